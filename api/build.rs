@@ -1,0 +1,123 @@
+//! Generates the wire types from the Envoy v3 .proto files that the `envoy-types` package ships, and from our own
+//! under `api/proto/`, with protox (no protoc needed). Nothing generated is kept in the tree.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use prost::Message as _;
+
+/// The files whose messages weft speaks; what they import comes with them.
+const ROOTS: &[&str] = &[
+    // First: protox resolves `common.ratelimit.v3` here wrongly once a file of package
+    // `envoy.extensions.filters.common` is in the pool.
+    "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto",
+    "envoy/config/bootstrap/v3/bootstrap.proto",
+    "envoy/config/cluster/v3/cluster.proto",
+    "envoy/config/endpoint/v3/endpoint.proto",
+    "envoy/config/listener/v3/listener.proto",
+    "envoy/config/route/v3/route.proto",
+    "envoy/admin/v3/config_dump.proto",
+    "envoy/extensions/access_loggers/file/v3/file.proto",
+    "envoy/extensions/access_loggers/stream/v3/stream.proto",
+    "envoy/extensions/filters/http/cors/v3/cors.proto",
+    "envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto",
+    "envoy/extensions/filters/http/fault/v3/fault.proto",
+    "envoy/extensions/filters/http/grpc_stats/v3/config.proto",
+    "envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto",
+    "envoy/extensions/filters/http/health_check/v3/health_check.proto",
+    "envoy/extensions/filters/http/jwt_authn/v3/config.proto",
+    "envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto",
+    "envoy/extensions/filters/http/rbac/v3/rbac.proto",
+    "envoy/extensions/filters/http/router/v3/router.proto",
+    "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto",
+    "envoy/extensions/filters/listener/original_dst/v3/original_dst.proto",
+    "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.proto",
+    "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
+    "envoy/extensions/filters/network/connection_limit/v3/connection_limit.proto",
+    "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit.proto",
+    "envoy/extensions/filters/network/rbac/v3/rbac.proto",
+    "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.proto",
+    "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
+    "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",
+    "envoy/extensions/load_balancing_policies/maglev/v3/maglev.proto",
+    "envoy/extensions/load_balancing_policies/random/v3/random.proto",
+    "envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.proto",
+    "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto",
+    "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
+    "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",
+    "envoy/extensions/transport_sockets/tls/v3/tls.proto",
+    "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
+    "envoy/service/accesslog/v3/als.proto",
+    "envoy/service/auth/v3/external_auth.proto",
+    "envoy/service/discovery/v3/ads.proto",
+    "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/service/secret/v3/sds.proto",
+    "envoy/service/status/v3/csds.proto",
+    "istio/v1/auth/ca.proto",
+];
+
+/// Import roots inside the `envoy-types` package.
+const IMPORTS: &[&str] = &[
+    "data-plane-api",
+    "xds",
+    "googleapis",
+    "protoc-gen-validate",
+    "client_model",
+    "cel-spec/proto",
+    "opentelemetry-proto",
+    "ratelimit/api",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=proto");
+    let shipped = envoy_types()?.join("proto");
+    let mut includes: Vec<PathBuf> = IMPORTS.iter().map(|dir| shipped.join(dir)).collect();
+    includes.push(PathBuf::from("proto"));
+
+    let descriptors = protox::compile(ROOTS, includes)?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    write_descriptors(&descriptors, &out)?;
+
+    let mut config = prost_build::Config::new();
+    config
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com")
+        .disable_comments(["."])
+        .btree_map(["."])
+        .include_file("mod.rs");
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}
+
+/// The descriptors without source positions, for the proto-JSON mapping.
+fn write_descriptors(descriptors: &prost_types::FileDescriptorSet, out: &Path) -> std::io::Result<()> {
+    let mut bare = descriptors.clone();
+    for file in &mut bare.file {
+        file.source_code_info = None;
+    }
+    std::fs::write(out.join("descriptors.bin"), bare.encode_to_vec())
+}
+
+/// Where cargo keeps the `envoy-types` package (it fetches it if need be).
+fn envoy_types() -> Result<PathBuf, Box<dyn Error>> {
+    let output = Command::new(std::env::var("CARGO")?)
+        .args(["metadata", "--format-version=1", "--filter-platform=x86_64-unknown-none"])
+        .arg("--manifest-path")
+        .arg(Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let manifest = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "envoy-types")
+        .and_then(|package| package["manifest_path"].as_str())
+        .ok_or("cargo metadata does not list the package envoy-types, which ships Envoy's .proto files")?;
+    Ok(Path::new(manifest).parent().ok_or("a manifest without a folder")?.to_owned())
+}

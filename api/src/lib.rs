@@ -1,0 +1,34 @@
+//! Wire contracts of the mesh: Envoy's v3 messages, Istio's certificate service, and the value types that cross the
+//! wire. Knows no other crate of ours and does no I/O.
+
+mod descriptors;
+mod hostname;
+mod spiffe;
+
+pub use descriptors::descriptor_pool;
+pub use generated::{envoy, google, istio, udpa, xds};
+pub use hostname::{Hostname, HostnameError, is_dns_label};
+pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
+
+pub use prost;
+pub use prost_types;
+
+/// Messages generated from the .proto files that the `envoy-types` package ships, and from `api/proto/`.
+#[allow(clippy::all, clippy::unwrap_used, rust_2018_idioms, rustdoc::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/mod.rs"));
+}
+
+/// Type URLs of the discovery services (Envoy `xds_protocol`).
+pub mod type_url {
+    pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+    pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+    pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+    pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+}
+
+/// Packs a message into an `Any` under its own type URL.
+pub fn any<M: prost::Name>(message: &M) -> prost_types::Any {
+    prost_types::Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}

@@ -1,0 +1,131 @@
+use super::*;
+use crate::model::*;
+
+fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
+    Service {
+        key: ServiceKey::new(Hostname::new(host).unwrap(), "default"),
+        aliases: vec![],
+        ports: ports
+            .iter()
+            .map(|(number, protocol)| ServicePort { name: format!("p{number}"), number: *number, protocol: *protocol })
+            .collect(),
+        addresses: vec![],
+        location: Location::MeshInternal,
+        resolution: Resolution::Static,
+        visibility: Visibility::Public,
+        subject_alt_names: vec![],
+        labels: BTreeMap::new(),
+        created: 0,
+        provenance: Provenance { registry: registry.into(), object: String::new() },
+    }
+}
+
+fn endpoint(ip: &str, registry: &str) -> Endpoint {
+    Endpoint {
+        address: Address::Ip(ip.parse().unwrap()),
+        port: 9080,
+        service_port: "p9080".into(),
+        health: Health::Healthy,
+        weight: 1,
+        tls: TlsMode::Istio,
+        workload: Arc::new(Workload {
+            name: format!("w-{ip}"),
+            namespace: "default".into(),
+            service_account: "default".into(),
+            labels: BTreeMap::new(),
+            locality: Locality::default(),
+            network: String::new(),
+            platform: Platform::Vm,
+            cluster: String::new(),
+        }),
+        provenance: Provenance { registry: registry.into(), object: String::new() },
+    }
+}
+
+fn key(host: &str) -> ServiceKey {
+    ServiceKey::new(Hostname::new(host).unwrap(), "default")
+}
+
+#[test]
+fn endpoints_of_one_host_merge_and_keep_where_they_came_from() {
+    let mut merger = Merger::new(["a", "b"]);
+    merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)])));
+    merger.apply(1, Event::Service(service("x.y", "b", &[(9080, Protocol::Http)])));
+    merger.apply(1, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "b"), endpoint("10.0.0.2", "b")]));
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    let from: Vec<_> = entry.endpoints.iter().map(|e| (e.address.to_string(), e.provenance.registry.to_string())).collect();
+    assert_eq!(from, [("10.0.0.1".into(), "a".into()), ("10.0.0.2".into(), "b".into())]);
+}
+
+#[test]
+fn an_endpoint_change_does_not_touch_the_service() {
+    let mut merger = Merger::new(["a"]);
+    merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)])));
+    merger.apply(0, Event::Service(service("z.y", "a", &[(9080, Protocol::Http)])));
+    let before = merger.catalog().clone();
+    assert!(merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")])));
+    let after = merger.catalog();
+    assert!(!after.services_differ(&before));
+    assert_eq!(after.changed_endpoints(&before).collect::<Vec<_>>(), [&key("x.y")]);
+    assert!(after.version > before.version);
+}
+
+#[test]
+fn the_same_news_twice_is_no_change() {
+    let mut merger = Merger::new(["a"]);
+    merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)])));
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
+    assert!(!merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)]))));
+    assert!(!merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")])));
+}
+
+#[test]
+fn the_earlier_registry_decides_and_the_conflict_is_told() {
+    let mut merger = Merger::new(["a", "b"]);
+    merger.apply(1, Event::Service(service("x.y", "b", &[(80, Protocol::Tcp), (81, Protocol::Tcp)])));
+    merger.apply(0, Event::Service(service("x.y", "a", &[(80, Protocol::Http)])));
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    assert_eq!(entry.service.port(80).unwrap().protocol, Protocol::Http);
+    assert_eq!(entry.service.port(81).unwrap().protocol, Protocol::Tcp);
+    assert_eq!(*entry.conflicts, ["port 80: a says HTTP, b says TCP; a decides".to_owned()]);
+}
+
+#[test]
+fn a_service_lives_while_one_registry_knows_it() {
+    let mut merger = Merger::new(["a", "b"]);
+    for (index, name) in ["a", "b"].into_iter().enumerate() {
+        merger.apply(index, Event::Service(service("x.y", name, &[(80, Protocol::Http)])));
+    }
+    merger.apply(0, Event::ServiceGone(key("x.y")));
+    assert_eq!(&*merger.catalog().get(&key("x.y")).unwrap().service.provenance.registry, "b");
+    merger.apply(1, Event::ServiceGone(key("x.y")));
+    assert!(merger.catalog().get(&key("x.y")).is_none());
+}
+
+#[test]
+fn a_lost_registry_keeps_its_endpoints() {
+    let mut merger = Merger::new(["a"]);
+    merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)])));
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
+    merger.apply(0, Event::Synced);
+    merger.apply(0, Event::Lost("connection refused".into()));
+    let catalog = merger.catalog();
+    assert_eq!(catalog.get(&key("x.y")).unwrap().endpoints.len(), 1);
+    assert_eq!(catalog.registries[0].state, RegistryState::Stale("connection refused".into()));
+}
+
+#[tokio::test]
+async fn what_a_registry_tells_reaches_the_published_catalog() {
+    let registry = crate::MemoryRegistry::new("memory");
+    registry.service(service("x.y", "memory", &[(9080, Protocol::Http)]));
+    registry.endpoints(&key("x.y"), vec![endpoint("10.0.0.1", "memory")]);
+    registry.synced();
+    let (publish, mut catalog) = watch::channel(Arc::default());
+    let following = tokio::spawn(run(vec![Arc::new(registry.clone())], publish));
+    let seen = catalog.wait_for(|catalog: &Arc<Catalog>| catalog.synced() && catalog.version > 0).await.unwrap().clone();
+    assert_eq!(seen.get(&key("x.y")).unwrap().endpoints.len(), 1);
+    registry.endpoints(&key("x.y"), vec![]);
+    catalog.wait_for(|catalog| catalog.get(&key("x.y")).unwrap().endpoints.is_empty()).await.unwrap();
+    following.abort();
+}

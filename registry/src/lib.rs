@@ -1,0 +1,15 @@
+//! The abstract service model, the registries that feed it, and the catalog that merges them. Knows neither
+//! configuration kinds nor xDS.
+
+mod catalog;
+mod memory;
+mod model;
+mod source;
+
+pub use catalog::{Catalog, Entry, Merger, RegistryState, RegistryStatus, run};
+pub use memory::MemoryRegistry;
+pub use model::{
+    Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,
+    ServicePort, TlsMode, Visibility, Workload,
+};
+pub use source::{Event, EventStream, Registry};
