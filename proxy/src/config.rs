@@ -1,0 +1,6 @@
+//! What the proxy runs on: a checked model of the xDS resources it understands, and the conversion from the wire.
+//! A resource with a field that the model cannot hold is refused with the path of the field; nothing is ignored.
+
+mod model;
+
+pub use model::*;

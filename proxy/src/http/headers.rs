@@ -1,0 +1,255 @@
+//! A list of headers in one block of memory: names and values lie one after another in a byte arena, and each entry is
+//! four small numbers. A request is routed, changed and written out again without an allocation per header.
+//!
+//! Names are lower case (RFC 9113 section 8.2; HTTP/1.1 names are folded on the way in). Order is kept. Pseudo-headers
+//! of HTTP/2 are not in here: they are fields of the head.
+
+use std::fmt;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+/// Headers of a request or response, or trailers.
+#[derive(Clone, Default)]
+pub struct Headers {
+    arena: Vec<u8>,
+    entries: SmallVec<[Entry; 24]>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name: u32,
+    name_len: u16,
+    /// Marks a removed entry, so that removal moves nothing.
+    live: bool,
+    value: u32,
+    value_len: u32,
+}
+
+/// A name or value that no header may have (RFC 9110 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    #[error("a header name is a token of at most 65535 bytes")]
+    Name,
+    #[error("a header value has no NUL, CR or LF")]
+    Value,
+    #[error("the headers together exceed 4 GiB")]
+    Size,
+}
+
+impl Headers {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With room for about `bytes` bytes of names and values.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { arena: Vec::with_capacity(bytes), entries: SmallVec::new() }
+    }
+
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.entries.clear();
+    }
+
+    /// How many headers there are; a repeated name counts each time.
+    pub fn len(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.live).count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all names and values.
+    pub fn byte_len(&self) -> usize {
+        self.live().map(|entry| usize::from(entry.name_len) + entry.value_len as usize).sum()
+    }
+
+    /// Adds a header after checking it. The name is folded to lower case.
+    pub fn try_append(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+        if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
+            return Err(HeaderError::Name);
+        }
+        if value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
+            return Err(HeaderError::Value);
+        }
+        if name.len() > usize::from(u16::MAX) {
+            return Err(HeaderError::Name);
+        }
+        if self.arena.len() + name.len() + value.len() > u32::MAX as usize {
+            return Err(HeaderError::Size);
+        }
+        self.push(name, value);
+        Ok(())
+    }
+
+    /// Adds a header that is known to be valid: a constant name, a value that was checked or made here. A value that
+    /// is not valid after all is left out rather than sent.
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let checked = self.try_append(name.as_bytes(), value.as_ref());
+        debug_assert!(checked.is_ok(), "{name}: {checked:?}");
+    }
+
+    /// Replaces every header of that name by one. Invalid values are left out, and then the name is gone.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        let _ = self.try_append(name.as_bytes(), value.as_ref());
+    }
+
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.arena.len() as u32;
+        self.arena.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.arena.extend_from_slice(value);
+        self.entries.push(Entry {
+            name: start,
+            name_len: name.len() as u16,
+            live: true,
+            value: start + name.len() as u32,
+            value_len: value.len() as u32,
+        });
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.live)
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.arena[range]
+    }
+
+    fn name_of(&self, entry: &Entry) -> &[u8] {
+        let start = entry.name as usize;
+        self.bytes(start..start + usize::from(entry.name_len))
+    }
+
+    fn value_of(&self, entry: &Entry) -> &[u8] {
+        let start = entry.value as usize;
+        self.bytes(start..start + entry.value_len as usize)
+    }
+
+    /// The first value of a header. `name` is lower case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The first value of a header, where it is text.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
+
+    /// Every value of a header, in order.
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let name = name.as_bytes();
+        self.live()
+            .filter(move |entry| usize::from(entry.name_len) == name.len() && self.name_of(entry) == name)
+            .map(|entry| self.value_of(entry))
+    }
+
+    /// All values of a header joined by a comma, as policies and matchers must see it (RFC 9110 section 5.3);
+    /// borrowed where there is one.
+    pub fn joined(&self, name: &str) -> Option<std::borrow::Cow<'_, [u8]>> {
+        let mut values = self.get_all(name);
+        let first = values.next()?;
+        let Some(second) = values.next() else { return Some(first.into()) };
+        let mut all = first.to_vec();
+        for value in std::iter::once(second).chain(values) {
+            all.push(b',');
+            all.extend_from_slice(value);
+        }
+        Some(all.into())
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Removes every header of that name; true if there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let mut found = false;
+        for index in 0..self.entries.len() {
+            let entry = self.entries[index];
+            if entry.live && self.name_of(&entry) == name.as_bytes() {
+                self.entries[index].live = false;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Keeps the headers for which `keep(name, value)` is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        for index in 0..self.entries.len() {
+            let entry = self.entries[index];
+            if entry.live && !keep(self.name_of(&entry), self.value_of(&entry)) {
+                self.entries[index].live = false;
+            }
+        }
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.live().map(|entry| (self.name_of(entry), self.value_of(entry)))
+    }
+}
+
+/// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value))))
+            .finish()
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Headers {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(iter: T) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in iter {
+            headers.append(name, value);
+        }
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fold_and_order_and_repeats_are_kept() {
+        let headers: Headers = [("X-B", "1"), ("a", "2"), ("x-b", "3")].into_iter().collect();
+        assert_eq!(headers.get("x-b"), Some(&b"1"[..]));
+        assert_eq!(headers.joined("x-b").as_deref(), Some(&b"1,3"[..]));
+        let names: Vec<_> = headers.iter().map(|(name, _)| name.to_vec()).collect();
+        assert_eq!(names, [b"x-b".to_vec(), b"a".to_vec(), b"x-b".to_vec()]);
+    }
+
+    #[test]
+    fn set_replaces_and_remove_removes_every_one() {
+        let mut headers: Headers = [("a", "1"), ("b", "2"), ("a", "3")].into_iter().collect();
+        headers.set("a", "9");
+        assert_eq!(headers, [("b", "2"), ("a", "9")].into_iter().collect());
+        assert!(headers.remove("a") && !headers.remove("a"));
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn what_would_split_a_message_is_refused() {
+        let mut headers = Headers::new();
+        assert_eq!(headers.try_append(b"a b", b""), Err(HeaderError::Name));
+        assert_eq!(headers.try_append(b"", b""), Err(HeaderError::Name));
+        assert_eq!(headers.try_append(b"a", b"x\r\ny: z"), Err(HeaderError::Value));
+        assert!(headers.is_empty());
+    }
+}
