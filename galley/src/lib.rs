@@ -1,1 +1,15 @@
+//! Configuration of the mesh: kinds, parsing, checks, analysis across objects, sources and the store behind `apply`.
+//! Knows neither xDS nor proxies.
 
+mod diagnostic;
+mod galley;
+mod kind;
+pub mod kinds;
+mod object;
+mod snapshot;
+
+pub use diagnostic::{Diagnostic, Rejection, Severity, code};
+pub use galley::{Applied, Applying, Galley, GalleyOptions, Problem};
+pub use kind::Kind;
+pub use object::{Object, ObjectKey};
+pub use snapshot::{Config, Meta, Provenance, Snapshot};

@@ -1,0 +1,26 @@
+//! The configuration kinds: what each holds once it is parsed and checked, one file per kind.
+
+mod destination_rule;
+mod gateway;
+mod peer_authentication;
+mod service_entry;
+mod shared;
+mod virtual_service;
+mod workload_entry;
+
+pub use destination_rule::{
+    ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover, H2Upgrade,
+    HashCookie, HashKey, HashRing, HttpPool, KeepAlive, LbAlgorithm, LoadBalancer, LocalityLb, OutlierDetection,
+    PortPolicy, ProxyProtocol, RetryBudget, SimpleLb, Subset, TcpKeepalive, TcpPool, TrafficPolicy, Tunnel, Warmup,
+    ZoneAware,
+};
+pub use gateway::{CertificateFiles, Gateway, GatewayHost, Server, ServerPort, ServerTls, ServerTlsMode, TlsVersion};
+pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use service_entry::{EntryPort, ServiceEntry};
+pub use shared::{ExportTo, Labels, Pattern, Percent, StringMatch, selects};
+pub use virtual_service::{
+    Abort, AbortStatus, Cors, Delay, Delegate, Destination, DirectBody, DirectResponse, Fault, HeaderMatch, HeaderOps,
+    Headers, HttpAction, HttpDestination, HttpMatch, HttpRoute, L4Match, Mirror, Redirect, RedirectPath, RedirectPort,
+    RegexRewrite, Retries, Rewrite, TcpRoute, TlsRoute, UnmatchedPreflights, VirtualService, WeightedDestination,
+};
+pub use workload_entry::WorkloadEntry;
