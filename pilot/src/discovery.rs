@@ -1,0 +1,189 @@
+//! The discovery service: hands each proxy its snapshot over aggregated xDS, incremental or state-of-the-world, and
+//! knows what each has taken.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::SpiffeId;
+use api::envoy::service::discovery::v3 as xds;
+use futures_util::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use xds::aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer};
+
+mod admission;
+mod counters;
+mod debounce;
+mod delta;
+mod ledger;
+mod proxies;
+mod session;
+mod sotw;
+
+pub use counters::{Metrics, PushDurations};
+pub use proxies::{ProxyStatus, SyncState, TypeStatus};
+
+use crate::compile::Compiled;
+use crate::inputs::Inputs;
+use crate::node::Node;
+use crate::resource::Snapshot;
+
+/// The largest request that is read.
+const MAX_REQUEST: usize = 4 << 20;
+/// Answers that wait for a slow client before its stream stops reading.
+const QUEUE: usize = 4;
+
+/// How the service behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A change of configuration is pushed when none followed for this long…
+    pub debounce_quiet: Duration,
+    /// …or when the first has waited this long.
+    pub debounce_max: Duration,
+    /// Whether proxies are served without an authenticated peer (plaintext listeners, tests).
+    pub allow_unauthenticated: bool,
+    /// Names this control plane to its clients.
+    pub identifier: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            debounce_quiet: Duration::from_millis(100),
+            debounce_max: Duration::from_secs(10),
+            allow_unauthenticated: false,
+            identifier: format!("weft {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// Who is at the other end, put into the request's extensions by the server that verified its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer(pub SpiffeId);
+
+/// What else is tied to a proxy's connection.
+pub trait Attachments: Send + Sync + 'static {
+    /// Called once a proxy was let in; the value is dropped when it disconnects.
+    fn connected(&self, node: &Node) -> Box<dyn Send>;
+}
+
+/// For services that attach nothing.
+impl Attachments for () {
+    fn connected(&self, _: &Node) -> Box<dyn Send> {
+        Box::new(())
+    }
+}
+
+/// The service. Clones share; the last one dropped ends the compile behind it.
+#[derive(Clone)]
+pub struct Discovery {
+    hub: Arc<Hub>,
+    _task: Arc<AbortOnDrop>,
+}
+
+/// What all streams share.
+struct Hub {
+    options: Options,
+    attachments: Arc<dyn Attachments>,
+    /// `None` until the inputs are ready.
+    worlds: watch::Receiver<Option<Arc<Compiled>>>,
+    proxies: proxies::Proxies,
+    counters: counters::Counters,
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Discovery {
+    /// Starts to follow the inputs (on the current tokio runtime). Streams are held until the inputs are ready.
+    pub fn new(inputs: watch::Receiver<Inputs>, options: Options, attachments: Arc<dyn Attachments>) -> Self {
+        let (publish, worlds) = watch::channel(None);
+        let task = tokio::spawn(debounce::run(inputs, publish, options.clone()));
+        let hub = Hub {
+            options,
+            attachments,
+            worlds,
+            proxies: proxies::Proxies::default(),
+            counters: counters::Counters::default(),
+        };
+        Self { hub: Arc::new(hub), _task: Arc::new(AbortOnDrop(task.abort_handle())) }
+    }
+
+    /// The tonic service, with its limits.
+    pub fn server(&self) -> AggregatedDiscoveryServiceServer<Self> {
+        AggregatedDiscoveryServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    /// Every connected proxy, by name.
+    pub fn proxies(&self) -> Vec<ProxyStatus> {
+        self.hub.proxies.list()
+    }
+
+    /// What a connected proxy was last given, by its name or its node id.
+    pub fn snapshot(&self, proxy: &str) -> Option<Arc<Snapshot>> {
+        self.hub.proxies.snapshot(proxy)
+    }
+
+    /// Counters for the Prometheus endpoint.
+    pub fn metrics(&self) -> Metrics {
+        self.hub.counters.metrics(self.hub.proxies.connected())
+    }
+
+    fn peer<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let identity = request.extensions().get::<Peer>().map(|peer| peer.0.clone());
+        if identity.is_none() && !self.hub.options.allow_unauthenticated {
+            return Err(Status::unauthenticated("present the certificate of a workload of this mesh"));
+        }
+        let address = request.remote_addr().or_else(|| request.extensions().get::<SocketAddr>().copied());
+        Ok(Caller { identity, address })
+    }
+}
+
+/// What is known of a client before its first message.
+struct Caller {
+    identity: Option<SpiffeId>,
+    address: Option<SocketAddr>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Discovery {
+    fn open<P: session::Protocol>(
+        &self,
+        request: Request<Streaming<P::Request>>,
+    ) -> Result<Answers<P::Response>, Status> {
+        let caller = self.peer(&request)?;
+        let (answers, stream) = mpsc::channel(QUEUE);
+        tokio::spawn(session::run::<P>(Arc::clone(&self.hub), caller, request.into_inner(), answers));
+        Ok(Box::pin(ReceiverStream::new(stream)))
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type StreamAggregatedResourcesStream = Answers<xds::DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Answers<xds::DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<xds::DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        self.open::<sotw::Sotw>(request).map(Response::new)
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<xds::DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        self.open::<delta::Delta>(request).map(Response::new)
+    }
+}

@@ -1,0 +1,151 @@
+//! The connected proxies and what each has of its configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use api::SpiffeId;
+
+use super::Caller;
+use crate::diagnostic::Diagnostic;
+use crate::node::{Node, NodeKind};
+use crate::resource::Snapshot;
+
+/// One connected proxy.
+#[derive(Clone, Debug)]
+pub struct ProxyStatus {
+    /// The name people know it by: `reviews-v1.default`.
+    pub id: String,
+    /// The whole node id.
+    pub node: String,
+    pub kind: NodeKind,
+    pub namespace: String,
+    pub workload: String,
+    /// Its user agent: `weft/0.1.0`.
+    pub version: String,
+    /// Where its connection comes from, if known.
+    pub address: Option<SocketAddr>,
+    pub connected_at: SystemTime,
+    pub identity: Option<SpiffeId>,
+    /// By short name: CDS, EDS, LDS, RDS.
+    pub types: BTreeMap<&'static str, TypeStatus>,
+    /// What the compile had to say of its configuration.
+    pub diagnostics: Arc<[Diagnostic]>,
+}
+
+/// How far a proxy is with one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeStatus {
+    pub state: SyncState,
+    /// The proxy's words, when it refused.
+    pub error: Option<String>,
+    /// How many resources it was given.
+    pub resources: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncState {
+    /// It did not ask, or nothing was sent yet.
+    #[default]
+    NotSent,
+    /// Everything sent was accepted.
+    Synced,
+    /// The last was sent and not yet answered.
+    Stale,
+    /// It refused something that has not been replaced since.
+    Nacked,
+}
+
+impl SyncState {
+    /// As Istio's `proxy-status` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "NOT SENT",
+            Self::Synced => "SYNCED",
+            Self::Stale => "STALE",
+            Self::Nacked => "NACKED",
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Proxies {
+    next: AtomicU64,
+    connected: Mutex<BTreeMap<u64, Entry>>,
+}
+
+struct Entry {
+    status: ProxyStatus,
+    snapshot: Arc<Snapshot>,
+}
+
+/// A proxy's place in the list, given up when dropped.
+pub(super) struct Place<'a> {
+    proxies: &'a Proxies,
+    key: u64,
+}
+
+impl Proxies {
+    pub fn enter(&self, node: &Node, caller: &Caller, types: BTreeMap<&'static str, TypeStatus>) -> Place<'_> {
+        let key = self.next.fetch_add(1, Ordering::Relaxed);
+        let status = ProxyStatus {
+            id: node.name.clone(),
+            node: node.id.clone(),
+            kind: node.kind,
+            namespace: node.namespace.clone(),
+            workload: node.workload.clone(),
+            version: node.user_agent.clone(),
+            address: caller.address,
+            connected_at: SystemTime::now(),
+            identity: caller.identity.clone(),
+            types,
+            diagnostics: Arc::new([]),
+        };
+        self.lock().insert(key, Entry { status, snapshot: Arc::default() });
+        Place { proxies: self, key }
+    }
+
+    pub fn connected(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn list(&self) -> Vec<ProxyStatus> {
+        let mut all: Vec<_> = self.lock().values().map(|entry| entry.status.clone()).collect();
+        all.sort_by(|a, b| (&a.id, a.connected_at).cmp(&(&b.id, b.connected_at)));
+        all
+    }
+
+    /// The newest connection's, where a proxy has several.
+    pub fn snapshot(&self, proxy: &str) -> Option<Arc<Snapshot>> {
+        let connected = self.lock();
+        let mut newest_first = connected.values().rev();
+        newest_first.find(|entry| entry.status.id == proxy || entry.status.node == proxy).map(|e| e.snapshot.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place<'_> {
+    pub fn compiled(&self, snapshot: Arc<Snapshot>, diagnostics: Arc<[Diagnostic]>) {
+        if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
+            entry.snapshot = snapshot;
+            entry.status.diagnostics = diagnostics;
+        }
+    }
+
+    pub fn types(&self, types: BTreeMap<&'static str, TypeStatus>) {
+        if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
+            entry.status.types = types;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.proxies.lock().remove(&self.key);
+    }
+}

@@ -1,0 +1,153 @@
+//! The life of one stream: admit, wait until there is something to say, then answer requests and push changes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use api::envoy::config::core::v3 as core;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::ledger::Verdict;
+use super::proxies::{Place, TypeStatus};
+use super::{Caller, Hub, admission};
+use crate::compile::Compiled;
+use crate::node::Node;
+use crate::resource::{Kind, Snapshot};
+
+/// The bookkeeping of one protocol variant. It never waits: it turns a request or a new snapshot into responses.
+pub(super) trait Protocol: Send + 'static {
+    type Request: Send + 'static;
+    type Response: Send + 'static;
+
+    fn new(identifier: &str) -> Self;
+    fn node(request: &Self::Request) -> Option<&core::Node>;
+    /// Takes a request; what it said of an earlier response, and what to send.
+    fn receive(&mut self, request: Self::Request, snapshot: &Snapshot) -> Received<Self::Response>;
+    /// What a new snapshot makes necessary to send, in order.
+    fn push(&mut self, snapshot: &Snapshot) -> Vec<(Kind, Self::Response)>;
+    fn status(&self) -> BTreeMap<&'static str, TypeStatus>;
+}
+
+/// The outcome of one request.
+pub(super) struct Received<R> {
+    /// `None` for a type that is not served.
+    pub kind: Option<Kind>,
+    pub verdict: Verdict,
+    pub error: Option<String>,
+    pub responses: Vec<(Kind, R)>,
+}
+
+/// Serves one stream until either side ends it.
+pub(super) async fn run<P: Protocol>(
+    hub: Arc<Hub>,
+    caller: Caller,
+    mut requests: Streaming<P::Request>,
+    answers: mpsc::Sender<Result<P::Response, Status>>,
+) {
+    let Ok(Some(first)) = requests.message().await else { return };
+    let node = match admission::admit(P::node(&first), caller.identity.as_ref()) {
+        Ok(node) => node,
+        Err(status) => {
+            tracing::warn!(
+                peer = caller.identity.as_ref().map(tracing::field::display),
+                error = status.message(),
+                "proxy refused"
+            );
+            let _ = answers.send(Err(status)).await;
+            return;
+        }
+    };
+    tracing::info!(proxy = node.name, version = node.user_agent, "proxy connected");
+    let _attached = hub.attachments.connected(&node);
+    let protocol = P::new(&hub.options.identifier);
+    let place = hub.proxies.enter(&node, &caller, protocol.status());
+    let session = Session { hub: &hub, node: &node, place, protocol, answers, queue: VecDeque::new(), pushing: None };
+    session.serve(first, requests).await;
+    tracing::info!(proxy = node.name, "proxy disconnected");
+}
+
+struct Session<'a, P: Protocol> {
+    hub: &'a Hub,
+    node: &'a Node,
+    place: Place<'a>,
+    protocol: P,
+    answers: mpsc::Sender<Result<P::Response, Status>>,
+    /// Responses that wait for room in `answers`; nothing else happens until it is empty.
+    queue: VecDeque<(Kind, P::Response)>,
+    /// When the push whose responses are queued began.
+    pushing: Option<Instant>,
+}
+
+impl<P: Protocol> Session<'_, P> {
+    async fn serve(mut self, first: P::Request, mut requests: Streaming<P::Request>) {
+        let mut worlds = self.hub.worlds.clone();
+        let ready = tokio::select! {
+            ready = worlds.wait_for(Option::is_some) => ready.is_ok(),
+            () = self.answers.closed() => false,
+        };
+        if !ready {
+            return;
+        }
+        let mut snapshot = self.compile(worlds.borrow_and_update().clone());
+        self.receive(first, &snapshot);
+        loop {
+            self.place.types(self.protocol.status());
+            if !self.flush().await {
+                return;
+            }
+            tokio::select! {
+                request = requests.message() => match request {
+                    Ok(Some(request)) => self.receive(request, &snapshot),
+                    Ok(None) | Err(_) => return,
+                },
+                changed = worlds.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.pushing = Some(Instant::now());
+                    snapshot = self.compile(worlds.borrow_and_update().clone());
+                    self.queue.extend(self.protocol.push(&snapshot));
+                }
+                () = self.answers.closed() => return,
+            }
+        }
+    }
+
+    fn compile(&self, world: Option<Arc<Compiled>>) -> Arc<Snapshot> {
+        let Some(world) = world else { return Arc::default() };
+        let (snapshot, diagnostics) = world.snapshot(self.node);
+        let snapshot = Arc::new(snapshot);
+        self.place.compiled(Arc::clone(&snapshot), diagnostics.into());
+        snapshot
+    }
+
+    fn receive(&mut self, request: P::Request, snapshot: &Snapshot) {
+        let received = self.protocol.receive(request, snapshot);
+        self.queue.extend(received.responses);
+        let Some(kind) = received.kind else { return };
+        match received.verdict {
+            Verdict::Nack => {
+                let error = received.error.unwrap_or_default();
+                tracing::warn!(proxy = self.node.name, r#type = kind.short_name(), error, "configuration refused");
+                self.hub.counters.rejected(kind);
+            }
+            Verdict::Stale => self.hub.counters.expired(kind),
+            Verdict::Ack | Verdict::None => {}
+        }
+    }
+
+    /// Hands all queued responses on; false when the client is gone.
+    async fn flush(&mut self) -> bool {
+        while let Some((kind, response)) = self.queue.pop_front() {
+            if self.answers.send(Ok(response)).await.is_err() {
+                return false;
+            }
+            self.hub.counters.pushed(kind);
+        }
+        if let Some(began) = self.pushing.take() {
+            self.hub.counters.took(began.elapsed());
+        }
+        true
+    }
+}

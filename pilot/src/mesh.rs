@@ -1,0 +1,39 @@
+//! Settings that hold for the whole mesh.
+
+use api::TrustDomain;
+
+/// What Istio keeps in its mesh configuration, as far as the compile needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeshConfig {
+    pub trust_domain: TrustDomain,
+    /// The DNS domain under which short names resolve.
+    pub domain: String,
+    /// Policies in this namespace hold for all.
+    pub root_namespace: String,
+    /// Where proxies write their access log (`/dev/stdout`); `None` is no log.
+    pub access_log: Option<String>,
+    pub outbound_policy: OutboundPolicy,
+    /// Whether callers use mutual TLS to every endpoint that speaks it (Istio `enableAutoMtls`).
+    pub auto_mtls: bool,
+}
+
+/// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    AllowAny,
+    RegistryOnly,
+}
+
+impl MeshConfig {
+    /// Istio's defaults for a trust domain.
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+            access_log: None,
+            outbound_policy: OutboundPolicy::AllowAny,
+            auto_mtls: true,
+        }
+    }
+}
