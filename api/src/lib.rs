@@ -4,11 +4,13 @@
 mod descriptors;
 mod hostname;
 mod spiffe;
+mod svid;
 
 pub use descriptors::descriptor_pool;
 pub use generated::{envoy, google, istio, udpa, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
+pub use svid::{SvidError, X509Svid};
 
 pub use prost;
 pub use prost_types;

@@ -2,11 +2,15 @@
 //!
 //! Keys are paths such as `config/default/VirtualService/reviews`; a prefix ending in `/` names everything below it.
 
+mod memory;
+
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+
+pub use memory::Memory;
 
 /// A value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
