@@ -1,4 +1,35 @@
 //! HTTP as the proxy sees it, whatever version carries it: heads, headers, bodies, and the codecs that move them.
 
+pub mod body;
+pub mod h1;
+pub mod h2;
 pub mod headers;
 pub mod message;
+
+use body::Body;
+use message::{RequestHead, ResponseHead};
+
+use crate::io::Prefixed;
+
+/// A request on its way from a client.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    pub body: Body,
+}
+
+/// An answer on its way to a client.
+#[derive(Debug)]
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: Body,
+    /// The upstream's connection, where the answer switches protocols (101, or 200 to a CONNECT): bytes flow both
+    /// ways between it and the client once the head is written.
+    pub tunnel: Option<Box<Prefixed>>,
+}
+
+impl Response {
+    pub fn new(head: ResponseHead, body: Body) -> Self {
+        Self { head, body, tunnel: None }
+    }
+}

@@ -1,1 +1,6 @@
+//! The data plane and the agent beside it: takes xDS, carries traffic. Knows no control-plane crate.
 
+pub mod drain;
+pub mod http;
+pub mod io;
+pub mod tcp;

@@ -1,0 +1,212 @@
+//! The client side: one request at a time on one connection.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::conn::{Conn, Shared};
+use super::incoming::{Incoming, OnEnd};
+use super::parse::{Limits, Parsed, parse_response};
+use super::{Framing, encode};
+use crate::http::Response;
+use crate::http::body::{Body, Frame};
+use crate::http::message::{RequestHead, ResponseHead};
+use crate::io::{Io, Prefixed};
+
+/// Bytes that are gathered before they are written.
+const GATHER: usize = 16 * 1024;
+
+/// A connection to a server, ready for a request.
+pub struct Client {
+    conn: Shared,
+    /// Requests it has served.
+    pub served: u32,
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection ended before a byte of the answer came.
+    #[error("the upstream closed the connection before it answered: {0}")]
+    BeforeAnswer(String),
+    #[error("the upstream closed the connection in the middle of its answer")]
+    Truncated,
+    #[error("the upstream's answer is not HTTP/1.1: {0}")]
+    Protocol(&'static str),
+    #[error("the client's request body failed")]
+    RequestBody,
+}
+
+impl Client {
+    pub fn new(io: Io) -> Self {
+        Self { conn: Conn::shared(io, Default::default()), served: 0 }
+    }
+
+    /// A connection that served before and ended cleanly.
+    pub(crate) fn again(conn: Shared, served: u32) -> Self {
+        Self { conn, served }
+    }
+
+    /// Whether the server closed the connection, or spoke out of turn, while it was idle.
+    pub fn is_stale(&self) -> bool {
+        let mut conn = self.conn.borrow_mut();
+        conn.eof || !conn.buf.is_empty() || conn.io.is_stale()
+    }
+
+    /// Sends a request and reads the head of the answer. `reuse` gets the connection back if it can serve again.
+    pub async fn send(
+        self,
+        head: &RequestHead,
+        mut body: Body,
+        limits: Limits,
+        reuse: impl FnOnce(Client) + 'static,
+    ) -> Result<Response, SendError> {
+        let conn = self.conn;
+        let framing = match body.length() {
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        encode::request(&mut conn.borrow_mut().out, head, framing);
+        let mut sending: Option<Pin<Box<dyn Future<Output = bool>>>> = None;
+        if !poll_fn(|cx| poll_first_write(&conn, &mut body, framing, cx)).await? {
+            sending = Some(Box::pin(send_rest(Rc::clone(&conn), body, framing)));
+        }
+        let parsed = poll_fn(|cx| {
+            if let Some(rest) = &mut sending
+                && let Poll::Ready(whole) = rest.as_mut().poll(cx)
+            {
+                sending = (!whole).then(|| Box::pin(std::future::ready(false)) as _);
+            }
+            poll_head(&conn, &head.method, limits, cx)
+        })
+        .await?;
+        Ok(response(conn, parsed, sending, &head.method, self.served + 1, reuse))
+    }
+}
+
+fn response(
+    conn: Shared,
+    parsed: Parsed<ResponseHead>,
+    sending: Option<Pin<Box<dyn Future<Output = bool>>>>,
+    method: &str,
+    served: u32,
+    reuse: impl FnOnce(Client) + 'static,
+) -> Response {
+    let status = parsed.head.status;
+    if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
+        drop(sending);
+        let tunnel = Rc::try_unwrap(conn).ok().map(|conn| {
+            let conn = conn.into_inner();
+            Box::new(Prefixed { prefix: conn.buf.freeze(), io: conn.io })
+        });
+        return Response { head: parsed.head, body: Body::Empty, tunnel };
+    }
+    conn.borrow_mut().begin_body(parsed.framing);
+    let keep_alive = parsed.keep_alive;
+    let on_end: OnEnd = Box::new(move |conn, clean| {
+        let reusable = clean && keep_alive && conn.borrow().buf.is_empty() && conn.borrow().pending_out() == 0;
+        if reusable {
+            reuse(Client::again(conn, served));
+        }
+    });
+    if sending.is_none() && parsed.framing == Framing::Length(0) || parsed.framing == Framing::None {
+        drop(Incoming::response(conn, sending, on_end));
+        return Response::new(parsed.head, Body::Empty);
+    }
+    Response::new(parsed.head, Body::H1(Incoming::response(conn, sending, on_end)))
+}
+
+/// Writes the head with the part of the body that is at hand; `true` if that was all of it.
+fn poll_first_write(
+    conn: &Shared,
+    body: &mut Body,
+    framing: Framing,
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, SendError>> {
+    let mut ended = framing == Framing::Length(0);
+    while !ended && conn.borrow().out.len() < GATHER {
+        match body.poll_frame(cx) {
+            Poll::Pending => break,
+            Poll::Ready(frame) => ended = append(conn, framing, frame).map_err(|()| SendError::RequestBody)?,
+        }
+        ended |= framing != Framing::Chunked && body.is_end();
+    }
+    match ready!(conn.borrow_mut().poll_flush(cx)) {
+        Ok(()) => Poll::Ready(Ok(ended)),
+        // The server may have answered and closed before it read the request: the answer is what counts.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Poll::Ready(Ok(ended)),
+        Err(error) => Poll::Ready(Err(SendError::BeforeAnswer(error.to_string()))),
+    }
+}
+
+/// Appends a frame; `true` at the end of the body.
+fn append(
+    conn: &Shared,
+    framing: Framing,
+    frame: Option<Result<Frame, crate::http::body::BodyError>>,
+) -> Result<bool, ()> {
+    let out = &mut conn.borrow_mut().out;
+    match frame {
+        Some(Ok(Frame::Data(data))) => {
+            encode::data(out, framing, &data);
+            return Ok(false);
+        }
+        Some(Ok(Frame::Trailers(trailers))) => encode::end(out, framing, Some(&trailers)),
+        None => encode::end(out, framing, None),
+        Some(Err(_)) => return Err(()),
+    }
+    Ok(true)
+}
+
+/// Sends the rest of a body; `false` if it could not be sent whole.
+async fn send_rest(conn: Shared, mut body: Body, framing: Framing) -> bool {
+    loop {
+        let frame = body.frame().await;
+        let Ok(ended) = append(&conn, framing, frame) else {
+            // The server must not take a cut body for a whole one.
+            conn.borrow_mut().io.reset_on_drop();
+            return false;
+        };
+        if poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await.is_err() {
+            return false;
+        }
+        if ended {
+            return true;
+        }
+    }
+}
+
+fn poll_head(
+    conn: &Shared,
+    method: &str,
+    limits: Limits,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Parsed<ResponseHead>, SendError>> {
+    let mut conn = conn.borrow_mut();
+    loop {
+        if super::server::has_head(&conn.buf) || conn.buf.len() > limits.bytes {
+            let parsed = parse_response(&conn.buf, limits, method).map_err(|e| SendError::Protocol(e.detail))?;
+            if let Some(parsed) = parsed {
+                let _ = conn.buf.split_to(parsed.size);
+                // Interim answers are for this hop, except the one that switches protocols.
+                if parsed.head.status >= 200 || parsed.head.status == 101 {
+                    return Poll::Ready(Ok(parsed));
+                }
+                continue;
+            }
+        }
+        match ready!(conn.poll_fill(cx)) {
+            Ok(0) if conn.buf.is_empty() => {
+                return Poll::Ready(Err(SendError::BeforeAnswer("end of stream".to_owned())));
+            }
+            Ok(0) => return Poll::Ready(Err(SendError::Truncated)),
+            Ok(_) => {}
+            Err(error) if conn.buf.is_empty() => {
+                return Poll::Ready(Err(SendError::BeforeAnswer(error.to_string())));
+            }
+            Err(_) => return Poll::Ready(Err(SendError::Truncated)),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A connection and its buffers. Idle connections hold no buffer: it is lent from the worker's pool when bytes come.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Framing;
+use super::chunked::{Chunked, Decoded};
+use crate::http::body::{BodyError, Frame};
+use crate::io::Io;
+
+/// A connection shared between the loop that reads and writes heads and the body under way. One thread only.
+pub type Shared = Rc<RefCell<Conn>>;
+
+const FIRST_READ: usize = 8 * 1024;
+const MAX_READ: usize = 256 * 1024;
+const POOL: usize = 64;
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How far the body that is being read has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoder {
+    Length(u64),
+    Chunked(Chunked),
+    Close,
+    Done,
+    Failed,
+}
+
+pub struct Conn {
+    pub(super) io: Io,
+    pub(super) buf: BytesMut,
+    pub(super) out: Vec<u8>,
+    written: usize,
+    pub(super) decoder: Decoder,
+    read_size: usize,
+    /// Written before the body is first waited for.
+    pub(super) expects_continue: bool,
+    pub(super) eof: bool,
+}
+
+impl Conn {
+    pub fn new(io: Io, already_read: BytesMut) -> Self {
+        Self {
+            io,
+            buf: already_read,
+            out: Vec::new(),
+            written: 0,
+            decoder: Decoder::Done,
+            read_size: FIRST_READ,
+            expects_continue: false,
+            eof: false,
+        }
+    }
+
+    pub fn shared(io: Io, already_read: BytesMut) -> Shared {
+        Rc::new(RefCell::new(Self::new(io, already_read)))
+    }
+
+    /// Reads more into the buffer; `Ok(0)` is the end of the stream.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buf.capacity() - self.buf.len() < FIRST_READ / 2 {
+            if self.buf.is_empty() && self.read_size == FIRST_READ {
+                self.buf = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+            }
+            self.buf.reserve(self.read_size);
+        }
+        let spare = self.buf.spare_capacity_mut();
+        let room = spare.len();
+        let mut read = ReadBuf::uninit(spare);
+        let result = Pin::new(&mut self.io).poll_read(cx, &mut read);
+        let n = read.filled().len();
+        match result {
+            Poll::Pending => {
+                self.give_back_buffer();
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                self.advance(n);
+                self.eof = n == 0;
+                if n == room {
+                    self.read_size = (self.read_size * 2).min(MAX_READ);
+                }
+                Poll::Ready(Ok(n))
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn advance(&mut self, n: usize) {
+        // SAFETY: `poll_fill` has just had the stream write `n` bytes at the start of the spare capacity: `ReadBuf`
+        // counts as filled only bytes that were initialised.
+        unsafe { self.buf.set_len(self.buf.len() + n) }
+    }
+
+    /// Lends an empty buffer back to the worker's pool.
+    fn give_back_buffer(&mut self) {
+        if self.buf.is_empty() && self.buf.capacity() > 0 {
+            let buf = std::mem::take(&mut self.buf);
+            self.read_size = FIRST_READ;
+            if buf.capacity() <= 2 * FIRST_READ {
+                BUFFERS.with_borrow_mut(|pool| {
+                    if pool.len() < POOL {
+                        pool.push(buf);
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+        }
+        if self.written > 0 {
+            self.written = 0;
+            self.out.clear();
+            if self.out.capacity() > MAX_READ {
+                self.out = Vec::new();
+            }
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Bytes waiting to be written.
+    pub(super) fn pending_out(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Prepares for the body that follows a head.
+    pub(super) fn begin_body(&mut self, framing: Framing) {
+        self.decoder = match framing {
+            Framing::None | Framing::Length(0) => Decoder::Done,
+            Framing::Length(length) => Decoder::Length(length),
+            Framing::Chunked => Decoder::Chunked(Chunked::Size),
+            Framing::Close => Decoder::Close,
+        };
+    }
+
+    pub(super) fn body_done(&self) -> bool {
+        self.decoder == Decoder::Done
+    }
+
+    pub(super) fn body_failed(&self) -> bool {
+        self.decoder == Decoder::Failed
+    }
+
+    /// The next frame of the body being read.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        loop {
+            match self.decode() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.decoder == Decoder::Done => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return self.fail(BodyError::Framing(error)),
+            }
+            if self.expects_continue {
+                self.expects_continue = false;
+                self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            if self.pending_out() > 0 && self.decoder != Decoder::Close {
+                // An interim answer must not wait behind the body that it asks for.
+                let _ = self.poll_flush(cx);
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) if self.decoder == Decoder::Close => {
+                    self.decoder = Decoder::Done;
+                    return Poll::Ready(None);
+                }
+                Ok(0) => return self.fail(BodyError::Truncated),
+                Ok(_) => {}
+                Err(error) => return self.fail(BodyError::Io(error.to_string())),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame, BodyError>>> {
+        self.decoder = Decoder::Failed;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// A frame from the bytes at hand, if there is one.
+    fn decode(&mut self) -> Result<Option<Frame>, &'static str> {
+        match &mut self.decoder {
+            Decoder::Done => Ok(None),
+            Decoder::Failed => Err("the body failed before"),
+            Decoder::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(self.buf.len());
+                *left -= take as u64;
+                if *left == 0 {
+                    self.decoder = Decoder::Done;
+                }
+                Ok((take > 0).then(|| Frame::Data(take_bytes(&mut self.buf, take))))
+            }
+            Decoder::Close => {
+                let take = self.buf.len();
+                Ok((take > 0).then(|| Frame::Data(take_bytes(&mut self.buf, take))))
+            }
+            Decoder::Chunked(chunked) => {
+                let decoded = chunked.decode(&mut self.buf)?;
+                // The last chunk often comes with the data: then the end is known without another read.
+                if matches!(decoded, Decoded::Data(_))
+                    && *chunked == Chunked::DataEnd
+                    && self.buf.starts_with(b"\r\n0\r\n\r\n")
+                {
+                    self.buf.advance(7);
+                    *chunked = Chunked::Done;
+                }
+                if *chunked == Chunked::Done {
+                    self.decoder = Decoder::Done;
+                }
+                Ok(match decoded {
+                    Decoded::Data(data) => Some(Frame::Data(data)),
+                    Decoded::Trailers(trailers) => Some(Frame::Trailers(trailers)),
+                    Decoded::Wait | Decoded::End => None,
+                })
+            }
+        }
+    }
+}
+
+/// Takes bytes out of the read buffer: small pieces are copied, so that the buffer stays whole and is used again;
+/// large ones are split off.
+fn take_bytes(buf: &mut BytesMut, n: usize) -> Bytes {
+    if n <= 2048 {
+        let bytes = Bytes::copy_from_slice(&buf[..n]);
+        buf.advance(n);
+        if buf.is_empty() {
+            buf.clear();
+        }
+        bytes
+    } else {
+        buf.split_to(n).freeze()
+    }
+}

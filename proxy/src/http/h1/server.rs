@@ -1,0 +1,296 @@
+//! The server side: reads requests one after another, hands each to the handler, writes its answer.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWrite as _;
+use tokio::time::timeout;
+
+use super::conn::{Conn, Shared};
+use super::incoming::Incoming;
+use super::parse::{Limits, ParseError, Parsed, parse_request};
+use super::{Framing, encode};
+use crate::drain::Drain;
+use crate::http::body::{Body, Frame};
+use crate::http::message::{RequestHead, ResponseHead, Version};
+use crate::http::{Request, Response};
+use crate::io::{Io, Prefixed};
+
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub limits: Limits,
+    /// `https` where the connection is TLS.
+    pub scheme: &'static str,
+    /// Between requests; zero is for ever.
+    pub idle_timeout: Duration,
+    /// For a whole head once its first byte came; zero is for ever.
+    pub headers_timeout: Duration,
+    pub accept_http_10: bool,
+    pub allow_absolute_url: bool,
+    /// The `server` header of answers made here.
+    pub server_name: String,
+}
+
+const GATHER: usize = 64 * 1024;
+/// What of an unread request body is read and thrown away to keep a connection.
+const MAX_DISCARD: usize = 64 * 1024;
+const MAX_AHEAD: usize = 16 * 1024;
+
+/// Serves a connection until it ends. `refused` is told of each request that could not be parsed.
+pub async fn serve(
+    io: Io,
+    already_read: BytesMut,
+    options: &ServerOptions,
+    drain: &Drain,
+    handler: impl AsyncFn(Request) -> Response,
+    refused: impl Fn(ParseError),
+) -> io::Result<()> {
+    let conn = Conn::shared(io, already_read);
+    loop {
+        let parsed = match next_head(&conn, options, drain).await? {
+            Head::End => return Ok(()),
+            Head::Refused(error) => {
+                refused(error);
+                return refuse(&conn, error, options).await;
+            }
+            Head::Request(parsed) => *parsed,
+        };
+        let (version, method) = (parsed.head.version, parsed.head.method.clone());
+        let mut keep_alive = parsed.keep_alive;
+        let body = begin(&conn, &parsed);
+        let Some(response) = respond(&conn, handler(Request { head: parsed.head, body })).await else {
+            return Ok(());
+        };
+        if response.tunnel.is_some() {
+            return tunnel(conn, response, &method, version).await;
+        }
+        keep_alive &= !drain.is_draining() && response.head.headers.get("connection") != Some(b"close");
+        keep_alive &= !conn.borrow().body_failed();
+        let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
+        keep_alive &= framing != Framing::Close;
+        encode::response(&mut conn.borrow_mut().out, &response.head, framing, !keep_alive);
+        write_body(&conn, response.body, framing).await?;
+        if !keep_alive || !discard_request(&conn).await {
+            return poll_fn(|cx| poll_shutdown(&conn, cx)).await;
+        }
+    }
+}
+
+enum Head {
+    Request(Box<Parsed<RequestHead>>),
+    Refused(ParseError),
+    /// The client closed, was idle too long, or the listener drains.
+    End,
+}
+
+/// Whether a head is complete in the buffer; cheaper than parsing it in vain.
+pub(super) fn has_head(buf: &[u8]) -> bool {
+    let mut rest = buf;
+    while let Some(lf) = rest.iter().position(|b| *b == b'\n') {
+        rest = &rest[lf + 1..];
+        if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
+            return true;
+        }
+    }
+    false
+}
+
+async fn next_head(conn: &Shared, options: &ServerOptions, drain: &Drain) -> io::Result<Head> {
+    if conn.borrow().buf.is_empty() {
+        let first = async {
+            tokio::select! {
+                biased;
+                read = poll_fn(|cx| conn.borrow_mut().poll_fill(cx)) => read.map(Some),
+                () = drain.draining() => Ok(None),
+            }
+        };
+        match within(options.idle_timeout, first).await {
+            Some(Ok(Some(n))) if n > 0 => {}
+            Some(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => return Err(error),
+            _ => return Ok(Head::End),
+        }
+    }
+    let head = within(options.headers_timeout, poll_fn(|cx| poll_head(conn, options, cx))).await;
+    head.unwrap_or(Ok(Head::Refused(ParseError { status: 408, detail: "request_header_timeout" })))
+}
+
+fn poll_head(conn: &Shared, options: &ServerOptions, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
+    let mut conn = conn.borrow_mut();
+    loop {
+        if has_head(&conn.buf) || conn.buf.len() > options.limits.bytes || looks_wrong(&conn.buf) {
+            match parse_request(&conn.buf, options.limits, options.scheme) {
+                Ok(Some(parsed)) => {
+                    let _ = conn.buf.split_to(parsed.size);
+                    return Poll::Ready(Ok(accept(parsed, options)));
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Ok(Head::Refused(error))),
+            }
+        }
+        match ready!(conn.poll_fill(cx)) {
+            Ok(0) => return Poll::Ready(Ok(Head::End)),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Whether the first bytes can be no request, so that it need not be waited for.
+fn looks_wrong(buf: &[u8]) -> bool {
+    buf.iter().find(|b| !matches!(b, b'\r' | b'\n')).is_some_and(|b| !crate::http::headers::is_token(*b))
+}
+
+fn accept(parsed: Parsed<RequestHead>, options: &ServerOptions) -> Head {
+    if parsed.head.version == Version::Http10 && !options.accept_http_10 {
+        return Head::Refused(ParseError { status: 426, detail: "low_version" });
+    }
+    Head::Request(Box::new(parsed))
+}
+
+/// Runs a future within a limit; zero is none.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    if limit.is_zero() { Some(future.await) } else { timeout(limit, future).await.ok() }
+}
+
+fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
+    let mut inner = conn.borrow_mut();
+    inner.begin_body(parsed.framing);
+    inner.expects_continue = parsed.expects_continue;
+    if inner.body_done() { Body::Empty } else { Body::H1(Incoming::new(Rc::clone(conn))) }
+}
+
+/// Runs the handler, and drops it if the client goes away meanwhile.
+async fn respond(conn: &Shared, handler: impl Future<Output = Response>) -> Option<Response> {
+    let mut handler = pin!(handler);
+    poll_fn(|cx| {
+        if let Poll::Ready(response) = handler.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        if gone(&mut conn.borrow_mut(), cx) { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Whether the client has closed. What it sends ahead is kept, up to a limit.
+fn gone(conn: &mut Conn, cx: &mut Context<'_>) -> bool {
+    while conn.body_done() && !conn.eof && conn.buf.len() < MAX_AHEAD {
+        match conn.poll_fill(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(n)) if n > 0 => {}
+            Poll::Ready(_) => return true,
+        }
+    }
+    conn.eof
+}
+
+async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Result<()> {
+    let mut ended = framing == Framing::None || body.is_end();
+    if ended {
+        encode::end(&mut conn.borrow_mut().out, framing, None);
+    }
+    loop {
+        poll_fn(|cx| {
+            while !ended && conn.borrow().pending_out() < GATHER {
+                match body.poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(frame) => ended = append(conn, framing, frame)?,
+                }
+                if !ended && body.is_end() {
+                    ended = true;
+                    encode::end(&mut conn.borrow_mut().out, framing, None);
+                }
+            }
+            let mut conn = conn.borrow_mut();
+            if conn.pending_out() == 0 && !ended {
+                return if gone(&mut conn, cx) {
+                    Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+                } else {
+                    Poll::Pending
+                };
+            }
+            conn.poll_flush(cx)
+        })
+        .await?;
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Appends a frame of the answer; `true` at its end. Trailers have no place unless the client asked, and HTTP/1.1
+/// clients rarely do: as in Envoy they are left out.
+fn append(
+    conn: &Shared,
+    framing: Framing,
+    frame: Option<Result<Frame, crate::http::body::BodyError>>,
+) -> io::Result<bool> {
+    let mut conn = conn.borrow_mut();
+    match frame {
+        Some(Ok(Frame::Data(data))) => {
+            encode::data(&mut conn.out, framing, &data);
+            return Ok(false);
+        }
+        Some(Ok(Frame::Trailers(_))) | None => encode::end(&mut conn.out, framing, None),
+        Some(Err(error)) => {
+            // A cut answer must not look whole.
+            conn.io.reset_on_drop();
+            return Err(io::Error::other(error));
+        }
+    }
+    Ok(true)
+}
+
+/// Reads what is left of a request body; `false` if that is more than it is worth.
+async fn discard_request(conn: &Shared) -> bool {
+    let mut left = MAX_DISCARD;
+    loop {
+        if conn.borrow().body_done() {
+            return true;
+        }
+        conn.borrow_mut().expects_continue = false;
+        let frame = poll_fn(|cx| match conn.borrow_mut().poll_body(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => Poll::Ready(Some(Err(crate::http::body::BodyError::Truncated))),
+        })
+        .await;
+        match frame {
+            Some(Ok(Frame::Data(data))) if data.len() <= left => left -= data.len(),
+            Some(Ok(Frame::Trailers(_))) => {}
+            None => return true,
+            _ => return false,
+        }
+    }
+}
+
+async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions) -> io::Result<()> {
+    let mut head = ResponseHead::new(error.status);
+    head.headers.append("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
+    head.headers.append("server", &options.server_name);
+    encode::response(&mut conn.borrow_mut().out, &head, Framing::Length(0), true);
+    poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
+    poll_fn(|cx| poll_shutdown(conn, cx)).await
+}
+
+fn poll_shutdown(conn: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut conn = conn.borrow_mut();
+    ready!(conn.poll_flush(cx))?;
+    Pin::new(&mut conn.io).poll_shutdown(cx)
+}
+
+/// Writes the head of a switch of protocols, then copies bytes both ways.
+async fn tunnel(conn: Shared, response: Response, method: &str, version: Version) -> io::Result<()> {
+    let framing = encode::response_framing(response.head.status, method, None, version);
+    encode::response(&mut conn.borrow_mut().out, &response.head, framing, false);
+    poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
+    // Whoever observes the body learns of the end of the tunnel by its drop.
+    let _observed = response.body;
+    let (Some(upstream), Ok(conn)) = (response.tunnel, Rc::try_unwrap(conn)) else { return Ok(()) };
+    let conn = conn.into_inner();
+    let downstream = Prefixed { prefix: conn.buf.freeze(), io: conn.io };
+    crate::tcp::copy_both(downstream, *upstream, Duration::ZERO, &mut |_, _| {}).await
+}

@@ -1,0 +1,76 @@
+//! HTTP/2 (RFC 9113) on the `h2` crate, both sides, in the protocol-neutral form.
+
+mod client;
+mod convert;
+mod incoming;
+mod server;
+
+pub use client::{Client, ClientOptions, SendError, handshake};
+pub use incoming::Incoming;
+pub use server::{ServerOptions, serve};
+
+/// What a connection begins with when it speaks HTTP/2 without asking (RFC 9113 section 3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::SendStream;
+
+use super::body::{Body, Frame};
+
+/// Sends a body as the peer's window allows. `Err`: the stream is gone.
+async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), h2::Error> {
+    loop {
+        let frame = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(reset) => Poll::Ready(Err(reset)),
+            Poll::Pending => body.poll_frame(cx).map(Ok),
+        })
+        .await;
+        match frame {
+            Err(Ok(reason)) => return Err(reason.into()),
+            Err(Err(error)) => return Err(error),
+            Ok(Some(Ok(Frame::Data(data)))) => {
+                let end = body.is_end();
+                send_data(&mut stream, data, end).await?;
+                if end {
+                    return Ok(());
+                }
+            }
+            Ok(Some(Ok(Frame::Trailers(trailers)))) => return stream.send_trailers(convert::header_map(&trailers)),
+            Ok(Some(Err(_))) => {
+                stream.send_reset(h2::Reason::INTERNAL_ERROR);
+                return Err(h2::Reason::INTERNAL_ERROR.into());
+            }
+            Ok(None) => return stream.send_data(Bytes::new(), true),
+        }
+    }
+}
+
+async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let room = poll_fn(|cx| poll_capacity(stream, cx)).await?;
+        let piece = data.split_to(room.min(data.len()));
+        let last = end && data.is_empty();
+        stream.send_data(piece, last)?;
+    }
+    Ok(())
+}
+
+fn poll_capacity(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
+    if stream.capacity() > 0 {
+        return Poll::Ready(Ok(stream.capacity()));
+    }
+    loop {
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(0)) => {}
+            Some(room) => return Poll::Ready(room),
+            None => return Poll::Ready(Err(h2::Reason::CANCEL.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The client side: many requests at a time on one connection.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+
+use super::server::content_length;
+use super::{Incoming, convert, send_body};
+use crate::http::Response;
+use crate::http::body::Body;
+use crate::http::message::{RequestHead, ResponseHead, Version};
+use crate::io::{Io, Prefixed};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    pub max_headers_bytes: u32,
+}
+
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// A connection to a server. Clones share it.
+#[derive(Clone)]
+pub struct Client {
+    send: SendRequest<Bytes>,
+    active: Rc<Cell<u32>>,
+    served: Rc<Cell<u32>>,
+    closed: Rc<Cell<bool>>,
+}
+
+/// A stream that is under way, counted on its connection.
+pub struct Active(Rc<Cell<u32>>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The server refused the stream or left before it looked at it: it may be sent again (RFC 9113 section 8.7).
+    #[error("the upstream refused the stream")]
+    Refused,
+    #[error("the upstream reset the stream: {0}")]
+    Reset(String),
+    #[error("the connection failed: {0}")]
+    Connection(String),
+}
+
+/// Begins HTTP/2 on a connection; the connection itself runs as a task of the worker.
+pub async fn handshake(io: Io, options: ClientOptions) -> Result<Client, SendError> {
+    let io = Prefixed { prefix: Bytes::new(), io };
+    let (send, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(options.max_headers_bytes)
+        .enable_push(false)
+        .handshake::<_, Bytes>(io)
+        .await
+        .map_err(|error| SendError::Connection(error.to_string()))?;
+    let closed = Rc::new(Cell::new(false));
+    let ended = Rc::clone(&closed);
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+        ended.set(true);
+    });
+    Ok(Client { send, active: Rc::default(), served: Rc::default(), closed })
+}
+
+impl Client {
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Streams under way.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// Requests it has served or is serving.
+    pub fn served(&self) -> u32 {
+        self.served.get()
+    }
+
+    /// Whether the server takes another stream now.
+    pub fn has_room(&self, limit: u32) -> bool {
+        let peer = u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX);
+        !self.is_closed() && self.active() < limit.min(peer)
+    }
+
+    /// Sends a request and reads the head of the answer.
+    pub async fn send(&self, head: &RequestHead, body: Body) -> Result<Response, SendError> {
+        let request =
+            convert_request(head, body.length()).ok_or_else(|| SendError::Reset("malformed request".into()))?;
+        let mut send = self.send.clone().ready().await.map_err(failure)?;
+        let end = body.is_end();
+        let (answer, stream) = send.send_request(request, end).map_err(failure)?;
+        self.active.set(self.active.get() + 1);
+        self.served.set(self.served.get() + 1);
+        let active = Active(Rc::clone(&self.active));
+        let mut answer = std::pin::pin!(answer);
+        let mut sending: Option<Pin<Box<dyn Future<Output = ()>>>> =
+            (!end).then(|| Box::pin(async move { drop(send_body(stream, body).await) }) as _);
+        let response = poll_fn(|cx| {
+            if let Some(rest) = &mut sending
+                && rest.as_mut().poll(cx).is_ready()
+            {
+                sending = None;
+            }
+            answer.as_mut().poll(cx)
+        })
+        .await
+        .map_err(failure)?;
+        Ok(convert_response(response, sending, active))
+    }
+}
+
+fn failure(error: h2::Error) -> SendError {
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => SendError::Refused,
+        _ if error.is_go_away() && error.is_remote() => SendError::Refused,
+        Some(_) if error.is_reset() => SendError::Reset(error.to_string()),
+        _ => SendError::Connection(error.to_string()),
+    }
+}
+
+fn convert_request(head: &RequestHead, length: Option<u64>) -> Option<http::Request<()>> {
+    let uri = if head.method == "CONNECT" {
+        http::Uri::builder().authority(head.authority.as_str()).build().ok()?
+    } else {
+        http::Uri::builder()
+            .scheme(head.scheme)
+            .authority(head.authority.as_str())
+            .path_and_query(head.path.as_str())
+            .build()
+            .ok()?
+    };
+    let mut request = http::Request::new(());
+    *request.method_mut() = head.method.parse().ok()?;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = convert::header_map(&head.headers);
+    if let Some(length) = length.filter(|length| *length > 0) {
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    Some(request)
+}
+
+fn convert_response(
+    response: http::Response<h2::RecvStream>,
+    sending: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    active: Active,
+) -> Response {
+    let (parts, stream) = response.into_parts();
+    let mut headers = convert::headers(&parts.headers);
+    let length = content_length(&parts.headers).flatten();
+    let body = Incoming::response(stream, length, sending, active);
+    let body = if body.is_end() {
+        Body::Empty
+    } else {
+        headers.remove("content-length");
+        Body::H2(body)
+    };
+    Response::new(ResponseHead { status: parts.status.as_u16(), version: Version::Http2, headers }, body)
+}

@@ -1,0 +1,30 @@
+//! Between the header maps of the `http` crate and our own lists.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::http::h1;
+use crate::http::headers::Headers;
+
+/// Headers for the wire, without those that HTTP/2 forbids (RFC 9113 section 8.2.2).
+pub fn header_map(headers: &Headers) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter() {
+        if h1::is_connection_header(name) && name != b"te" {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            let _ = map.try_append(name, value);
+        }
+    }
+    map
+}
+
+/// Our own list of what came over the wire.
+pub fn headers(map: &HeaderMap) -> Headers {
+    let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    let mut headers = Headers::with_capacity(bytes + 256);
+    for (name, value) in map {
+        let _ = headers.try_append(name.as_str().as_bytes(), value.as_bytes());
+    }
+    headers
+}

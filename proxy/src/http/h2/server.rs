@@ -1,0 +1,187 @@
+//! The server side: each stream is a task of the worker.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+
+use super::{Incoming, convert, send_body};
+use crate::drain::Drain;
+use crate::http::body::Body;
+use crate::http::message::{RequestHead, ResponseHead, Version};
+use crate::http::{Request, Response, h1};
+use crate::io::Prefixed;
+
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub scheme: &'static str,
+    pub max_concurrent_streams: u32,
+    pub max_headers_bytes: usize,
+    pub idle_timeout: Duration,
+}
+
+/// Bytes a peer may send before they are taken, per stream and for the connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Resets of streams that the peer opened and gave up at once, before the connection is ended (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Serves a connection until it ends.
+pub async fn serve<H>(io: Prefixed, options: &ServerOptions, drain: &Drain, handler: Rc<H>) -> io::Result<()>
+where
+    H: AsyncFn(Request) -> Response + 'static,
+{
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(options.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_concurrent_reset_streams(MAX_PENDING_RESETS);
+    let mut conn = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
+    let mut leaving = false;
+    let active = Rc::new(());
+    loop {
+        let idle = Rc::strong_count(&active) == 1 && !options.idle_timeout.is_zero();
+        let next = tokio::select! {
+            biased;
+            next = conn.accept() => next,
+            () = drain.draining(), if !leaving => {
+                leaving = true;
+                conn.graceful_shutdown();
+                continue;
+            }
+            () = tokio::time::sleep(options.idle_timeout), if idle && !leaving => {
+                leaving = true;
+                conn.graceful_shutdown();
+                continue;
+            }
+        };
+        let (request, respond) = match next {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Ok(()),
+        };
+        let (handler, scheme, active) = (Rc::clone(&handler), options.scheme, Rc::clone(&active));
+        tokio::task::spawn_local(async move {
+            serve_stream(request, respond, scheme, &*handler).await;
+            drop(active);
+        });
+    }
+}
+
+async fn serve_stream<H>(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    scheme: &'static str,
+    handler: &H,
+) where
+    H: AsyncFn(Request) -> Response,
+{
+    let Some(request) = convert_request(request, scheme) else {
+        let mut refused = http::Response::new(());
+        *refused.status_mut() = http::StatusCode::BAD_REQUEST;
+        let _ = respond.send_response(refused, true);
+        return;
+    };
+    let method = request.head.method.clone();
+    let mut answer = pin!(handler(request));
+    let answer = poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        respond.poll_reset(cx).map(|_| None)
+    })
+    .await;
+    let Some(answer) = answer else { return };
+    let body = if method == "HEAD" { Body::Empty } else { answer.body };
+    let end = body.is_end();
+    let head = convert_response(&answer.head, &method, body.length());
+    if let Ok(stream) = respond.send_response(head, end)
+        && !end
+    {
+        let _ = send_body(stream, body).await;
+    }
+}
+
+/// `None`: the request is malformed in a way that the framing layer does not see.
+fn convert_request(request: http::Request<RecvStream>, scheme: &'static str) -> Option<Request> {
+    let (parts, stream) = request.into_parts();
+    let mut headers = convert::headers(&parts.headers);
+    let length = content_length(&parts.headers)?;
+    let host = headers.get_str("host").map(str::to_owned);
+    if headers.get_all("host").count() > 1 {
+        return None;
+    }
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority.as_str()) => return None,
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(host)) => host,
+        (None, None) => return None,
+    };
+    if authority.is_empty() || !h1::valid_authority(&authority) {
+        return None;
+    }
+    headers.remove("host");
+    headers.remove("content-length");
+    join_cookies(&mut headers);
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
+    if !path.bytes().all(|b| b.is_ascii_graphic()) || (parts.method != http::Method::CONNECT && path.is_empty()) {
+        return None;
+    }
+    let head = RequestHead {
+        method: parts.method.as_str().to_owned(),
+        scheme,
+        authority,
+        path,
+        version: Version::Http2,
+        headers,
+        upgrade: None,
+    };
+    let body = Incoming::new(stream, length);
+    let body = if body.is_end() { Body::Empty } else { Body::H2(body) };
+    Some(Request { head, body })
+}
+
+/// The declared length; `None` if it is no number.
+#[allow(clippy::option_option)]
+pub(super) fn content_length(headers: &http::HeaderMap) -> Option<Option<u64>> {
+    match headers.get(http::header::CONTENT_LENGTH) {
+        None => Some(None),
+        Some(value) => value.to_str().ok()?.parse().ok().map(Some),
+    }
+}
+
+/// One cookie header out of several (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut crate::http::headers::Headers) {
+    if headers.get_all("cookie").nth(1).is_some() {
+        let joined = headers.get_all("cookie").collect::<Vec<_>>().join(&b"; "[..]);
+        headers.set("cookie", joined);
+    }
+}
+
+fn convert_response(head: &ResponseHead, method: &str, length: Option<u64>) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = convert::header_map(&head.headers);
+    let bodiless = method == "HEAD" || matches!(head.status, 204 | 304);
+    if bodiless {
+        if let Some(length) = head.headers.get("content-length")
+            && let Ok(value) = http::HeaderValue::from_bytes(length)
+        {
+            response.headers_mut().insert(http::header::CONTENT_LENGTH, value);
+        }
+    } else if let Some(length) = length
+        && !head.is_grpc()
+    {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    response
+}
