@@ -1,1 +1,29 @@
+//! The certificate authority: attests who asks, decides the SPIFFE ID, signs, rotates, and keeps the trust bundle.
+//!
+//! What must hold: the names in a request never matter, only what was attested; no private key leaves the CA's
+//! directory; no secret is stored or logged; every certificate is in the ledger before anyone holds it.
 
+mod api_tokens;
+mod attest;
+mod authority;
+mod csr;
+mod incoming;
+mod ledger;
+mod peer;
+mod secret;
+mod self_signed;
+mod server_tls;
+mod signing;
+mod tokens;
+
+pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, MintedApiToken};
+pub use attest::{Attestation, Attestor, CurrentCertificate, Evidence, JoinToken, Refusal, RefusalKind, identity};
+pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
+pub use csr::{CsrError, SubjectKey};
+pub use incoming::{Connection, incoming};
+pub use ledger::{Ledger, LedgerEntry};
+pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
+pub use self_signed::{OpenError, SelfSigned};
+pub use server_tls::{ServerTls, ServerTlsError, server_tls};
+pub use signing::Signing;
+pub use tokens::{CreatedToken, NewToken, Redeemed, TokenError, TokenStatus, Tokens};

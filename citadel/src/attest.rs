@@ -1,0 +1,129 @@
+//! Who asks for a certificate: evidence in, attestation out. Each kind of evidence has a file.
+
+mod current_certificate;
+mod join_token;
+
+use api::{SpiffeId, TrustDomain};
+use async_trait::async_trait;
+
+pub use self::current_certificate::CurrentCertificate;
+pub use self::join_token::JoinToken;
+use crate::PeerCertificates;
+
+/// What came with a signing request.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The text after `authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    pub peer: Option<&'a PeerCertificates>,
+    /// Of the key that is to be certified.
+    pub key_fingerprint: &'a str,
+}
+
+/// What the evidence proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attestation {
+    JoinToken { token: String, namespace: String, service_account: String },
+    CurrentCertificate { id: SpiffeId, serial: String },
+}
+
+/// One way to tell who asks.
+#[async_trait]
+pub trait Attestor: Send + Sync {
+    /// `None` if the evidence holds nothing of this attestor's kind.
+    async fn attest(&self, evidence: &Evidence<'_>) -> Result<Option<Attestation>, Refusal>;
+}
+
+/// Why somebody gets no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// There is no evidence, or it does not hold.
+    Unauthenticated,
+    /// It is known who asks, and the answer is no.
+    Denied,
+    /// It cannot be told now; ask again.
+    Unavailable,
+}
+
+impl Refusal {
+    pub fn unauthenticated(message: impl ToString) -> Self {
+        Self { kind: RefusalKind::Unauthenticated, message: message.to_string() }
+    }
+
+    pub fn denied(message: impl ToString) -> Self {
+        Self { kind: RefusalKind::Denied, message: message.to_string() }
+    }
+
+    pub fn unavailable(message: impl ToString) -> Self {
+        Self { kind: RefusalKind::Unavailable, message: message.to_string() }
+    }
+}
+
+/// The identity that an attestation entitles to: the only place where it is decided. `reserved` is the control plane's
+/// own identity, which nobody obtains from outside.
+pub fn identity(
+    trust_domain: &TrustDomain,
+    reserved: &SpiffeId,
+    attestation: &Attestation,
+) -> Result<SpiffeId, Refusal> {
+    let id = match attestation {
+        Attestation::JoinToken { namespace, service_account, .. } => {
+            trust_domain.workload(namespace, service_account).map_err(Refusal::denied)?
+        }
+        Attestation::CurrentCertificate { id, .. } => id.clone(),
+    };
+    if id.trust_domain() != trust_domain {
+        return Err(Refusal::denied(format!("{id} is not of this mesh, whose trust domain is {trust_domain}")));
+    }
+    if id == *reserved {
+        return Err(Refusal::denied(format!("{id} is the control plane's own identity; use another service account")));
+    }
+    Ok(id)
+}
+
+impl Attestation {
+    /// For the ledger.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::JoinToken { token, .. } => format!("join token {token}"),
+            Self::CurrentCertificate { serial, .. } => format!("certificate {serial}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(attestation: Attestation) -> Result<String, RefusalKind> {
+        let ours = TrustDomain::new("cluster.local").unwrap();
+        let reserved = ours.workload("istio-system", "control-plane").unwrap();
+        identity(&ours, &reserved, &attestation).map(|id| id.to_string()).map_err(|refusal| refusal.kind)
+    }
+
+    fn token(namespace: &str, service_account: &str) -> Attestation {
+        let (namespace, service_account) = (namespace.to_owned(), service_account.to_owned());
+        Attestation::JoinToken { token: "t".to_owned(), namespace, service_account }
+    }
+
+    fn certificate(id: &str) -> Attestation {
+        Attestation::CurrentCertificate { id: id.parse().unwrap(), serial: "01".to_owned() }
+    }
+
+    #[test]
+    fn the_attested_identity_is_granted_and_no_other() {
+        let reviews = "spiffe://cluster.local/ns/default/sa/reviews";
+        assert_eq!(decide(token("default", "reviews")).as_deref(), Ok(reviews));
+        assert_eq!(decide(certificate(reviews)).as_deref(), Ok(reviews));
+        assert_eq!(decide(certificate("spiffe://other.mesh/ns/default/sa/reviews")), Err(RefusalKind::Denied));
+        assert_eq!(decide(token("istio-system", "control-plane")), Err(RefusalKind::Denied));
+        assert_eq!(decide(token("default", "../reviews")), Err(RefusalKind::Denied));
+    }
+}

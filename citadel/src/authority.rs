@@ -1,0 +1,70 @@
+//! What every certificate authority does, whatever keeps its keys.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::SpiffeId;
+use async_trait::async_trait;
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use store::StoreError;
+use tokio::sync::watch;
+
+use crate::SubjectKey;
+
+/// Signs SVIDs, and tells which roots vouch for them.
+#[async_trait]
+pub trait Authority: Send + Sync {
+    /// Signs an SVID for an identity that was already decided, and enters it in the ledger.
+    async fn issue(&self, request: IssueRequest) -> Result<Issued, IssueError>;
+
+    /// The roots to trust, now and after each change.
+    fn trust_bundle(&self) -> watch::Receiver<Arc<TrustBundle>>;
+}
+
+/// An order for one SVID.
+#[derive(Clone, Debug)]
+pub struct IssueRequest {
+    pub id: SpiffeId,
+    pub key: SubjectKey,
+    /// A wish; the authority's own lifetime is the upper bound.
+    pub ttl: Option<Duration>,
+    /// How the identity was attested, for the ledger. Holds no secret.
+    pub attested_by: String,
+}
+
+/// A signed SVID.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Leaf, intermediate, root.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// The root certificates that vouch for a trust domain. The first is the one that signs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    #[error("this authority signs for {ours} only, not for {asked}")]
+    ForeignTrustDomain { ours: String, asked: SpiffeId },
+    #[error("the root certificate expired; move the ca directory away, restart, and join every workload again")]
+    RootExpired,
+    #[error("the certificate cannot be signed: {0}")]
+    Signing(String),
+    #[error("the certificate cannot be entered in the ledger, so it was not handed out: {0}")]
+    Ledger(#[from] StoreError),
+}
+
+impl TrustBundle {
+    /// SHA-256 of the DER of the root that signs now, in hexadecimal: what a join token pins.
+    pub fn pin(&self) -> String {
+        self.roots.first().map(|root| hex::encode(digest(&SHA256, root))).unwrap_or_default()
+    }
+}

@@ -1,0 +1,117 @@
+//! Accepts TLS connections for tonic. Handshakes run side by side, each with a deadline, so that a slow or hostile
+//! client holds up nobody; one that fails is logged and forgotten.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::{PeerCertificates, ServerTls};
+
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Handshakes in flight; more clients wait in the listener's queue.
+const MAX_HANDSHAKES: usize = 256;
+/// Pause after the system refused to accept, for want of file descriptors for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection after its handshake. tonic puts its `PeerCertificates` into the extensions of each request.
+pub struct Connection(TlsStream<TcpStream>);
+
+/// The connections of a listener. It stops accepting when the stream is dropped.
+pub fn incoming(listener: TcpListener, tls: ServerTls) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
+    tokio::spawn(accept(listener, tls, sender));
+    ReceiverStream::new(receiver)
+}
+
+async fn accept(listener: TcpListener, tls: ServerTls, connections: mpsc::Sender<io::Result<Connection>>) {
+    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = connections.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (connections, acceptor) = (connections.clone(), TlsAcceptor::from(tls.current()));
+                tokio::spawn(async move {
+                    if let Some(connection) = handshake(stream, acceptor).await {
+                        // If nobody takes it any more, the connection is closed by dropping it.
+                        let _ = connections.send(Ok(connection)).await;
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control plane's port cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> Option<Connection> {
+    let peer = stream.peer_addr().ok();
+    // Small messages must not wait for company; a stream that refuses this is only slower.
+    let _ = stream.set_nodelay(true);
+    match timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(Connection(stream)),
+        Ok(Err(error)) => tracing::info!(?peer, %error, "a TLS handshake with the control plane failed"),
+        Err(_) => tracing::info!(?peer, "a TLS handshake with the control plane took too long"),
+    }
+    None
+}
+
+impl Connected for Connection {
+    type ConnectInfo = PeerCertificates;
+
+    fn connect_info(&self) -> PeerCertificates {
+        let (stream, session) = self.0.get_ref();
+        let chain = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        PeerCertificates { chain, address: stream.peer_addr().ok() }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}

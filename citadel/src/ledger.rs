@@ -1,0 +1,69 @@
+//! The log of issued certificates, in the store under `cert/<serial>`, until they expire.
+
+use std::sync::Arc;
+
+use runtime::Clock;
+use serde::{Deserialize, Serialize};
+use store::{Store, StoreError, Transaction};
+
+const PREFIX: &str = "cert/";
+
+/// One certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    #[serde(skip)]
+    pub serial: String,
+    pub identity: String,
+    /// Unix seconds.
+    pub issued: u64,
+    /// Unix seconds.
+    pub not_after: u64,
+    pub attested_by: String,
+}
+
+/// Reads and writes the log.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl Ledger {
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    pub(crate) async fn enter(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        let value = serde_json::to_vec(entry).map_err(|error| unreadable(&entry.serial, &error))?;
+        self.store.commit(Transaction::put(format!("{PREFIX}{}", entry.serial), value)).await?;
+        Ok(())
+    }
+
+    /// The certificates that were issued and not pruned, by serial number.
+    pub async fn entries(&self) -> Result<Vec<LedgerEntry>, StoreError> {
+        let listing = self.store.list(PREFIX).await?;
+        listing.entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
+    }
+
+    /// Forgets expired certificates; returns how many.
+    pub async fn prune(&self) -> Result<usize, StoreError> {
+        let now = self.clock.unix_seconds();
+        let expired = self.entries().await?.into_iter().filter(|entry| entry.not_after < now);
+        let delete: Vec<String> = expired.map(|entry| format!("{PREFIX}{}", entry.serial)).collect();
+        let count = delete.len();
+        if count > 0 {
+            self.store.commit(Transaction { delete, ..Transaction::default() }).await?;
+        }
+        Ok(count)
+    }
+}
+
+fn parse(key: &str, value: &[u8]) -> Result<LedgerEntry, StoreError> {
+    let entry: LedgerEntry = serde_json::from_slice(value).map_err(|error| unreadable(key, &error))?;
+    Ok(LedgerEntry { serial: key.trim_start_matches(PREFIX).to_owned(), ..entry })
+}
+
+/// The store's answer when a record of ours is not what we wrote.
+pub(crate) fn unreadable(key: &str, error: &serde_json::Error) -> StoreError {
+    StoreError::Broken { path: key.to_owned(), cause: format!("the record cannot be read: {error}") }
+}

@@ -1,0 +1,132 @@
+//! TLS of the control plane's own port: it serves its own SVID, and asks clients for theirs without insisting.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::SpiffeId;
+use rcgen::KeyPair;
+use runtime::Clock;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::sync::watch;
+
+use crate::{Authority, IssueError, IssueRequest, Issued, SubjectKey, TrustBundle};
+
+/// How long after a failed renewal the next is tried, at most.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The TLS configuration in force. It is replaced when the SVID is renewed and when the trust bundle changes, so new
+/// connections see the new one and open connections go on; renewal ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct ServerTls(watch::Receiver<Arc<ServerConfig>>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    #[error("the control plane gets no certificate of its own: {0}")]
+    Issue(#[from] IssueError),
+    #[error("the control plane's key cannot be made: {0}")]
+    Key(#[from] rcgen::Error),
+    #[error("the control plane's TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the control plane's client verification cannot be set up: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+impl ServerTls {
+    /// What the next handshake should use.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.0.borrow().clone()
+    }
+}
+
+/// Obtains the control plane's SVID and keeps it fresh in the background.
+pub async fn server_tls(
+    authority: Arc<dyn Authority>,
+    id: SpiffeId,
+    clock: Clock,
+) -> Result<ServerTls, ServerTlsError> {
+    let mut renewal = Renewal { bundle: authority.trust_bundle(), authority, id, clock };
+    let (config, pause) = renewal.renew().await?;
+    let (sender, receiver) = watch::channel(config);
+    tokio::spawn(async move { renewal.run(sender, pause).await });
+    Ok(ServerTls(receiver))
+}
+
+struct Renewal {
+    authority: Arc<dyn Authority>,
+    bundle: watch::Receiver<Arc<TrustBundle>>,
+    id: SpiffeId,
+    clock: Clock,
+}
+
+impl Renewal {
+    async fn run(mut self, configs: watch::Sender<Arc<ServerConfig>>, mut pause: Duration) {
+        let mut life = pause;
+        loop {
+            tokio::select! {
+                () = configs.closed() => return,
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = self.bundle.changed() => {}
+            }
+            match self.renew().await {
+                Ok((config, half_life)) => {
+                    configs.send_replace(config);
+                    (pause, life) = (half_life, half_life);
+                }
+                Err(error) => {
+                    pause = (life / 10).min(MAX_PAUSE);
+                    tracing::warn!(%error, retry_s = pause.as_secs_f32(), "the control plane's certificate is not renewed");
+                }
+            }
+        }
+    }
+
+    /// A configuration with a fresh SVID, and when to replace it.
+    async fn renew(&mut self) -> Result<(Arc<ServerConfig>, Duration), ServerTlsError> {
+        let key = KeyPair::generate()?;
+        let attested_by = "the control plane itself".to_owned();
+        let request = IssueRequest { id: self.id.clone(), key: SubjectKey::of(&key), ttl: None, attested_by };
+        let issued = self.authority.issue(request).await?;
+        let bundle = self.bundle.borrow_and_update().clone();
+        let half_life = issued.not_after.duration_since(self.clock.now()).unwrap_or_default() / 2;
+        Ok((Arc::new(config(issued, &key, &bundle, &self.clock)?), half_life))
+    }
+}
+
+fn config(issued: Issued, key: &KeyPair, bundle: &TrustBundle, clock: &Clock) -> Result<ServerConfig, ServerTlsError> {
+    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(bundle.roots.iter().cloned());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(TlsTime(clock.clone())))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(issued.chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session is not verified anew, so it would outlive a certificate or a root.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// Our clock as rustls asks for it.
+struct TlsTime(Clock);
+
+impl TimeProvider for TlsTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0.now().duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
+impl fmt::Debug for TlsTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

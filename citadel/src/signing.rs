@@ -1,0 +1,120 @@
+//! The signing service (`istio.v1.auth.IstioCertificateService`): a request's evidence is attested, the attestation
+//! decides the identity, the authority signs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::istio::v1::auth::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
+use api::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
+use api::{SpiffeId, TrustDomain};
+use tonic::{Request, Response, Status};
+
+use crate::self_signed::pem;
+use crate::{
+    Attestation, Attestor, Authority, Evidence, IssueError, IssueRequest, PeerCertificates, Refusal, RefusalKind,
+    SubjectKey, identity,
+};
+
+/// A request is a signing request and little else.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// The service. The first attestor that finds its kind of evidence decides; one that refuses ends it.
+pub struct Signing {
+    authority: Arc<dyn Authority>,
+    attestors: Vec<Box<dyn Attestor>>,
+    trust_domain: TrustDomain,
+    reserved: SpiffeId,
+}
+
+impl Signing {
+    /// `reserved` is the control plane's own identity, which nobody obtains here.
+    pub fn new(authority: Arc<dyn Authority>, attestors: Vec<Box<dyn Attestor>>, reserved: SpiffeId) -> Self {
+        Self { authority, attestors, trust_domain: reserved.trust_domain().clone(), reserved }
+    }
+
+    /// The tonic service, with its limit on the size of requests. Requests find their peer's certificates in the
+    /// extension `PeerCertificates`, which `incoming` provides.
+    pub fn into_service(self) -> IstioCertificateServiceServer<Self> {
+        IstioCertificateServiceServer::new(self).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    async fn attest(&self, evidence: &Evidence<'_>) -> Result<Attestation, Refusal> {
+        for attestor in &self.attestors {
+            if let Some(attestation) = attestor.attest(evidence).await? {
+                return Ok(attestation);
+            }
+        }
+        Err(Refusal::unauthenticated(
+            "no evidence of who asks: send a join token as `authorization: Bearer weft_join_…`, or connect with the \
+             current certificate",
+        ))
+    }
+
+    async fn sign(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+        let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let fingerprint = key.fingerprint();
+        let evidence = Evidence {
+            bearer: bearer(&request)?,
+            peer: request.extensions().get::<PeerCertificates>(),
+            key_fingerprint: &fingerprint,
+        };
+        let attestation = self.attest(&evidence).await.map_err(status)?;
+        let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
+        let ttl = ttl(request.get_ref().validity_duration)?;
+        let order = IssueRequest { id, key, ttl, attested_by: attestation.describe() };
+        let issued = self.authority.issue(order).await.map_err(unsigned)?;
+        Ok(issued.chain.iter().map(pem).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl IstioCertificateService for Signing {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        let from = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.address);
+        match self.sign(request).await {
+            Ok(cert_chain) => Ok(Response::new(IstioCertificateResponse { cert_chain })),
+            Err(status) => {
+                tracing::warn!(?from, code = ?status.code(), reason = status.message(), "no certificate was issued");
+                Err(status)
+            }
+        }
+    }
+}
+
+fn bearer<T>(request: &Request<T>) -> Result<Option<&str>, Status> {
+    let Some(value) = request.metadata().get("authorization") else { return Ok(None) };
+    let text = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match text {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(Status::unauthenticated("the authorization metadata is not of the form `Bearer <join token>`")),
+    }
+}
+
+/// 0 leaves the lifetime to the authority.
+fn ttl(seconds: i64) -> Result<Option<Duration>, Status> {
+    match u64::try_from(seconds) {
+        Ok(0) => Ok(None),
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Err(_) => Err(Status::invalid_argument("validity_duration is negative; it is a number of seconds")),
+    }
+}
+
+fn status(refusal: Refusal) -> Status {
+    match refusal.kind {
+        RefusalKind::Unauthenticated => Status::unauthenticated(refusal.message),
+        RefusalKind::Denied => Status::permission_denied(refusal.message),
+        RefusalKind::Unavailable => Status::unavailable(refusal.message),
+    }
+}
+
+fn unsigned(error: IssueError) -> Status {
+    match error {
+        IssueError::ForeignTrustDomain { .. } => Status::permission_denied(error.to_string()),
+        IssueError::Ledger(_) => Status::unavailable(error.to_string()),
+        IssueError::RootExpired | IssueError::Signing(_) => Status::internal(error.to_string()),
+    }
+}
