@@ -109,12 +109,7 @@ impl Merger {
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let registries: Vec<_> = names
             .into_iter()
-            .map(|name| RegistryStatus {
-                name: name.into(),
-                state: RegistryState::Syncing,
-                services: 0,
-                endpoints: 0,
-            })
+            .map(|name| RegistryStatus { name: name.into(), state: RegistryState::Syncing, services: 0, endpoints: 0 })
             .collect();
         let told = registries.iter().map(|_| Told::default()).collect();
         Self { told, catalog: Catalog { registries, ..Catalog::default() } }
@@ -243,7 +238,8 @@ fn add_description(merged: &mut Arc<Service>, other: &Service, conflicts: &mut V
 /// ready together are published together.
 pub async fn run(registries: Vec<Arc<dyn Registry>>, publish: watch::Sender<Arc<Catalog>>) {
     let mut merger = Merger::new(registries.iter().map(|registry| registry.name()));
-    let streams = registries.iter().enumerate().map(|(index, registry)| registry.watch().map(move |event| (index, event)));
+    let streams =
+        registries.iter().enumerate().map(|(index, registry)| registry.watch().map(move |event| (index, event)));
     let mut events = futures_util::stream::select_all(streams.map(Box::pin)).ready_chunks(1024);
     while let Some(batch) = events.next().await {
         let mut changed = false;

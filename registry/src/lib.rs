@@ -1,11 +1,13 @@
 //! The abstract service model, the registries that feed it, and the catalog that merges them. Knows neither
 //! configuration kinds nor xDS.
 
+mod agents;
 mod catalog;
 mod memory;
 mod model;
 mod source;
 
+pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration};
 pub use catalog::{Catalog, Entry, Merger, RegistryState, RegistryStatus, run};
 pub use memory::MemoryRegistry;
 pub use model::{

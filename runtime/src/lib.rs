@@ -1,6 +1,10 @@
 //! Process plumbing that every role shares. Knows no other crate of ours.
 
+mod backoff;
 mod clock;
 pub mod files;
+pub mod logging;
+pub mod shutdown;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock};

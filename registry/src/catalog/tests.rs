@@ -54,7 +54,8 @@ fn endpoints_of_one_host_merge_and_keep_where_they_came_from() {
     merger.apply(1, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "b"), endpoint("10.0.0.2", "b")]));
     merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
     let entry = merger.catalog().get(&key("x.y")).unwrap();
-    let from: Vec<_> = entry.endpoints.iter().map(|e| (e.address.to_string(), e.provenance.registry.to_string())).collect();
+    let from: Vec<_> =
+        entry.endpoints.iter().map(|e| (e.address.to_string(), e.provenance.registry.to_string())).collect();
     assert_eq!(from, [("10.0.0.1".into(), "a".into()), ("10.0.0.2".into(), "b".into())]);
 }
 
@@ -123,7 +124,8 @@ async fn what_a_registry_tells_reaches_the_published_catalog() {
     registry.synced();
     let (publish, mut catalog) = watch::channel(Arc::default());
     let following = tokio::spawn(run(vec![Arc::new(registry.clone())], publish));
-    let seen = catalog.wait_for(|catalog: &Arc<Catalog>| catalog.synced() && catalog.version > 0).await.unwrap().clone();
+    let seen =
+        catalog.wait_for(|catalog: &Arc<Catalog>| catalog.synced() && catalog.version > 0).await.unwrap().clone();
     assert_eq!(seen.get(&key("x.y")).unwrap().endpoints.len(), 1);
     registry.endpoints(&key("x.y"), vec![]);
     catalog.wait_for(|catalog| catalog.get(&key("x.y")).unwrap().endpoints.is_empty()).await.unwrap();
