@@ -2,5 +2,6 @@
 
 pub mod drain;
 pub mod http;
+pub mod identity;
 pub mod io;
 pub mod tcp;

@@ -1,0 +1,112 @@
+//! The agent's directory. A key and its certificate are two files, so a crash between the two must not lose either:
+//! the new key is written as `next-key.pem`, then the chain, and last the key is renamed. Whichever key fits the chain
+//! is the one in use; a next key without a chain is one whose signing was asked for and not answered yet.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use rcgen::KeyPair;
+use runtime::files::{PRIVATE, PUBLIC, create_private_dir, write_atomic};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use super::{IdentityError, Svid};
+
+const KEY: &str = "key.pem";
+const NEXT_KEY: &str = "next-key.pem";
+const CHAIN: &str = "cert-chain.pem";
+const ROOTS: &str = "root-cert.pem";
+
+/// See the module's description.
+pub struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    pub fn open(dir: &Path) -> Result<Self, IdentityError> {
+        create_private_dir(dir).map_err(|cause| IdentityError::File { path: dir.to_owned(), cause })?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The identity that is kept, valid or not; the error says why there is none.
+    pub fn load(&self) -> Result<Svid, String> {
+        let (chain, roots) = (self.certificates(CHAIN)?, self.certificates(ROOTS)?);
+        let with_key = |name| {
+            let key = self.key(name)?.ok_or_else(|| format!("{name} is missing"))?;
+            Svid::new(chain.clone(), &Zeroizing::new(key.serialize_der()), roots.clone())
+                .map_err(|error| error.to_string())
+        };
+        let in_use = with_key(KEY);
+        if in_use.is_err()
+            && let Ok(svid) = with_key(NEXT_KEY)
+        {
+            self.take_next_key().map_err(|error| error.to_string())?;
+            return Ok(svid);
+        }
+        in_use
+    }
+
+    /// The key of a join that was not answered yet, or a new one, kept before anybody signs it.
+    pub fn pending_key(&self) -> Result<KeyPair, IdentityError> {
+        if let Ok(Some(key)) = self.key(NEXT_KEY) {
+            return Ok(key);
+        }
+        let key = KeyPair::generate()?;
+        self.write(NEXT_KEY, &Zeroizing::new(key.serialize_pem()), PRIVATE)?;
+        Ok(key)
+    }
+
+    /// Keeps a new identity in place of the old.
+    pub fn store(&self, svid: &Svid, key: &KeyPair) -> Result<(), IdentityError> {
+        self.write(NEXT_KEY, &Zeroizing::new(key.serialize_pem()), PRIVATE)?;
+        self.write(ROOTS, &pem(svid.roots()), PUBLIC)?;
+        self.write(CHAIN, &pem(svid.chain()), PUBLIC)?;
+        self.take_next_key()
+    }
+
+    fn take_next_key(&self) -> Result<(), IdentityError> {
+        let path = self.dir.join(KEY);
+        fs::rename(self.dir.join(NEXT_KEY), &path).map_err(|cause| IdentityError::File { path, cause })
+    }
+
+    fn certificates(&self, name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+        let text = self.read(name)?.ok_or_else(|| format!("{name} is missing"))?;
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        read.map_err(|error| format!("{name} cannot be read: {error}"))
+    }
+
+    fn key(&self, name: &str) -> Result<Option<KeyPair>, String> {
+        let Some(text) = self.read(name)? else { return Ok(None) };
+        KeyPair::from_pem(&text).map(Some).map_err(|error| format!("{name} cannot be read: {error}"))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>, String> {
+        match fs::read_to_string(self.dir.join(name)) {
+            Ok(text) => Ok(Some(Zeroizing::new(text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{name} cannot be read: {error}")),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> Result<(), IdentityError> {
+        let path = self.dir.join(name);
+        write_atomic(&path, text.as_bytes(), mode).map_err(|cause| IdentityError::File { path, cause })
+    }
+}
+
+fn pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for certificate in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
+        for line in encoded.as_bytes().chunks(64) {
+            text.extend(line.iter().map(|byte| char::from(*byte)));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}

@@ -1,0 +1,181 @@
+//! Joining and renewing: when, with which key, and what to do when the control plane does not answer.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::TrustDomain;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use runtime::Clock;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
+
+use super::control_plane::{Credential, Signer};
+use super::files::Files;
+use super::svid::fingerprint;
+use super::token::JoinToken;
+use super::{IdentityError, Jitter, Svid};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// The wall clock may be set while we sleep; it is looked at this often.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Obtains certificates, whoever signs them.
+pub struct Agent<S> {
+    pub files: Files,
+    pub signer: S,
+    pub token: Option<JoinToken>,
+    pub clock: Clock,
+    pub jitter: Jitter,
+}
+
+/// When to renew a certificate obtained, or first valid, at `from`: at half its life, 10 % of it sooner or later.
+pub fn due(from: SystemTime, not_after: SystemTime, jitter: f64) -> SystemTime {
+    let life = not_after.duration_since(from).unwrap_or_default();
+    from + life.mul_f64(0.5 + 0.05 * jitter.clamp(-1.0, 1.0))
+}
+
+/// How long to wait after the nth failure (from 0): doubling from 1 s to 60 s, and all of it shorter for certificates
+/// of a short life, so that many attempts fit into what is left.
+pub fn pause(failures: u32, life: Duration) -> Duration {
+    let first = FIRST_PAUSE.min(life / 40);
+    first.saturating_mul(1 << failures.min(6)).min(LAST_PAUSE).min(life / 10).max(Duration::from_millis(10))
+}
+
+/// Renews until nobody holds a receiver any more.
+pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>) {
+    let mut from = svids.borrow().not_before();
+    loop {
+        let current = svids.borrow().clone();
+        let at = due(from, current.not_after(), (agent.jitter)());
+        tokio::select! {
+            () = svids.closed() => return,
+            () = sleep_until(&agent.clock, at) => {}
+        }
+        tokio::select! {
+            () = svids.closed() => return,
+            renewed = agent.renew_until_done(&current) => {
+                tracing::info!(identity = %renewed.id(), not_after = ?renewed.not_after(), "identity renewed");
+                from = agent.clock.now();
+                svids.send_replace(Arc::new(renewed));
+            }
+        }
+    }
+}
+
+impl<S: Signer> Agent<S> {
+    /// The stored identity, if peers would accept it now and it is of the mesh that the token is for.
+    pub fn load(&self, trust_domain: &TrustDomain) -> Result<Svid, String> {
+        let svid = self.files.load()?;
+        svid.verify(trust_domain, self.clock.now()).map_err(|failure| format!("the stored certificate: {failure}"))?;
+        if let Some(token) = &self.token
+            && !svid.trusts(&token.pin)
+        {
+            return Err("the stored certificate is of another mesh than the join token".to_owned());
+        }
+        Ok(svid)
+    }
+
+    /// Joins with the token. The key is kept until an answer arrived, so that a lost answer can be asked for again.
+    pub async fn join(&self, reason: String, patience: Duration) -> Result<Svid, IdentityError> {
+        let token = self.token.clone().ok_or(IdentityError::NoToken { reason })?;
+        let key = self.files.pending_key()?;
+        let deadline = Instant::now() + patience;
+        for failures in 0.. {
+            match self.obtain(&key, Credential::Token(token.clone())).await {
+                Err(error) if error.retryable() && Instant::now() < deadline => {
+                    tracing::warn!(%error, "cannot join yet; trying again");
+                    sleep(pause(failures, LAST_PAUSE)).await;
+                }
+                done => return done,
+            }
+        }
+        Err(IdentityError::Busy("the number of attempts is exhausted".to_owned()))
+    }
+
+    async fn renew_until_done(&self, current: &Arc<Svid>) -> Svid {
+        let life = current.not_after().duration_since(current.not_before()).unwrap_or_default();
+        let mut alarmed = false;
+        let mut failures = 0;
+        loop {
+            match self.renew(current).await {
+                Ok(svid) => return svid,
+                Err(error) => self.complain(&error, current, life, &mut alarmed),
+            }
+            sleep(pause(failures, life)).await;
+            failures += 1;
+        }
+    }
+
+    /// A fresh key each time. An expired certificate proves nothing any more; then the token is tried, if there is one.
+    async fn renew(&self, current: &Arc<Svid>) -> Result<Svid, IdentityError> {
+        if self.clock.now() < current.not_after() {
+            return self.obtain(&KeyPair::generate()?, Credential::Svid(current.clone())).await;
+        }
+        let reason = "the certificate expired before it could be renewed".to_owned();
+        let token = self.token.clone().ok_or(IdentityError::NoToken { reason })?;
+        self.obtain(&self.files.pending_key()?, Credential::Token(token)).await
+    }
+
+    fn complain(&self, error: &IdentityError, current: &Svid, life: Duration, alarmed: &mut bool) {
+        let left = current.not_after().duration_since(self.clock.now()).unwrap_or_default();
+        if left > life / 3 {
+            tracing::warn!(%error, left_s = left.as_secs(), "the identity is not renewed yet; trying again");
+        } else if !std::mem::replace(alarmed, true) || left.is_zero() {
+            tracing::error!(
+                %error, left_s = left.as_secs(), identity = %current.id(),
+                "THE IDENTITY IS ABOUT TO EXPIRE, or has: peers will refuse this workload; mend the cause"
+            );
+        }
+    }
+
+    async fn obtain(&self, key: &KeyPair, credential: Credential) -> Result<Svid, IdentityError> {
+        let chain = self.signer.sign(csr(key)?, credential.clone()).await?;
+        let roots = roots(&chain, &credential)?;
+        let svid = Svid::new(chain, &Zeroizing::new(key.serialize_der()), roots)?;
+        let trust_domain = match &credential {
+            Credential::Svid(current) => current.trust_domain().clone(),
+            Credential::Token(_) => svid.trust_domain().clone(),
+        };
+        let verified = svid.verify(&trust_domain, self.clock.now());
+        verified.map_err(|failure| IdentityError::BadAnswer(format!("{failure}; are the clocks set?")))?;
+        self.files.store(&svid, key)?;
+        Ok(svid)
+    }
+}
+
+/// A request without names: the control plane would not look at them.
+fn csr(key: &KeyPair) -> Result<String, IdentityError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params.serialize_request(key)?.pem()?)
+}
+
+/// The trust bundle after an answer: at a join the pinned root alone; at a renewal the known roots and the new one,
+/// so that peers which have not renewed yet stay trusted.
+fn roots(
+    chain: &[CertificateDer<'static>],
+    credential: &Credential,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let newest = chain.last().ok_or_else(|| IdentityError::BadAnswer("the chain is empty".to_owned()))?;
+    match credential {
+        Credential::Token(token) if fingerprint(newest) == token.pin => Ok(vec![newest.clone()]),
+        Credential::Token(_) => {
+            Err(IdentityError::BadAnswer("its root certificate is not the one that the join token names".to_owned()))
+        }
+        Credential::Svid(current) => {
+            let known = current.roots().iter().filter(|root| *root != newest);
+            Ok(std::iter::once(newest).chain(known).cloned().collect())
+        }
+    }
+}
+
+async fn sleep_until(clock: &Clock, at: SystemTime) {
+    while let Ok(left) = at.duration_since(clock.now())
+        && !left.is_zero()
+    {
+        sleep(left.min(LOOK)).await;
+    }
+}

@@ -1,0 +1,106 @@
+//! An identity in hand: certificate chain, private key, and the roots to judge others by.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use api::{SpiffeId, TrustDomain, X509Svid};
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use webpki::KeyUsage;
+use zeroize::Zeroizing;
+
+use super::IdentityError;
+use super::tls::{Failure, verify_chain};
+
+/// A workload's X.509-SVID with its key and trust bundle, ready for handshakes.
+pub struct Svid {
+    leaf: X509Svid,
+    chain: Vec<CertificateDer<'static>>,
+    roots: Vec<CertificateDer<'static>>,
+    certified: Arc<CertifiedKey>,
+    anchors: Arc<RootCertStore>,
+}
+
+impl Svid {
+    /// Checks that the parts belong together: the leaf is an SVID and is for the key (PKCS#8). `chain` is leaf first;
+    /// roots at its end are left out, as the peer has its own.
+    pub fn new(
+        mut chain: Vec<CertificateDer<'static>>,
+        key: &Zeroizing<Vec<u8>>,
+        roots: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, IdentityError> {
+        chain.retain(|certificate| !roots.contains(certificate));
+        let leaf = chain.first().ok_or_else(|| IdentityError::BadAnswer("there is no leaf certificate".to_owned()))?;
+        let leaf = X509Svid::parse(leaf).map_err(|error| IdentityError::BadAnswer(error.to_string()))?;
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_slice()));
+        let certified = CertifiedKey::new(chain.clone(), any_supported_type(&private)?);
+        certified.keys_match()?;
+        let mut anchors = RootCertStore::empty();
+        anchors.add_parsable_certificates(roots.iter().cloned());
+        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors: Arc::new(anchors) })
+    }
+
+    pub fn id(&self) -> &SpiffeId {
+        &self.leaf.id
+    }
+
+    pub fn trust_domain(&self) -> &TrustDomain {
+        self.leaf.id.trust_domain()
+    }
+
+    pub fn not_before(&self) -> SystemTime {
+        self.leaf.not_before
+    }
+
+    pub fn not_after(&self) -> SystemTime {
+        self.leaf.not_after
+    }
+
+    pub fn serial(&self) -> &str {
+        &self.leaf.serial
+    }
+
+    /// Leaf first, without the root.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The trust bundle.
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+
+    pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
+        self.certified.clone()
+    }
+
+    pub(crate) fn anchors(&self) -> &Arc<RootCertStore> {
+        &self.anchors
+    }
+
+    /// Whether peers that trust the same roots accept this identity now.
+    pub(crate) fn verify(&self, trust_domain: &TrustDomain, now: SystemTime) -> Result<(), Failure> {
+        verify_chain(&self.chain, &self.anchors, trust_domain, KeyUsage::client_auth(), now).map(drop)
+    }
+
+    pub(crate) fn trusts(&self, pin: &[u8; 32]) -> bool {
+        self.roots.iter().any(|root| fingerprint(root) == *pin)
+    }
+}
+
+/// SHA-256 of a certificate.
+pub(crate) fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
+    bytes
+}
+
+impl fmt::Debug for Svid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Svid({}, serial {})", self.leaf.id, self.leaf.serial)
+    }
+}
