@@ -203,7 +203,7 @@ pub struct WeightedCluster {
     pub mutation: HeaderMutation,
 }
 
-/// Changes to request and response headers, in Envoy's order: added, then removed.
+/// Changes to request and response headers, in Envoy's order: removed, then added.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderMutation {
     pub request_add: Vec<HeaderAdd>,

@@ -1,0 +1,100 @@
+//! A format: text with command operators (`%REQ(X-ID)%`), or a JSON object whose leaves are such texts.
+
+use super::operator::Operator;
+use super::{LogContext, parse, write};
+
+/// A checked format, for log lines and for header values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Format(pub(super) Shape);
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shape {
+    Text(Vec<Piece>),
+    Json(Vec<(String, Json)>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Piece {
+    Literal(String),
+    Value { operator: Operator, max_length: Option<usize> },
+}
+
+/// A leaf or an inner object of a JSON format.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Text(Vec<Piece>),
+    Object(Vec<(String, Json)>),
+    Constant(String),
+}
+
+/// Why a format is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    #[error("`%{0}%` is not an operator that this proxy knows")]
+    UnknownOperator(String),
+    #[error("`%` at byte {0} is not closed; write `%%` for a percent sign")]
+    Unclosed(usize),
+    #[error("`%{operator}%`: {problem}")]
+    BadArgument { operator: String, problem: String },
+    #[error("a JSON format is an object of texts, numbers, booleans and objects, not deeper than 8: {0}")]
+    Json(String),
+}
+
+impl Format {
+    /// Parses a text with command operators.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        Ok(Self(Shape::Text(parse::pieces(text)?)))
+    }
+
+    /// Parses a JSON format. A line is one object, its keys sorted, followed by a newline.
+    pub fn parse_json(fields: &api::prost_types::Struct) -> Result<Self, FormatError> {
+        Ok(Self(Shape::Json(parse::object(fields, 0)?)))
+    }
+
+    /// Istio's default text format.
+    pub fn istio() -> Self {
+        Self::parse(ISTIO_TEXT).expect("a constant that the tests parse")
+    }
+
+    /// The text, where it has no operators.
+    pub fn constant(&self) -> Option<&str> {
+        match &self.0 {
+            Shape::Text(pieces) => match pieces.as_slice() {
+                [] => Some(""),
+                [Piece::Literal(text)] => Some(text),
+                _ => None,
+            },
+            Shape::Json(_) => None,
+        }
+    }
+
+    /// Appends a log line. A value can hold no raw quote, backslash or control character, so it cannot forge a line.
+    pub fn write(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {
+        match &self.0 {
+            Shape::Text(pieces) => write::line(pieces, context, out),
+            Shape::Json(fields) => {
+                write::json(fields, context, out);
+                out.push(b'\n');
+            }
+        }
+    }
+
+    /// Appends a header value: absent values are empty, and nothing is escaped (the header list refuses what would
+    /// split a message).
+    pub fn write_value(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {
+        if let Shape::Text(pieces) = &self.0 {
+            write::value(pieces, context, out);
+        }
+    }
+}
+
+/// Istio: `pilot/pkg/model/telemetry_logging.go`, the default for mesh setting `accessLogFile`.
+pub const ISTIO_TEXT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% ",
+    "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
+    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
+    "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% ",
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% ",
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+);

@@ -1,0 +1,112 @@
+//! What a connection and a request leave behind for logs, header values and metrics. The data path fills these in as
+//! it goes; nothing here is computed.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::ResponseFlags;
+use crate::config::{Cluster, Endpoint};
+use crate::http::headers::Headers;
+use crate::http::message::{RequestHead, Version};
+use crate::route::Route;
+
+/// Facts of a downstream connection; shared by its requests.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Unique in this process.
+    pub id: u64,
+    pub local_address: SocketAddr,
+    /// The peer of the TCP connection.
+    pub remote_address: SocketAddr,
+    /// SNI.
+    pub requested_server_name: Option<String>,
+    pub tls: Option<TlsInfo>,
+}
+
+/// Facts of a finished TLS handshake.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// OpenSSL's or the IANA name.
+    pub cipher: String,
+    pub peer_uri_sans: Vec<String>,
+    pub local_uri_sans: Vec<String>,
+    pub peer_subject: String,
+}
+
+/// Facts of one request, or of one TCP connection where no HTTP is spoken.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    pub connection: Arc<ConnectionInfo>,
+    pub start_time: SystemTime,
+    pub start: Instant,
+    /// The client's address as believed, after `x-forwarded-for`.
+    pub remote_address: SocketAddr,
+    pub stream_id: u64,
+    pub protocol: Option<Version>,
+    pub response_code: Option<u16>,
+    pub response_code_details: Option<Cow<'static, str>>,
+    pub grpc_status: Option<u32>,
+    pub flags: ResponseFlags,
+    pub connection_termination_details: Option<Cow<'static, str>>,
+    /// Body bytes from and to the client.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// From the start until: the last byte of the request came, the first byte of the answer came from upstream, the
+    /// last byte of the answer was sent.
+    pub request_duration: Option<Duration>,
+    pub response_duration: Option<Duration>,
+    pub duration: Option<Duration>,
+    pub route: Option<Arc<Route>>,
+    pub upstream_cluster: Option<Arc<Cluster>>,
+    pub upstream_endpoint: Option<Arc<Endpoint>>,
+    /// The address that was really dialled (a name resolved).
+    pub upstream_address: Option<SocketAddr>,
+    pub upstream_local_address: Option<SocketAddr>,
+    pub upstream_transport_failure_reason: Option<Cow<'static, str>>,
+    /// Tries sent upstream; 0 when none was.
+    pub attempts: u32,
+}
+
+/// All that a format may print. Header lists are those at the end of the request: as sent upstream, as sent downstream.
+#[derive(Clone, Copy, Debug)]
+pub struct LogContext<'a> {
+    pub info: &'a RequestInfo,
+    pub request: Option<&'a RequestHead>,
+    pub response: Option<&'a Headers>,
+    pub trailers: Option<&'a Headers>,
+}
+
+impl RequestInfo {
+    /// A request or connection that begins now.
+    pub fn new(connection: Arc<ConnectionInfo>, stream_id: u64) -> Self {
+        Self {
+            start_time: SystemTime::now(),
+            start: Instant::now(),
+            remote_address: connection.remote_address,
+            connection,
+            stream_id,
+            protocol: None,
+            response_code: None,
+            response_code_details: None,
+            grpc_status: None,
+            flags: ResponseFlags::NONE,
+            connection_termination_details: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            request_duration: None,
+            response_duration: None,
+            duration: None,
+            route: None,
+            upstream_cluster: None,
+            upstream_endpoint: None,
+            upstream_address: None,
+            upstream_local_address: None,
+            upstream_transport_failure_reason: None,
+            attempts: 0,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Routing as a pure function of a request head: the table and its virtual hosts, what a route matches, what it does,
+//! and the policies that go with it. Follows `envoy.config.route.v3`.
+
+mod action;
+mod cors;
+mod domains;
+mod matching;
+mod mutation;
+mod redirect;
+mod retry;
+mod rewrite;
+mod table;
+
+pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeouts};
+pub use cors::CorsPolicy;
+pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value};
+pub use mutation::{apply_request_mutations, apply_response_mutations};
+pub use redirect::{PathRedirect, Redirect};
+pub use retry::{BackOff, Outcome, RetryOn, RetryPolicy};
+pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite};
+pub use table::{Found, RequireTls, Route, RouteTable, RouteTableParts, VirtualHost};

@@ -1,0 +1,114 @@
+//! What a route does with a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{HostRewrite, PathRewrite, Redirect, RetryPolicy};
+use crate::config::{ClusterChoice, Fraction, HeaderMutation};
+use crate::http::headers::Headers;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Forward(RouteAction),
+    Redirect(Redirect),
+    DirectResponse(DirectResponse),
+}
+
+/// `envoy.config.route.v3.DirectResponseAction`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirectResponse {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// `envoy.config.route.v3.RouteAction`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteAction {
+    pub cluster: ClusterChoice,
+    /// Answer when the cluster does not exist (Envoy default 503).
+    pub cluster_not_found_code: u16,
+    pub path_rewrite: Option<PathRewrite>,
+    pub host_rewrite: Option<HostRewrite>,
+    /// Whether a host rewrite appends the old host to `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    pub timeouts: Timeouts,
+    pub retry: Option<Arc<RetryPolicy>>,
+    pub mirrors: Vec<Mirror>,
+    pub hash_policies: Vec<HashPolicy>,
+    /// Upgrades that this route allows or forbids, lower case, over those of the connection manager.
+    pub upgrades: Vec<(String, bool)>,
+}
+
+/// Zero disables a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Of the whole answer (Envoy default 15 s).
+    pub request: Duration,
+    /// Of a stream on which nothing moves; `None` leaves the connection manager's.
+    pub idle: Option<Duration>,
+    /// `max_stream_duration`; `None` leaves the connection manager's.
+    pub max_stream: Option<Duration>,
+    /// Upper bound for the client's `grpc-timeout`; `None` ignores that header, zero takes it as it is.
+    pub grpc_header_max: Option<Duration>,
+}
+
+/// `RouteAction.RequestMirrorPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    pub cluster: String,
+    pub fraction: Fraction,
+    /// Whether `-shadow` stays off the host.
+    pub disable_shadow_host_suffix: bool,
+}
+
+/// `RouteAction.HashPolicy`: what consistent hashing hashes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HashPolicy {
+    Header { name: String, terminal: bool },
+    Cookie { name: String, ttl: Option<Duration>, path: String, terminal: bool },
+    SourceIp { terminal: bool },
+    QueryParameter { name: String, terminal: bool },
+}
+
+impl RouteAction {
+    /// The cluster, and its own header changes where weights decide. `random` picks among weights; `headers` are
+    /// those of the request. A `cluster_header` that is absent gives an empty name, which no cluster has.
+    pub fn pick_cluster<'a>(&'a self, random: u64, headers: &'a Headers) -> (&'a str, Option<&'a HeaderMutation>) {
+        self.cluster.pick(random, headers)
+    }
+
+    /// Whether the route lets an upgrade (lower case) through, given the connection manager's list.
+    pub fn allows_upgrade(&self, protocol: &str, manager: &[String]) -> bool {
+        let own = self.upgrades.iter().find(|(name, _)| name == protocol);
+        own.map_or_else(|| manager.iter().any(|name| name == protocol), |(_, enabled)| *enabled)
+    }
+}
+
+impl ClusterChoice {
+    /// See [`RouteAction::pick_cluster`]; TCP has no headers and passes an empty list.
+    pub fn pick<'a>(&'a self, random: u64, headers: &'a Headers) -> (&'a str, Option<&'a HeaderMutation>) {
+        match self {
+            Self::One(name) => (name, None),
+            Self::Header(name) => (headers.get_str(name).unwrap_or_default(), None),
+            Self::Weighted(clusters) => {
+                let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+                let mut point = if total == 0 { 0 } else { random % total };
+                for cluster in clusters {
+                    let weight = u64::from(cluster.weight);
+                    if point < weight {
+                        return (&cluster.name, Some(&cluster.mutation));
+                    }
+                    point -= weight;
+                }
+                ("", None)
+            }
+        }
+    }
+}
+
+impl Fraction {
+    /// Whether a random number falls into the fraction.
+    pub fn hits(self, random: u64) -> bool {
+        random % 1_000_000 < u64::from(self.0)
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether a route takes a request: path, headers, query parameters, share, gRPC.
+
+use std::borrow::Cow;
+
+use regex::bytes::Regex;
+
+use crate::config::{Fraction, StringMatch};
+use crate::http::message::RequestHead;
+
+/// `envoy.config.route.v3.RouteMatch`: all conditions must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteMatch {
+    pub path: PathMatch,
+    pub case_sensitive: bool,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
+    pub fraction: Option<Fraction>,
+    /// Only gRPC requests, by content type.
+    pub grpc: bool,
+}
+
+/// What the path (without its query) must be.
+#[derive(Clone, Debug)]
+pub enum PathMatch {
+    Prefix(String),
+    Exact(String),
+    /// A prefix that ends at a slash or at the end of the path.
+    SeparatedPrefix(String),
+    /// Anchored at both ends.
+    Regex(Regex),
+    /// `CONNECT` requests.
+    Connect,
+}
+
+impl PartialEq for PathMatch {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Prefix(a), Self::Prefix(b))
+            | (Self::Exact(a), Self::Exact(b))
+            | (Self::SeparatedPrefix(a), Self::SeparatedPrefix(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Connect, Self::Connect) => true,
+            _ => false,
+        }
+    }
+}
+
+/// `envoy.config.route.v3.HeaderMatcher`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeaderMatch {
+    /// Lower case; `:method`, `:path`, `:authority` and `:scheme` are the parts of the head.
+    pub name: String,
+    pub rule: HeaderRule,
+    pub invert: bool,
+    pub missing_as_empty: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderRule {
+    Present(bool),
+    /// A decimal integer from the first number up to, but without, the second.
+    Range(i64, i64),
+    Text(StringMatch),
+}
+
+/// `envoy.config.route.v3.QueryParameterMatcher`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryMatch {
+    pub name: String,
+    pub rule: QueryRule,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryRule {
+    Present,
+    Text(StringMatch),
+}
+
+impl RouteMatch {
+    /// `random` decides on `fraction`.
+    pub fn matches(&self, head: &RequestHead, random: u64) -> bool {
+        self.path.matches(head, self.case_sensitive)
+            && self.fraction.is_none_or(|fraction| fraction.hits(random.rotate_left(32)))
+            && (!self.grpc || head.is_grpc())
+            && self.headers.iter().all(|rule| rule.matches(head))
+            && self.query.iter().all(|rule| rule.matches(head))
+    }
+}
+
+impl PathMatch {
+    fn matches(&self, head: &RequestHead, case_sensitive: bool) -> bool {
+        if matches!(self, Self::Connect) {
+            return head.method == "CONNECT";
+        }
+        if head.path.is_empty() {
+            return false;
+        }
+        let path = path_only(&head.path);
+        match self {
+            Self::Prefix(prefix) => starts_with(path, prefix, case_sensitive),
+            Self::Exact(exact) => path.len() == exact.len() && starts_with(path, exact, case_sensitive),
+            Self::SeparatedPrefix(prefix) => {
+                starts_with(path, prefix, case_sensitive)
+                    && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
+            }
+            Self::Regex(regex) => regex.is_match(path.as_bytes()),
+            Self::Connect => false,
+        }
+    }
+}
+
+fn starts_with(path: &str, prefix: &str, case_sensitive: bool) -> bool {
+    path.as_bytes().get(..prefix.len()).is_some_and(|head| {
+        if case_sensitive { head == prefix.as_bytes() } else { head.eq_ignore_ascii_case(prefix.as_bytes()) }
+    })
+}
+
+/// The path without query and fragment.
+pub(super) fn path_only(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+impl HeaderMatch {
+    pub fn matches(&self, head: &RequestHead) -> bool {
+        self.matches_value(header_value(head, &self.name).as_deref())
+    }
+
+    /// Decides on the (joined) value of the header, `None` where it is absent. An absent header matches no rule on
+    /// values, not even an inverted one, unless it counts as empty.
+    pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
+        let value = value.or(self.missing_as_empty.then_some(&[][..]));
+        match (&self.rule, value) {
+            (HeaderRule::Present(wanted), value) => (value.is_some() == *wanted) != self.invert,
+            (_, None) => false,
+            (HeaderRule::Text(rule), Some(value)) => rule.matches(value) != self.invert,
+            (HeaderRule::Range(start, end), Some(value)) => {
+                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+                number.is_some_and(|number| (*start..*end).contains(&number)) != self.invert
+            }
+        }
+    }
+}
+
+/// A header or part of the head by its lower-case name; repeated headers are joined by a comma.
+pub fn header_value<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
+    let part = match name {
+        ":method" => &head.method,
+        ":path" => &head.path,
+        ":authority" | "host" => &head.authority,
+        ":scheme" => head.scheme,
+        _ => return head.headers.joined(name),
+    };
+    (!part.is_empty()).then_some(Cow::Borrowed(part.as_bytes()))
+}
+
+impl QueryMatch {
+    fn matches(&self, head: &RequestHead) -> bool {
+        let Some(query) = head.query() else { return false };
+        let value = query.split('#').next().unwrap_or_default().split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (name == self.name).then_some(value)
+        });
+        match (&self.rule, value) {
+            (_, None) => false,
+            (QueryRule::Present, Some(_)) => true,
+            (QueryRule::Text(rule), Some(value)) => rule.matches(value.as_bytes()),
+        }
+    }
+}
