@@ -2,7 +2,10 @@
 //!
 //! Keys are paths such as `config/default/VirtualService/reviews`; a prefix ending in `/` names everything below it.
 
+#[cfg(test)]
+mod conformance;
 mod memory;
+mod sled;
 
 use std::pin::Pin;
 
@@ -10,7 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use memory::Memory;
+pub use self::memory::Memory;
+pub use self::sled::Sled;
 
 /// A value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
