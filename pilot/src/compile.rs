@@ -1,9 +1,18 @@
 //! From inputs to snapshots: what proxies share is made once and kept, what is a proxy's own is made for it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use registry::{Entry, ServiceKey};
+
+use crate::audience::Audience;
 use crate::diagnostic::{Diagnostic, Findings};
+use crate::index::Index;
 use crate::inputs::Inputs;
-use crate::node::Node;
-use crate::resource::Snapshot;
+use crate::node::{Node, NodeKind};
+use crate::resource::{Resource, ResourceMap, ResourceSet, Snapshot};
+use crate::visibility::View;
+use crate::{clusters, gateway, http_proxy, inbound};
 
 /// What a proxy is to run on. Pure: the same inputs and node give the same snapshot. Whatever is wrong with the
 /// configuration comes back as diagnostics and stops nothing.
@@ -11,25 +20,136 @@ pub fn compile(inputs: &Inputs, node: &Node) -> (Snapshot, Vec<Diagnostic>) {
     Compiled::new(inputs).snapshot(node)
 }
 
-/// Inputs with all that was already compiled from them.
+/// Inputs, and all that was already compiled from them.
 #[derive(Debug)]
 pub struct Compiled {
-    inputs: Inputs,
+    index: Index,
+    /// Filled as proxies ask.
+    outbound: Mutex<BTreeMap<Audience, Arc<Outbound>>>,
+}
+
+/// What all proxies of an audience share.
+#[derive(Clone, Debug, Default)]
+struct Outbound {
+    clusters: Arc<ResourceMap>,
+    endpoints: Arc<ResourceMap>,
+    /// The explicit proxy's; only for sidecars.
+    routes: Arc<ResourceMap>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Compiled {
     pub fn new(inputs: &Inputs) -> Self {
-        Self { inputs: inputs.clone() }
+        Self { index: Index::new(inputs), outbound: Mutex::default() }
     }
 
-    /// The same for newer inputs, keeping what did not change.
+    /// The same for newer inputs. Where only endpoints changed, only what is made of them is made again.
     pub fn next(&self, inputs: &Inputs) -> Self {
-        Self::new(inputs)
+        let before = &self.index.inputs;
+        if !inputs.only_endpoints_differ(before) {
+            return Self::new(inputs);
+        }
+        let index = self.index.with_catalog(inputs);
+        let changed: Vec<&ServiceKey> = inputs.catalog.changed_endpoints(&before.catalog).collect();
+        let known = self.lock().clone();
+        let outbound = known.into_iter().map(|(audience, outbound)| {
+            let outbound = outbound.with_endpoints(&View::new(&index, &audience), &changed);
+            (audience, Arc::new(outbound))
+        });
+        let outbound = Mutex::new(outbound.collect());
+        Self { index, outbound }
     }
 
     /// One proxy's snapshot.
-    pub fn snapshot(&self, _node: &Node) -> (Snapshot, Vec<Diagnostic>) {
-        let _ = &self.inputs;
-        (Snapshot::default(), Findings::default().into_vec())
+    pub fn snapshot(&self, node: &Node) -> (Snapshot, Vec<Diagnostic>) {
+        let audience = self.index.audience(node);
+        let view = View::new(&self.index, &audience);
+        let outbound =
+            Arc::clone(self.lock().entry(audience.clone()).or_insert_with(|| Arc::new(Outbound::new(&view))));
+        let mut findings = Findings::default();
+        findings.extend(&self.index.config.diagnostics);
+        findings.extend(&outbound.diagnostics);
+        let own = match node.kind {
+            NodeKind::Sidecar => sidecar(&view, node),
+            NodeKind::Router => gateway::compile(&view, node, &mut findings),
+        };
+        let snapshot = Snapshot {
+            clusters: ResourceSet::new(Arc::clone(&outbound.clusters), own.clusters),
+            endpoints: ResourceSet::new(Arc::clone(&outbound.endpoints), []),
+            listeners: ResourceSet::new(Arc::default(), own.listeners),
+            routes: ResourceSet::new(Arc::clone(&outbound.routes), own.routes),
+            secrets: ResourceSet::default(),
+        };
+        (snapshot, findings.into_vec())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Audience, Arc<Outbound>>> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What only one proxy has.
+#[derive(Default)]
+pub(crate) struct Own {
+    pub clusters: Vec<Resource>,
+    pub listeners: Vec<Resource>,
+    pub routes: Vec<Resource>,
+}
+
+fn sidecar(view: &View<'_>, node: &Node) -> Own {
+    let (clusters, mut listeners) = inbound::compile(view, node);
+    let proxy = http_proxy::listener(view, node);
+    listeners.push(Resource::encode(&proxy.name, &proxy));
+    Own { clusters, listeners, routes: Vec::new() }
+}
+
+impl Outbound {
+    fn new(view: &View<'_>) -> Self {
+        let mut findings = Findings::default();
+        let (mut clusters, mut endpoints) = (ResourceMap::new(), ResourceMap::new());
+        for entry in view.services() {
+            add(view, entry, &mut clusters, &mut endpoints, &mut findings);
+        }
+        let mut routes = ResourceMap::new();
+        if view.audience.kind == NodeKind::Sidecar {
+            let table = http_proxy::route_table(view, &mut findings);
+            insert(&mut routes, Resource::encode(&table.name, &table));
+        }
+        Self {
+            clusters: Arc::new(clusters),
+            endpoints: Arc::new(endpoints),
+            routes: Arc::new(routes),
+            diagnostics: findings.into_vec(),
+        }
+    }
+
+    /// Clusters are made again too: they name the identities of their endpoints.
+    fn with_endpoints(&self, view: &View<'_>, changed: &[&ServiceKey]) -> Self {
+        let mut next = self.clone();
+        let entries = changed.iter().filter_map(|key| view.index.inputs.catalog.get(key));
+        for entry in entries.filter(|entry| view.sees(entry)) {
+            let clusters = Arc::make_mut(&mut next.clusters);
+            add(view, entry, clusters, Arc::make_mut(&mut next.endpoints), &mut Findings::default());
+        }
+        next
+    }
+}
+
+fn add(
+    view: &View<'_>,
+    entry: &Entry,
+    clusters: &mut ResourceMap,
+    endpoints: &mut ResourceMap,
+    findings: &mut Findings,
+) {
+    let made = clusters::of_service(view, entry, findings);
+    made.clusters.into_iter().for_each(|resource| insert(clusters, resource));
+    made.assignments.into_iter().for_each(|resource| insert(endpoints, resource));
+}
+
+/// Keeps the resource that is there where the new one is equal.
+fn insert(map: &mut ResourceMap, resource: Resource) {
+    if map.get(&resource.name) != Some(&resource) {
+        map.insert(resource.name.clone(), resource);
     }
 }

@@ -1,14 +1,31 @@
 //! Turns services and configuration into what each proxy runs on, and hands it out over xDS. The compile is pure: no
 //! I/O, no clock, and it cannot fail. Knows nothing of where services or configuration came from.
 
+mod access_log;
+mod audience;
+mod clusters;
 mod compile;
+mod destination_rule;
 mod diagnostic;
 mod discovery;
+mod endpoints;
+mod gateway;
+mod http_manager;
+mod http_proxy;
+mod inbound;
+mod index;
 mod inputs;
+mod listener;
 mod mesh;
 mod names;
 mod node;
+mod policy;
 mod resource;
+mod routes;
+mod tls;
+mod virtual_service;
+mod visibility;
+mod wire;
 
 pub use compile::{Compiled, compile};
 pub use diagnostic::{Code, Diagnostic};

@@ -1,0 +1,107 @@
+//! HTTP connection managers: what is common to all, and what differs by side.
+
+use api::envoy::config::core::v3 as core;
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::config::route::v3 as route;
+use api::envoy::extensions::filters::http::cors::v3::Cors;
+use api::envoy::extensions::filters::http::fault::v3::HttpFault;
+use api::envoy::extensions::filters::http::router::v3::Router;
+use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use api::prost::Name;
+use api::prost_types;
+use http::http_connection_manager::{
+    ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
+};
+
+use crate::access_log::access_logs;
+use crate::mesh::MeshConfig;
+use crate::wire;
+
+const FILTER: &str = "envoy.filters.network.http_connection_manager";
+
+/// Where a manager's routes come from.
+pub(crate) enum Routes {
+    Inline(route::RouteConfiguration),
+    /// Over the same stream, by this name.
+    Named(String),
+}
+
+/// Which side of the proxy a manager is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Requests of other workloads to this one's application.
+    Inbound,
+    /// Requests of this workload's application, sent to the proxy as such.
+    ExplicitOutbound,
+    /// Requests from outside the mesh.
+    Gateway,
+}
+
+/// The network filter of a manager.
+pub(crate) fn filter(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> listener::Filter {
+    let manager = manager(mesh, side, stat_prefix, routes);
+    listener::Filter {
+        name: FILTER.into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&manager))),
+    }
+}
+
+fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectionManager {
+    let certificate = match side {
+        Side::Inbound => Some(ForwardClientCertDetails::AppendForward),
+        Side::Gateway => Some(ForwardClientCertDetails::SanitizeSet),
+        Side::ExplicitOutbound => None,
+    };
+    let upgrades: &[&str] = if side == Side::ExplicitOutbound { &["websocket", "CONNECT"] } else { &["websocket"] };
+    http::HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        http_filters: http_filters(),
+        server_name: "istio-envoy".into(),
+        http_protocol_options: (side == Side::ExplicitOutbound)
+            .then(|| core::Http1ProtocolOptions { allow_absolute_url: Some(true), ..Default::default() }),
+        // A stream may be silent for as long as it likes; Envoy would end it after five minutes.
+        stream_idle_timeout: Some(prost_types::Duration::default()),
+        access_log: access_logs(mesh),
+        use_remote_address: Some(side == Side::Gateway),
+        forward_client_cert_details: certificate.unwrap_or(ForwardClientCertDetails::Sanitize) as i32,
+        set_current_client_cert_details: certificate.map(|_| SetCurrentClientCertDetails {
+            subject: Some(true),
+            dns: true,
+            uri: true,
+            ..Default::default()
+        }),
+        upgrade_configs: upgrades.iter().map(|name| upgrade(name)).collect(),
+        normalize_path: Some(true),
+        route_specifier: Some(specifier(routes)),
+        ..Default::default()
+    }
+}
+
+fn specifier(routes: Routes) -> RouteSpecifier {
+    match routes {
+        Routes::Inline(config) => RouteSpecifier::RouteConfig(config),
+        Routes::Named(route_config_name) => {
+            RouteSpecifier::Rds(http::Rds { config_source: Some(wire::ads()), route_config_name })
+        }
+    }
+}
+
+fn upgrade(name: &str) -> UpgradeConfig {
+    UpgradeConfig { upgrade_type: name.to_owned(), ..Default::default() }
+}
+
+fn http_filters() -> Vec<http::HttpFilter> {
+    vec![
+        http_filter("envoy.filters.http.fault", &HttpFault::default()),
+        http_filter("envoy.filters.http.cors", &Cors {}),
+        http_filter("envoy.filters.http.router", &Router::default()),
+    ]
+}
+
+fn http_filter<M: Name>(name: &str, config: &M) -> http::HttpFilter {
+    http::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http::http_filter::ConfigType::TypedConfig(api::any(config))),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,149 @@
+//! A sidecar's explicit HTTP proxy: its listener, and the routes to every visible service under all of its names.
+
+mod domains;
+mod tunnel;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::envoy::config::core::v3 as core;
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::config::route::v3 as route;
+use galley::kinds::VirtualService;
+use registry::{Protocol, Service, ServicePort};
+
+use crate::diagnostic::Findings;
+use crate::http_manager::{self, Routes, Side};
+use crate::mesh::OutboundPolicy;
+use crate::node::Node;
+use crate::routes::{self, Place};
+use crate::virtual_service::Rules;
+use crate::visibility::View;
+use crate::{names, wire};
+
+/// The port that a host without a service is taken to be asked for on.
+const PLAIN_HTTP: u16 = 80;
+
+pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
+    let mesh = view.index.mesh();
+    let routes = Routes::Named(names::HTTP_PROXY.to_owned());
+    let filter = http_manager::filter(mesh, Side::ExplicitOutbound, names::HTTP_PROXY, routes);
+    let chain = crate::listener::chain(String::new(), filter);
+    let (address, port) = (node.address(), node.http_proxy_port);
+    let direction = core::TrafficDirection::Outbound;
+    crate::listener::listener(names::HTTP_PROXY.to_owned(), address, port, direction, vec![chain])
+}
+
+/// One virtual host per service port, one for each host that only a VirtualService knows, and one for the rest.
+pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::RouteConfiguration {
+    let mesh_rules: Vec<&Arc<Rules>> = view
+        .index
+        .config
+        .virtual_services
+        .visible_in(&view.audience.namespace)
+        .filter(|rules| rules.is_bound_to(VirtualService::MESH))
+        .collect();
+    let mut table = Table { view, rules: mesh_rules, taken: BTreeSet::new(), hosts: Vec::new(), findings };
+    for entry in view.services() {
+        for port in entry.service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            table.service_port(&entry.service, port);
+        }
+    }
+    table.hosts_without_service();
+    table.hosts.push(nowhere(view.index.mesh().outbound_policy));
+    route::RouteConfiguration {
+        name: names::HTTP_PROXY.into(),
+        virtual_hosts: table.hosts,
+        validate_clusters: Some(false),
+        max_direct_response_body_size_bytes: Some(1 << 20),
+        ..Default::default()
+    }
+}
+
+struct Table<'a> {
+    view: &'a View<'a>,
+    /// For sidecars, oldest first.
+    rules: Vec<&'a Arc<Rules>>,
+    /// Domains already given away; Envoy takes each only once.
+    taken: BTreeSet<String>,
+    hosts: Vec<route::VirtualHost>,
+    findings: &'a mut Findings,
+}
+
+impl Table<'_> {
+    fn service_port(&mut self, service: &Service, port: &ServicePort) {
+        let domains = domains::of(service, port.number, self.view);
+        let rules = self.rules_for(service.host().as_str());
+        let mut routes = Vec::new();
+        if !port.protocol.is_http() {
+            routes.push(tunnel::route(self.view, service, port, rules.as_deref(), self.findings));
+        }
+        if port.protocol.is_http() || port.protocol == Protocol::Auto {
+            routes.extend(self.http_routes(service, port, rules.as_deref()));
+        }
+        self.host(names::virtual_host(service.host().as_str(), port.number), domains, routes);
+    }
+
+    fn http_routes(&mut self, service: &Service, port: &ServicePort, rules: Option<&Rules>) -> Vec<route::Route> {
+        let routes = rules.map(|rules| self.compile(rules, port.number)).unwrap_or_default();
+        if routes.is_empty() { vec![routes::default(self.view, service, port)] } else { routes }
+    }
+
+    fn compile(&mut self, rules: &Rules, port: u16) -> Vec<route::Route> {
+        let gateways = [VirtualService::MESH.to_owned()];
+        let place = Place { view: self.view, gateways: &gateways, port, labels: &self.view.audience.labels };
+        routes::compile(&place, rules, self.findings)
+    }
+
+    /// The rules that own a host: those that name it most specifically, of these the oldest.
+    fn rules_for(&self, host: &str) -> Option<Arc<Rules>> {
+        let covering = self.rules.iter().rev().filter_map(|rules| Some((rules.covers(host)?, *rules)));
+        covering.max_by_key(|(specific, _)| *specific).map(|(_, rules)| Arc::clone(rules))
+    }
+
+    fn hosts_without_service(&mut self) {
+        for rules in self.rules.clone() {
+            for host in rules.hosts.iter().filter(|host| self.view.service(host.as_str()).is_none()) {
+                let covers_services =
+                    host.is_wildcard() && self.view.services().any(|e| host.covers(e.service.host().as_str()));
+                if covers_services {
+                    continue;
+                }
+                let routes = self.compile(rules, PLAIN_HTTP);
+                let domains = vec![host.to_string(), format!("{host}:{PLAIN_HTTP}")];
+                if !routes.is_empty() {
+                    self.host(names::virtual_host(host.as_str(), PLAIN_HTTP), domains, routes);
+                }
+            }
+        }
+    }
+
+    fn host(&mut self, name: String, mut domains: Vec<String>, routes: Vec<route::Route>) {
+        domains.retain(|domain| self.taken.insert(domain.clone()));
+        if !domains.is_empty() {
+            self.hosts.push(route::VirtualHost { name, domains, routes, ..Default::default() });
+        }
+    }
+}
+
+/// Answers requests to hosts that are not in the mesh.
+fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
+    let name = match policy {
+        OutboundPolicy::AllowAny => "allow_any",
+        OutboundPolicy::RegistryOnly => "block_all",
+    };
+    let body = "no service of this name is in the mesh; see `weft services` for those that are\n";
+    let answer = route::DirectResponseAction { status: 502, body: Some(wire::inline(body)), ..Default::default() };
+    let refuse = |of: route::RouteMatch| route::Route {
+        name: name.into(),
+        r#match: Some(of),
+        action: Some(route::route::Action::DirectResponse(answer.clone())),
+        ..Default::default()
+    };
+    route::VirtualHost {
+        name: name.into(),
+        domains: vec!["*".into()],
+        routes: vec![refuse(routes::connect()), refuse(routes::everything())],
+        ..Default::default()
+    }
+}

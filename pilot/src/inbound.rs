@@ -1,0 +1,155 @@
+//! What a sidecar does for its own workload: one listener per served port, and the cluster that is its application.
+
+use api::envoy::config::cluster::v3 as cluster;
+use api::envoy::config::core::v3 as core;
+use api::envoy::config::endpoint::v3 as endpoint;
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::config::route::v3 as route;
+use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+use galley::kinds::MtlsMode;
+use registry::{Protocol, Service};
+
+use crate::http_manager::{self, Routes, Side};
+use crate::listener::{RAW, TLS, chain_for, tcp_proxy};
+use crate::node::{Node, Served};
+use crate::resource::Resource;
+use crate::visibility::View;
+use crate::{clusters, names, routes, tls, wire};
+
+/// Clusters and listeners for what the workload serves; the first of several on one port has it.
+pub(crate) fn compile(view: &View<'_>, node: &Node) -> (Vec<Resource>, Vec<Resource>) {
+    let (mut clusters, mut listeners) = (Vec::new(), Vec::new());
+    let mut ports = std::collections::BTreeSet::new();
+    for served in node.services.iter().filter(|served| ports.insert(served.port)) {
+        let inbound = Inbound::new(view, node, served);
+        clusters.push(Resource::encode(&inbound.name, &inbound.cluster()));
+        let listener = inbound.listener();
+        listeners.push(Resource::encode(&listener.name, &listener));
+    }
+    (clusters, listeners)
+}
+
+struct Inbound<'a> {
+    view: &'a View<'a>,
+    node: &'a Node,
+    served: &'a Served,
+    /// Of the route table and of the cluster.
+    name: String,
+    /// The host that callers know the port by.
+    host: String,
+    service: Option<&'a Service>,
+}
+
+impl<'a> Inbound<'a> {
+    fn new(view: &'a View<'a>, node: &'a Node, served: &'a Served) -> Self {
+        let domain = &view.index.mesh().domain;
+        let host = api::Hostname::resolve(&served.service, &node.namespace, domain);
+        let host = host.map_or_else(|_| served.service.clone(), |host| host.to_string());
+        let service = view.service(&host);
+        Self { view, node, served, name: names::inbound(served.port), host, service }
+    }
+
+    fn cluster(&self) -> cluster::Cluster {
+        let (target, served) = (self.served.target, self.served);
+        let address = wire::socket_address(&target.ip().to_string(), target.port());
+        let locality =
+            endpoint::LocalityLbEndpoints { lb_endpoints: vec![crate::endpoints::at(address)], ..Default::default() };
+        let mut cluster = cluster::Cluster {
+            name: self.name.clone(),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
+            load_assignment: Some(endpoint::ClusterLoadAssignment {
+                cluster_name: self.name.clone(),
+                endpoints: vec![locality],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let pool = self.service.and_then(|service| {
+            let rule = self.view.rule(service)?;
+            rule.traffic(served.port, None).connection_pool
+        });
+        clusters::limits(pool.as_ref(), &mut cluster);
+        if served.protocol.is_http2() {
+            cluster.typed_extension_protocol_options.extend([clusters::http2()]);
+        }
+        let metadata = self.service.map(clusters::service_metadata);
+        cluster.metadata = metadata.and_then(|istio| wire::metadata([("istio", istio)]));
+        cluster
+    }
+
+    fn listener(&self) -> listener::Listener {
+        let (address, port) = (self.node.address(), self.served.port);
+        let name = names::listener(&address.to_string(), port);
+        let chains = self.chains(&name);
+        crate::listener::listener(name, address, port, core::TrafficDirection::Inbound, chains)
+    }
+
+    /// Chains by what PeerAuthentication asks for: mutual TLS, plaintext, or both.
+    fn chains(&self, name: &str) -> Vec<listener::FilterChain> {
+        let mesh = self.view.index.mesh();
+        let peers = &self.view.index.config.peers;
+        let mutual = |alpn: &[&str]| {
+            let socket = Some(tls::mutual_downstream(mesh));
+            chain_for(format!("{name}_mtls"), TLS, alpn, self.filter(), socket)
+        };
+        let plain = || chain_for(format!("{name}_plain"), RAW, &[], self.filter(), None);
+        // TLS that is not the mesh's is the application's own.
+        let opaque = || chain_for(format!("{name}_tls"), TLS, &[], self.filter(), None);
+        match peers.of_port(&self.node.namespace, &self.node.labels, self.served.port) {
+            MtlsMode::Strict => vec![mutual(&[])],
+            MtlsMode::Disable if self.is_http() => vec![plain()],
+            MtlsMode::Disable => vec![plain(), opaque()],
+            MtlsMode::Permissive | MtlsMode::Unset if self.is_http() => vec![mutual(&tls::ISTIO_ALPN), plain()],
+            MtlsMode::Permissive | MtlsMode::Unset => vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()],
+        }
+    }
+
+    fn is_http(&self) -> bool {
+        self.served.protocol.is_http()
+    }
+
+    fn filter(&self) -> listener::Filter {
+        let mesh = self.view.index.mesh();
+        if self.is_http() {
+            let stat_prefix =
+                format!("inbound_{}", names::listener(&self.node.address().to_string(), self.served.port));
+            http_manager::filter(mesh, Side::Inbound, &stat_prefix, Routes::Inline(self.routes()))
+        } else {
+            tcp_proxy(mesh, &self.name, vec![(self.name.clone(), 1)])
+        }
+    }
+
+    fn routes(&self) -> route::RouteConfiguration {
+        let mut action = routes::forward(self.name.clone());
+        action.retry_policy = self.retries();
+        let route = route::Route {
+            name: "default".into(),
+            r#match: Some(routes::everything()),
+            decorator: routes::operation(&self.host, self.served.port),
+            action: Some(route::route::Action::Route(action)),
+            ..Default::default()
+        };
+        let host = route::VirtualHost {
+            name: format!("inbound|http|{}", self.served.port),
+            domains: vec!["*".into()],
+            routes: vec![route],
+            ..Default::default()
+        };
+        route::RouteConfiguration {
+            name: self.name.clone(),
+            virtual_hosts: vec![host],
+            validate_clusters: Some(false),
+            ..Default::default()
+        }
+    }
+
+    /// A request that the application's connection never took is tried again; gRPC clients do so themselves.
+    fn retries(&self) -> Option<route::RetryPolicy> {
+        let grpc = matches!(self.served.protocol, Protocol::Grpc | Protocol::GrpcWeb);
+        (!grpc).then(|| route::RetryPolicy {
+            retry_on: "reset-before-request".into(),
+            num_retries: Some(2),
+            ..Default::default()
+        })
+    }
+}

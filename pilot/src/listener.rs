@@ -1,0 +1,91 @@
+//! Listeners, filter chains, and the filters that are not HTTP.
+
+use std::net::IpAddr;
+
+use api::envoy::config::core::v3 as core;
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
+
+use crate::access_log::access_logs;
+use crate::mesh::MeshConfig;
+use crate::wire;
+
+pub(crate) const RAW: &str = "raw_buffer";
+pub(crate) const TLS: &str = "tls";
+
+/// A listener on an address and port of its own.
+pub(crate) fn listener(
+    name: String,
+    address: IpAddr,
+    port: u16,
+    direction: core::TrafficDirection,
+    chains: Vec<listener::FilterChain>,
+) -> listener::Listener {
+    let inspects = chains.iter().any(|chain| chain.filter_chain_match.is_some());
+    listener::Listener {
+        name,
+        address: Some(wire::socket_address(&address.to_string(), port)),
+        filter_chains: chains,
+        listener_filters: inspects.then(tls_inspector).into_iter().collect(),
+        traffic_direction: direction as i32,
+        ..Default::default()
+    }
+}
+
+fn tls_inspector() -> listener::ListenerFilter {
+    listener::ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".into(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(api::any(&TlsInspector::default()))),
+        ..Default::default()
+    }
+}
+
+/// A chain for connections of one transport (`raw_buffer`, `tls`), and of these ALPN names if any.
+pub(crate) fn chain_for(
+    name: String,
+    transport: &str,
+    alpn: &[&str],
+    filter: listener::Filter,
+    socket: Option<core::TransportSocket>,
+) -> listener::FilterChain {
+    let matches = listener::FilterChainMatch {
+        transport_protocol: transport.to_owned(),
+        application_protocols: alpn.iter().map(|&name| name.to_owned()).collect(),
+        ..Default::default()
+    };
+    listener::FilterChain {
+        filter_chain_match: Some(matches),
+        filters: vec![filter],
+        transport_socket: socket,
+        name,
+        ..Default::default()
+    }
+}
+
+/// A chain for every connection.
+pub(crate) fn chain(name: String, filter: listener::Filter) -> listener::FilterChain {
+    listener::FilterChain { filters: vec![filter], name, ..Default::default() }
+}
+
+/// Forwards connections to one cluster, or to several by weight.
+pub(crate) fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, mut clusters: Vec<(String, u32)>) -> listener::Filter {
+    let specifier = if clusters.len() == 1 {
+        ClusterSpecifier::Cluster(clusters.remove(0).0)
+    } else {
+        let weighted = clusters.into_iter().filter(|(_, weight)| *weight > 0);
+        let clusters = weighted.map(|(name, weight)| ClusterWeight { name, weight, ..Default::default() });
+        ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: clusters.collect() })
+    };
+    let proxy = tcp::TcpProxy {
+        stat_prefix: stat_prefix.to_owned(),
+        access_log: access_logs(mesh),
+        cluster_specifier: Some(specifier),
+        ..Default::default()
+    };
+    listener::Filter {
+        name: "envoy.filters.network.tcp_proxy".into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&proxy))),
+    }
+}
