@@ -1,1 +1,23 @@
+//! The REST API: reads views of the control plane, takes configuration and hands out join tokens. Knows nothing of the
+//! proxy's internals.
+//!
+//! What must hold: nothing but the liveness answer and the landing page is given without an API token, and the API is
+//! reached over loopback only.
 
+mod auth;
+mod landing;
+mod listen;
+mod metrics;
+mod objects;
+mod problem;
+mod proxies;
+mod router;
+mod services;
+mod state;
+mod tokens;
+mod trouble;
+
+pub use listen::{ListenError, bind, serve, serve_metrics};
+pub use problem::{Finding, Problem};
+pub use router::router;
+pub use state::State;

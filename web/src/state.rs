@@ -1,0 +1,25 @@
+//! The views that the handlers read, and the few things they may change.
+
+use std::sync::Arc;
+
+use api::TrustDomain;
+use registry::Catalog;
+use tokio::sync::watch;
+
+/// Cloning shares.
+#[derive(Clone)]
+pub struct State {
+    pub galley: galley::Galley,
+    pub catalog: watch::Receiver<Arc<Catalog>>,
+    pub discovery: pilot::Discovery,
+    pub join_tokens: citadel::Tokens,
+    pub api_tokens: citadel::ApiTokens,
+    pub trust_domain: TrustDomain,
+}
+
+impl State {
+    /// The catalog as it is now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.borrow().clone()
+    }
+}
