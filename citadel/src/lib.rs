@@ -14,6 +14,8 @@ mod secret;
 mod self_signed;
 mod server_tls;
 mod signing;
+#[cfg(test)]
+mod test_kit;
 mod tokens;
 
 pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, MintedApiToken};

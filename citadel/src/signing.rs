@@ -1,6 +1,9 @@
 //! The signing service (`istio.v1.auth.IstioCertificateService`): a request's evidence is attested, the attestation
 //! decides the identity, the authority signs.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +56,8 @@ impl Signing {
     async fn sign(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
         let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // All that can be wrong with the request is found before a token is used up.
+        let ttl = ttl(request.get_ref().validity_duration)?;
         let fingerprint = key.fingerprint();
         let evidence = Evidence {
             bearer: bearer(&request)?,
@@ -61,7 +66,6 @@ impl Signing {
         };
         let attestation = self.attest(&evidence).await.map_err(status)?;
         let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
-        let ttl = ttl(request.get_ref().validity_duration)?;
         let order = IssueRequest { id, key, ttl, attested_by: attestation.describe() };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())

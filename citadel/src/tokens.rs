@@ -1,6 +1,9 @@
 //! Join tokens: a secret to give to a new workload, bound to one service account, used up by the first key that
 //! presents it. The text also pins the root certificate, so the workload knows whom to trust at first contact.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,135 @@
+use api::X509Svid;
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::Code;
+
+use super::*;
+use crate::test_kit::{Mesh, csr, issue};
+use crate::{CurrentCertificate, JoinToken};
+
+fn signing(mesh: &Mesh) -> Signing {
+    let authority = Arc::new(mesh.authority());
+    let attestors: Vec<Box<dyn Attestor>> = vec![
+        Box::new(JoinToken::new(mesh.tokens())),
+        Box::new(CurrentCertificate::new(authority.trust_bundle(), mesh.time.clock())),
+    ];
+    let control_plane = mesh.trust_domain.workload("istio-system", "control-plane").unwrap();
+    Signing::new(authority, attestors, control_plane)
+}
+
+fn request(csr: &str) -> Request<IstioCertificateRequest> {
+    Request::new(IstioCertificateRequest { csr: csr.to_owned(), ..Default::default() })
+}
+
+fn with_token(csr: &str, token: &str) -> Request<IstioCertificateRequest> {
+    let mut request = request(csr);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+fn with_certificate(csr: &str, chain: &[CertificateDer<'static>]) -> Request<IstioCertificateRequest> {
+    let mut request = request(csr);
+    request.extensions_mut().insert(PeerCertificates { chain: chain.into(), address: None });
+    request
+}
+
+async fn granted(signing: &Signing, request: Request<IstioCertificateRequest>) -> Result<String, Code> {
+    let answer = signing.create_certificate(request).await.map_err(|status| status.code())?.into_inner();
+    assert_eq!(answer.cert_chain.len(), 3, "leaf, intermediate, root");
+    let leaf = CertificateDer::from_pem_slice(answer.cert_chain[0].as_bytes()).unwrap();
+    Ok(X509Svid::parse(&leaf).unwrap().id.to_string())
+}
+
+#[tokio::test]
+async fn the_names_in_a_request_do_not_matter() {
+    let mesh = Mesh::new();
+    let key = KeyPair::generate().unwrap();
+    let greedy = csr(&key, &["spiffe://cluster.local/ns/istio-system/sa/control-plane", "spiffe://other/ns/a/sa/b"]);
+    let answer = granted(&signing(&mesh), with_token(&greedy, &mesh.token("reviews").await)).await;
+    assert_eq!(answer.as_deref(), Ok("spiffe://cluster.local/ns/default/sa/reviews"));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_with_the_same_key_only() {
+    let mesh = Mesh::new();
+    let (signing, token) = (signing(&mesh), mesh.token("reviews").await);
+    let (own, foreign) = (csr(&KeyPair::generate().unwrap(), &[]), csr(&KeyPair::generate().unwrap(), &[]));
+    assert!(granted(&signing, with_token(&own, &token)).await.is_ok());
+    assert!(granted(&signing, with_token(&own, &token)).await.is_ok());
+    assert_eq!(granted(&signing, with_token(&foreign, &token)).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_current_certificate_gets_the_next_until_it_expires() {
+    let mesh = Mesh::new();
+    let authority = mesh.authority();
+    let current = issue(&authority, &mesh.id("reviews"), None).await.chain;
+    let (signing, csr) = (signing(&mesh), csr(&KeyPair::generate().unwrap(), &[]));
+    let answer = granted(&signing, with_certificate(&csr, &current)).await;
+    assert_eq!(answer.as_deref(), Ok("spiffe://cluster.local/ns/default/sa/reviews"));
+    mesh.time.advance(Duration::from_secs(3700));
+    assert_eq!(granted(&signing, with_certificate(&csr, &current)).await, Err(Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_gets_nothing() {
+    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let foreign = issue(&other.authority(), &other.id("reviews"), None).await.chain;
+    let csr = csr(&KeyPair::generate().unwrap(), &[]);
+    assert_eq!(granted(&signing(&mesh), with_certificate(&csr, &foreign)).await, Err(Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn nobody_becomes_the_control_plane() {
+    let mesh = Mesh::new();
+    let id = mesh.trust_domain.workload("istio-system", "control-plane").unwrap();
+    let chain = issue(&mesh.authority(), &id, None).await.chain;
+    let csr = csr(&KeyPair::generate().unwrap(), &[]);
+    assert_eq!(granted(&signing(&mesh), with_certificate(&csr, &chain)).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn without_evidence_there_is_no_certificate() {
+    let mesh = Mesh::new();
+    let (signing, csr) = (signing(&mesh), csr(&KeyPair::generate().unwrap(), &[]));
+    assert_eq!(granted(&signing, request(&csr)).await, Err(Code::Unauthenticated));
+    assert_eq!(granted(&signing, with_certificate(&csr, &[])).await, Err(Code::Unauthenticated));
+    assert_eq!(granted(&signing, with_token(&csr, "weft_pat_a_b")).await, Err(Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_signed_does_not_use_up_the_token() {
+    let mesh = Mesh::new();
+    let (signing, token) = (signing(&mesh), mesh.token("reviews").await);
+    let good = csr(&KeyPair::generate().unwrap(), &[]);
+    let ed25519 = csr(&KeyPair::generate_for(&PKCS_ED25519).unwrap(), &[]);
+    for bad in ["", "nonsense", &forged(&good), &ed25519, &"A".repeat(17_000)] {
+        assert_eq!(granted(&signing, with_token(bad, &token)).await, Err(Code::InvalidArgument), "{bad:.60}");
+    }
+    let mut negative = with_token(&good, &token);
+    negative.get_mut().validity_duration = -1;
+    assert_eq!(granted(&signing, negative).await, Err(Code::InvalidArgument));
+    assert!(granted(&signing, with_token(&good, &token)).await.is_ok());
+}
+
+/// The request with its last byte, in the signature, changed.
+fn forged(csr: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let body: String = csr.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = STANDARD.decode(body).unwrap();
+    *der.last_mut().unwrap() ^= 1;
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", STANDARD.encode(der))
+}
+
+#[tokio::test]
+async fn other_strong_keys_are_certified_too() {
+    let mesh = Mesh::new();
+    let signing = signing(&mesh);
+    for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_RSA_SHA256] {
+        let csr = csr(&KeyPair::generate_for(algorithm).unwrap(), &[]);
+        let token = mesh.token("reviews").await;
+        assert!(granted(&signing, with_token(&csr, &token)).await.is_ok(), "{algorithm:?}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Shared by the tests: an authority on a temporary directory under a clock that stands still, and requests to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::{SpiffeId, TrustDomain};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use runtime::ManualClock;
+use store::Memory;
+use tempfile::TempDir;
+
+use crate::{Authority as _, IssueRequest, Issued, NewToken, SelfSigned, SubjectKey, Tokens};
+
+pub struct Mesh {
+    pub dir: TempDir,
+    pub store: Arc<Memory>,
+    pub time: ManualClock,
+    pub trust_domain: TrustDomain,
+}
+
+impl Mesh {
+    pub fn new() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            store: Arc::new(Memory::new()),
+            time: ManualClock::at(SystemTime::now()),
+            trust_domain: TrustDomain::new("cluster.local").unwrap(),
+        }
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.dir.path().join("ca")
+    }
+
+    /// Opens the authority, anew at each call.
+    pub fn authority(&self) -> SelfSigned {
+        SelfSigned::open(&self.ca(), &self.trust_domain, self.store.clone(), self.time.clock()).unwrap()
+    }
+
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.store.clone(), "ab".repeat(32), self.time.clock())
+    }
+
+    pub async fn token(&self, service_account: &str) -> String {
+        self.tokens().create(NewToken::new("default", service_account)).await.unwrap().text
+    }
+
+    pub fn id(&self, service_account: &str) -> SpiffeId {
+        self.trust_domain.workload("default", service_account).unwrap()
+    }
+}
+
+pub async fn issue(authority: &SelfSigned, id: &SpiffeId, ttl: Option<Duration>) -> Issued {
+    let key = SubjectKey::of(&KeyPair::generate().unwrap());
+    authority.issue(IssueRequest { id: id.clone(), key, ttl, attested_by: "test".to_owned() }).await.unwrap()
+}
+
+/// A PEM signing request that names URIs.
+pub fn csr(key: &KeyPair, uris: &[&str]) -> String {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params.serialize_request(key).unwrap().pem().unwrap()
+}
