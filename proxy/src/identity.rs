@@ -13,6 +13,11 @@ mod svid;
 pub mod tls;
 mod token;
 
+#[cfg(test)]
+mod test_kit;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 mod config;
 mod failure;
 mod resolver;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub(super) use self::config::control_plane_config;

@@ -1,0 +1,130 @@
+//! A scripted mesh for the tests: certificates of any shape, and a signer whose answers are written down beforehand.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use api::TrustDomain;
+use futures_util::future::BoxFuture;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
+use runtime::Clock;
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use super::control_plane::{Credential, Signer};
+use super::{IdentityError, Svid};
+
+pub const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/reviews";
+pub const RATINGS: &str = "spiffe://cluster.local/ns/default/sa/ratings";
+
+pub fn trust_domain() -> TrustDomain {
+    TrustDomain::new("cluster.local").unwrap()
+}
+
+/// A root that signs leaves itself.
+pub struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+impl Ca {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// An identity whose certificate has this shape, good or bad.
+    pub fn svid(&self, params: &CertificateParams) -> Result<Svid, IdentityError> {
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap().der().clone();
+        Svid::new(vec![leaf], &Zeroizing::new(key.serialize_der()), vec![self.root()])
+    }
+
+    /// The same, for presenting in handshakes what `Svid` would refuse to hold.
+    pub fn certified(&self, params: &CertificateParams) -> Arc<rustls::sign::CertifiedKey> {
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap().der().clone();
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        Arc::new(rustls::sign::CertifiedKey::new(vec![leaf], key))
+    }
+
+    fn sign(&self, csr: &str, id: &str, now: SystemTime, life: Duration) -> Vec<CertificateDer<'static>> {
+        let mut request = CertificateSigningRequestParams::from_pem(csr).unwrap();
+        request.params = shape(id, now, life);
+        vec![request.signed_by(&self.0).unwrap().der().clone(), self.root()]
+    }
+}
+
+/// A good SVID's contents.
+pub fn shape(id: &str, from: SystemTime, life: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = from.into();
+    params.not_after = (from + life).into();
+    params
+}
+
+/// Signs for reviews, or fails while it is away; remembers what was asked.
+#[derive(Clone)]
+pub struct ScriptedSigner {
+    pub ca: Arc<Ca>,
+    pub life: Duration,
+    pub clock: Clock,
+    pub script: Arc<Mutex<Script>>,
+}
+
+#[derive(Default)]
+pub struct Script {
+    pub away: bool,
+    pub loses_answers: bool,
+    /// When each request came.
+    pub asked: Vec<SystemTime>,
+    /// The public key of each request.
+    pub keys: Vec<Vec<u8>>,
+    pub credentials: Vec<Credential>,
+}
+
+impl ScriptedSigner {
+    pub fn new(life: Duration, clock: Clock) -> Self {
+        Self { ca: Arc::new(Ca::new("root")), life, clock, script: Arc::default() }
+    }
+
+    pub fn set_away(&self, away: bool) {
+        self.script.lock().unwrap().away = away;
+    }
+
+    pub fn asked(&self) -> Vec<SystemTime> {
+        self.script.lock().unwrap().asked.clone()
+    }
+}
+
+impl Signer for ScriptedSigner {
+    fn sign(
+        &self,
+        csr: String,
+        credential: Credential,
+    ) -> BoxFuture<'_, Result<Vec<CertificateDer<'static>>, IdentityError>> {
+        use rcgen::PublicKeyData as _;
+        let mut script = self.script.lock().unwrap();
+        let request = CertificateSigningRequestParams::from_pem(&csr).unwrap();
+        script.asked.push(self.clock.now());
+        script.keys.push(request.public_key.der_bytes().to_vec());
+        script.credentials.push(credential);
+        let answer = if script.away || script.loses_answers {
+            Err(IdentityError::Unreachable { address: "scripted".to_owned(), cause: "away".to_owned() })
+        } else {
+            Ok(self.ca.sign(&csr, REVIEWS, self.clock.now(), self.life))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}

@@ -1,0 +1,254 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::SvidError;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rustls::pki_types::ServerName;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::watch;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::super::test_kit::{Ca, RATINGS, REVIEWS, shape};
+use super::*;
+use crate::identity::Svid;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+type Connected = (client::TlsStream<DuplexStream>, server::TlsStream<DuplexStream>);
+
+fn good(id: &str) -> CertificateParams {
+    shape(id, SystemTime::now() - Duration::from_secs(60), HOUR)
+}
+
+fn live(svid: Svid) -> (watch::Sender<Arc<Svid>>, watch::Receiver<Arc<Svid>>) {
+    watch::channel(Arc::new(svid))
+}
+
+fn server(ca: &Ca, allowed: Allowed) -> ServerConfig {
+    let (_, svids) = live(ca.svid(&good(REVIEWS)).unwrap());
+    server_config(svids, ClientAuth::Required(allowed), &TlsOptions::default()).unwrap()
+}
+
+fn client(ca: &Ca, allowed: Allowed) -> ClientConfig {
+    let (_, svids) = live(ca.svid(&good(RATINGS)).unwrap());
+    client_config(svids, allowed, &TlsOptions::default()).unwrap()
+}
+
+/// Shakes hands; each side's failure by itself.
+async fn shake(
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+) -> Result<Connected, (Option<Failure>, Option<Failure>)> {
+    let (near, far) = duplex(64 * 1024);
+    let name = ServerName::try_from("outbound_.9080_._.reviews.default.svc.cluster.local").unwrap();
+    let (client, server) =
+        tokio::join!(TlsConnector::from(client).connect(name, near), TlsAcceptor::from(server).accept(far));
+    match (client, server) {
+        (Ok(client), Ok(server)) => Ok((client, server)),
+        (client, server) => {
+            Err((client.err().map(|error| Failure::of_io(&error)), server.err().map(|error| Failure::of_io(&error))))
+        }
+    }
+}
+
+/// Why the server refuses a client that presents this.
+async fn as_client(ca: &Ca, certified: Arc<CertifiedKey>) -> Option<Failure> {
+    let mut config = client(ca, Allowed::Any);
+    config.client_auth_cert_resolver = Arc::new(Presents(certified));
+    shake(Arc::new(config), Arc::new(server(ca, Allowed::Any))).await.err().and_then(|(_, server)| server)
+}
+
+/// Why the client refuses a server that presents this.
+async fn as_server(ca: &Ca, certified: Arc<CertifiedKey>) -> Option<Failure> {
+    let mut config = server(ca, Allowed::Any);
+    config.cert_resolver = Arc::new(Presents(certified));
+    shake(Arc::new(client(ca, Allowed::Any)), Arc::new(config)).await.err().and_then(|(client, _)| client)
+}
+
+/// Presents a certificate whatever is wrong with it.
+#[derive(Debug)]
+struct Presents(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Presents {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+impl rustls::client::ResolvesClientCert for Presents {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct PresentsNothing;
+
+impl rustls::client::ResolvesClientCert for PresentsNothing {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+fn changed(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = good(REVIEWS);
+    change(&mut params);
+    params
+}
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn two_workloads_of_a_mesh_know_each_other() {
+    let ca = Ca::new("root");
+    let connected = shake(Arc::new(client(&ca, Allowed::Any)), Arc::new(server(&ca, Allowed::Any))).await;
+    let (near, far) = connected.ok().unwrap();
+    assert_eq!(peer_id(far.get_ref().1.peer_certificates()).unwrap().to_string(), RATINGS);
+    assert_eq!(peer_id(near.get_ref().1.peer_certificates()).unwrap().to_string(), REVIEWS);
+}
+
+#[tokio::test]
+async fn what_is_no_svid_is_refused_by_both_sides_and_told_by_cause() {
+    let ca = Ca::new("root");
+    let now = SystemTime::now();
+    let cases: Vec<(&str, CertificateParams, Failure)> = vec![
+        ("two URIs", changed(|p| p.subject_alt_names.push(uri(RATINGS))), SvidError::UriCount(2).into()),
+        ("no URI", changed(|p| p.subject_alt_names.clear()), SvidError::UriCount(0).into()),
+        (
+            "a DNS name only",
+            changed(|p| p.subject_alt_names = vec![SanType::DnsName("reviews".try_into().unwrap())]),
+            SvidError::UriCount(0).into(),
+        ),
+        ("CA:true", changed(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), SvidError::Authority.into()),
+        (
+            "keyCertSign",
+            changed(|p| p.key_usages.push(KeyUsagePurpose::KeyCertSign)),
+            SvidError::SigningUsage("keyCertSign").into(),
+        ),
+        (
+            "cRLSign",
+            changed(|p| p.key_usages.push(KeyUsagePurpose::CrlSign)),
+            SvidError::SigningUsage("cRLSign").into(),
+        ),
+        ("no key usage", changed(|p| p.key_usages.clear()), SvidError::NoDigitalSignature.into()),
+        ("expired", shape(REVIEWS, now - 2 * HOUR, HOUR), Failure::Expired),
+        ("not valid yet", shape(REVIEWS, now + HOUR, HOUR), Failure::NotYetValid),
+        (
+            "another usage",
+            changed(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning]),
+            Failure::WrongUsage,
+        ),
+    ];
+    for (what, params, wanted) in cases {
+        assert_eq!(as_client(&ca, ca.certified(&params)).await.as_ref(), Some(&wanted), "{what}, as a client");
+        assert_eq!(as_server(&ca, ca.certified(&params)).await.as_ref(), Some(&wanted), "{what}, as a server");
+    }
+    for bad in ["spiffe://cluster.local", "https://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns//sa/b"] {
+        let params = changed(|p| p.subject_alt_names = vec![uri(bad)]);
+        assert_eq!(as_client(&ca, ca.certified(&params)).await.unwrap().kind(), "bad_svid", "{bad}");
+        assert_eq!(as_server(&ca, ca.certified(&params)).await.unwrap().kind(), "bad_svid", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn each_side_of_a_connection_needs_its_own_usage() {
+    let ca = Ca::new("root");
+    let serves = ca.certified(&changed(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]));
+    assert_eq!(as_server(&ca, serves.clone()).await, None);
+    assert_eq!(as_client(&ca, serves).await, Some(Failure::WrongUsage));
+}
+
+#[tokio::test]
+async fn strangers_are_told_apart() {
+    let (ca, other) = (Ca::new("root"), Ca::new("root"));
+    let stranger = other.certified(&good(REVIEWS));
+    assert_eq!(as_client(&ca, stranger.clone()).await, Some(Failure::UnknownAuthority));
+    assert_eq!(as_server(&ca, stranger).await, Some(Failure::UnknownAuthority));
+    let foreign = good("spiffe://other.mesh/ns/default/sa/reviews");
+    for certified in [ca.certified(&foreign), other.certified(&foreign)] {
+        assert_eq!(as_client(&ca, certified.clone()).await.unwrap().kind(), "foreign_trust_domain");
+        assert_eq!(as_server(&ca, certified).await.unwrap().kind(), "foreign_trust_domain");
+    }
+}
+
+#[tokio::test]
+async fn only_the_allowed_identities_are_let_in() {
+    let ca = Ca::new("root");
+    let ratings: api::SpiffeId = RATINGS.parse().unwrap();
+    let default = Allowed::Prefix("spiffe://cluster.local/ns/default/".to_owned());
+    let other = Allowed::Prefix("spiffe://cluster.local/ns/other/".to_owned());
+    let nobody = Allowed::Matching(Arc::new(|_| false));
+    for (allowed, let_in) in [
+        (Allowed::Ids([ratings.clone()].into()), true),
+        (default, true),
+        (Allowed::Ids([].into()), false),
+        (other, false),
+        (nobody, false),
+    ] {
+        let what = format!("{allowed:?}");
+        let refused = shake(Arc::new(client(&ca, Allowed::Any)), Arc::new(server(&ca, allowed))).await.err();
+        let failure = refused.and_then(|(_, server)| server);
+        assert_eq!(failure, (!let_in).then(|| Failure::NotAllowed(ratings.clone())), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_let_in_only_where_that_is_optional() {
+    let ca = Ca::new("root");
+    let anonymous = || {
+        let mut config = client(&ca, Allowed::Any);
+        config.client_auth_cert_resolver = Arc::new(PresentsNothing);
+        Arc::new(config)
+    };
+    let refused = shake(anonymous(), Arc::new(server(&ca, Allowed::Any))).await.err().unwrap();
+    assert_eq!(refused.1, Some(Failure::NoCertificate));
+    let (_, svids) = live(ca.svid(&good(REVIEWS)).unwrap());
+    let optional = server_config(svids, ClientAuth::Optional(Allowed::Any), &TlsOptions::default()).unwrap();
+    let (_, far) = shake(anonymous(), Arc::new(optional)).await.ok().unwrap();
+    assert_eq!(peer_id(far.get_ref().1.peer_certificates()), None);
+}
+
+#[tokio::test]
+async fn a_renewal_is_used_by_the_next_handshake_and_disturbs_no_open_connection() {
+    let ca = Ca::new("root");
+    let (sender, svids) = live(ca.svid(&good(REVIEWS)).unwrap());
+    let server = Arc::new(server_config(svids, ClientAuth::Required(Allowed::Any), &TlsOptions::default()).unwrap());
+    let client = Arc::new(client(&ca, Allowed::Any));
+    let presented = |connected: &Connected| connected.0.get_ref().1.peer_certificates().unwrap()[0].clone();
+
+    let mut open = shake(client.clone(), server.clone()).await.ok().unwrap();
+    sender.send_replace(Arc::new(ca.svid(&good(REVIEWS)).unwrap()));
+    let next = shake(client, server).await.ok().unwrap();
+    assert_ne!(presented(&open), presented(&next));
+
+    open.0.write_all(b"still here").await.unwrap();
+    open.0.flush().await.unwrap();
+    let mut answer = [0; 10];
+    open.1.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"still here");
+}
+
+#[tokio::test]
+async fn a_change_of_the_trust_bundle_counts_from_the_next_handshake() {
+    let (ca, other) = (Ca::new("root"), Ca::new("another root"));
+    let (sender, svids) = live(ca.svid(&good(REVIEWS)).unwrap());
+    let server = Arc::new(server_config(svids, ClientAuth::Required(Allowed::Any), &TlsOptions::default()).unwrap());
+    let client = Arc::new(client(&ca, Allowed::Any));
+    assert!(shake(client.clone(), server.clone()).await.is_ok());
+    sender.send_replace(Arc::new(other.svid(&good(REVIEWS)).unwrap()));
+    // No session of before is resumed: the client no longer trusts the server, nor the server the client.
+    assert_eq!(shake(client, server).await.err().unwrap().0, Some(Failure::UnknownAuthority));
+}
