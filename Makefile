@@ -1,0 +1,22 @@
+.PHONY: up test check bench console
+
+# exec: ctrl-C and signals go to weft itself, which then stops everything that it started.
+up:
+	@cargo build --bin weft && exec "$${CARGO_TARGET_DIR:-target}/debug/weft" up
+
+test:
+	@scripts/test-setup
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and bans were not checked"; fi
+
+bench:
+	cargo bench
+
+console:
+	@echo "The console is not part of this version yet; 'weft proxy-status' and 'weft services' show the mesh." >&2
+	@exit 1
