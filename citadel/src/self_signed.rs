@@ -8,6 +8,7 @@ mod template;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,8 @@ const MIN_TTL: Duration = Duration::from_secs(5);
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How far clocks may be apart.
 const MAX_BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// How often expired certificates are taken out of the ledger.
+const PRUNE_EVERY_S: u64 = 600;
 
 /// See the module's description.
 pub struct SelfSigned {
@@ -39,6 +42,8 @@ pub struct SelfSigned {
     intermediate: Mutex<Arc<Intermediate>>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     ledger: Ledger,
+    /// Unix seconds.
+    pruned: AtomicU64,
     clock: Clock,
     ttl: Duration,
 }
@@ -78,6 +83,7 @@ impl SelfSigned {
             intermediate: Mutex::new(Arc::new(intermediate)),
             bundle: watch::Sender::new(bundle),
             ledger: Ledger::new(store, clock.clone()),
+            pruned: AtomicU64::new(unix(now)),
             clock,
             ttl: DEFAULT_TTL,
         })
@@ -91,6 +97,18 @@ impl SelfSigned {
 
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Takes what expired out of the ledger, now and then. A failure costs only space, and the next time may succeed.
+    async fn prune_ledger(&self, now: SystemTime) {
+        let (now, last) = (unix(now), self.pruned.load(Ordering::Relaxed));
+        if now < last.saturating_add(PRUNE_EVERY_S) {
+            return;
+        }
+        self.pruned.store(now, Ordering::Relaxed);
+        if let Err(error) = self.ledger.prune().await {
+            tracing::warn!(%error, "expired certificates stay in the ledger for now");
+        }
     }
 
     fn intermediate(&self, now: SystemTime) -> Result<Arc<Intermediate>, IssueError> {
@@ -124,6 +142,7 @@ impl Authority for SelfSigned {
         let issued = template::sign_leaf(&intermediate, &self.root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
         self.ledger.enter(&entry(&request, &issued, now)).await?;
+        self.prune_ledger(now).await;
         tracing::info!(
             identity = %request.id, serial = issued.serial, attested_by = request.attested_by, ttl_s = ttl.as_secs(),
             "certificate issued"

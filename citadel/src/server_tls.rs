@@ -130,3 +130,26 @@ impl fmt::Debug for TlsTime {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SelfSigned;
+    use crate::test_kit::Mesh;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_serving_certificate_is_replaced_at_half_its_life_again_and_again() {
+        let mesh = Mesh::new();
+        let clock = Clock::with_tokio(SystemTime::now());
+        let authority = SelfSigned::open(&mesh.ca(), &mesh.trust_domain, mesh.store.clone(), clock.clone()).unwrap();
+        let authority = Arc::new(authority.with_ttl(Duration::from_secs(20)));
+        let mut tls = server_tls(authority, mesh.id("control-plane"), clock.clone()).await.unwrap();
+        for _ in 0..3 {
+            let (before, start) = (tls.current(), clock.now());
+            tls.0.changed().await.unwrap();
+            let waited = clock.now().duration_since(start).unwrap();
+            assert!(waited >= Duration::from_secs(9) && waited <= Duration::from_secs(11), "{waited:?}");
+            assert!(!Arc::ptr_eq(&before, &tls.current()));
+        }
+    }
+}

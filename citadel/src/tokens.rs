@@ -136,6 +136,7 @@ impl Tokens {
         if order.ttl < Duration::from_secs(1) || order.uses == 0 {
             return Err(TokenError::Useless);
         }
+        self.prune().await?;
         let (id, secret) = secret::generate()?;
         let created = self.clock.unix_seconds();
         let record = Record {

@@ -1,0 +1,148 @@
+//! The authority and the agent together, over a real port: joining, renewing, and refusing to believe impostors.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::{SpiffeId, TrustDomain};
+use citadel::{Attestor, Authority, CurrentCertificate, JoinToken, NewToken, SelfSigned, Signing, Tokens};
+use proxy::identity::{Identity, IdentityError, IdentityOptions};
+use runtime::ManualClock;
+use store::Memory;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Mesh {
+    dir: TempDir,
+    time: ManualClock,
+    trust_domain: TrustDomain,
+    authority: Arc<SelfSigned>,
+    tokens: Tokens,
+}
+
+impl Mesh {
+    fn new() -> Self {
+        let (dir, store) = (TempDir::new().unwrap(), Arc::new(Memory::new()));
+        let time = ManualClock::at(SystemTime::now());
+        let trust_domain = TrustDomain::new("cluster.local").unwrap();
+        let authority = SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), time.clock()).unwrap();
+        let tokens = Tokens::new(store, authority.trust_bundle().borrow().pin(), time.clock());
+        Self { dir, time, trust_domain, authority: Arc::new(authority), tokens }
+    }
+
+    /// Serves the signing service as `id`; returns the address.
+    async fn serve_as(&self, id: SpiffeId) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let tls = citadel::server_tls(self.authority.clone(), id, self.time.clock()).await.unwrap();
+        let attestors: Vec<Box<dyn Attestor>> = vec![
+            Box::new(JoinToken::new(self.tokens.clone())),
+            Box::new(CurrentCertificate::new(self.authority.trust_bundle(), self.time.clock())),
+        ];
+        let signing = Signing::new(self.authority.clone(), attestors, self.control_plane()).into_service();
+        let server = tonic::transport::Server::builder().add_service(signing);
+        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
+        address
+    }
+
+    async fn serve(&self) -> String {
+        self.serve_as(self.control_plane()).await
+    }
+
+    fn control_plane(&self) -> SpiffeId {
+        self.trust_domain.workload("istio-system", "control-plane").unwrap()
+    }
+
+    async fn token(&self) -> Option<String> {
+        Some(self.tokens.create(NewToken::new("default", "reviews")).await.unwrap().text)
+    }
+
+    /// A workload of this machine, without a token.
+    fn workload(&self, address: &str) -> IdentityOptions {
+        let dir = self.dir.path().join("workloads/reviews");
+        let options = IdentityOptions::new(dir, format!("https://{address}"), &self.trust_domain).unwrap();
+        IdentityOptions { patience: Duration::ZERO, clock: self.time.clock(), jitter: Arc::new(|| 0.0), ..options }
+    }
+}
+
+#[tokio::test]
+async fn a_workload_joins_once_and_renews_by_its_certificate() {
+    let mesh = Mesh::new();
+    let address = mesh.serve().await;
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    let joined = Identity::load_or_join(joining).await.unwrap().current();
+    assert_eq!(joined.id().to_string(), "spiffe://cluster.local/ns/default/sa/reviews");
+
+    mesh.time.advance(Duration::from_secs(35 * 60));
+    let restarted = Identity::load_or_join(mesh.workload(&address)).await.unwrap();
+    let mut svids = restarted.watch();
+    assert_eq!(svids.borrow_and_update().serial(), joined.serial());
+    svids.changed().await.unwrap();
+    let renewed = restarted.current();
+    assert_eq!(renewed.id(), joined.id());
+    assert!(renewed.not_after() > joined.not_after());
+    let ledger = mesh.authority.ledger().entries().await.unwrap();
+    let entry = ledger.iter().find(|entry| entry.serial == renewed.serial()).unwrap();
+    assert_eq!(entry.attested_by, format!("certificate {}", joined.serial()));
+}
+
+#[tokio::test]
+async fn a_stored_identity_starts_while_the_control_plane_is_away() {
+    let mesh = Mesh::new();
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&mesh.serve().await) };
+    let joined = Identity::load_or_join(joining).await.unwrap().current();
+    let vacant = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    mesh.time.advance(Duration::from_secs(50 * 60));
+    let restarted = Identity::load_or_join(mesh.workload(&vacant)).await.unwrap();
+    assert_eq!(restarted.current().serial(), joined.serial());
+}
+
+#[tokio::test]
+async fn a_control_plane_under_another_root_than_the_token_names_is_not_believed() {
+    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let address = other.serve().await;
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    let refused = Identity::load_or_join(joining).await.err().unwrap();
+    assert!(
+        matches!(&refused, IdentityError::Untrusted { cause, .. } if cause.kind() == "unknown_authority"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_workload_cannot_pose_as_the_control_plane() {
+    let mesh = Mesh::new();
+    let address = mesh.serve_as(mesh.trust_domain.workload("default", "ratings").unwrap()).await;
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    let refused = Identity::load_or_join(joining).await.err().unwrap();
+    assert!(matches!(&refused, IdentityError::Untrusted { cause, .. } if cause.kind() == "not_allowed"), "{refused}");
+}
+
+#[tokio::test]
+async fn refusals_reach_the_workload_in_words() {
+    let mesh = Mesh::new();
+    let (stale, token) = (mesh.serve().await, mesh.token().await);
+    mesh.time.advance(Duration::from_secs(2 * 3600));
+    let refused = Identity::load_or_join(IdentityOptions { token: token.clone(), ..mesh.workload(&stale) }).await;
+    assert!(matches!(refused.err().unwrap(), IdentityError::Untrusted { cause, .. } if cause.kind() == "expired"));
+    let fresh = mesh.serve().await;
+    let refused = Identity::load_or_join(IdentityOptions { token, ..mesh.workload(&fresh) }).await.err().unwrap();
+    assert!(refused.to_string().contains("the join token expired"), "{refused}");
+    let without = Identity::load_or_join(mesh.workload(&fresh)).await.err().unwrap();
+    assert!(matches!(without, IdentityError::NoToken { .. }), "{without}");
+}
+
+#[tokio::test]
+async fn bad_and_hanging_handshakes_hold_up_nobody() {
+    let mesh = Mesh::new();
+    let address = mesh.serve().await;
+    let _hanging = TcpStream::connect(&address).await.unwrap();
+    let mut bad = TcpStream::connect(&address).await.unwrap();
+    bad.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    // The server closes a connection that does not speak TLS.
+    let _ = bad.read_to_end(&mut Vec::new()).await;
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    assert!(Identity::load_or_join(joining).await.is_ok());
+}
