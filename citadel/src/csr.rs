@@ -86,3 +86,32 @@ fn check_strength(key: &ParsedKey<'_>) -> Result<(), CsrError> {
         _ => Err(CsrError::Key("of another kind".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn made_by_openssl(key: &[&str]) -> Result<SubjectKey, CsrError> {
+        let output = Command::new("openssl")
+            .args(["req", "-new", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=reviews", "-newkey"])
+            .args(key)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        SubjectKey::from_csr_pem(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[test]
+    fn openssls_requests_are_read_and_weak_or_odd_keys_told() {
+        let curve = |name| made_by_openssl(&["ec", "-pkeyopt", name]);
+        assert!(curve("ec_paramgen_curve:prime256v1").is_ok());
+        assert!(made_by_openssl(&["rsa:2048"]).is_ok());
+        for weak in [made_by_openssl(&["rsa:1024"]), curve("ec_paramgen_curve:secp521r1")] {
+            assert!(matches!(weak, Err(CsrError::Key(_))), "{weak:?}");
+        }
+        // As long as P-256, but another curve.
+        assert!(curve("ec_paramgen_curve:secp256k1").is_err());
+    }
+}
