@@ -1,6 +1,10 @@
 //! What the proxy runs on: a checked model of the xDS resources it understands, and the conversion from the wire.
 //! A resource with a field that the model cannot hold is refused with the path of the field; nothing is ignored.
 
+pub mod convert;
+mod error;
 mod model;
+mod strict;
 
+pub use error::ConfigError;
 pub use model::*;

@@ -56,6 +56,11 @@ impl Format {
         Self::parse(ISTIO_TEXT).expect("a constant that the tests parse")
     }
 
+    /// Envoy's default text format, for loggers without one of their own.
+    pub fn envoy() -> Self {
+        Self::parse(ENVOY_TEXT).expect("a constant that the tests parse")
+    }
+
     /// The text, where it has no operators.
     pub fn constant(&self) -> Option<&str> {
         match &self.0 {
@@ -97,4 +102,12 @@ pub const ISTIO_TEXT: &str = concat!(
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% ",
     "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% ",
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+);
+
+/// Envoy's own default text format.
+const ENVOY_TEXT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% ",
+    "\"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" ",
+    "\"%UPSTREAM_HOST%\"\n"
 );

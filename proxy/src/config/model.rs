@@ -232,10 +232,22 @@ pub enum AppendAction {
 /// A text that must be equal, begin, end, contain or fully match.
 #[derive(Clone, Debug)]
 pub enum StringMatch {
-    Exact { text: String, ignore_case: bool },
-    Prefix { text: String, ignore_case: bool },
-    Suffix { text: String, ignore_case: bool },
-    Contains { text: String, ignore_case: bool },
+    Exact {
+        text: String,
+        ignore_case: bool,
+    },
+    Prefix {
+        text: String,
+        ignore_case: bool,
+    },
+    Suffix {
+        text: String,
+        ignore_case: bool,
+    },
+    Contains {
+        text: String,
+        ignore_case: bool,
+    },
     /// Anchored at both ends.
     Regex(Regex),
 }
@@ -263,6 +275,8 @@ pub struct Cluster {
     pub max_concurrent_streams: u32,
     /// Percent (0 to 100) of healthy hosts under which health is ignored.
     pub panic_threshold: f64,
+    /// How often names are looked up again (Envoy default 5 s).
+    pub dns_refresh_rate: Duration,
     /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.
     pub service: Option<ServiceRef>,
 }
@@ -467,10 +481,9 @@ impl StringMatch {
             Self::Prefix { text, ignore_case } => {
                 value.get(..text.len()).is_some_and(|head| same(head, text, *ignore_case))
             }
-            Self::Suffix { text, ignore_case } => value
-                .len()
-                .checked_sub(text.len())
-                .is_some_and(|start| same(&value[start..], text, *ignore_case)),
+            Self::Suffix { text, ignore_case } => {
+                value.len().checked_sub(text.len()).is_some_and(|start| same(&value[start..], text, *ignore_case))
+            }
             Self::Contains { text, ignore_case } => {
                 text.is_empty() || value.windows(text.len()).any(|part| same(part, text, *ignore_case))
             }

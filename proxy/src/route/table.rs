@@ -61,6 +61,8 @@ pub struct Route {
     pub cors: Option<Arc<CorsPolicy>>,
     /// `filter_metadata.istio.config`: the object that this route was compiled from.
     pub config: Option<String>,
+    /// `decorator.operation`: what a span of this route is called. May be empty.
+    pub operation: String,
 }
 
 /// Where a request goes. Everything is borrowed from the table; clone the `Arc`s to keep it.
@@ -147,6 +149,7 @@ static TO_HTTPS: std::sync::LazyLock<Arc<Route>> = std::sync::LazyLock::new(|| {
         fault: None,
         cors: None,
         config: None,
+        operation: String::new(),
     })
 });
 

@@ -1,0 +1,68 @@
+//! From the wire to the model: one function for each kind of resource, one file for each subject.
+
+mod access_log;
+mod basics;
+mod cluster;
+mod cors;
+mod endpoint;
+mod fault;
+mod filter_chain;
+mod http_manager;
+mod listener;
+mod matcher;
+mod metadata;
+mod mutation;
+mod redirect;
+mod retry;
+mod rewrite;
+mod route;
+mod route_match;
+mod secret;
+mod tcp_proxy;
+mod tls;
+mod upstream_http;
+
+use std::io;
+
+use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
+use api::envoy::extensions::transport_sockets::tls::v3 as sds;
+
+use super::error::{At, ConfigError};
+use super::{Cluster, Listener, LoadAssignment, Secret, strict};
+use crate::route::RouteTable;
+
+/// Reads a file that a data source names.
+pub type ReadFile<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+
+/// Files are read now; later changes of them are not seen.
+pub fn listener(wire: &lds::Listener, read_file: ReadFile<'_>) -> Result<Listener, ConfigError> {
+    let at = At::root("listener");
+    strict::check(wire, &at)?;
+    listener::convert(wire, &at, read_file)
+}
+
+pub fn route_table(wire: &rds::RouteConfiguration) -> Result<RouteTable, ConfigError> {
+    let at = At::root("route_config");
+    strict::check(wire, &at)?;
+    route::table(wire, &at)
+}
+
+/// Files are read now; later changes of them are not seen.
+pub fn cluster(wire: &cds::Cluster, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
+    let at = At::root("cluster");
+    strict::check(wire, &at)?;
+    cluster::convert(wire, &at, read_file)
+}
+
+pub fn load_assignment(wire: &eds::ClusterLoadAssignment) -> Result<LoadAssignment, ConfigError> {
+    let at = At::root("load_assignment");
+    strict::check(wire, &at)?;
+    endpoint::convert(wire, &at)
+}
+
+/// Files are read now; later changes of them are not seen.
+pub fn secret(wire: &sds::Secret, read_file: ReadFile<'_>) -> Result<Secret, ConfigError> {
+    let at = At::root("secret");
+    strict::check(wire, &at)?;
+    secret::convert(wire, &at, read_file)
+}

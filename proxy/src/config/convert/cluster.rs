@@ -1,0 +1,170 @@
+//! Clusters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::envoy::config::cluster::v3 as wire;
+use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as WireLbPolicy};
+
+use super::{ReadFile, basics, endpoint, metadata, tls, upstream_http};
+use crate::config::error::{At, ConfigError};
+use crate::config::{
+    CircuitBreakers, Cluster, Discovery, LbPolicy, LoadAssignment, OutlierDetection, TransportSocketMatch,
+};
+
+pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
+    if wire.name.is_empty() {
+        return Err(at.field("name").missing());
+    }
+    let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
+    let timeout = at.field("connect_timeout");
+    let panic = wire.common_lb_config.as_ref().and_then(|common| common.healthy_panic_threshold.as_ref());
+    Ok(Cluster {
+        name: wire.name.clone(),
+        discovery: discovery(wire, at)?,
+        lb_policy: lb_policy(wire, at)?,
+        connect_timeout: basics::duration(wire.connect_timeout.as_ref(), Duration::from_secs(5), &timeout)?,
+        protocol: http.protocol,
+        tls: tls::upstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
+        transport_socket_matches: socket_matches(wire, &at.field("transport_socket_matches"), read_file)?,
+        circuit_breakers: circuit_breakers(wire, &at.field("circuit_breakers"))?,
+        outlier_detection: outlier_detection(wire, &at.field("outlier_detection"))?,
+        idle_timeout: http.idle_timeout,
+        max_requests_per_connection: http.max_requests_per_connection,
+        max_concurrent_streams: http.max_concurrent_streams,
+        panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
+        dns_refresh_rate: dns_refresh_rate(wire, at)?,
+        service: metadata::service(wire.metadata.as_ref()),
+    })
+}
+
+fn discovery(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
+    let kind = match wire.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => kind,
+        Some(ClusterDiscoveryType::ClusterType(_)) => {
+            return Err(at.field("cluster_type").refuse("set", "is not supported"));
+        }
+        None => DiscoveryType::Static as i32,
+    };
+    match DiscoveryType::try_from(kind) {
+        Ok(DiscoveryType::Static) => Ok(Discovery::Static(assignment(wire, at)?)),
+        Ok(DiscoveryType::StrictDns) => Ok(Discovery::StrictDns(assignment(wire, at)?)),
+        Ok(DiscoveryType::LogicalDns) => Ok(Discovery::LogicalDns(assignment(wire, at)?)),
+        Ok(DiscoveryType::Eds) => eds(wire, &at.field("eds_cluster_config")),
+        Ok(DiscoveryType::OriginalDst) => Ok(Discovery::OriginalDst),
+        Err(_) => Err(at.field("type").refuse(kind, "is not known")),
+    }
+}
+
+fn assignment(wire: &wire::Cluster, at: &At<'_>) -> Result<Arc<LoadAssignment>, ConfigError> {
+    let at = at.field("load_assignment");
+    let assignment = wire.load_assignment.as_ref().ok_or_else(|| at.missing())?;
+    endpoint::convert(assignment, &at).map(Arc::new)
+}
+
+/// Names are looked up at this rate whatever their time to live.
+#[expect(deprecated, reason = "control planes in use still send this field")]
+fn dns_refresh_rate(wire: &wire::Cluster, at: &At<'_>) -> Result<Duration, ConfigError> {
+    basics::duration(wire.dns_refresh_rate.as_ref(), Duration::from_secs(5), &at.field("dns_refresh_rate"))
+}
+
+fn eds(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
+    let config = wire.eds_cluster_config.as_ref().ok_or_else(|| at.missing())?;
+    basics::over_ads(config.eds_config.as_ref(), &at.field("eds_config"))?;
+    let name = if config.service_name.is_empty() { &wire.name } else { &config.service_name };
+    Ok(Discovery::Eds { service_name: name.clone() })
+}
+
+fn lb_policy(wire: &wire::Cluster, at: &At<'_>) -> Result<LbPolicy, ConfigError> {
+    let choices = match &wire.lb_config {
+        Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.unwrap_or(2),
+        _ => 2,
+    };
+    let original = matches!(wire.cluster_discovery_type, Some(ClusterDiscoveryType::Type(4)));
+    match WireLbPolicy::try_from(wire.lb_policy) {
+        Ok(WireLbPolicy::RoundRobin) => Ok(LbPolicy::RoundRobin),
+        Ok(WireLbPolicy::LeastRequest) if choices >= 2 => Ok(LbPolicy::LeastRequest { choice_count: choices }),
+        Ok(WireLbPolicy::LeastRequest) => {
+            Err(at.field("least_request_lb_config").field("choice_count").refuse(choices, "is at least 2"))
+        }
+        Ok(WireLbPolicy::Random) => Ok(LbPolicy::Random),
+        Ok(WireLbPolicy::ClusterProvided) if original => Ok(LbPolicy::RoundRobin),
+        Ok(other) => Err(at
+            .field("lb_policy")
+            .refuse(other.as_str_name(), "ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported")),
+        Err(_) => Err(at.field("lb_policy").refuse(wire.lb_policy, "is not known")),
+    }
+}
+
+fn socket_matches(
+    wire: &wire::Cluster,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Vec<TransportSocketMatch>, ConfigError> {
+    let one = |(index, wire): (usize, &wire::cluster::TransportSocketMatch)| {
+        let at = at.index(index);
+        Ok(TransportSocketMatch {
+            name: wire.name.clone(),
+            labels: wire.r#match.as_ref().map(metadata::labels_of).unwrap_or_default(),
+            tls: tls::upstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
+        })
+    };
+    wire.transport_socket_matches.iter().enumerate().map(one).collect()
+}
+
+fn circuit_breakers(wire: &wire::Cluster, at: &At<'_>) -> Result<CircuitBreakers, ConfigError> {
+    let thresholds = wire.circuit_breakers.as_ref().map_or(&[][..], |breakers| &breakers.thresholds);
+    let at = at.field("thresholds");
+    let default = match thresholds {
+        [] => None,
+        [one] => Some(one),
+        [_, _, ..] => return Err(at.refuse(thresholds.len(), "thresholds for the default priority are supported")),
+    };
+    let limit = |of: fn(&wire::circuit_breakers::Thresholds) -> Option<u32>, otherwise| {
+        default.and_then(of).unwrap_or(otherwise)
+    };
+    Ok(CircuitBreakers {
+        max_connections: limit(|of| of.max_connections, 1024),
+        max_pending_requests: limit(|of| of.max_pending_requests, 1024),
+        max_requests: limit(|of| of.max_requests, 1024),
+        max_retries: limit(|of| of.max_retries, 3),
+    })
+}
+
+fn outlier_detection(wire: &wire::Cluster, at: &At<'_>) -> Result<Option<OutlierDetection>, ConfigError> {
+    let Some(of) = &wire.outlier_detection else { return Ok(None) };
+    let off = [
+        ("enforcing_success_rate", of.enforcing_success_rate),
+        ("enforcing_local_origin_success_rate", of.enforcing_local_origin_success_rate),
+    ];
+    for (name, percent) in off {
+        if percent.is_some_and(|percent| percent > 0) {
+            return Err(at.field(name).refuse(percent.unwrap_or(0), "ejection by success rate is not supported"));
+        }
+    }
+    if of.enforcing_consecutive_local_origin_failure.is_some_and(|percent| percent != 100 && percent != 0) {
+        let at = at.field("enforcing_consecutive_local_origin_failure");
+        return Err(at.refuse("a share", "0 and 100 are supported"));
+    }
+    let local_off = of.enforcing_consecutive_local_origin_failure == Some(0);
+    let time = |value: &Option<_>, seconds, name| {
+        basics::duration(Option::as_ref(value), Duration::from_secs(seconds), &at.field(name))
+    };
+    let base = time(&of.base_ejection_time, 30, "base_ejection_time")?;
+    Ok(Some(OutlierDetection {
+        consecutive_5xx: of.consecutive_5xx.unwrap_or(5),
+        consecutive_gateway_failure: of.consecutive_gateway_failure.unwrap_or(5),
+        consecutive_local_origin_failure: if local_off {
+            u32::MAX
+        } else {
+            of.consecutive_local_origin_failure.unwrap_or(5)
+        },
+        split_external_local_origin_errors: of.split_external_local_origin_errors,
+        interval: time(&of.interval, 10, "interval")?,
+        base_ejection_time: base,
+        max_ejection_time: time(&of.max_ejection_time, 300, "max_ejection_time")?.max(base),
+        max_ejection_percent: of.max_ejection_percent.unwrap_or(10).min(100),
+        enforcing_consecutive_5xx: of.enforcing_consecutive_5xx.unwrap_or(100),
+        enforcing_consecutive_gateway_failure: of.enforcing_consecutive_gateway_failure.unwrap_or(0),
+    }))
+}

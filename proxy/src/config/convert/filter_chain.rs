@@ -1,0 +1,85 @@
+//! Filter chains: what they match and the filter that ends them.
+
+use std::sync::Arc;
+
+use api::envoy::config::core::v3::CidrRange;
+use api::envoy::config::listener::v3 as wire;
+use api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use ipnet::IpNet;
+use wire::filter::ConfigType;
+
+use super::{ReadFile, basics, http_manager, tcp_proxy, tls};
+use crate::config::error::{At, ConfigError};
+use crate::config::{FilterChain, FilterChainMatch, NetworkFilter, TransportProtocol};
+
+pub(super) fn convert(
+    wire: &wire::FilterChain,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Arc<FilterChain>, ConfigError> {
+    let matches = wire.filter_chain_match.as_ref();
+    let matches = matches.map(|matches| conditions(matches, &at.field("filter_chain_match"))).transpose()?;
+    Ok(Arc::new(FilterChain {
+        name: wire.name.clone(),
+        matches: matches.unwrap_or_default(),
+        tls: tls::downstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
+        filter: filter(&wire.filters, &at.field("filters"))?,
+    }))
+}
+
+fn conditions(wire: &wire::FilterChainMatch, at: &At<'_>) -> Result<FilterChainMatch, ConfigError> {
+    let destination = at.field("destination_port");
+    let sources = at.field("source_ports");
+    let source_ports = wire.source_ports.iter().enumerate();
+    let source_ports = source_ports.map(|(index, port)| basics::port(*port, &sources.index(index)));
+    Ok(FilterChainMatch {
+        destination_port: wire.destination_port.map(|port| basics::port(port, &destination)).transpose()?,
+        prefix_ranges: ranges(&wire.prefix_ranges, &at.field("prefix_ranges"))?,
+        source_prefix_ranges: ranges(&wire.source_prefix_ranges, &at.field("source_prefix_ranges"))?,
+        source_ports: source_ports.collect::<Result<_, _>>()?,
+        server_names: server_names(&wire.server_names, &at.field("server_names"))?,
+        transport_protocol: match wire.transport_protocol.as_str() {
+            "" => None,
+            "raw_buffer" => Some(TransportProtocol::RawBuffer),
+            "tls" => Some(TransportProtocol::Tls),
+            other => return Err(at.field("transport_protocol").refuse(other, "is `raw_buffer` or `tls`")),
+        },
+        application_protocols: wire.application_protocols.clone(),
+    })
+}
+
+fn server_names(wire: &[String], at: &At<'_>) -> Result<Vec<String>, ConfigError> {
+    let one = |(index, name): (usize, &String)| {
+        if name.trim_start_matches("*.").contains('*') {
+            return Err(at.index(index).refuse(name, "a wildcard is the first label"));
+        }
+        Ok(name.to_ascii_lowercase())
+    };
+    wire.iter().enumerate().map(one).collect()
+}
+
+fn ranges(wire: &[CidrRange], at: &At<'_>) -> Result<Vec<IpNet>, ConfigError> {
+    let one = |(index, range): (usize, &CidrRange)| {
+        let text = format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or(0));
+        text.parse::<IpNet>().map_err(|error| at.index(index).refuse(&text, error.to_string()))
+    };
+    wire.iter().enumerate().map(one).collect()
+}
+
+fn filter(wire: &[wire::Filter], at: &At<'_>) -> Result<NetworkFilter, ConfigError> {
+    let [only] = wire else {
+        return Err(at.refuse(format_args!("{} filters", wire.len()), "a chain has one filter, which ends it"));
+    };
+    let at = at.index(0);
+    let Some(ConfigType::TypedConfig(any)) = &only.config_type else {
+        return Err(at.field("typed_config").missing());
+    };
+    let typed = at.field("typed_config");
+    if basics::is_a::<HttpConnectionManager>(any) {
+        http_manager::convert(&basics::unpack(any, &typed)?, &typed).map(|m| NetworkFilter::Http(Arc::new(m)))
+    } else if basics::is_a::<api::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy>(any) {
+        tcp_proxy::convert(&basics::unpack(any, &typed)?, &typed).map(|proxy| NetworkFilter::Tcp(Arc::new(proxy)))
+    } else {
+        Err(at.refuse(&only.name, "this network filter is not supported"))
+    }
+}

@@ -1,0 +1,164 @@
+//! The HTTP connection manager.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::envoy::config::core::v3 as core;
+use api::envoy::extensions::filters::http::{cors::v3::Cors, fault::v3::HttpFault, router::v3::Router};
+use api::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
+use api::prost_types::Any;
+use wire::http_connection_manager::{
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
+};
+use wire::http_filter::ConfigType;
+
+use super::basics::{self, maybe_duration};
+use super::{access_log, fault, route};
+use crate::config::error::{At, ConfigError};
+use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpFilter, HttpManager, RouteSource};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+
+pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<HttpManager, ConfigError> {
+    let common = wire.common_http_protocol_options.clone().unwrap_or_default();
+    let http1 = wire.http_protocol_options.clone().unwrap_or_default();
+    let http2 = wire.http2_protocol_options.clone().unwrap_or_default();
+    let time = |value: &Option<_>, default, name| {
+        Ok::<_, ConfigError>(maybe_duration(value.as_ref(), &at.field(name))?.unwrap_or(default))
+    };
+    let idle = at.field("common_http_protocol_options");
+    let idle = idle.field("idle_timeout");
+    Ok(HttpManager {
+        stat_prefix: wire.stat_prefix.clone(),
+        codec: codec(wire.codec_type, &at.field("codec_type"))?,
+        routes: routes(wire.route_specifier.as_ref(), at)?,
+        filters: filters(&wire.http_filters, &at.field("http_filters"))?,
+        access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
+        use_remote_address: wire.use_remote_address == Some(true),
+        xff_num_trusted_hops: wire.xff_num_trusted_hops,
+        forward_client_cert: forward_client_cert(wire, at)?,
+        normalize_path: wire.normalize_path == Some(true),
+        merge_slashes: wire.merge_slashes,
+        escaped_slashes: escaped_slashes(wire, &at.field("path_with_escaped_slashes_action"))?,
+        server_name: if wire.server_name.is_empty() { "envoy".to_owned() } else { wire.server_name.clone() },
+        generate_request_id: wire.generate_request_id != Some(false),
+        idle_timeout: basics::duration(common.idle_timeout.as_ref(), HOUR, &idle)?,
+        stream_idle_timeout: time(&wire.stream_idle_timeout, STREAM_IDLE, "stream_idle_timeout")?,
+        request_timeout: time(&wire.request_timeout, Duration::ZERO, "request_timeout")?,
+        request_headers_timeout: time(&wire.request_headers_timeout, Duration::ZERO, "request_headers_timeout")?,
+        max_request_headers_bytes: headers_bytes(wire.max_request_headers_kb, &at.field("max_request_headers_kb"))?,
+        max_request_headers_count: common.max_headers_count.unwrap_or(100) as usize,
+        upgrades: upgrades(&wire.upgrade_configs),
+        accept_http_10: http1.accept_http_10,
+        allow_absolute_url: http1.allow_absolute_url != Some(false),
+        max_concurrent_streams: max_streams(&http2),
+    })
+}
+
+fn max_streams(http2: &core::Http2ProtocolOptions) -> u32 {
+    http2.max_concurrent_streams.unwrap_or(1024)
+}
+
+fn headers_bytes(kilobytes: Option<u32>, at: &At<'_>) -> Result<usize, ConfigError> {
+    match kilobytes.unwrap_or(60) {
+        kilobytes @ 1..=8192 => Ok(kilobytes as usize * 1024),
+        other => Err(at.refuse(other, "is from 1 to 8192")),
+    }
+}
+
+fn codec(wire: i32, at: &At<'_>) -> Result<Codec, ConfigError> {
+    match CodecType::try_from(wire) {
+        Ok(CodecType::Auto) => Ok(Codec::Auto),
+        Ok(CodecType::Http1) => Ok(Codec::Http1),
+        Ok(CodecType::Http2) => Ok(Codec::Http2),
+        _ => Err(at.refuse(wire, "AUTO, HTTP1 and HTTP2 are supported")),
+    }
+}
+
+fn routes(wire: Option<&RouteSpecifier>, at: &At<'_>) -> Result<RouteSource, ConfigError> {
+    match wire {
+        Some(RouteSpecifier::RouteConfig(config)) => {
+            Ok(RouteSource::Inline(Arc::new(route::table(config, &at.field("route_config"))?)))
+        }
+        Some(RouteSpecifier::Rds(rds)) => {
+            let at = at.field("rds");
+            basics::over_ads(rds.config_source.as_ref(), &at.field("config_source"))?;
+            if rds.route_config_name.is_empty() {
+                return Err(at.field("route_config_name").missing());
+            }
+            Ok(RouteSource::Rds(rds.route_config_name.clone()))
+        }
+        Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").refuse("set", "is not supported")),
+        None => Err(at.field("route_config").missing()),
+    }
+}
+
+fn forward_client_cert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<ForwardClientCert, ConfigError> {
+    let kind = match ForwardClientCertDetails::try_from(wire.forward_client_cert_details) {
+        Ok(ForwardClientCertDetails::Sanitize) => ForwardClientCert::Sanitize,
+        Ok(ForwardClientCertDetails::ForwardOnly) => ForwardClientCert::ForwardOnly,
+        Ok(ForwardClientCertDetails::AppendForward) => ForwardClientCert::AppendForward,
+        Ok(ForwardClientCertDetails::SanitizeSet) => ForwardClientCert::SanitizeSet,
+        Ok(ForwardClientCertDetails::AlwaysForwardOnly) => ForwardClientCert::AlwaysForwardOnly,
+        Err(_) => {
+            let at = at.field("forward_client_cert_details");
+            return Err(at.refuse(wire.forward_client_cert_details, "is not known"));
+        }
+    };
+    let details = wire.set_current_client_cert_details.as_ref();
+    if details.is_some_and(|details| !(details.subject == Some(true) && details.dns && details.uri)) {
+        let at = at.field("set_current_client_cert_details");
+        return Err(at.refuse("some of them", "`subject`, `dns` and `uri` are sent together"));
+    }
+    Ok(kind)
+}
+
+fn escaped_slashes(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<EscapedSlashes, ConfigError> {
+    use PathWithEscapedSlashesAction as Action;
+    match Action::try_from(wire.path_with_escaped_slashes_action) {
+        Ok(Action::ImplementationSpecificDefault | Action::KeepUnchanged) => Ok(EscapedSlashes::KeepUnchanged),
+        Ok(Action::RejectRequest) => Ok(EscapedSlashes::RejectRequest),
+        Ok(Action::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
+        Ok(Action::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
+        Err(_) => Err(at.refuse(wire.path_with_escaped_slashes_action, "is not known")),
+    }
+}
+
+fn upgrades(wire: &[UpgradeConfig]) -> Vec<String> {
+    let enabled = wire.iter().filter(|upgrade| upgrade.enabled != Some(false));
+    enabled.map(|upgrade| upgrade.upgrade_type.to_ascii_lowercase()).collect()
+}
+
+/// The router ends the list and is left out.
+fn filters(wire: &[wire::HttpFilter], at: &At<'_>) -> Result<Vec<HttpFilter>, ConfigError> {
+    let Some((last, others)) = wire.split_last() else {
+        return Err(at.refuse("no filter", "the last filter is the router"));
+    };
+    let end = at.index(others.len());
+    if !basics::is_a::<Router>(typed(last, &end)?) {
+        return Err(end.refuse(&last.name, "the last filter is the router"));
+    }
+    others.iter().enumerate().map(|(index, one)| filter(one, &at.index(index))).collect()
+}
+
+fn typed<'a>(wire: &'a wire::HttpFilter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
+    match &wire.config_type {
+        Some(ConfigType::TypedConfig(any)) => Ok(any),
+        _ => Err(at.field("typed_config").missing()),
+    }
+}
+
+fn filter(wire: &wire::HttpFilter, at: &At<'_>) -> Result<HttpFilter, ConfigError> {
+    let any = typed(wire, at)?;
+    if basics::is_a::<HttpFault>(any) {
+        let at = at.field("typed_config");
+        let fault = fault::convert(&basics::unpack(any, &at)?, &at)?;
+        let idle = fault.delay.is_none() && fault.abort.is_none();
+        Ok(HttpFilter::Fault((!idle).then(|| Arc::new(fault))))
+    } else if basics::is_a::<Cors>(any) {
+        Ok(HttpFilter::Cors)
+    } else {
+        Err(at.refuse(&wire.name, "this HTTP filter is not supported"))
+    }
+}

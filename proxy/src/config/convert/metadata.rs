@@ -1,0 +1,57 @@
+//! What `filter_metadata` says to a proxy of the mesh.
+
+use std::collections::BTreeMap;
+
+use api::envoy::config::core::v3::Metadata;
+use api::prost_types::{Struct, Value, value::Kind};
+
+use crate::config::{ServiceRef, WorkloadRef};
+
+/// `filter_metadata.istio.config`
+pub(super) fn config(metadata: Option<&Metadata>) -> Option<String> {
+    text(istio(metadata)?.get("config")?)
+}
+
+/// The first of `filter_metadata.istio.services`.
+pub(super) fn service(metadata: Option<&Metadata>) -> Option<ServiceRef> {
+    let Some(Kind::ListValue(services)) = &istio(metadata)?.get("services")?.kind else { return None };
+    let Some(Kind::StructValue(service)) = &services.values.first()?.kind else { return None };
+    let part = |name: &str| service.fields.get(name).and_then(text);
+    Some(ServiceRef { host: part("host")?, name: part("name")?, namespace: part("namespace")? })
+}
+
+/// `filter_metadata.istio.workload`: `name;namespace;canonical service;canonical revision;cluster`, where what is
+/// missing is empty.
+pub(super) fn workload(metadata: Option<&Metadata>) -> Option<WorkloadRef> {
+    let text = text(istio(metadata)?.get("workload")?)?;
+    let mut parts = text.split(';').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Some(WorkloadRef {
+        name: next(),
+        namespace: next(),
+        canonical_service: next(),
+        canonical_revision: next(),
+        cluster: next(),
+    })
+}
+
+/// `filter_metadata["envoy.transport_socket_match"]`
+pub(super) fn transport_labels(metadata: Option<&Metadata>) -> BTreeMap<String, String> {
+    let labels = metadata.and_then(|metadata| metadata.filter_metadata.get("envoy.transport_socket_match"));
+    labels.map(labels_of).unwrap_or_default()
+}
+
+pub(super) fn labels_of(fields: &Struct) -> BTreeMap<String, String> {
+    fields.fields.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+}
+
+fn istio(metadata: Option<&Metadata>) -> Option<&BTreeMap<String, Value>> {
+    Some(&metadata?.filter_metadata.get("istio")?.fields)
+}
+
+fn text(value: &Value) -> Option<String> {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => Some(text.clone()),
+        _ => None,
+    }
+}

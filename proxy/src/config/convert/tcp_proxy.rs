@@ -1,0 +1,36 @@
+//! The TCP proxy filter.
+
+use std::time::Duration;
+
+use api::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use wire::tcp_proxy::ClusterSpecifier;
+
+use super::{access_log, basics};
+use crate::config::error::{At, ConfigError};
+use crate::config::{ClusterChoice, HeaderMutation, TcpProxy, WeightedCluster};
+
+pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, ConfigError> {
+    let cluster = match &wire.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => ClusterChoice::One(name.clone()),
+        Some(ClusterSpecifier::WeightedClusters(clusters)) => {
+            let weighted = clusters.clusters.iter().map(|cluster| WeightedCluster {
+                name: cluster.name.clone(),
+                weight: cluster.weight,
+                mutation: HeaderMutation::default(),
+            });
+            let weighted: Vec<_> = weighted.collect();
+            if weighted.iter().all(|cluster| cluster.weight == 0) {
+                return Err(at.field("weighted_clusters").refuse("weight 0", "the weights add up to more than 0"));
+            }
+            ClusterChoice::Weighted(weighted)
+        }
+        None => return Err(at.field("cluster").missing()),
+    };
+    let idle = at.field("idle_timeout");
+    Ok(TcpProxy {
+        stat_prefix: wire.stat_prefix.clone(),
+        cluster,
+        idle_timeout: basics::duration(wire.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
+        access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
+    })
+}

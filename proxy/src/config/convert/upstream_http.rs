@@ -1,0 +1,57 @@
+//! Which HTTP a cluster is spoken to in, and how its connections are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::envoy::config::core::v3::Http2ProtocolOptions;
+use api::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use api::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
+use api::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use api::prost_types::Any;
+
+use super::basics;
+use crate::config::UpstreamProtocol;
+use crate::config::error::{At, ConfigError};
+
+const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+pub(super) struct UpstreamHttp {
+    pub protocol: UpstreamProtocol,
+    pub idle_timeout: Duration,
+    pub max_requests_per_connection: u32,
+    pub max_concurrent_streams: u32,
+}
+
+pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<UpstreamHttp, ConfigError> {
+    let at = at.field("typed_extension_protocol_options");
+    if let Some(other) = options.keys().find(|key| *key != KEY) {
+        return Err(at.key(other).refuse("set", format!("only {KEY} is supported")));
+    }
+    let at = at.key(KEY);
+    let wire: HttpProtocolOptions = options.get(KEY).map_or(Ok(Default::default()), |any| basics::unpack(any, &at))?;
+    let (protocol, http2) = match wire.upstream_protocol_options {
+        None => (UpstreamProtocol::Http1, None),
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
+            None | Some(ProtocolConfig::HttpProtocolOptions(_)) => (UpstreamProtocol::Http1, None),
+            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => (UpstreamProtocol::Http2, Some(http2)),
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) => return Err(at.refuse("HTTP/3", "is not supported")),
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(of)) => {
+            (UpstreamProtocol::Downstream, of.http2_protocol_options)
+        }
+        Some(UpstreamProtocolOptions::AutoConfig(of)) => (UpstreamProtocol::Auto, of.http2_protocol_options),
+    };
+    let common = wire.common_http_protocol_options.unwrap_or_default();
+    let common_at = at.field("common_http_protocol_options");
+    let idle = common_at.field("idle_timeout");
+    Ok(UpstreamHttp {
+        protocol,
+        idle_timeout: basics::duration(common.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
+        max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
+        max_concurrent_streams: streams(http2.as_ref()),
+    })
+}
+
+fn streams(http2: Option<&Http2ProtocolOptions>) -> u32 {
+    http2.and_then(|http2| http2.max_concurrent_streams).unwrap_or(1024)
+}
