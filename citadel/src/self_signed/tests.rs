@@ -1,3 +1,5 @@
+//! The authority on disk, judged by rustls and openssl, through restarts, damage and time.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

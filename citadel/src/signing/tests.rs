@@ -1,3 +1,5 @@
+//! Who is granted which identity, and what hostile requests get instead.
+
 use api::X509Svid;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 use rustls::pki_types::CertificateDer;

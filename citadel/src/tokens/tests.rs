@@ -1,3 +1,5 @@
+//! Join tokens used once, again, too late, by others, and after they were revoked.
+
 use super::*;
 use crate::test_kit::Mesh;
 

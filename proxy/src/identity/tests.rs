@@ -1,3 +1,5 @@
+//! Joining and renewing with a scripted signer under a paused clock, through restarts and crashes.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Handshakes between good and bad identities, each failure told by its cause.
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
