@@ -245,3 +245,6 @@ fn served(value: &Value) -> Result<Served, NodeError> {
         target: field("target")?.parse().map_err(|_| bad("\"target\" is no address:port".into()))?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+use super::*;
+
+fn string(text: &str) -> Value {
+    Value { kind: Some(value::Kind::StringValue(text.into())) }
+}
+
+fn number(number: f64) -> Value {
+    Value { kind: Some(value::Kind::NumberValue(number)) }
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Value { kind: Some(value::Kind::StructValue(Struct { fields })) }
+}
+
+fn node<const N: usize>(id: &str, fields: [(&str, Value); N]) -> core::Node {
+    let metadata = Struct { fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect() };
+    core::Node { id: id.into(), metadata: Some(metadata), ..Default::default() }
+}
+
+const ID: &str = "sidecar~10.0.0.1~reviews-v1.shop~shop.svc.cluster.local";
+
+#[test]
+fn an_id_alone_is_enough() {
+    let node = Node::parse(&core::Node { id: ID.into(), ..Default::default() }).unwrap();
+    assert_eq!((node.kind, node.name.as_str()), (NodeKind::Sidecar, "reviews-v1.shop"));
+    assert_eq!((node.workload.as_str(), node.namespace.as_str()), ("reviews-v1", "shop"));
+    assert_eq!((node.address().to_string().as_str(), node.http_proxy_port), ("10.0.0.1", 15088));
+    assert_eq!((node.service_account, node.services.len()), (None, 0));
+}
+
+#[test]
+fn metadata_says_the_rest() {
+    let entry = [
+        ("service", string("reviews")),
+        ("port", number(9080.0)),
+        ("protocol", string("http")),
+        ("target", string("127.0.0.1:19080")),
+    ];
+    let services =
+        Value { kind: Some(value::Kind::ListValue(api::prost_types::ListValue { values: vec![object(entry)] })) };
+    let node = Node::parse(&node(
+        ID,
+        [
+            ("NAMESPACE", string("other")),
+            ("SERVICE_ACCOUNT", string("bookinfo")),
+            ("INSTANCE_IPS", string("127.0.10.11,10.0.0.7")),
+            ("LABELS", object([("app", string("reviews"))])),
+            ("WEFT_SERVICES", services),
+            ("WEFT_PORT_MAP", object([("80", number(8080.0))])),
+            ("WEFT_BIND", string("127.0.10.1")),
+        ],
+    ))
+    .unwrap();
+    assert_eq!((node.namespace.as_str(), node.service_account.as_deref()), ("other", Some("bookinfo")));
+    assert_eq!(node.addresses.len(), 2);
+    assert_eq!(node.services[0].target.to_string(), "127.0.0.1:19080");
+    assert_eq!((node.port_map[&80], node.bind.map(|ip| ip.to_string()).as_deref()), (8080, Some("127.0.10.1")));
+    assert!(node.has_labels(&[("app".into(), "reviews".into())].into()));
+}
+
+#[test]
+fn what_is_no_proxy_is_told_why() {
+    let refused = |id: &str| Node::parse(&core::Node { id: id.into(), ..Default::default() }).unwrap_err();
+    assert!(matches!(refused("reviews"), NodeError::Id(_)));
+    assert!(matches!(refused("ztunnel~10.0.0.1~a~b"), NodeError::Kind(_)));
+    assert!(matches!(refused("sidecar~nowhere~a~b"), NodeError::Address(_)));
+    let bad = node(ID, [("HTTP_PROXY_PORT", string("many"))]);
+    assert_eq!(Node::parse(&bad).unwrap_err().to_string(), "node metadata HTTP_PROXY_PORT: \"many\" is no port");
+}
