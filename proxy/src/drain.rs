@@ -4,7 +4,10 @@ use tokio::sync::watch;
 
 /// What a connection holds to learn that it should end when it can.
 #[derive(Clone, Debug)]
-pub struct Drain(watch::Receiver<bool>);
+pub struct Drain {
+    first: watch::Receiver<bool>,
+    second: Option<watch::Receiver<bool>>,
+}
 
 /// Starts the draining of all that hold its [`Drain`]s. Dropping it starts it too.
 #[derive(Debug)]
@@ -12,7 +15,7 @@ pub struct DrainTrigger(watch::Sender<bool>);
 
 pub fn pair() -> (DrainTrigger, Drain) {
     let (tx, rx) = watch::channel(false);
-    (DrainTrigger(tx), Drain(rx))
+    (DrainTrigger(tx), Drain { first: rx, second: None })
 }
 
 impl DrainTrigger {
@@ -21,18 +24,32 @@ impl DrainTrigger {
     }
 
     pub fn subscribe(&self) -> Drain {
-        Drain(self.0.subscribe())
+        Drain { first: self.0.subscribe(), second: None }
     }
 }
 
 impl Drain {
+    /// Told by whichever of two starts first. Of `other` only its own trigger counts.
+    pub fn or(self, other: Self) -> Self {
+        Self { first: self.first, second: Some(other.first) }
+    }
+
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
+        let told = |receiver: &watch::Receiver<bool>| *receiver.borrow() || receiver.has_changed().is_err();
+        told(&self.first) || self.second.as_ref().is_some_and(told)
     }
 
     /// Waits until the draining starts.
     pub async fn draining(&self) {
-        let mut receiver = self.0.clone();
-        let _ = receiver.wait_for(|draining| *draining).await;
+        let told = async |receiver: &watch::Receiver<bool>| {
+            let _ = receiver.clone().wait_for(|draining| *draining).await;
+        };
+        match &self.second {
+            None => told(&self.first).await,
+            Some(second) => tokio::select! {
+                () = told(&self.first) => {}
+                () = told(second) => {}
+            },
+        }
     }
 }

@@ -1,0 +1,130 @@
+//! The workers as one: binds the sockets of a snapshot's listeners, hands the snapshot to every worker, drains them
+//! together.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::access_log::LogSink;
+use crate::config::{Snapshot, WorkloadRef};
+use crate::listener;
+use crate::stats::{Stats, encode_peer};
+use crate::tls::TlsSettings;
+use crate::worker::{self, Command, Parts};
+
+/// The workers of a proxy.
+pub struct DataPlane {
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+    bound: tokio::sync::Mutex<HashSet<SocketAddr>>,
+    in_force: watch::Sender<Arc<Snapshot>>,
+    pub stats: Stats,
+    log: LogSink,
+}
+
+impl DataPlane {
+    /// Starts workers that do nothing yet.
+    pub fn start(workers: usize, own: WorkloadRef, tls: TlsSettings) -> std::io::Result<Self> {
+        let (stats, tls) = (Stats::default(), Arc::new(tls));
+        let (log, _writer) = LogSink::start()?;
+        let (own_header, own) = (Arc::from(encode_peer(&own)), Arc::new(own));
+        let mut senders = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..workers.max(1) {
+            let (sender, commands) = mpsc::unbounded_channel();
+            let parts = Parts {
+                shard: stats.shard(),
+                tls: Arc::clone(&tls),
+                log: log.clone(),
+                own: Arc::clone(&own),
+                own_header: Arc::clone(&own_header),
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            threads.push(thread.spawn(move || {
+                if let Err(error) = worker::run(parts, commands) {
+                    tracing::error!(%error, "a worker could not start");
+                }
+            })?);
+            senders.push(sender);
+        }
+        let in_force = watch::Sender::new(Arc::default());
+        Ok(Self { workers: senders, threads, bound: Default::default(), in_force, stats, log })
+    }
+
+    /// Puts a snapshot in force and returns when every worker has it. The error names listeners that could not bind;
+    /// everything else is in force.
+    pub async fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
+        let mut bound = self.bound.lock().await;
+        let mut errors = Vec::new();
+        let mut fresh: Vec<Vec<(SocketAddr, std::net::TcpListener)>> =
+            self.workers.iter().map(|_| Vec::new()).collect();
+        bound.retain(|address| snapshot.listeners.values().any(|listener| listener.address == *address));
+        for listener in snapshot.listeners.values() {
+            if bound.contains(&listener.address) {
+                continue;
+            }
+            match listener::bind(listener.address, self.workers.len()) {
+                Ok(sockets) => {
+                    bound.insert(listener.address);
+                    for (worker, socket) in fresh.iter_mut().zip(sockets) {
+                        worker.push((listener.address, socket));
+                    }
+                }
+                Err(error) => errors.push(format!("{}: cannot listen on {}: {error}", listener.name, listener.address)),
+            }
+        }
+        let mut waiting = Vec::new();
+        for (worker, sockets) in self.workers.iter().zip(fresh) {
+            let (done, told) = oneshot::channel();
+            let _ = worker.send(Command::Apply { snapshot: Arc::clone(&snapshot), sockets, done });
+            waiting.push(told);
+        }
+        for told in waiting {
+            let _ = told.await;
+        }
+        self.in_force.send_replace(snapshot);
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+    }
+
+    /// The snapshot in force, now and after each change.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.in_force.subscribe()
+    }
+
+    /// Takes no new connections and waits until those there are have ended, at most for `patience`.
+    pub async fn drain(&self, patience: Duration) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Drain);
+        }
+        let ended = async {
+            while self.connections().await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, ended).await;
+    }
+
+    /// Downstream connections of all workers.
+    pub async fn connections(&self) -> usize {
+        let mut sum = 0;
+        for worker in &self.workers {
+            let (ask, answer) = oneshot::channel();
+            let _ = worker.send(Command::Connections(ask));
+            sum += answer.await.unwrap_or(0);
+        }
+        sum
+    }
+
+    /// Ends the workers, whatever they are doing, and writes out the access log.
+    pub fn stop(self) {
+        drop(self.workers);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        self.log.flush();
+    }
+}

@@ -1,0 +1,324 @@
+//! Sends a request upstream, again if it failed in a way that the retry policy covers, and gives its answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::finish::{Exchange, grpc_status};
+use super::local::{self, Reply};
+use super::{Connection, mirror};
+use crate::access_log::ResponseFlags;
+use crate::config::Snapshot;
+use crate::http::Response;
+use crate::http::body::{Body, Replay};
+use crate::http::message::{RequestHead, ResponseHead};
+use crate::io::Prefixed;
+use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
+use crate::upstream::{Cluster, ConnectError, Host, UpstreamError, Verdict};
+
+/// What of a request's body is kept for a retry (Envoy `per_request_buffer_limit_bytes`: 1 MiB).
+const REPLAY_LIMIT: usize = 1024 * 1024;
+
+pub async fn forward(
+    connection: &Connection,
+    snapshot: &Arc<Snapshot>,
+    found: &Found<'_>,
+    action: &RouteAction,
+    head: &mut RequestHead,
+    body: Body,
+    exchange: &mut Exchange,
+) -> Response {
+    match send(connection, snapshot, found, action, head, body, exchange).await {
+        Ok(response) => response,
+        Err(reply) => exchange.reply(reply, head),
+    }
+}
+
+async fn send(
+    connection: &Connection,
+    snapshot: &Arc<Snapshot>,
+    found: &Found<'_>,
+    action: &RouteAction,
+    head: &mut RequestHead,
+    body: Body,
+    exchange: &mut Exchange,
+) -> Result<Response, Reply> {
+    let worker = &connection.downstream.worker;
+    let switch = if head.method == "CONNECT" { Some("connect") } else { head.upgrade.as_deref() };
+    if switch.is_some_and(|protocol| !action.allows_upgrade(protocol, &connection.manager.upgrades)) {
+        return Err(Reply::new(403, "").flagged(ResponseFlags::NONE, "upgrade_failed"));
+    }
+    let (name, mutation) = action.pick_cluster(worker.random(), &head.headers);
+    let cluster = worker.clusters.get(name, snapshot);
+    let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
+    exchange.cluster_mutation = mutation.filter(|mutation| !mutation.is_empty()).cloned();
+    exchange.chose_cluster(&cluster);
+    cluster.ready().await;
+    let mutation = exchange.cluster_mutation.clone();
+    found.finalize_request(mutation.as_ref(), head, &exchange.info);
+    let permit = cluster.admit().await.map_err(|_| local::overflow())?;
+    exchange.admitted(permit);
+    if head.method == "CONNECT" {
+        return tunnel(connection, &cluster, exchange).await;
+    }
+    let retry = found.retry().filter(|policy| policy.num_retries > 0 && policy.applies_to(head));
+    let body = match body.is_end() || (retry.is_none() && action.mirrors.is_empty()) {
+        true => Source::Once(Some(body)),
+        false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
+    };
+    let mut tries = Tries { connection, cluster: &cluster, retry: retry.map(|retry| &**retry), body };
+    let limit = time_limit(action, head);
+    let answer = tries.run(found, head, exchange);
+    let answer = match limit {
+        Duration::ZERO => answer.await,
+        limit => match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                cluster.stats.rq_timeout.add(1);
+                Err(local::timeout("response_timeout"))
+            }
+        },
+    };
+    mirror::send(connection, snapshot, action, head, &tries.body);
+    answer
+}
+
+/// The body of a request, once or as often as it takes.
+pub enum Source {
+    Once(Option<Body>),
+    Again(Replay),
+}
+
+impl Source {
+    fn take(&mut self) -> Body {
+        match self {
+            Self::Once(body) => body.take().unwrap_or(Body::Empty),
+            Self::Again(replay) => replay.reader(),
+        }
+    }
+
+    pub fn can_restart(&self) -> bool {
+        match self {
+            // A body that is still there, or none at all, can be sent.
+            Self::Once(body) => body.as_ref().is_none_or(Body::is_end),
+            Self::Again(replay) => replay.can_restart(),
+        }
+    }
+}
+
+/// The route's limit, or what a gRPC client allows where the route lets it.
+fn time_limit(action: &RouteAction, head: &RequestHead) -> Duration {
+    let asked = head.headers.get_str("grpc-timeout").filter(|_| head.is_grpc()).and_then(grpc_timeout);
+    match (action.timeouts.grpc_header_max, asked) {
+        (Some(max), Some(asked)) if max.is_zero() => asked,
+        (Some(max), Some(asked)) => asked.min(max),
+        _ => action.timeouts.request,
+    }
+}
+
+/// A `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, Timeout).
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+struct Tries<'a> {
+    connection: &'a Connection,
+    cluster: &'a Rc<Cluster>,
+    retry: Option<&'a RetryPolicy>,
+    body: Source,
+}
+
+/// How one try ended.
+enum Try {
+    Answer(Response),
+    Failed(UpstreamError),
+    TimedOut,
+}
+
+impl Tries<'_> {
+    async fn run(
+        &mut self,
+        found: &Found<'_>,
+        head: &mut RequestHead,
+        exchange: &mut Exchange,
+    ) -> Result<Response, Reply> {
+        let worker = &self.connection.downstream.worker;
+        let mut tried: Vec<Rc<Host>> = Vec::new();
+        loop {
+            let host = self.pick(&tried)?;
+            exchange.trying(self.cluster, &host);
+            self.connection.tell_peer(head, host.is_mutual_tls());
+            if found.virtual_host.include_request_attempt_count {
+                head.headers.set("x-envoy-attempt-count", exchange.info.attempts.to_string());
+            }
+            let tried_now = self.one(&host, head).await;
+            let (outcome, verdict) = judge(&tried_now);
+            self.cluster.report(&host, verdict);
+            let counted = if self.may_retry(outcome, &tried_now, exchange) { self.cluster.begin_retry() } else { None };
+            let Some(_retrying) = counted else { return self.conclude(tried_now, exchange) };
+            if let Some(retry) = self.retry {
+                tokio::time::sleep(retry.back_off.delay(exchange.info.attempts, worker.random())).await;
+            }
+            tried.push(host);
+        }
+    }
+
+    fn pick(&self, tried: &[Rc<Host>]) -> Result<Rc<Host>, Reply> {
+        let worker = &self.connection.downstream.worker;
+        let avoid = self.retry.filter(|retry| retry.avoid_previous_hosts && !tried.is_empty());
+        let tries = avoid.map_or(1, |retry| retry.host_selection_attempts + 1);
+        let was_tried = |host: &Rc<Host>| avoid.is_some() && tried.iter().any(|known| Rc::ptr_eq(known, host));
+        self.cluster.pick(|| worker.random(), tries, was_tried).map_err(|_| {
+            self.cluster.stats.none_healthy.add(1);
+            local::no_healthy_upstream()
+        })
+    }
+
+    async fn one(&mut self, host: &Rc<Host>, head: &RequestHead) -> Try {
+        let body = self.body.take();
+        let sent = host.send(&self.cluster.config, head, body, head.version);
+        let limit = self.retry.map_or(Duration::ZERO, |retry| retry.per_try_timeout);
+        let sent = match limit {
+            Duration::ZERO => sent.await,
+            limit => match tokio::time::timeout(limit, sent).await {
+                Ok(sent) => sent,
+                Err(_) => return Try::TimedOut,
+            },
+        };
+        match sent {
+            Ok(response) => Try::Answer(response),
+            Err(error) => Try::Failed(error),
+        }
+    }
+
+    fn may_retry(&self, outcome: Outcome, tried: &Try, exchange: &mut Exchange) -> bool {
+        let Some(retry) = self.retry else { return false };
+        let (headers, status) = match tried {
+            Try::Answer(response) => (Some(&response.head.headers), grpc_status(&response.head.headers)),
+            _ => (None, None),
+        };
+        if !retry.should_retry(outcome, headers, status) || !self.body.can_restart() {
+            return false;
+        }
+        let left = exchange.info.attempts <= retry.num_retries;
+        if !left {
+            exchange.info.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+        }
+        left
+    }
+
+    fn conclude(&self, tried: Try, exchange: &mut Exchange) -> Result<Response, Reply> {
+        match tried {
+            Try::Answer(mut response) => {
+                let class = usize::from(response.head.status / 100).clamp(1, 5) - 1;
+                self.cluster.stats.rq_xx[class].add(1);
+                exchange.info.response_code_details = Some("via_upstream".into());
+                let elapsed = exchange.info.start.elapsed();
+                exchange.info.response_duration = Some(elapsed);
+                let milliseconds = elapsed.as_millis().to_string();
+                response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
+                Ok(response)
+            }
+            Try::TimedOut => {
+                self.cluster.stats.rq_timeout.add(1);
+                Err(local::timeout("upstream_per_try_timeout"))
+            }
+            Try::Failed(error) => {
+                if let UpstreamError::Connect(cause) = &error {
+                    self.cluster.stats.cx_connect_fail.add(1);
+                    exchange.info.upstream_transport_failure_reason = Some(cause.to_string().into());
+                }
+                Err(failure(&error))
+            }
+        }
+    }
+}
+
+/// What a try means for the retry policy and for the host's record.
+fn judge(tried: &Try) -> (Outcome, Verdict) {
+    match tried {
+        Try::Answer(response) => (Outcome::Response(response.head.status), Verdict::of_status(response.head.status)),
+        Try::TimedOut => (Outcome::PerTryTimeout, Verdict::GatewayError),
+        Try::Failed(UpstreamError::Connect(_)) => (Outcome::ConnectFailure, Verdict::LocalOrigin),
+        Try::Failed(UpstreamError::RefusedStream) => (Outcome::RefusedStream, Verdict::LocalOrigin),
+        Try::Failed(UpstreamError::RequestBody) => (Outcome::Overflow, Verdict::Good),
+        Try::Failed(_) => (Outcome::Reset { request_started: true }, Verdict::LocalOrigin),
+    }
+}
+
+/// The answer to a client whose request failed upstream, in Envoy's words.
+fn failure(error: &UpstreamError) -> Reply {
+    let told =
+        |reason: &str| format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    match error {
+        UpstreamError::Connect(ConnectError::Timeout(_)) => Reply::new(503, told("connection timeout")).flagged(
+            ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            "upstream_reset_before_response_started{connection_timeout}",
+        ),
+        UpstreamError::Connect(cause) => {
+            Reply::new(503, told(&format!("remote connection failure, transport failure reason: {cause}"))).flagged(
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+                "upstream_reset_before_response_started{remote_connection_failure}",
+            )
+        }
+        UpstreamError::ResetBeforeAnswer(_) | UpstreamError::Reset(_) => {
+            Reply::new(503, told("connection termination")).flagged(
+                ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+                "upstream_reset_before_response_started{connection_termination}",
+            )
+        }
+        UpstreamError::RefusedStream => Reply::new(503, told("remote refused stream reset")).flagged(
+            ResponseFlags::UPSTREAM_REMOTE_RESET,
+            "upstream_reset_before_response_started{remote_refused_stream_reset}",
+        ),
+        UpstreamError::Protocol(_) => Reply::new(502, told("protocol error"))
+            .flagged(ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_before_response_started{protocol_error}"),
+        UpstreamError::RequestBody => Reply::new(400, "")
+            .flagged(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
+    }
+}
+
+/// CONNECT that ends here (Envoy `connect_config`): bytes between the client and a connection to the cluster.
+async fn tunnel(connection: &Connection, cluster: &Rc<Cluster>, exchange: &mut Exchange) -> Result<Response, Reply> {
+    let worker = &connection.downstream.worker;
+    let host = cluster.pick(|| worker.random(), 1, |_| false).map_err(|_| local::no_healthy_upstream())?;
+    exchange.trying(cluster, &host);
+    let (io, local) = host.open(&cluster.config).await.map_err(|error| {
+        cluster.report(&host, Verdict::LocalOrigin);
+        cluster.stats.cx_connect_fail.add(1);
+        failure(&error)
+    })?;
+    exchange.info.upstream_local_address = local;
+    let mut response = Response::new(ResponseHead::new(200), Body::Empty);
+    response.tunnel = Some(Box::new(Prefixed { prefix: Bytes::new(), io }));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_is_read_and_nonsense_is_not() {
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "1", "-1S", "123456789S", "1x", "1é"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad}");
+        }
+    }
+}

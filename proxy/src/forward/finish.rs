@@ -1,0 +1,186 @@
+//! What a request leaves behind: when the last byte of its answer has gone, or the client has, it is counted and
+//! logged, and the places it held are given back.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Connection;
+use super::local::Reply;
+use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::config::{HeaderMutation, WorkloadRef};
+use crate::http::Response;
+use crate::http::body::{Body, BodyError, Observer};
+use crate::http::headers::Headers;
+use crate::http::message::RequestHead;
+use crate::series::Ends;
+use crate::upstream::{Cluster, Host, InFlight, Permit};
+
+/// A request and its answer while they are under way.
+pub struct Exchange {
+    pub info: RequestInfo,
+    pub ends: Ends,
+    /// The chosen weighted cluster's own changes, for the answer.
+    pub cluster_mutation: Option<HeaderMutation>,
+    connection: Rc<Connection>,
+    received: Rc<Cell<u64>>,
+    permit: Option<Permit>,
+    in_flight: Option<InFlight>,
+}
+
+impl Exchange {
+    pub fn new(connection: &Rc<Connection>, info: RequestInfo, peer: Option<Arc<WorkloadRef>>) -> Self {
+        Self {
+            info,
+            ends: connection.ends(peer),
+            cluster_mutation: None,
+            connection: Rc::clone(connection),
+            received: Rc::default(),
+            permit: None,
+            in_flight: None,
+        }
+    }
+
+    /// Counts the bytes of the request's body as they pass.
+    pub fn observe_request(&self, body: Body) -> Body {
+        if body.is_end() {
+            return body;
+        }
+        body.observed(Box::new(Received { bytes: Rc::clone(&self.received) }))
+    }
+
+    /// Answers from here.
+    pub fn reply(&mut self, reply: Reply, request: &RequestHead) -> Response {
+        self.info.flags |= reply.flags;
+        self.info.response_code_details = Some(reply.details.into());
+        reply.into_response(request)
+    }
+
+    /// The cluster is chosen, and the request has its place there.
+    pub fn admitted(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    pub fn chose_cluster(&mut self, cluster: &Cluster) {
+        self.info.upstream_cluster = Some(Arc::clone(&cluster.config));
+        self.ends.service = cluster.service();
+    }
+
+    /// A host is about to be tried.
+    pub fn trying(&mut self, cluster: &Cluster, host: &Rc<Host>) {
+        self.info.attempts += 1;
+        self.in_flight = Some(cluster.begin(host));
+        let endpoint = host.endpoint();
+        self.info.upstream_address = host.socket_address();
+        if self.ends.reporter == crate::stats::Reporter::Source {
+            self.ends.destination = endpoint.workload.clone();
+            self.ends.mutual_tls = host.is_mutual_tls();
+        }
+        self.info.upstream_endpoint = Some(endpoint);
+    }
+
+    /// Completes the answer and sees it off.
+    pub fn finish(mut self, mut response: Response, request: RequestHead) -> Response {
+        let manager = &self.connection.manager;
+        response.head.headers.set("server", &manager.server_name);
+        if !response.head.headers.contains("date") {
+            response.head.headers.append("date", httpdate::fmt_http_date(SystemTime::now()));
+        }
+        self.info.response_code = Some(response.head.status);
+        self.info.grpc_status = grpc_status(&response.head.headers);
+        let logged = !manager.access_logs.is_empty();
+        let departure = Departure {
+            response: logged.then(|| response.head.headers.clone()),
+            trailers: None,
+            grpc: request.is_grpc(),
+            request,
+            exchange: self,
+        };
+        response.body = response.body.observed(Box::new(departure));
+        response
+    }
+}
+
+pub fn grpc_status(headers: &Headers) -> Option<u32> {
+    headers.get_str("grpc-status")?.parse().ok()
+}
+
+struct Received {
+    bytes: Rc<Cell<u64>>,
+}
+
+impl Observer for Received {
+    fn data(&mut self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    fn end(&mut self, _: Option<Result<Option<&Headers>, &BodyError>>) {}
+}
+
+/// Watches the answer leave.
+struct Departure {
+    exchange: Exchange,
+    request: RequestHead,
+    /// Kept for the log only.
+    response: Option<Headers>,
+    trailers: Option<Headers>,
+    grpc: bool,
+}
+
+impl Observer for Departure {
+    fn data(&mut self, bytes: usize) {
+        self.exchange.info.bytes_sent += bytes as u64;
+    }
+
+    fn end(&mut self, outcome: Option<Result<Option<&Headers>, &BodyError>>) {
+        let info = &mut self.exchange.info;
+        match outcome {
+            Some(Ok(trailers)) => {
+                if let Some(trailers) = trailers {
+                    info.grpc_status = grpc_status(trailers).or(info.grpc_status);
+                    self.trailers = self.response.is_some().then(|| trailers.clone());
+                }
+            }
+            Some(Err(BodyError::Reset(_))) => info.flags |= ResponseFlags::UPSTREAM_REMOTE_RESET,
+            Some(Err(BodyError::Framing(_))) => info.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+            Some(Err(BodyError::Idle)) => info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT,
+            Some(Err(_)) => info.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+            None => info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+        }
+        info.bytes_received = self.exchange.received.get();
+        info.duration = Some(info.start.elapsed());
+        self.count();
+        self.log();
+        self.exchange.in_flight = None;
+        self.exchange.permit = None;
+    }
+}
+
+impl Departure {
+    fn count(&self) {
+        let (exchange, info) = (&self.exchange, &self.exchange.info);
+        let worker = &exchange.connection.downstream.worker;
+        let code = info.response_code.unwrap_or(0);
+        let grpc_status = info.grpc_status.filter(|_| self.grpc);
+        let series = worker.series.request(&exchange.ends, info.flags, code, self.grpc, grpc_status);
+        series.total.add(1);
+        let milliseconds = info.duration.unwrap_or_default().as_millis();
+        series.duration_milliseconds.observe(u64::try_from(milliseconds).unwrap_or(u64::MAX));
+        series.request_bytes.observe(info.bytes_received);
+        series.response_bytes.observe(info.bytes_sent);
+    }
+
+    fn log(&self) {
+        let connection = &self.exchange.connection;
+        let context = LogContext {
+            info: &self.exchange.info,
+            request: Some(&self.request),
+            response: self.response.as_ref(),
+            trailers: self.trailers.as_ref(),
+        };
+        for log in &connection.manager.access_logs {
+            log.log(&context, &connection.downstream.worker.log);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Makes a request fit for routing: its path in one form, its `x-forwarded-*` headers believed only from where they
+//! may come, an id, and who called.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Connection;
+use super::local::Reply;
+use crate::access_log::{RequestInfo, ResponseFlags};
+use crate::config::{Direction, EscapedSlashes, ForwardClientCert, WorkloadRef};
+use crate::http::message::RequestHead;
+use crate::path;
+use crate::stats::PEER_HEADER;
+
+const PEER_ID: &str = "x-envoy-peer-metadata-id";
+
+/// Takes off what the calling proxy says of itself. It is believed only from one that proved its identity.
+pub fn take_peer(connection: &Connection, head: &mut RequestHead) -> Option<Arc<WorkloadRef>> {
+    let known = connection.downstream.peer.is_some();
+    let peer = head.headers.get(PEER_HEADER).filter(|_| known);
+    let peer = peer.and_then(|value| connection.downstream.worker.peers.get(value));
+    head.headers.remove(PEER_HEADER);
+    head.headers.remove(PEER_ID);
+    peer
+}
+
+/// Checks and completes the head; the reply if the request is turned away.
+pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) -> Result<(), Reply> {
+    if !normalize(connection, head) {
+        return Err(Reply::new(400, "").flagged(ResponseFlags::NONE, "path_normalization_failed"));
+    }
+    if connection.manager.use_remote_address {
+        sanitize(head);
+    }
+    forwarded_for(connection, head, info);
+    client_certificate(connection, head);
+    if connection.manager.generate_request_id && !head.headers.contains("x-request-id") {
+        head.headers.append("x-request-id", request_id(connection));
+    }
+    if head.upgrade.as_deref() == Some("h2c") {
+        // An offer that a proxy on the way must not pass on (RFC 9113 section 3.1).
+        head.upgrade = None;
+    }
+    Ok(())
+}
+
+fn normalize(connection: &Connection, head: &mut RequestHead) -> bool {
+    let manager = &connection.manager;
+    if head.method == "CONNECT" || head.path == "*" {
+        return true;
+    }
+    if head.path.contains('#') {
+        return false;
+    }
+    if manager.escaped_slashes != EscapedSlashes::KeepUnchanged && path::has_escaped_slash(&head.path) {
+        if manager.escaped_slashes == EscapedSlashes::RejectRequest {
+            return false;
+        }
+        head.path = path::unescape_slashes(&head.path);
+    }
+    if manager.normalize_path {
+        match path::normalize(&head.path) {
+            Some(normal) => head.path = normal,
+            None => return false,
+        }
+    }
+    if manager.merge_slashes {
+        head.path = path::merge_slashes(&head.path);
+    }
+    true
+}
+
+/// At the edge, headers that only proxies of the mesh may set are not taken from outside (Envoy, HTTP header
+/// sanitizing).
+fn sanitize(head: &mut RequestHead) {
+    head.headers.retain(|name, _| !name.starts_with(b"x-envoy-") || matches!(name, b"x-envoy-decorator-operation"));
+    head.headers.remove("x-envoy-decorator-operation");
+}
+
+/// `x-forwarded-for` and `x-forwarded-proto`, and the client's address as believed (Envoy, `use_remote_address`).
+fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) {
+    let manager = &connection.manager;
+    let peer = connection.downstream.info.remote_address;
+    if manager.use_remote_address {
+        let hops = manager.xff_num_trusted_hops as usize;
+        let before = forwarded_addresses(head);
+        info.remote_address = match hops {
+            0 => peer,
+            hops => before.len().checked_sub(hops).map_or(peer, |at| SocketAddr::new(before[at], 0)),
+        };
+        let all = match head.headers.joined("x-forwarded-for") {
+            Some(list) => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
+            None => peer.ip().to_string(),
+        };
+        head.headers.set("x-forwarded-for", all);
+        head.headers.set("x-forwarded-proto", head.scheme);
+    } else {
+        let hops = manager.xff_num_trusted_hops as usize;
+        let before = forwarded_addresses(head);
+        if let Some(at) = before.len().checked_sub(hops + 1) {
+            info.remote_address = SocketAddr::new(before[at], 0);
+        }
+        if !head.headers.contains("x-forwarded-proto") {
+            head.headers.append("x-forwarded-proto", head.scheme);
+        }
+    }
+}
+
+fn forwarded_addresses(head: &RequestHead) -> Vec<IpAddr> {
+    let list = head.headers.joined("x-forwarded-for").unwrap_or_default();
+    String::from_utf8_lossy(&list).split(',').filter_map(|address| address.trim().parse().ok()).collect()
+}
+
+/// `x-forwarded-client-cert` (Envoy, `forward_client_cert_details`).
+fn client_certificate(connection: &Connection, head: &mut RequestHead) {
+    const XFCC: &str = "x-forwarded-client-cert";
+    let peer = connection.downstream.peer.as_ref();
+    match (connection.manager.forward_client_cert, peer) {
+        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
+        (ForwardClientCert::AppendForward, Some(peer)) => {
+            let element = element(connection, peer);
+            let all = match head.headers.joined(XFCC) {
+                Some(list) => format!("{},{element}", String::from_utf8_lossy(&list)),
+                None => element,
+            };
+            head.headers.set(XFCC, all);
+        }
+        (ForwardClientCert::SanitizeSet, Some(peer)) => head.headers.set(XFCC, element(connection, peer)),
+        _ => drop(head.headers.remove(XFCC)),
+    }
+}
+
+fn element(connection: &Connection, peer: &crate::downstream::Peer) -> String {
+    let mut element = String::new();
+    if let Some(own) = connection.downstream.worker.own_principal() {
+        let _ = write!(element, "By={own};");
+    }
+    let _ = write!(element, "Hash={};Subject=\"\";URI={}", peer.hash, peer.principal);
+    element
+}
+
+/// A random UUID (RFC 9562 section 5.4).
+fn request_id(connection: &Connection) -> String {
+    let worker = &connection.downstream.worker;
+    let (a, b) = (worker.random(), worker.random());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:x}{:03x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        8 + (b >> 62),
+        b >> 48 & 0xfff,
+        b & 0xffff_ffff_ffff
+    )
+}
+
+impl Connection {
+    /// What this proxy tells the next one of itself.
+    pub(super) fn tell_peer(&self, head: &mut RequestHead, mutual_tls: bool) {
+        if self.downstream.direction != Direction::Inbound && mutual_tls {
+            head.headers.set(PEER_HEADER, self.downstream.worker.own_header.as_bytes());
+        }
+    }
+}

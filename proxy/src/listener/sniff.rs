@@ -1,0 +1,138 @@
+//! Reads what a client sends first, to tell TLS from plaintext and to learn what it asks for, without consuming it.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::config::TransportProtocol;
+
+/// What the first bytes of a connection say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sniffed {
+    pub transport: TransportProtocol,
+    /// Lower case, from the ClientHello.
+    pub server_name: Option<String>,
+    /// From the ClientHello, or `http/1.1` or `h2c` for plaintext HTTP.
+    pub application_protocols: Vec<String>,
+}
+
+impl Sniffed {
+    /// A connection of which nothing has been read.
+    pub fn nothing() -> Self {
+        Self { transport: TransportProtocol::RawBuffer, server_name: None, application_protocols: Vec::new() }
+    }
+}
+
+/// A ClientHello is never longer (RFC 8446 allows more; nobody sends it).
+const MAX_HELLO: usize = 32 * 1024;
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// Reads until the protocol is known. The bytes read stay in `buf`.
+pub async fn sniff(tcp: &mut TcpStream, buf: &mut BytesMut, http: bool) -> io::Result<Sniffed> {
+    loop {
+        if tcp.read_buf(buf).await? == 0 && buf.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let told = if buf[0] == HANDSHAKE_RECORD { client_hello(buf)? } else { Some(plaintext(buf, http)) };
+        if let Some(told) = told {
+            return Ok(told);
+        }
+        if buf.len() > MAX_HELLO {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
+        }
+    }
+}
+
+/// `None`: the ClientHello is not complete.
+fn client_hello(bytes: &[u8]) -> io::Result<Option<Sniffed>> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest)?;
+        match acceptor.accept() {
+            Ok(None) => {}
+            // Not a ClientHello after all: the chain for opaque TLS may still take it.
+            Err(_) => return Ok(Some(Sniffed { transport: TransportProtocol::Tls, ..Sniffed::nothing() })),
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let protocols = hello.alpn().into_iter().flatten();
+                return Ok(Some(Sniffed {
+                    transport: TransportProtocol::Tls,
+                    server_name: hello.server_name().map(str::to_ascii_lowercase),
+                    application_protocols: protocols.map(|p| String::from_utf8_lossy(p).into_owned()).collect(),
+                }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn plaintext(bytes: &[u8], http: bool) -> Sniffed {
+    let mut told = Sniffed::nothing();
+    if http && bytes.starts_with(&b"PRI * HTTP/2.0"[..bytes.len().min(14)]) {
+        told.application_protocols.push("h2c".to_owned());
+    } else if http && looks_like_http1(bytes) {
+        told.application_protocols.push("http/1.1".to_owned());
+    }
+    told
+}
+
+fn looks_like_http1(bytes: &[u8]) -> bool {
+    let method = bytes.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    method >= 3 && matches!(bytes.get(method), None | Some(b' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+    use std::sync::Arc;
+
+    /// The ClientHello of a client that asks for this name and protocol.
+    fn hello(name: &str, alpn: &[u8]) -> Vec<u8> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_client_hello_tells_name_and_protocols_once_it_is_whole() {
+        let bytes = hello("Reviews.default", b"istio");
+        assert!(bytes.len() > 1400, "a post-quantum hello spans segments");
+        for cut in [1, 5, 100, 1400, bytes.len() - 1] {
+            assert_eq!(client_hello(&bytes[..cut]).unwrap(), None, "at {cut}");
+        }
+        let told = client_hello(&bytes).unwrap().unwrap();
+        assert_eq!(told.server_name.as_deref(), Some("reviews.default"));
+        assert_eq!(told.application_protocols, ["istio"]);
+        assert_eq!(told.transport, TransportProtocol::Tls);
+    }
+
+    #[test]
+    fn plaintext_http_is_told_from_other_bytes() {
+        let protocols = |bytes: &[u8]| plaintext(bytes, true).application_protocols;
+        assert_eq!(protocols(b"GET / HTTP/1.1\r\n"), ["http/1.1"]);
+        assert_eq!(protocols(b"PRI * HTTP/2.0\r\n\r\nSM"), ["h2c"]);
+        assert!(protocols(b"\x00\x01\x02").is_empty());
+        assert!(protocols(b"SSH-2.0-x").is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_first_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 1..200)) {
+            let _ = client_hello(&bytes);
+            let _ = plaintext(&bytes, true);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A proxy in the mesh, from start to end: its identity, its workers, the control plane it follows.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::shutdown::Shutdown;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::control_plane::{channel, control_plane_id};
+use crate::data_plane::DataPlane;
+use crate::identity::{Identity, IdentityError, IdentityOptions};
+use crate::settings::Settings;
+use crate::tls::TlsSettings;
+use crate::xds;
+
+/// Why a proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    #[error("cannot listen on {address}: {error}; another process has the port, or the address is not of this machine")]
+    Bind { address: SocketAddr, error: io::Error },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the trust domain or an identity in it is malformed: {0}")]
+    Spiffe(#[from] api::SpiffeError),
+    #[error("the workers could not be started: {0}")]
+    Workers(io::Error),
+}
+
+/// How long a snapshot may wait for resources it refers to.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Runs a proxy until it is told to end. `ready` becomes true once a configuration is in force.
+pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
+    let admin_socket = bind(settings.admin).await?;
+    let readiness_socket = bind(settings.readiness).await?;
+    let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
+    options.token = settings.token.clone();
+    let identity = tokio::select! {
+        identity = Identity::load_or_join(options) => identity?,
+        () = shutdown.draining() => return Ok(()),
+    };
+    let tls = TlsSettings { identity: Some(identity.clone()) };
+    let data_plane = DataPlane::start(settings.workers, settings.own(), tls).map_err(ProxyError::Workers)?;
+    let data_plane = Arc::new(data_plane);
+    let admin = Arc::new(Admin {
+        data_plane: Arc::clone(&data_plane),
+        identity: identity.clone(),
+        ready: ready.subscribe(),
+        workload: format!("{}.{}", settings.workload, settings.namespace),
+    });
+    let serving = [
+        tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
+        tokio::spawn(admin::serve(readiness_socket, admin, true)),
+    ];
+    let following = tokio::spawn(follow(settings.clone(), identity, Arc::clone(&data_plane), ready.clone()));
+    shutdown.draining().await;
+    ready.send_replace(false);
+    tracing::info!("draining");
+    tokio::select! {
+        () = data_plane.drain(settings.drain) => {}
+        () = shutdown.ended() => {}
+    }
+    following.abort();
+    for task in serving {
+        task.abort();
+        let _ = task.await;
+    }
+    let _ = following.await;
+    if let Ok(data_plane) = Arc::try_unwrap(data_plane) {
+        data_plane.stop();
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyError> {
+    admin::bind(address).await.map_err(|error| ProxyError::Bind { address, error })
+}
+
+/// Follows the control plane for as long as the proxy runs.
+async fn follow(settings: Settings, identity: Identity, data_plane: Arc<DataPlane>, ready: watch::Sender<bool>) {
+    let Ok(server) = control_plane_id(&settings.trust_domain) else { return };
+    let options = xds::Options {
+        node: settings.node(),
+        channel: channel(&settings.control_plane, &identity, server),
+        copy: xds::Copy::in_directory(&settings.state_dir.join("snapshot")),
+        fetch_timeout: FETCH_TIMEOUT,
+    };
+    let apply: xds::Apply = Box::new(move |snapshot| {
+        let (data_plane, ready) = (Arc::clone(&data_plane), ready.clone());
+        Box::pin(async move {
+            let applied = data_plane.apply(snapshot).await;
+            ready.send_replace(true);
+            applied
+        })
+    });
+    let (client, _) = xds::Client::start(options, apply).await;
+    client.run().await;
+}

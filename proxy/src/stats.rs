@@ -1,0 +1,77 @@
+//! What the proxy counts. Each worker counts in a shard of its own, with plain adds on cells that only it writes; a
+//! scrape sums the shards. Names and labels are Istio's and Envoy's, so that their dashboards work.
+
+mod envoy;
+mod exposition;
+mod istio;
+mod peer;
+mod value;
+
+pub use envoy::{ClusterStats, HandshakeFailure, ListenerStats};
+pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
+pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
+pub use value::{Counter, Gauge, Histogram};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// All shards of a proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    shards: Arc<Mutex<Vec<Arc<Shard>>>>,
+}
+
+/// The counters of one worker.
+#[derive(Debug, Default)]
+pub struct Shard {
+    istio: istio::Table,
+    envoy: envoy::Table,
+}
+
+impl Stats {
+    /// A shard for a worker that starts.
+    pub fn shard(&self) -> Arc<Shard> {
+        let shard = Arc::new(Shard::default());
+        self.lock().push(Arc::clone(&shard));
+        shard
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shard>>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All metrics in Prometheus' text format, summed over the shards.
+    pub fn exposition(&self) -> String {
+        let shards = self.lock().clone();
+        let mut out = exposition::Exposition::default();
+        istio::write(shards.iter().map(|shard| &shard.istio), &mut out);
+        envoy::write(shards.iter().map(|shard| &shard.envoy), &mut out);
+        out.finish()
+    }
+}
+
+impl Shard {
+    /// The series of requests with these labels.
+    pub fn requests(&self, labels: &RequestLabels<'_>) -> Arc<RequestSeries> {
+        self.istio.requests(labels)
+    }
+
+    /// The series of TCP connections with these labels.
+    pub fn connections(&self, labels: &TcpLabels<'_>) -> Arc<TcpSeries> {
+        self.istio.connections(labels)
+    }
+
+    pub fn cluster(&self, name: &str) -> Arc<ClusterStats> {
+        self.envoy.cluster(name)
+    }
+
+    pub fn listener(&self, name: &str) -> Arc<ListenerStats> {
+        self.envoy.listener(name)
+    }
+
+    pub fn handshake_failed(&self, cause: HandshakeFailure) {
+        self.envoy.handshake_failed(cause);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Connections whose bytes are not looked at (Envoy `TcpProxy`): to a host of the chosen cluster and back.
+
+use std::sync::Arc;
+
+use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::config::{Direction, TcpProxy};
+use crate::downstream::Downstream;
+use crate::http::headers::Headers;
+use crate::io::{Io, Prefixed};
+use crate::series::Ends;
+use crate::stats::Reporter;
+use crate::tcp::copy_both;
+use crate::upstream::Verdict;
+
+pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, stream: Prefixed) {
+    let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
+    let mut ends = ends(&downstream);
+    let opened = open(&downstream, &proxy, &mut info, &mut ends).await;
+    match opened {
+        Err(flags) => {
+            info.flags |= flags;
+            stream.io.reset_on_drop();
+            let series = downstream.worker.series.connection(&ends, info.flags);
+            series.opened.add(1);
+            series.closed.add(1);
+        }
+        Ok(upstream) => {
+            let series = downstream.worker.series.connection(&ends, info.flags);
+            series.opened.add(1);
+            let upstream = Prefixed { prefix: bytes::Bytes::new(), io: upstream };
+            let mut moved = |there: usize, back: usize| {
+                series.received_bytes.add(there as u64);
+                series.sent_bytes.add(back as u64);
+                info.bytes_received += there as u64;
+                info.bytes_sent += back as u64;
+            };
+            if let Err(error) = copy_both(stream, upstream, proxy.idle_timeout, &mut moved).await
+                && error.kind() == std::io::ErrorKind::TimedOut
+            {
+                info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT;
+            }
+            series.closed.add(1);
+        }
+    }
+    info.duration = Some(info.start.elapsed());
+    for log in &proxy.access_logs {
+        log.log(&LogContext::of_connection(&info), &downstream.worker.log);
+    }
+}
+
+async fn open(
+    downstream: &Downstream,
+    proxy: &TcpProxy,
+    info: &mut RequestInfo,
+    ends: &mut Ends,
+) -> Result<Io, ResponseFlags> {
+    let worker = &downstream.worker;
+    let headers = Headers::new();
+    let (name, _) = proxy.cluster.pick(worker.random(), &headers);
+    let cluster = worker.clusters.get(name, &worker.snapshot()).ok_or(ResponseFlags::NO_CLUSTER_FOUND)?;
+    info.upstream_cluster = Some(Arc::clone(&cluster.config));
+    ends.service = cluster.service();
+    cluster.ready().await;
+    let host = cluster.pick(|| worker.random(), 1, |_| false).map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
+    let endpoint = host.endpoint();
+    info.upstream_address = host.socket_address();
+    if ends.reporter == Reporter::Source {
+        ends.destination = endpoint.workload.clone();
+        ends.mutual_tls = host.is_mutual_tls();
+    }
+    info.upstream_endpoint = Some(endpoint);
+    match host.open(&cluster.config).await {
+        Ok((io, local)) => {
+            info.upstream_local_address = local;
+            cluster.report(&host, Verdict::Good);
+            Ok(io)
+        }
+        Err(error) => {
+            cluster.stats.cx_connect_fail.add(1);
+            info.upstream_transport_failure_reason = Some(error.to_string().into());
+            cluster.report(&host, Verdict::LocalOrigin);
+            Err(ResponseFlags::UPSTREAM_CONNECTION_FAILURE)
+        }
+    }
+}
+
+fn ends(downstream: &Downstream) -> Ends {
+    let worker = &downstream.worker;
+    let own = Some(Arc::clone(&worker.own));
+    let inbound = downstream.direction == Direction::Inbound;
+    Ends {
+        reporter: if inbound { Reporter::Destination } else { Reporter::Source },
+        source: if inbound { None } else { own.clone() },
+        source_principal: match inbound {
+            true => downstream.peer.as_ref().map(|peer| Arc::clone(&peer.principal)),
+            false => worker.own_principal(),
+        },
+        destination: if inbound { own } else { None },
+        destination_principal: if inbound { worker.own_principal() } else { None },
+        service: None,
+        mutual_tls: inbound && downstream.peer.is_some(),
+    }
+}

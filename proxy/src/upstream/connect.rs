@@ -1,0 +1,86 @@
+//! Opens a connection to a host: TCP or a Unix socket, then TLS where the host wants it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::tls::ClientTls;
+use crate::config::EndpointAddress;
+use crate::io::{Io, Rewind};
+
+/// Why no connection could be opened. All are the upstream's or the network's doing, and may be tried elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("connecting failed: {0}")]
+    Refused(io::Error),
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    #[error("{0} has no address")]
+    Unresolved(String),
+}
+
+/// A fresh connection and what was learnt while it was opened.
+pub struct Connected {
+    pub io: Io,
+    pub local: Option<SocketAddr>,
+    /// Whether the upstream chose HTTP/2 by ALPN.
+    pub http2: bool,
+}
+
+pub async fn connect(
+    address: &EndpointAddress,
+    tls: Option<&Arc<ClientTls>>,
+    limit: Duration,
+) -> Result<Connected, ConnectError> {
+    match tokio::time::timeout(limit, open(address, tls)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(ConnectError::Timeout(limit)),
+    }
+}
+
+async fn open(address: &EndpointAddress, tls: Option<&Arc<ClientTls>>) -> Result<Connected, ConnectError> {
+    let tcp = match address {
+        EndpointAddress::Socket(address) => TcpStream::connect(address).await.map_err(ConnectError::Refused)?,
+        EndpointAddress::Name(name, _) => return Err(ConnectError::Unresolved(name.clone())),
+        EndpointAddress::Unix(path) => return unix(path).await,
+    };
+    let _ = tcp.set_nodelay(true);
+    let local = tcp.local_addr().ok();
+    let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), local, http2: false }) };
+    let name = server_name(&tls.sni, address);
+    let stream = TlsConnector::from(Arc::clone(&tls.config))
+        .connect(name, Rewind { prefix: Bytes::new(), tcp })
+        .await
+        .map_err(ConnectError::Tls)?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Connected { io: Io::Tls(Box::new(stream.into())), local, http2 })
+}
+
+async fn unix(path: &str) -> Result<Connected, ConnectError> {
+    // An abstract name is a path that begins with NUL.
+    let path = path.strip_prefix('@').map_or_else(|| path.to_owned(), |name| format!("\0{name}"));
+    let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+    Ok(Connected { io: Io::Unix(stream), local: None, http2: false })
+}
+
+/// The name asked for by SNI; the address itself (which sends none) where there is no valid name.
+fn server_name(sni: &str, address: &EndpointAddress) -> ServerName<'static> {
+    if let Ok(name) = ServerName::try_from(sni.to_owned())
+        && !sni.is_empty()
+    {
+        return name;
+    }
+    let ip = match address {
+        EndpointAddress::Socket(address) => address.ip(),
+        _ => std::net::Ipv4Addr::LOCALHOST.into(),
+    };
+    ServerName::IpAddress(ip.into())
+}

@@ -1,0 +1,260 @@
+//! One upstream host as one worker knows it: its pooled connections, and how much is under way.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connect::{ConnectError, Connected, connect};
+use super::outlier::HealthRecord;
+use super::tls::ClientTls;
+use crate::config::{self, Endpoint, EndpointAddress, UpstreamProtocol};
+use crate::http::body::Body;
+use crate::http::message::{RequestHead, Version};
+use crate::http::{Response, h1, h2};
+use crate::io::Io;
+
+/// A host and its connections.
+pub struct Host {
+    endpoint: RefCell<Arc<Endpoint>>,
+    health: HealthRecord,
+    /// Requests and connections under way.
+    active: Cell<u32>,
+    idle: RefCell<Vec<Idle>>,
+    multiplexed: RefCell<Vec<h2::Client>>,
+    tls: Option<Arc<ClientTls>>,
+    /// Set when the host left the cluster: connections are not kept any more.
+    retired: Cell<bool>,
+}
+
+struct Idle {
+    client: h1::Client,
+    since: Instant,
+}
+
+/// Why an attempt on a host brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection ended before anything of the answer came.
+    #[error("{0}")]
+    ResetBeforeAnswer(String),
+    #[error("{0}")]
+    Reset(String),
+    #[error("{0}")]
+    Protocol(String),
+    #[error("the upstream refused the stream")]
+    RefusedStream,
+    #[error("the client's request body failed")]
+    RequestBody,
+}
+
+/// Counts one piece of work on a host for as long as it lives.
+pub struct InFlight(Rc<Host>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+    }
+}
+
+/// More idle connections than this are closed rather than kept, per host and worker.
+const MAX_IDLE: usize = 1024;
+
+impl Host {
+    pub fn new(endpoint: Arc<Endpoint>, tls: Option<Arc<ClientTls>>) -> Self {
+        Self {
+            endpoint: RefCell::new(endpoint),
+            health: HealthRecord::default(),
+            active: Cell::new(0),
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            tls,
+            retired: Cell::new(false),
+        }
+    }
+
+    /// The endpoint as last described.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.endpoint.borrow())
+    }
+
+    /// The same host is described anew (its weight, its health, its workload): its connections stay.
+    pub(super) fn describe(&self, endpoint: &Arc<Endpoint>) {
+        *self.endpoint.borrow_mut() = Arc::clone(endpoint);
+    }
+
+    pub(super) fn health(&self) -> &HealthRecord {
+        &self.health
+    }
+
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    pub fn is_mutual_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.mutual)
+    }
+
+    pub fn begin(self: &Rc<Self>) -> InFlight {
+        self.active.set(self.active.get() + 1);
+        InFlight(Rc::clone(self))
+    }
+
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        match &self.endpoint.borrow().address {
+            EndpointAddress::Socket(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Closes what is idle and keeps nothing from now on.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.multiplexed.borrow_mut().clear();
+    }
+
+    /// Closes connections that were idle for longer than the cluster allows.
+    pub fn expire(&self, idle_timeout: Duration) {
+        if !idle_timeout.is_zero() {
+            self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < idle_timeout);
+        }
+        self.multiplexed.borrow_mut().retain(|client| !client.is_closed());
+    }
+
+    async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
+        connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout).await
+    }
+
+    /// Opens a connection of its own, for bytes or for a switch of protocols.
+    pub async fn open(&self, cluster: &config::Cluster) -> Result<(Io, Option<SocketAddr>), UpstreamError> {
+        let connected = self.connect(cluster).await?;
+        Ok((connected.io, connected.local))
+    }
+
+    /// Sends a request and reads the head of its answer.
+    pub async fn send(
+        self: &Rc<Self>,
+        cluster: &Arc<config::Cluster>,
+        head: &RequestHead,
+        body: Body,
+        downstream: Version,
+    ) -> Result<Response, UpstreamError> {
+        let http2 = match cluster.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Downstream => downstream == Version::Http2,
+            UpstreamProtocol::Auto => return self.send_negotiated(cluster, head, body).await,
+        };
+        // A switch of protocols is an HTTP/1.1 affair.
+        if http2 && head.upgrade.is_none() && head.method != "CONNECT" {
+            let client = self.multiplexed(cluster).await?;
+            self.send_h2(client, head, body).await
+        } else {
+            let client = self.checkout(cluster).await?;
+            self.send_h1(client, cluster, head, body).await
+        }
+    }
+
+    async fn send_negotiated(
+        self: &Rc<Self>,
+        cluster: &Arc<config::Cluster>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<Response, UpstreamError> {
+        if let Some(client) = self.reusable_h2(cluster) {
+            return self.send_h2(client, head, body).await;
+        }
+        if let Some(client) = self.reusable_h1(cluster) {
+            return self.send_h1(client, cluster, head, body).await;
+        }
+        let connected = self.connect(cluster).await?;
+        if connected.http2 {
+            let client = self.begin_h2(connected.io).await?;
+            self.send_h2(client, head, body).await
+        } else {
+            self.send_h1(h1::Client::new(connected.io), cluster, head, body).await
+        }
+    }
+
+    fn reusable_h1(&self, cluster: &config::Cluster) -> Option<h1::Client> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { client, since }) = idle.pop() {
+            let expired = !cluster.idle_timeout.is_zero() && since.elapsed() >= cluster.idle_timeout;
+            if !expired && !client.is_stale() {
+                return Some(client);
+            }
+        }
+        None
+    }
+
+    async fn checkout(&self, cluster: &config::Cluster) -> Result<h1::Client, UpstreamError> {
+        if let Some(client) = self.reusable_h1(cluster) {
+            return Ok(client);
+        }
+        let connected = self.connect(cluster).await?;
+        Ok(h1::Client::new(connected.io))
+    }
+
+    fn reusable_h2(&self, cluster: &config::Cluster) -> Option<h2::Client> {
+        let mut clients = self.multiplexed.borrow_mut();
+        let limit = cluster.max_requests_per_connection;
+        clients.retain(|client| !client.is_closed() && (limit == 0 || client.served() < limit));
+        clients.iter().find(|client| client.has_room(cluster.max_concurrent_streams)).cloned()
+    }
+
+    async fn multiplexed(&self, cluster: &config::Cluster) -> Result<h2::Client, UpstreamError> {
+        if let Some(client) = self.reusable_h2(cluster) {
+            return Ok(client);
+        }
+        let connected = self.connect(cluster).await?;
+        self.begin_h2(connected.io).await
+    }
+
+    async fn begin_h2(&self, io: Io) -> Result<h2::Client, UpstreamError> {
+        let client = h2::handshake(io, h2::ClientOptions { max_headers_bytes: 64 * 1024 })
+            .await
+            .map_err(|error| UpstreamError::ResetBeforeAnswer(error.to_string()))?;
+        if !self.retired.get() {
+            self.multiplexed.borrow_mut().push(client.clone());
+        }
+        Ok(client)
+    }
+
+    async fn send_h2(&self, client: h2::Client, head: &RequestHead, body: Body) -> Result<Response, UpstreamError> {
+        client.send(head, body).await.map_err(|error| match error {
+            h2::SendError::Refused => UpstreamError::RefusedStream,
+            h2::SendError::Reset(reason) => UpstreamError::Reset(reason),
+            h2::SendError::Connection(reason) => UpstreamError::ResetBeforeAnswer(reason),
+        })
+    }
+
+    async fn send_h1(
+        self: &Rc<Self>,
+        client: h1::Client,
+        cluster: &Arc<config::Cluster>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<Response, UpstreamError> {
+        let host = Rc::downgrade(self);
+        let limit = cluster.max_requests_per_connection;
+        let reuse = move |client: h1::Client| {
+            if let Some(host) = host.upgrade()
+                && !host.retired.get()
+                && (limit == 0 || client.served < limit)
+                && host.idle.borrow().len() < MAX_IDLE
+            {
+                host.idle.borrow_mut().push(Idle { client, since: Instant::now() });
+            }
+        };
+        client.send(head, body, h1::Limits::default(), reuse).await.map_err(|error| match error {
+            h1::SendError::BeforeAnswer(reason) => UpstreamError::ResetBeforeAnswer(reason),
+            h1::SendError::Truncated => UpstreamError::Reset(error.to_string()),
+            h1::SendError::Protocol(_) => UpstreamError::Protocol(error.to_string()),
+            h1::SendError::RequestBody => UpstreamError::RequestBody,
+        })
+    }
+}

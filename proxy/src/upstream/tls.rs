@@ -1,0 +1,35 @@
+//! The TLS of an endpoint, as connections to it use it.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use crate::config::{CertificateSource, Snapshot, UpstreamTls};
+use crate::tls::TlsSettings;
+
+pub struct ClientTls {
+    pub config: Arc<ClientConfig>,
+    pub sni: String,
+    /// Whether this side presents the mesh identity.
+    pub mutual: bool,
+}
+
+impl ClientTls {
+    /// Settings that cannot be put in force refuse every connection rather than go without TLS.
+    pub fn build(tls: &UpstreamTls, settings: &TlsSettings, snapshot: &Snapshot) -> Option<Arc<Self>> {
+        let mutual = matches!(tls.common.certificate, Some(CertificateSource::Sds(_)));
+        let config = settings.client(tls, snapshot).unwrap_or_else(|error| {
+            tracing::warn!(sni = tls.sni, %error, "no TLS to this upstream; its connections will fail");
+            refuse_all()
+        });
+        Some(Arc::new(Self { config, sni: tls.sni.clone(), mutual }))
+    }
+}
+
+/// Trusts nobody.
+fn refuse_all() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.expect("the provider has suites for TLS 1.3");
+    Arc::new(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}

@@ -1,0 +1,172 @@
+//! A worker: one thread with everything it needs for the traffic it carries, shared with no other worker but for the
+//! snapshot it reads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::access_log::LogSink;
+use crate::config::{Snapshot, WorkloadRef};
+use crate::drain::{self, Drain, DrainTrigger};
+use crate::listener::{self, Chains};
+use crate::series::SeriesCache;
+use crate::stats::{PeerCache, Shard};
+use crate::tls::TlsSettings;
+use crate::upstream::Clusters;
+
+/// What a worker is made of.
+pub struct Parts {
+    pub shard: Arc<Shard>,
+    pub tls: Arc<TlsSettings>,
+    pub log: LogSink,
+    /// Who this proxy stands for.
+    pub own: Arc<WorkloadRef>,
+    /// What it tells other proxies about that.
+    pub own_header: Arc<str>,
+}
+
+/// The state of one worker. Never leaves its thread.
+pub struct Worker {
+    snapshot: RefCell<Arc<Snapshot>>,
+    pub clusters: Clusters,
+    pub chains: Chains,
+    pub peers: PeerCache,
+    pub series: SeriesCache,
+    pub shard: Arc<Shard>,
+    pub log: LogSink,
+    pub own: Arc<WorkloadRef>,
+    pub own_header: Arc<str>,
+    own_principal: Option<Arc<str>>,
+    pub tls: Arc<TlsSettings>,
+    random: Cell<u64>,
+    accepting: RefCell<HashMap<SocketAddr, DrainTrigger>>,
+    drain: DrainTrigger,
+    connections: Rc<Cell<usize>>,
+}
+
+/// What the control thread asks of a worker.
+pub enum Command {
+    /// Puts a snapshot in force, with the sockets of listeners that are new.
+    Apply { snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>, done: oneshot::Sender<()> },
+    /// Takes no new connections, and ends those there are as soon as they can.
+    Drain,
+    /// How many connections there are.
+    Connections(oneshot::Sender<usize>),
+}
+
+/// Runs a worker until its commands end.
+pub fn run(parts: Parts, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, Rc::new(Worker::new(parts)).serve(commands));
+    Ok(())
+}
+
+const HOUSEKEEPING: Duration = Duration::from_secs(15);
+
+impl Worker {
+    fn new(parts: Parts) -> Self {
+        let clusters = Clusters::new(Arc::clone(&parts.shard), Arc::clone(&parts.tls));
+        let chains = Chains::new(Arc::clone(&parts.tls));
+        Self {
+            snapshot: RefCell::default(),
+            clusters,
+            chains,
+            peers: PeerCache::default(),
+            series: SeriesCache::new(Arc::clone(&parts.shard)),
+            shard: parts.shard,
+            log: parts.log,
+            own: parts.own,
+            own_header: parts.own_header,
+            own_principal: parts.tls.identity.as_ref().map(|identity| identity.current().id().to_string().into()),
+            tls: parts.tls,
+            random: Cell::new(rand::random::<u64>() | 1),
+            accepting: RefCell::default(),
+            drain: drain::pair().0,
+            connections: Rc::default(),
+        }
+    }
+
+    async fn serve(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                _ = housekeeping.tick() => {
+                    self.clusters.expire();
+                    continue;
+                }
+            };
+            match command {
+                None => return,
+                Some(Command::Apply { snapshot, sockets, done }) => {
+                    self.apply(snapshot, sockets);
+                    let _ = done.send(());
+                }
+                Some(Command::Drain) => {
+                    self.accepting.borrow_mut().clear();
+                    self.drain.start();
+                }
+                Some(Command::Connections(answer)) => drop(answer.send(self.connections.get())),
+            }
+        }
+    }
+
+    fn apply(self: &Rc<Self>, snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>) {
+        *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
+        self.clusters.follow(&snapshot);
+        self.chains.follow(&snapshot);
+        let wanted: Vec<SocketAddr> = snapshot.listeners.values().map(|listener| listener.address).collect();
+        self.accepting.borrow_mut().retain(|address, _| wanted.contains(address));
+        for (address, socket) in sockets {
+            let (trigger, stop) = drain::pair();
+            self.accepting.borrow_mut().insert(address, trigger);
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => drop(tokio::task::spawn_local(listener::accept(Rc::clone(self), socket, address, stop))),
+                Err(error) => tracing::error!(%address, %error, "a listener could not be taken up"),
+            }
+        }
+    }
+
+    /// The configuration in force. Load it once per request or connection and keep it.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Fresh random bits; good for balancing, not for secrets.
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// This proxy's own SPIFFE ID, which does not change when its certificate does.
+    pub fn own_principal(&self) -> Option<Arc<str>> {
+        self.own_principal.clone()
+    }
+
+    /// Told when the whole proxy drains.
+    pub fn drain(&self) -> Drain {
+        self.drain.subscribe()
+    }
+
+    /// Counts a connection for as long as the guard lives.
+    pub fn connection(&self) -> impl Drop + use<> {
+        struct Guard(Rc<Cell<usize>>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.connections.set(self.connections.get() + 1);
+        Guard(Rc::clone(&self.connections))
+    }
+}

@@ -1,0 +1,59 @@
+//! The last configuration, kept on disk, so that a proxy that starts while the control plane is away serves at once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use api::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use api::prost::Message as _;
+
+use super::resources::{Kind, Resources};
+
+/// A file of length-delimited discovery responses, one for each kind.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    path: PathBuf,
+}
+
+impl Copy {
+    pub fn in_directory(directory: &Path) -> Self {
+        Self { path: directory.join("xds.pb") }
+    }
+
+    /// Writes the resources in place of the previous copy, which stays whole until the new one is.
+    pub fn write(&self, resources: &Resources) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for kind in Kind::ALL {
+            let held = resources.raw.get(&kind).into_iter().flatten().map(|(_, resource)| resource.clone());
+            let response = DeltaDiscoveryResponse {
+                type_url: kind.type_url().to_owned(),
+                resources: held.collect(),
+                ..Default::default()
+            };
+            bytes.extend(response.encode_length_delimited_to_vec());
+        }
+        if let Some(directory) = self.path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        runtime::files::write_atomic(&self.path, &bytes, runtime::files::PRIVATE)
+    }
+
+    /// Reads the copy back; resources that this version does not understand are left out and named in the log.
+    pub fn read(&self) -> io::Result<Option<Resources>> {
+        let bytes = match std::fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes?,
+        };
+        let mut rest = bytes.as_slice();
+        let mut resources = Resources::default();
+        while !rest.is_empty() {
+            let response = DeltaDiscoveryResponse::decode_length_delimited(&mut rest).map_err(io::Error::other)?;
+            let Some(kind) = Kind::of(&response.type_url) else { continue };
+            for resource in response.resources {
+                if let Err(error) = resources.insert(kind, resource) {
+                    tracing::warn!(path = %self.path.display(), %error, "a resource of the kept configuration is left out");
+                }
+            }
+        }
+        Ok(Some(resources))
+    }
+}
