@@ -3,7 +3,7 @@
 use galley::kinds::Labels;
 use registry::Locality;
 
-use crate::node::NodeKind;
+use crate::node::{Features, NodeKind};
 
 /// A class of proxies that see the same services in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,4 +14,5 @@ pub(crate) struct Audience {
     pub labels: Labels,
     /// Empty where no configuration looks at it.
     pub locality: Locality,
+    pub features: Features,
 }

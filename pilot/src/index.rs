@@ -55,7 +55,7 @@ impl Index {
         let labels: Labels =
             node.labels.iter().filter(|(key, _)| keys.contains(*key)).map(|(k, v)| (k.clone(), v.clone())).collect();
         let locality = if self.config.locality_matters { node.locality.clone() } else { Locality::default() };
-        Audience { kind: node.kind, namespace: node.namespace.clone(), labels, locality }
+        Audience { kind: node.kind, namespace: node.namespace.clone(), labels, locality, features: node.features }
     }
 }
 

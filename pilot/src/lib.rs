@@ -34,5 +34,5 @@ pub use discovery::{
 };
 pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};
-pub use node::{Node, NodeError, NodeKind, Served};
+pub use node::{Features, Node, NodeError, NodeKind, Served};
 pub use resource::{Kind, Resource, ResourceMap, ResourceSet, Snapshot};

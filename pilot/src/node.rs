@@ -33,6 +33,19 @@ pub struct Node {
     pub bind: Option<IpAddr>,
     /// `weft/0.1.0`, `envoy/1.36.0`.
     pub user_agent: String,
+    pub features: Features,
+}
+
+/// What not every proxy can do. An Envoy can; weft's own declares what it can as `client_features`, so that it is never
+/// sent what it would have to refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Features {
+    /// `weft.consistent_hash`: ring hash, Maglev and hash policies.
+    pub consistent_hash: bool,
+    /// `weft.slow_start`: new endpoints get their share little by little.
+    pub slow_start: bool,
+    /// `weft.system_roots`: the operating system's certificates by that word, not by file.
+    pub system_roots: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +117,7 @@ impl Node {
             port_map: metadata.port_map()?,
             bind: metadata.bind()?,
             user_agent: user_agent(node),
+            features: Features::of(node),
         })
     }
 
@@ -115,6 +129,19 @@ impl Node {
     /// Whether every label of a selector is this proxy's. An empty selector selects all.
     pub fn has_labels(&self, selector: &BTreeMap<String, String>) -> bool {
         selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
+impl Features {
+    fn of(node: &core::Node) -> Self {
+        let can = |feature: &str| {
+            node.user_agent_name != "weft" || node.client_features.iter().any(|declared| declared == feature)
+        };
+        Self {
+            consistent_hash: can("weft.consistent_hash"),
+            slow_start: can("weft.slow_start"),
+            system_roots: can("weft.system_roots"),
+        }
     }
 }
 

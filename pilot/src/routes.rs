@@ -103,7 +103,7 @@ pub(crate) fn is_catch_all(of: &route::Route) -> bool {
 pub(crate) fn default(view: &View<'_>, service: &Service, port: &ServicePort) -> route::Route {
     let host = service.host().as_str();
     let traffic = view.rule(service).map(|rule| rule.traffic(port.number, None)).unwrap_or_default();
-    let hash_policy = hash::of_traffic(&traffic);
+    let hash_policy = hash::of_traffic(view.audience, &traffic);
     let mut action = forward(names::outbound_cluster(port.number, "", host));
     action.retry_policy = retry::compile(None, !hash_policy.is_empty());
     action.hash_policy = hash_policy;

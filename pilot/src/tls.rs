@@ -17,6 +17,8 @@ const TRUST_BUNDLE: &str = "ROOTCA";
 /// What callers inside the mesh offer, and by which inbound chains know them.
 pub(crate) const ISTIO_ALPN: [&str; 5] =
     ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// Where Debian, its kin and most container images keep the roots they trust.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const SOCKET: &str = "envoy.transport_sockets.tls";
 
 /// What the mesh's mutual TLS to one cluster needs to know.
@@ -70,13 +72,13 @@ fn mesh_common(sans: Vec<tls::SubjectAltNameMatcher>) -> tls::CommonTlsContext {
 }
 
 /// SIMPLE and MUTUAL of a DestinationRule, from files on the proxy's machine.
-pub(crate) fn client(client: &ClientTls, http2: bool) -> core::TransportSocket {
+pub(crate) fn client(client: &ClientTls, http2: bool, system_roots: bool) -> core::TransportSocket {
     let files = client.mode == ClientTlsMode::Mutual && !client.client_certificate.is_empty();
     let certificates = files.then(|| certificate(&client.client_certificate, &client.private_key));
     let common = tls::CommonTlsContext {
         tls_certificates: certificates.into_iter().collect(),
         alpn_protocols: if http2 { names(["h2"]) } else { Vec::new() },
-        validation_context_type: client_validation(client).map(ValidationContextType::ValidationContext),
+        validation_context_type: client_validation(client, system_roots).map(ValidationContextType::ValidationContext),
         ..Default::default()
     };
     let context =
@@ -84,13 +86,14 @@ pub(crate) fn client(client: &ClientTls, http2: bool) -> core::TransportSocket {
     wire::transport_socket(SOCKET, &context)
 }
 
-/// Roots from the file given, else the operating system's.
-fn client_validation(client: &ClientTls) -> Option<tls::CertificateValidationContext> {
+/// Roots from the file given, else the operating system's: by that word, or from where they usually are.
+fn client_validation(client: &ClientTls, system_roots: bool) -> Option<tls::CertificateValidationContext> {
     use tls::certificate_validation_context::SystemRootCerts;
     if client.insecure_skip_verify == Some(true) {
         return None;
     }
-    let ca = (!client.ca_certificates.is_empty()).then(|| wire::file(&client.ca_certificates));
+    let path = if client.ca_certificates.is_empty() && !system_roots { SYSTEM_ROOTS } else { &client.ca_certificates };
+    let ca = (!path.is_empty()).then(|| wire::file(path));
     Some(tls::CertificateValidationContext {
         system_root_certs: ca.is_none().then_some(SystemRootCerts {}),
         trusted_ca: ca,

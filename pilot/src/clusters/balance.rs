@@ -14,38 +14,57 @@ use galley::kinds::{HashRing, LbAlgorithm, LoadBalancer, OutlierDetection, Simpl
 use super::Target;
 use crate::diagnostic::{Code, Findings};
 use crate::endpoints::localities_matter;
+use crate::node::Features;
 use crate::wire;
 
 pub(super) fn apply(target: &Target<'_>, cluster: &mut cluster::Cluster, findings: &mut Findings) {
     let balancer = target.traffic.load_balancer.as_ref();
-    let (policy, config) = pick(balancer);
+    let features = target.view.audience.features;
+    let (policy, config) = pick(balancer, features);
     cluster.lb_policy = policy as i32;
     cluster.lb_config = config;
     let outliers = target.traffic.outlier_detection.as_ref();
     cluster.outlier_detection = outliers.map(outlier_detection);
     cluster.common_lb_config = common(target, outliers);
-    if let Some(rule) = target.rule {
-        let object = format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name);
-        if balancer.is_some_and(|lb| lb.algorithm == LbAlgorithm::Simple(SimpleLb::Passthrough)) {
-            let message = "PASSTHROUGH needs captured connections; endpoints are chosen by LEAST_REQUEST instead";
-            findings.add(Code::Unsupported, object.clone(), message);
+    complain(target, findings);
+}
+
+/// Tells what of the rule is not done.
+fn complain(target: &Target<'_>, findings: &mut Findings) {
+    let Some(rule) = target.rule else { return };
+    let object = format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name);
+    let mut unsupported = |message: &str| findings.add(Code::Unsupported, object.clone(), message);
+    let features = target.view.audience.features;
+    if let Some(balancer) = &target.traffic.load_balancer {
+        match &balancer.algorithm {
+            LbAlgorithm::Simple(SimpleLb::Passthrough) => {
+                unsupported("PASSTHROUGH needs captured connections; endpoints are chosen by LEAST_REQUEST instead");
+            }
+            LbAlgorithm::ConsistentHash(_) if !features.consistent_hash => {
+                unsupported("this proxy cannot hash consistently yet; endpoints are chosen by LEAST_REQUEST instead");
+            }
+            _ => {}
         }
-        if outliers.is_some_and(|outliers| !outliers.http_error_codes.is_empty()) {
-            let message = "outlierDetectionHttpErrorCodes is not applied; 5xx counts as an error";
-            findings.add(Code::Unsupported, object, message);
+        if balancer.warmup.is_some() && !features.slow_start {
+            unsupported("this proxy cannot warm endpoints up yet; new ones get their whole share at once");
         }
+    }
+    let outliers = target.traffic.outlier_detection.as_ref();
+    if outliers.is_some_and(|outliers| !outliers.http_error_codes.is_empty()) {
+        unsupported("outlierDetectionHttpErrorCodes is not applied; 5xx counts as an error");
     }
 }
 
-fn pick(balancer: Option<&LoadBalancer>) -> (LbPolicy, Option<LbConfig>) {
-    let slow_start = balancer.and_then(|lb| lb.warmup.as_ref()).map(slow_start);
+fn pick(balancer: Option<&LoadBalancer>, features: Features) -> (LbPolicy, Option<LbConfig>) {
+    let warmup = balancer.and_then(|lb| lb.warmup.as_ref()).filter(|_| features.slow_start);
+    let slow_start = warmup.map(slow_start);
     match balancer.map(|lb| &lb.algorithm) {
         Some(LbAlgorithm::Simple(SimpleLb::RoundRobin)) => {
             let config = slow_start.map(|slow_start| RoundRobinLbConfig { slow_start_config: Some(slow_start) });
             (LbPolicy::RoundRobin, config.map(LbConfig::RoundRobinLbConfig))
         }
         Some(LbAlgorithm::Simple(SimpleLb::Random)) => (LbPolicy::Random, None),
-        Some(LbAlgorithm::ConsistentHash(hash)) => match hash.ring {
+        Some(LbAlgorithm::ConsistentHash(hash)) if features.consistent_hash => match hash.ring {
             HashRing::RingHash { minimum_size } => {
                 let config = RingHashLbConfig { minimum_ring_size: Some(minimum_size), ..Default::default() };
                 (LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(config)))
@@ -55,7 +74,8 @@ fn pick(balancer: Option<&LoadBalancer>) -> (LbPolicy, Option<LbConfig>) {
                 (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(config)))
             }
         },
-        Some(LbAlgorithm::Simple(SimpleLb::LeastRequest | SimpleLb::Passthrough)) | None => {
+        Some(LbAlgorithm::Simple(SimpleLb::LeastRequest | SimpleLb::Passthrough) | LbAlgorithm::ConsistentHash(_))
+        | None => {
             let config = slow_start
                 .map(|slow_start| LeastRequestLbConfig { slow_start_config: Some(slow_start), ..Default::default() });
             (LbPolicy::LeastRequest, config.map(LbConfig::LeastRequestLbConfig))

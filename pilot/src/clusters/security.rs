@@ -55,7 +55,7 @@ fn declared(target: &Target<'_>, client: &ClientTls, findings: &mut Findings) ->
             if client.sni.is_empty() && !target.entry.service.host().is_wildcard() {
                 client.sni = target.entry.service.host().to_string();
             }
-            Some(tls::client(&client, target.is_http2()))
+            Some(tls::client(&client, target.is_http2(), target.view.audience.features.system_roots))
         }
     }
 }

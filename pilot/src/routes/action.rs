@@ -176,7 +176,7 @@ impl Destinations<'_> {
         let Some(rule) = self.view.rule(service) else { return Vec::new() };
         let port = of.port.or_else(|| service.ports.first().map(|port| port.number)).unwrap_or(self.port);
         let subset = of.subset.as_deref().and_then(|name| rule.subset(name));
-        hash::of_traffic(&rule.traffic(port, subset))
+        hash::of_traffic(self.view.audience, &rule.traffic(port, subset))
     }
 
     fn host(&self, written: &str) -> String {

@@ -6,11 +6,15 @@ use api::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 use galley::kinds::{HashCookie, HashKey, LbAlgorithm};
 use hash_policy::PolicySpecifier;
 
+use crate::audience::Audience;
 use crate::destination_rule::PortTraffic;
 use crate::wire;
 
-/// Empty where the destination does not hash.
-pub(super) fn of_traffic(traffic: &PortTraffic) -> Vec<HashPolicy> {
+/// Empty where the destination does not hash, or the proxy cannot.
+pub(super) fn of_traffic(client: &Audience, traffic: &PortTraffic) -> Vec<HashPolicy> {
+    if !client.features.consistent_hash {
+        return Vec::new();
+    }
     let Some(LbAlgorithm::ConsistentHash(hash)) = traffic.load_balancer.as_ref().map(|lb| &lb.algorithm) else {
         return Vec::new();
     };
