@@ -51,3 +51,6 @@ impl<'a> LogContext<'a> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,3 +19,6 @@ pub use redirect::{PathRedirect, Redirect};
 pub use retry::{BackOff, Outcome, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite};
 pub use table::{Found, RequireTls, Route, RouteTable, RouteTableParts, VirtualHost};
+
+#[cfg(test)]
+mod tests;

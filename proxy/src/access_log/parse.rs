@@ -51,7 +51,7 @@ fn end_of_operator(text: &str) -> Option<usize> {
 fn operator(text: &str) -> Result<Piece, FormatError> {
     let bad = |problem: &str| FormatError::BadArgument { operator: text.to_owned(), problem: problem.to_owned() };
     let (body, length) = match text.rsplit_once(':') {
-        Some((body, digits)) if is_number(digits) && !body.contains('(') || body_is_closed(text) => {
+        Some((body, digits)) if is_number(digits) && (!body.contains('(') || body.ends_with(')')) => {
             (body, Some(digits.parse().map_err(|_| bad("the length is not a number"))?))
         }
         _ => (text, None),
@@ -60,15 +60,12 @@ fn operator(text: &str) -> Result<Piece, FormatError> {
         Some((name, rest)) => (name, Some(rest.strip_suffix(')').ok_or_else(|| bad("`)` is missing"))?)),
         None => (body, None),
     };
+    let pair = |names| header_pair(names).ok_or_else(|| bad("a header name is expected"));
     let operator = match (name, argument) {
         ("START_TIME", argument) => Operator::StartTime(TimeFormat::parse(argument).map_err(|e| bad(&e))?),
-        ("REQ", Some(names)) => Operator::Request(header_pair(names).ok_or_else(|| bad("a header name is expected"))?),
-        ("RESP", Some(names)) => {
-            Operator::Response(header_pair(names).ok_or_else(|| bad("a header name is expected"))?)
-        }
-        ("TRAILER", Some(names)) => {
-            Operator::Trailer(header_pair(names).ok_or_else(|| bad("a header name is expected"))?)
-        }
+        ("REQ", Some(names)) => Operator::Request(pair(names)?),
+        ("RESP", Some(names)) => Operator::Response(pair(names)?),
+        ("TRAILER", Some(names)) => Operator::Trailer(pair(names)?),
         ("REQ" | "RESP" | "TRAILER", None) => return Err(bad("a header name in parentheses is expected")),
         (name, argument) => match (Plain::parse(name), argument) {
             (Some(plain), None) => Operator::Plain(plain),
@@ -81,11 +78,6 @@ fn operator(text: &str) -> Result<Piece, FormatError> {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Whether the text is `NAME(argument):digits`.
-fn body_is_closed(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(body, digits)| is_number(digits) && body.ends_with(')'))
 }
 
 fn header_pair(names: &str) -> Option<HeaderPair> {

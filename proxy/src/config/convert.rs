@@ -66,3 +66,6 @@ pub fn secret(wire: &sds::Secret, read_file: ReadFile<'_>) -> Result<Secret, Con
     strict::check(wire, &at)?;
     secret::convert(wire, &at, read_file)
 }
+
+#[cfg(test)]
+mod tests;

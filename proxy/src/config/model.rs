@@ -275,6 +275,8 @@ pub struct Cluster {
     pub max_concurrent_streams: u32,
     /// Percent (0 to 100) of healthy hosts under which health is ignored.
     pub panic_threshold: f64,
+    /// Whether the weights of localities count (`locality_weighted_lb_config`); else hosts alone do.
+    pub locality_weighted: bool,
     /// How often names are looked up again (Envoy default 5 s).
     pub dns_refresh_rate: Duration,
     /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.

@@ -4,13 +4,18 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+/// Positions of virtual hosts by name, or by the fixed part of a wildcard.
+type Names = HashMap<Box<[u8]>, usize>;
+
+/// Longest first, so that a lookup is one hash per length in use.
+type ByLength = Vec<(usize, Names)>;
+
 /// An index over the domains of all virtual hosts; values are their positions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Domains {
-    exact: HashMap<Box<[u8]>, usize>,
-    /// By length, longest first, so that a lookup is one hash per length in use.
-    suffixes: Vec<(usize, HashMap<Box<[u8]>, usize>)>,
-    prefixes: Vec<(usize, HashMap<Box<[u8]>, usize>)>,
+    exact: Names,
+    suffixes: ByLength,
+    prefixes: ByLength,
     any: Option<usize>,
 }
 
@@ -46,7 +51,7 @@ impl Domains {
     }
 }
 
-fn of_length(maps: &mut Vec<(usize, HashMap<Box<[u8]>, usize>)>, length: usize) -> &mut HashMap<Box<[u8]>, usize> {
+fn of_length(maps: &mut ByLength, length: usize) -> &mut Names {
     let at = maps.binary_search_by(|(other, _)| length.cmp(other));
     let at = at.unwrap_or_else(|at| {
         maps.insert(at, (length, HashMap::new()));
@@ -56,7 +61,7 @@ fn of_length(maps: &mut Vec<(usize, HashMap<Box<[u8]>, usize>)>, length: usize) 
 }
 
 fn longest<'a, 'b>(
-    maps: &'a [(usize, HashMap<Box<[u8]>, usize>)],
+    maps: &'a [(usize, Names)],
     host_length: usize,
     part: impl Fn(usize) -> &'b [u8],
 ) -> Option<&'a usize> {

@@ -33,6 +33,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         max_requests_per_connection: http.max_requests_per_connection,
         max_concurrent_streams: http.max_concurrent_streams,
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
+        locality_weighted: locality_weighted(wire),
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
         service: metadata::service(wire.metadata.as_ref()),
     })
@@ -60,6 +61,12 @@ fn assignment(wire: &wire::Cluster, at: &At<'_>) -> Result<Arc<LoadAssignment>, 
     let at = at.field("load_assignment");
     let assignment = wire.load_assignment.as_ref().ok_or_else(|| at.missing())?;
     endpoint::convert(assignment, &at).map(Arc::new)
+}
+
+fn locality_weighted(wire: &wire::Cluster) -> bool {
+    use wire::cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig;
+    let specifier = wire.common_lb_config.as_ref().and_then(|common| common.locality_config_specifier.as_ref());
+    matches!(specifier, Some(LocalityWeightedLbConfig(_)))
 }
 
 /// Names are looked up at this rate whatever their time to live.

@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 
 pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<HttpManager, ConfigError> {
-    let common = wire.common_http_protocol_options.clone().unwrap_or_default();
+    let common = wire.common_http_protocol_options.unwrap_or_default();
     let http1 = wire.http_protocol_options.clone().unwrap_or_default();
     let http2 = wire.http2_protocol_options.clone().unwrap_or_default();
     let time = |value: &Option<_>, default, name| {
