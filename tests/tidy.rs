@@ -68,9 +68,9 @@ fn files() -> Vec<File> {
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut Vec<File>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
         // A worktree has a file of the name .git.
         if SKIPPED.contains(&name.as_str()) {
             continue;
@@ -80,7 +80,7 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<File>) {
         } else if is_checked(&path)
             && let Ok(text) = fs::read_to_string(&path)
         {
-            let name = path.strip_prefix(root).unwrap().display().to_string();
+            let name = path.strip_prefix(root).expect("the walk began at the root").display().to_string();
             found.push(File { path, name, text });
         }
     }

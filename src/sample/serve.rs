@@ -39,10 +39,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         () = stop => {}
     }
     drop(begin_drain);
-    match tokio::time::timeout(DRAIN, server).await {
-        Ok(ended) => Ok(ended??),
-        Err(_) => Ok(eprintln!("some requests did not finish within {} s and were cut off", DRAIN.as_secs())),
+    if let Ok(ended) = tokio::time::timeout(DRAIN, server).await {
+        return Ok(ended??);
     }
+    eprintln!("some requests did not finish within {} s and were cut off", DRAIN.as_secs());
+    Ok(())
 }
 
 /// The answer of a `/health` endpoint.
