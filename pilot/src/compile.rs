@@ -53,7 +53,7 @@ impl Compiled {
         let changed: Vec<&ServiceKey> = inputs.catalog.changed_endpoints(&before.catalog).collect();
         let known = self.lock().clone();
         let outbound = known.into_iter().map(|(audience, outbound)| {
-            let outbound = outbound.with_endpoints(&View::new(&index, &audience), &changed);
+            let outbound = outbound.with_endpoints(&View::of_names(&index, &audience), &changed);
             (audience, Arc::new(outbound))
         });
         let outbound = Mutex::new(outbound.collect());
@@ -63,15 +63,13 @@ impl Compiled {
     /// One proxy's snapshot.
     pub fn snapshot(&self, node: &Node) -> (Snapshot, Vec<Diagnostic>) {
         let audience = self.index.audience(node);
-        let view = View::new(&self.index, &audience);
-        let outbound =
-            Arc::clone(self.lock().entry(audience.clone()).or_insert_with(|| Arc::new(Outbound::new(&view))));
+        let outbound = self.outbound(&audience);
         let mut findings = Findings::default();
         findings.extend(&self.index.config.diagnostics);
         findings.extend(&outbound.diagnostics);
         let own = match node.kind {
-            NodeKind::Sidecar => sidecar(&view, node),
-            NodeKind::Router => gateway::compile(&view, node, &mut findings),
+            NodeKind::Sidecar => sidecar(&View::of_names(&self.index, &audience), node),
+            NodeKind::Router => gateway::compile(&View::new(&self.index, &audience), node, &mut findings),
         };
         let snapshot = Snapshot {
             clusters: ResourceSet::new(Arc::clone(&outbound.clusters), own.clusters),
@@ -81,6 +79,13 @@ impl Compiled {
             secrets: ResourceSet::default(),
         };
         (snapshot, findings.into_vec())
+    }
+
+    /// Made by the first proxy of an audience; those that come meanwhile wait for it.
+    fn outbound(&self, audience: &Audience) -> Arc<Outbound> {
+        let mut known = self.lock();
+        let make = || Arc::new(Outbound::new(&View::new(&self.index, audience)));
+        Arc::clone(known.entry(audience.clone()).or_insert_with(make))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Audience, Arc<Outbound>>> {

@@ -45,7 +45,7 @@ impl<'a> Inbound<'a> {
         let domain = &view.index.mesh().domain;
         let host = api::Hostname::resolve(&served.service, &node.namespace, domain);
         let host = host.map_or_else(|_| served.service.clone(), |host| host.to_string());
-        let service = view.service(&host);
+        let service = view.named(&host).map(|entry| &*entry.service);
         Self { view, node, served, name: names::inbound(served.port), host, service }
     }
 

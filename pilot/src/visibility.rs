@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use registry::{Catalog, Entry, Service};
+use api::Hostname;
+use registry::{Entry, Service};
 
 use crate::audience::Audience;
 use crate::destination_rule::Rule;
@@ -19,7 +20,22 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub fn new(index: &'a Index, audience: &'a Audience) -> Self {
-        Self { index, audience, by_host: visible(&index.inputs.catalog, &audience.namespace) }
+        let mut view = Self::of_names(index, audience);
+        let mut by_host: BTreeMap<&str, &Entry> = BTreeMap::new();
+        let entries = index.inputs.catalog.entries();
+        for entry in entries.filter(|entry| entry.service.visible_in(&audience.namespace)) {
+            let best = by_host.entry(entry.service.host().as_str()).or_insert(entry);
+            if view.rank(entry) < view.rank(best) {
+                *best = entry;
+            }
+        }
+        view.by_host = by_host;
+        view
+    }
+
+    /// A view for `named`, `sees` and `rule` alone, which costs nothing to make: it lists no services.
+    pub fn of_names(index: &'a Index, audience: &'a Audience) -> Self {
+        Self { index, audience, by_host: BTreeMap::new() }
     }
 
     /// Visible services by host.
@@ -27,38 +43,36 @@ impl<'a> View<'a> {
         self.by_host.values().copied()
     }
 
-    /// Whether this very service is the one seen under its host.
-    pub fn sees(&self, entry: &Entry) -> bool {
-        self.by_host.get(entry.service.host().as_str()).is_some_and(|seen| seen.service.key == entry.service.key)
+    /// The service of exactly this host or alias.
+    pub fn named(&self, host: &str) -> Option<&'a Entry> {
+        let host = Hostname::new(host).ok()?;
+        let entries = self.index.inputs.catalog.by_host(&host);
+        let visible = entries.filter(|entry| entry.service.visible_in(&self.audience.namespace));
+        visible.min_by_key(|entry| self.rank(entry))
     }
 
     /// The service of a host or alias; a name under a wildcard host belongs to the most specific one.
     pub fn service(&self, host: &str) -> Option<&'a Service> {
-        if let Some(entry) = self.by_host.get(host) {
-            return Some(&entry.service);
-        }
-        let entries = || self.by_host.values();
-        let aliased = entries().find(|entry| entry.service.aliases.iter().any(|alias| alias.as_str() == host));
-        let covering = || entries().filter(|entry| entry.service.host().covers(host));
-        let entry = aliased.or_else(|| covering().max_by_key(|entry| entry.service.host().as_str().len()))?;
-        Some(&entry.service)
+        let covering = || {
+            let wildcards = self.services().filter(|entry| entry.service.host().is_wildcard());
+            let covering = wildcards.filter(|entry| entry.service.host().covers(host));
+            covering.max_by_key(|entry| entry.service.host().as_str().len())
+        };
+        self.named(host).or_else(covering).map(|entry| &*entry.service)
+    }
+
+    /// Whether this very service is the one seen under its host.
+    pub fn sees(&self, entry: &Entry) -> bool {
+        self.named(entry.service.host().as_str()).is_some_and(|seen| seen.service.key == entry.service.key)
     }
 
     pub fn rule(&self, service: &Service) -> Option<Arc<Rule>> {
         let (host, namespace) = (service.host().as_str(), service.namespace());
         self.index.config.rules.of(self.audience, host, namespace, self.index.mesh())
     }
-}
 
-/// Of services with the same host in several namespaces: the client's own, else the oldest.
-fn visible<'a>(catalog: &'a Catalog, namespace: &str) -> BTreeMap<&'a str, &'a Entry> {
-    let mut by_host: BTreeMap<&str, &Entry> = BTreeMap::new();
-    let rank = |entry: &Entry| (entry.service.namespace() != namespace, entry.service.created);
-    for entry in catalog.entries().filter(|entry| entry.service.visible_in(namespace)) {
-        let best = by_host.entry(entry.service.host().as_str()).or_insert(entry);
-        if rank(entry) < rank(best) {
-            *best = entry;
-        }
+    /// Of services with the same host in several namespaces the client's own comes first, then the oldest.
+    fn rank(&self, entry: &Entry) -> (bool, u64) {
+        (entry.service.namespace() != self.audience.namespace, entry.service.created)
     }
-    by_host
 }
