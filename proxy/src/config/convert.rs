@@ -7,6 +7,7 @@ mod cors;
 mod endpoint;
 mod fault;
 mod filter_chain;
+mod hash_policy;
 mod http_manager;
 mod listener;
 mod matcher;

@@ -10,7 +10,7 @@ use api::prost_types::Any;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
 
-use super::{basics, cors, fault, metadata, mutation, redirect, retry, rewrite, route_match};
+use super::{basics, cors, fault, hash_policy, metadata, mutation, redirect, retry, rewrite, route_match};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, Fault, Fraction, HeaderMutation, WeightedCluster};
 use crate::route::{
@@ -181,7 +181,7 @@ fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>)
         timeouts: timeouts(wire, at)?,
         retry: wire.retry_policy.as_ref().map(|wire| retry::convert(wire, &retry_at)).transpose()?.map(Arc::new),
         mirrors: mirrors.collect::<Result<_, _>>()?,
-        hash_policies: Vec::new(),
+        hash_policies: hash_policy::convert_all(&wire.hash_policy, &at.field("hash_policy"))?,
         upgrades: wire.upgrade_configs.iter().map(upgrade).collect(),
     })
 }
