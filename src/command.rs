@@ -1,0 +1,171 @@
+//! The verbs of the command line: what each takes, and which function does it.
+
+mod agent;
+mod api;
+mod apply;
+mod child;
+mod completion;
+mod control_plane;
+mod data_dir;
+mod delete;
+mod down;
+mod duration;
+mod endpoints;
+mod failure;
+mod get;
+mod output;
+mod proxy;
+mod proxy_status;
+mod run;
+mod services;
+mod sidecar;
+mod token;
+mod up;
+mod version;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::sample;
+use data_dir::DataDir;
+
+const LONG_ABOUT: &str = "\
+weft turns services on Kubernetes, in Consul and on plain VMs into one mesh: mutual TLS between all of them, traffic \
+rules in Istio's language, one command to start.
+
+Exit codes:
+  0  it worked
+  1  it failed
+  2  the command line is wrong
+  3  there is no such object
+  4  the configuration is rejected
+  5  the control plane cannot be reached";
+
+/// A service mesh in one binary
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, about, long_about = LONG_ABOUT)]
+#[command(after_help = "Example: weft up")]
+struct Cli {
+    /// Where the mesh keeps its state [default: $XDG_STATE_HOME/weft, else ~/.local/state/weft]
+    #[arg(long, global = true, value_name = "DIR", env = "WEFT_DATA_DIR")]
+    data_dir: Option<std::path::PathBuf>,
+    /// Write the log as JSON lines
+    #[arg(long, global = true, env = "WEFT_LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a mesh on this machine: control plane, gateway, and a sample to look at
+    #[command(after_help = "Example: weft up --detach -o json")]
+    Up(up::Options),
+    /// Stop what `weft up` started
+    #[command(after_help = "Example: weft down")]
+    Down,
+    /// Run a program with a sidecar beside it
+    #[command(after_help = "Example: weft run --service reviews --port 9080 --forward-to 127.0.0.1:9081 -- ./reviews")]
+    Run(run::Options),
+    /// Run a sidecar for a program that runs by itself
+    #[command(after_help = "Example: weft agent --service reviews --port 9080 --forward-to 127.0.0.1:9081")]
+    Agent(agent::Options),
+    /// Run a proxy: a gateway, or a sidecar that serves nothing
+    #[command(after_help = "Example: weft proxy --role gateway --address 127.0.10.1 --label istio=ingressgateway")]
+    Proxy(proxy::Options),
+    /// Run the control plane
+    #[command(after_help = "Example: weft control-plane --config ./mesh")]
+    ControlPlane(control_plane::Options),
+    /// List the services of the mesh
+    #[command(after_help = "Example: weft services -n default")]
+    Services(services::Options),
+    /// List the endpoints of all services, or of one
+    #[command(after_help = "Example: weft endpoints reviews --by-platform")]
+    Endpoints(endpoints::Options),
+    /// Apply configuration
+    #[command(after_help = "Example: weft apply -f examples/bookinfo/virtual-service-reviews-90-10.yaml")]
+    Apply(apply::Options),
+    /// Show configuration
+    #[command(after_help = "Example: weft get virtualservice reviews -o yaml")]
+    Get(get::Options),
+    /// Delete configuration that was applied
+    #[command(after_help = "Example: weft delete virtualservice reviews")]
+    Delete(delete::Options),
+    /// Show which proxies are connected and whether they run on the latest configuration
+    #[command(after_help = "Example: weft proxy-status")]
+    ProxyStatus(proxy_status::Options),
+    /// Make, list and revoke the tokens with which workloads join
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Print the version of this program and of the control plane
+    #[command(after_help = "Example: weft version")]
+    Version(version::Options),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "Example: weft completion bash > ~/.local/share/bash-completion/completions/weft")]
+    Completion(completion::Options),
+    /// Run the sample services by themselves
+    #[command(subcommand)]
+    Sample(sample::Command),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run_verb(cli).unwrap_or_else(|error| failure::report(&error))
+}
+
+fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
+    let data = || DataDir::locate(cli.data_dir.clone());
+    let log = || {
+        let format = if cli.log_json { runtime::logging::Format::Json } else { runtime::logging::Format::Text };
+        runtime::logging::init("info", format);
+    };
+    match cli.verb {
+        // A child dies with the thread that started it, so whoever has children lives on the main thread.
+        Verb::Up(options) => return on_main_thread(up::run(options, data()?)),
+        Verb::Run(options) => {
+            log();
+            return on_main_thread(run::run(options, data()?));
+        }
+        Verb::Down => on_main_thread(down::run(data()?))?,
+        Verb::Agent(options) => {
+            log();
+            on_main_thread(agent::run(options, data()?))?;
+        }
+        Verb::Proxy(options) => {
+            log();
+            on_main_thread(proxy::run(options, data()?))?;
+        }
+        Verb::ControlPlane(options) => {
+            log();
+            on_all_cores(control_plane::run(options, data()?))?;
+        }
+        Verb::Services(options) => on_main_thread(services::run(options, data()?))?,
+        Verb::Endpoints(options) => on_main_thread(endpoints::run(options, data()?))?,
+        Verb::Apply(options) => on_main_thread(apply::run(options, data()?))?,
+        Verb::Get(options) => on_main_thread(get::run(options, data()?))?,
+        Verb::Delete(options) => on_main_thread(delete::run(options, data()?))?,
+        Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
+        Verb::Token(verb) => on_main_thread(token::run(verb, data()?))?,
+        Verb::Version(options) => on_main_thread(version::run(options, data()?))?,
+        Verb::Completion(options) => completion::run(options),
+        Verb::Sample(command) => {
+            log();
+            on_all_cores(sample::run(command))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn on_main_thread<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn on_all_cores<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests;

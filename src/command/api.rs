@@ -1,0 +1,164 @@
+//! A client of the REST API.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use super::data_dir::DataDir;
+use super::failure::{Exit, Failure};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Which control plane to talk to, when it is not the data directory's.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ApiOptions {
+    /// The URL of the control plane's API [default: that of the data directory's mesh]
+    #[arg(long, value_name = "URL", env = "WEFT_API")]
+    pub api: Option<String>,
+    /// A file that holds the API token [default: that of the data directory's mesh]
+    #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+pub struct Client {
+    base: String,
+    token: String,
+    http: Http<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    pub fn open(data: &DataDir, options: &ApiOptions) -> anyhow::Result<Self> {
+        let known = || data.address().map(|address| address.api);
+        let base = options.api.clone().or_else(known).ok_or_else(|| {
+            let place = data.path().display();
+            let words = format!("no mesh has run in {place}; start one with `weft up`, or give --data-dir or --api");
+            Failure::new(Exit::Unreachable, words)
+        })?;
+        let file = options.token_file.clone().unwrap_or_else(|| data.token_file());
+        let token = std::fs::read_to_string(&file)
+            .with_context(|| format!("the API token cannot be read from {}; give --token-file", file.display()))?;
+        let http = Http::builder(TokioExecutor::new()).build_http();
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.trim().to_owned(), http })
+    }
+
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::GET, path, String::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: String) -> anyhow::Result<Value> {
+        self.send(Method::POST, path, body).await
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::DELETE, path, String::new()).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1/{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header("weft-author", author())
+            .body(Full::from(body))
+            .with_context(|| format!("{} is no http:// URL, or the token holds no token", self.base))?;
+        let exchange = async {
+            let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
+            anyhow::Ok((status, body.to_bytes()))
+        };
+        let (status, body) =
+            tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| self.unreachable(&"no answer in 30 s"))??;
+        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        if status.is_success() { Ok(value) } else { Err(refusal(status, &value)) }
+    }
+
+    fn unreachable(&self, cause: &dyn std::fmt::Display) -> Failure {
+        let words = format!(
+            "the control plane at {} cannot be reached ({cause}); is it running? `weft up` or `weft control-plane` \
+             starts one",
+            self.base
+        );
+        Failure::new(Exit::Unreachable, words)
+    }
+}
+
+/// Who changes configuration: the user at this machine.
+fn author() -> String {
+    let name = std::env::var("USER").unwrap_or_default();
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+    if plain { name } else { "cli".into() }
+}
+
+fn refusal(status: StatusCode, problem: &Value) -> anyhow::Error {
+    let text = |key: &str| problem[key].as_str().unwrap_or_default();
+    let detail = if text("detail").is_empty() { status.to_string() } else { text("detail").to_owned() };
+    match status {
+        StatusCode::NOT_FOUND => Failure::new(Exit::NotFound, detail).into(),
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            let findings = problem["errors"].as_array().into_iter().flatten().map(finding);
+            let lines: Vec<String> = findings.chain([detail]).collect();
+            Failure::new(Exit::Rejected, lines.join("\n")).into()
+        }
+        _ => anyhow::anyhow!("{detail} ({status})"),
+    }
+}
+
+/// `file:line:column: path: message; did you mean …?`
+pub fn finding(found: &Value) -> String {
+    let text = |key: &str| found[key].as_str().unwrap_or_default();
+    let mut line = text("file").to_owned();
+    if found["line"].as_u64().unwrap_or(0) > 0 {
+        line += &format!(":{}:{}", found["line"], found["column"]);
+    }
+    if text("severity") == "warning" {
+        line += ": warning";
+    }
+    if !text("path").is_empty() {
+        line += &format!(": {}", text("path"));
+    }
+    line += &format!(": {}", text("detail"));
+    match found["suggestion"].as_str() {
+        Some(suggestion) => line + &format!("; did you mean {suggestion:?}?"),
+        None => line,
+    }
+}
+
+/// Percent-encodes a part of a path or a query.
+pub fn encode(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/');
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rejection_names_file_line_column_and_path_and_exits_with_4() {
+        let problem = json!({ "detail": "nothing was changed", "errors": [{
+            "file": "a.yaml", "line": 3, "column": 7, "path": "spec.hots", "detail": "unknown field \"hots\"",
+            "suggestion": "hosts", "severity": "error",
+        }]});
+        let error = refusal(StatusCode::UNPROCESSABLE_ENTITY, &problem);
+        assert_eq!(error.downcast_ref::<Failure>().unwrap().exit, Exit::Rejected);
+        let first = error.to_string().lines().next().unwrap().to_owned();
+        assert_eq!(first, "a.yaml:3:7: spec.hots: unknown field \"hots\"; did you mean \"hosts\"?");
+    }
+
+    #[test]
+    fn names_are_encoded() {
+        assert_eq!(encode("<stdin> a&b=ü"), "%3Cstdin%3E%20a%26b%3D%C3%BC");
+    }
+}

@@ -1,0 +1,225 @@
+//! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
+
+mod join;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use citadel::{ApiTokens, Authority, CurrentCertificate, JoinToken, SelfSigned, Signing, Tokens, server_tls};
+use clap::Args;
+use galley::{Galley, GalleyOptions};
+use pilot::{Discovery, Inputs, MeshConfig};
+use registry::{Agents, AgentsOptions, Catalog, Registry};
+use runtime::shutdown::{self, Shutdown};
+use runtime::{Clock, files};
+use store::{Sled, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+
+use super::data_dir::{Address, DataDir};
+use super::duration;
+use ::api::TrustDomain;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A directory of YAML to serve and watch; may be repeated [default: config/ in the data directory]
+    #[arg(long, value_name = "DIR")]
+    config: Vec<PathBuf>,
+    /// Where proxies connect and get certificates
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15012")]
+    listen_xds: SocketAddr,
+    /// Where the REST API is; loopback only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15080")]
+    listen_api: SocketAddr,
+    /// Where the control plane's own metrics are, at /metrics; loopback only, no token asked
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15014")]
+    listen_metrics: SocketAddr,
+    /// The trust domain of the mesh
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
+    /// The lifetime of workload certificates: 5s to 24h
+    #[arg(long, default_value = "1h", value_parser = duration::parse)]
+    cert_ttl: Duration,
+    /// Where proxies write their access log, or "off"
+    #[arg(long, value_name = "PATH|off", default_value = "/dev/stdout")]
+    access_log: String,
+    /// How long a workload that lost its connection stays registered
+    #[arg(long, default_value = "60s", value_parser = duration::parse)]
+    registration_grace: Duration,
+}
+
+/// How long requests in flight may take when the control plane stops.
+const DRAIN: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signals(DRAIN)?;
+    files::create_private_dir(data.path()).with_context(|| format!("{} cannot be made", data.path().display()))?;
+    let store: Arc<dyn Store> = Arc::new(Sled::open(data.store())?);
+    let clock = Clock::system();
+
+    let api_listener = web::bind(options.listen_api).await?;
+    let metrics_listener = web::bind(options.listen_metrics).await?;
+    let xds_listener = TcpListener::bind(options.listen_xds)
+        .await
+        .with_context(|| format!("{} cannot be bound; give --listen-xds", options.listen_xds))?;
+
+    let trust_domain = TrustDomain::new(&options.trust_domain)?;
+    let own = trust_domain.workload("istio-system", "control-plane")?;
+    let authority = SelfSigned::open(&data.authority(), &trust_domain, store.clone(), clock.clone())?;
+    let authority: Arc<dyn Authority> = Arc::new(authority.with_ttl(options.cert_ttl));
+    let bundle = authority.trust_bundle();
+    let pin = bundle.borrow().pin();
+    let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?;
+    let join_tokens = Tokens::new(store.clone(), pin, clock.clone());
+    let api_tokens = ApiTokens::new(store.clone(), clock.clone());
+    let attestors: Vec<Box<dyn citadel::Attestor>> =
+        vec![Box::new(JoinToken::new(join_tokens.clone())), Box::new(CurrentCertificate::new(bundle, clock.clone()))];
+    let signing = Signing::new(authority, attestors, own).into_service();
+
+    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
+    let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
+    let agents = Agents::open(store, agents_options(&options, &mesh)).await?;
+    let registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
+    let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
+    tokio::spawn(registry::run(registries, publish));
+    let (inputs, followed) = watch::channel(Inputs {
+        catalog: catalog.borrow().clone(),
+        config: galley.snapshots().borrow().clone(),
+        mesh,
+        ready: false,
+    });
+    tokio::spawn(follow(catalog.clone(), galley.clone(), inputs));
+    let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(join::Joined(agents)));
+
+    let xds = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_service(InterceptedService::new(discovery.server(), join::authenticate))
+        .add_service(signing)
+        .serve_with_incoming(citadel::incoming(xds_listener, tls));
+    let address = address(&api_listener, options.listen_xds, &metrics_listener)?;
+    let state = web::State { galley, catalog: catalog.clone(), discovery, join_tokens, api_tokens, trust_domain };
+    keep_admin_token(&data, &state.api_tokens).await?;
+    let api = web::serve(api_listener, state.clone(), shutdown.clone());
+    let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
+    tokio::spawn(announce(catalog, data, address));
+    tokio::spawn(housekeeping(state.join_tokens.clone()));
+    serve(xds, api, metrics, shutdown).await
+}
+
+/// Streams to proxies never end by themselves; they are cut, and proxies reconnect elsewhere or later.
+async fn serve(
+    xds: impl Future<Output = Result<(), tonic::transport::Error>>,
+    api: impl Future<Output = std::io::Result<()>>,
+    metrics: impl Future<Output = std::io::Result<()>>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let rest = async { tokio::try_join!(api, metrics) };
+    tokio::pin!(rest);
+    tokio::select! {
+        ended = xds => ended.context("the xDS port failed")?,
+        ended = &mut rest => return ended.map(drop).context("the API port failed"),
+        () = shutdown.draining() => tracing::info!("stopping"),
+    }
+    tokio::select! {
+        _ = rest => {}
+        () = shutdown.ended() => {}
+    }
+    Ok(())
+}
+
+fn mesh_config(trust_domain: TrustDomain, access_log: &str) -> MeshConfig {
+    let access_log = (access_log != "off").then(|| access_log.to_owned());
+    MeshConfig { access_log, ..MeshConfig::new(trust_domain) }
+}
+
+async fn open_galley(
+    options: &Options,
+    data: &DataDir,
+    store: Arc<dyn Store>,
+    mesh: &MeshConfig,
+) -> anyhow::Result<Galley> {
+    let directories = if options.config.is_empty() { vec![data.config()] } else { options.config.clone() };
+    let galley = Galley::open(GalleyOptions { store, directories, domain: mesh.domain.clone() }).await?;
+    let running = galley.clone();
+    tokio::spawn(async move { running.run().await });
+    Ok(galley)
+}
+
+fn agents_options(options: &Options, mesh: &MeshConfig) -> AgentsOptions {
+    let grace = options.registration_grace;
+    AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2 }
+}
+
+/// Publishes services and configuration to the compile, ready once every registry has told all it knows.
+async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, galley: Galley, inputs: watch::Sender<Inputs>) {
+    let mut snapshots = galley.snapshots();
+    loop {
+        let (now, config) = (catalog.borrow_and_update().clone(), snapshots.borrow_and_update().clone());
+        inputs.send_modify(|inputs| {
+            inputs.ready |= is_synced(&now);
+            (inputs.catalog, inputs.config) = (now, config);
+        });
+        let changed = tokio::select! {
+            changed = catalog.changed() => changed,
+            changed = snapshots.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// The catalog of the very beginning knows of no registry yet.
+fn is_synced(catalog: &Catalog) -> bool {
+    !catalog.registries.is_empty() && catalog.synced()
+}
+
+/// Tells the other verbs where this control plane is, once it can serve.
+async fn announce(mut catalog: watch::Receiver<Arc<Catalog>>, data: DataDir, address: Address) {
+    if catalog.wait_for(|catalog| is_synced(catalog)).await.is_err() {
+        return;
+    }
+    let text = serde_json::to_vec_pretty(&address).unwrap_or_default();
+    match files::write_atomic(&data.address_file(), &text, files::PRIVATE) {
+        Ok(()) => tracing::info!(api = address.api, xds = address.xds, "the control plane is ready"),
+        Err(error) => tracing::error!(%error, "address.json cannot be written; other verbs will not find this mesh"),
+    }
+}
+
+/// Forgets join tokens that are of no use any more.
+async fn housekeeping(tokens: Tokens) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hourly.tick().await;
+        if let Err(error) = tokens.prune().await {
+            tracing::warn!(%error, "expired join tokens cannot be removed");
+        }
+    }
+}
+
+/// Keeps the operator's token file valid: made on the first start, or when the file was lost.
+async fn keep_admin_token(data: &DataDir, tokens: &ApiTokens) -> anyhow::Result<()> {
+    let known = std::fs::read_to_string(data.token_file()).unwrap_or_default();
+    if tokens.verify(known.trim()).await.is_ok() {
+        return Ok(());
+    }
+    let minted = tokens.mint("admin", None).await?;
+    files::write_atomic(&data.token_file(), format!("{}\n", minted.text).as_bytes(), files::PRIVATE)?;
+    Ok(())
+}
+
+fn address(api: &TcpListener, xds: SocketAddr, metrics: &TcpListener) -> anyhow::Result<Address> {
+    Ok(Address {
+        api: format!("http://{}", api.local_addr()?),
+        xds: format!("https://{xds}"),
+        metrics: format!("http://{}/metrics", metrics.local_addr()?),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    })
+}

@@ -1,0 +1,101 @@
+//! `weft run`: a program and the sidecar beside it, as one.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use nix::sys::signal::Signal;
+use proxy::{Role, Settings};
+use runtime::shutdown;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use super::child;
+use super::data_dir::DataDir;
+use super::sidecar::{self, ServiceOptions, WorkloadOptions};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    service: ServiceOptions,
+    #[command(flatten)]
+    workload: WorkloadOptions,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// How long the program may take to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
+    let workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
+    let asked = shutdown::on_signals(PATIENCE)?;
+    let (stop, told) = shutdown::channel();
+    let mut command = program(&options.command, &workload.settings);
+    let drain = workload.settings.drain;
+    let (ready, mut is_ready) = watch::channel(false);
+    let mut sidecar = tokio::spawn(proxy::run(workload.settings, told, ready));
+    // The program's first call should find its way out open.
+    tokio::select! {
+        _ = is_ready.wait_for(|ready| *ready) => {}
+        ended = &mut sidecar => {
+            ended??;
+            anyhow::bail!("the sidecar ended before it was ready");
+        }
+        () = asked.draining() => {
+            stop.shutdown();
+            let _ = sidecar.await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let mut program =
+        command.spawn().with_context(|| format!("{} cannot be started", options.command[0].to_string_lossy()))?;
+    tokio::select! {
+        status = program.wait() => {
+            stop.shutdown();
+            let _ = sidecar.await;
+            Ok(exit_code(status?))
+        }
+        ended = &mut sidecar => {
+            child::stop(&mut program, PATIENCE).await?;
+            ended??;
+            anyhow::bail!("the sidecar ended by itself");
+        }
+        () = asked.draining() => {
+            // Requests in flight still need the program.
+            stop.drain();
+            let _ = tokio::time::timeout(drain + Duration::from_secs(1), &mut sidecar).await;
+            child::stop(&mut program, PATIENCE).await?;
+            stop.shutdown();
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The program, told where its service and its way out are.
+fn program(words: &[OsString], settings: &Settings) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("WEFT_ADDRESS", settings.address.to_string());
+    if let Some(served) = settings.services.first() {
+        command.env("PORT", served.target.port().to_string());
+    }
+    let way_out = format!("http://{}", SocketAddr::new(settings.address, settings.http_proxy_port));
+    for (name, value) in [("http_proxy", way_out.as_str()), ("no_proxy", "localhost,127.0.0.1")] {
+        command.env(name, value).env(name.to_ascii_uppercase(), value);
+    }
+    // It is the program's business, not the sidecar's.
+    command.env_remove("WEFT_TOKEN");
+    child::tie(&mut command, Signal::SIGKILL);
+    command
+}
+
+/// The program's own code; 128 + the signal's number as in a shell.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,44 @@
+//! `weft services`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::api::{ApiOptions, Client, encode};
+use super::data_dir::DataDir;
+use super::output::{Column, OutputOptions, print_list, text};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only services of this namespace
+    #[arg(short, long)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+const COLUMNS: [Column; 5] = [
+    ("NAMESPACE", |item| text(item, "namespace")),
+    ("HOST", |item| text(item, "host")),
+    ("PORTS", ports),
+    ("ENDPOINTS", |item| format!("{}/{}", item["endpoints"]["healthy"], item["endpoints"]["total"])),
+    ("FROM", |item| words(&item["registries"])),
+];
+
+pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
+    let query = options.namespace.map(|namespace| format!("?namespace={}", encode(&namespace))).unwrap_or_default();
+    let listing = Client::open(&data, &options.api)?.get(&format!("services{query}")).await?;
+    print_list(options.output.output, &listing, &COLUMNS, "no services yet; `weft run --service NAME …` adds one")
+}
+
+fn ports(item: &Value) -> String {
+    let ports = item["ports"].as_array().into_iter().flatten();
+    let words: Vec<String> = ports.map(|port| format!("{}/{}", port["port"], text(port, "protocol"))).collect();
+    words.join(",")
+}
+
+fn words(list: &Value) -> String {
+    let words: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    words.join(",")
+}

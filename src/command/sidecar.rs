@@ -1,0 +1,206 @@
+//! What `run`, `agent` and `proxy` share: the options that describe a workload, and the proxy made of them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::{Duration, SystemTime};
+
+use ::api::{TrustDomain, X509Svid, is_dns_label};
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use proxy::{Role, Served, Settings};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::api::{ApiOptions, Client};
+use super::data_dir::DataDir;
+use super::duration;
+use super::failure::{Exit, Failure};
+use super::token;
+
+/// Ports that each workload has on its own address.
+pub const ADMIN: u16 = 15000;
+pub const READINESS: u16 = 15021;
+pub const HTTP_PROXY: u16 = 15088;
+/// Bound for as long as an address is somebody's.
+pub const RESERVATION: u16 = 15099;
+
+/// The workload and where it is.
+#[derive(Clone, Debug, Args)]
+pub struct WorkloadOptions {
+    /// The workload's name, unique in its namespace [default: SERVICE, or SERVICE-VERSION]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The workload's namespace
+    #[arg(long, default_value = "default")]
+    pub namespace: String,
+    /// The service account of the workload's identity [default: the service's name]
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
+    /// The workload's version: the label `version`
+    #[arg(long)]
+    pub version: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Where it runs: region/zone/subzone
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub locality: String,
+    /// The workload's address [default: a free loopback address of the mesh on this machine]
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// The control plane [default: that of the data directory's mesh]
+    #[arg(long, value_name = "https://HOST:PORT", env = "WEFT_CONTROL_PLANE")]
+    pub control_plane: Option<String>,
+    /// The join token, from `weft token create` [default: one is made, if the control plane is on this machine]
+    #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The trust domain of the mesh
+    #[arg(long, default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// How many threads carry traffic
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub workers: usize,
+    /// How long open connections may take to end when the proxy stops
+    #[arg(long, default_value = "5s", value_parser = duration::parse)]
+    pub drain: Duration,
+}
+
+/// The ports that a sidecar serves.
+#[derive(Clone, Debug, Args)]
+pub struct ServiceOptions {
+    /// The service that the workload serves: a name in its namespace, or a whole host
+    #[arg(long, requires = "port")]
+    pub service: Option<String>,
+    /// The service's port
+    #[arg(long, requires = "service")]
+    pub port: Option<u16>,
+    /// What is spoken on the port: http, http2, grpc, tcp, …
+    #[arg(long, default_value = "http")]
+    pub protocol: String,
+    /// Where the program listens [default: the workload's address, port + 10000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub forward_to: Option<SocketAddr>,
+}
+
+/// A workload whose address is taken.
+pub struct Workload {
+    pub settings: Settings,
+    _reservation: Option<TcpListener>,
+}
+
+/// Works out everything that the options leave open.
+pub async fn prepare(
+    role: Role,
+    options: WorkloadOptions,
+    service: &ServiceOptions,
+    data: &DataDir,
+) -> anyhow::Result<Workload> {
+    let short = service.service.as_deref().and_then(|host| host.split('.').next());
+    let name = name_of(&options, short)?;
+    let service_account = options.service_account.or_else(|| Some(short?.to_owned())).unwrap_or_else(|| name.clone());
+    for text in [&name, &options.namespace, &service_account] {
+        ensure!(is_dns_label(text), Failure::new(Exit::Usage, format!("{text:?} is no name: use a-z, 0-9 and -")));
+    }
+    let (address, reservation) = match options.address {
+        Some(address) => (address, None),
+        None => reserve(data).map(|(address, listener)| (address, Some(listener)))?,
+    };
+    let local = data.address();
+    let control_plane = options.control_plane.clone().or_else(|| Some(local?.xds)).ok_or_else(|| {
+        Failure::new(Exit::Unreachable, "no control plane is known; start one with `weft up`, or give --control-plane")
+    })?;
+    let state_dir = data.workload(&name);
+    let token = match options.token {
+        Some(token) => Some(token),
+        None if has_certificate(&state_dir) => None,
+        None => Some(local_token(data, &options.namespace, &service_account).await?),
+    };
+    let mut labels: BTreeMap<String, String> = options.labels.into_iter().collect();
+    for (key, value) in [("app", short.map(str::to_owned)), ("version", options.version)] {
+        if let Some(value) = value {
+            labels.entry(key.to_owned()).or_insert(value);
+        }
+    }
+    let settings = Settings {
+        role,
+        workload: name,
+        namespace: options.namespace,
+        service_account,
+        labels,
+        locality: options.locality,
+        cluster_id: "weft".into(),
+        trust_domain: TrustDomain::new(&options.trust_domain)?,
+        domain: "cluster.local".into(),
+        address,
+        services: served(service, address)?.into_iter().collect(),
+        http_proxy_port: HTTP_PROXY,
+        port_map: BTreeMap::new(),
+        control_plane,
+        token,
+        state_dir,
+        workers: options.workers.max(1),
+        admin: SocketAddr::new(address, ADMIN),
+        readiness: SocketAddr::new(address, READINESS),
+        drain: options.drain,
+    };
+    Ok(Workload { settings, _reservation: reservation })
+}
+
+fn name_of(options: &WorkloadOptions, service: Option<&str>) -> anyhow::Result<String> {
+    let composed = || Some(format!("{}-{}", service?, options.version.as_ref()?));
+    let name = options.name.clone().or_else(composed).or_else(|| service.map(str::to_owned));
+    name.ok_or_else(|| Failure::new(Exit::Usage, "give --service, or --name for a workload that serves nothing").into())
+}
+
+fn served(options: &ServiceOptions, address: IpAddr) -> anyhow::Result<Option<Served>> {
+    let (Some(service), Some(port)) = (&options.service, options.port) else { return Ok(None) };
+    let known = registry::Protocol::named(&options.protocol).is_some();
+    ensure!(known, Failure::new(Exit::Usage, format!("{:?} is no protocol: use http, grpc or tcp", options.protocol)));
+    let beside = SocketAddr::new(address, port.checked_add(10_000).unwrap_or_else(|| port - 10_000));
+    let target = options.forward_to.unwrap_or(beside);
+    Ok(Some(Served { service: service.clone(), port, protocol: options.protocol.clone(), target }))
+}
+
+/// A free address for a workload, from `N.101` on, in the /24 of the data directory's mesh.
+fn reserve(data: &DataDir) -> anyhow::Result<(IpAddr, TcpListener)> {
+    let network = super::up::network_of(data);
+    let addresses = (101..=250).map(|host| IpAddr::from([127, 0, network, host]));
+    let free = addresses.filter_map(|address| Some((address, TcpListener::bind((address, RESERVATION)).ok()?))).next();
+    free.context("no loopback address is free for the workload; give --address")
+}
+
+/// Whether a certificate is kept that still holds for a while, so that no token is needed.
+fn has_certificate(state_dir: &std::path::Path) -> bool {
+    let svid = CertificateDer::from_pem_file(state_dir.join("cert-chain.pem")).ok();
+    let svid = svid.and_then(|der| X509Svid::parse(&der).ok());
+    svid.is_some_and(|svid| svid.not_after > SystemTime::now() + Duration::from_secs(2))
+}
+
+async fn local_token(data: &DataDir, namespace: &str, service_account: &str) -> anyhow::Result<String> {
+    let client = Client::open(data, &ApiOptions::default());
+    let made = async { token::for_workload(&client?, namespace, service_account).await };
+    made.await.context("the workload needs a join token: give --token, from `weft token create`")
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_listens_ten_thousand_above_its_service_port() {
+        let options = |port| ServiceOptions {
+            service: Some("reviews".into()),
+            port: Some(port),
+            protocol: "http".into(),
+            forward_to: None,
+        };
+        let address = IpAddr::from([127, 0, 10, 11]);
+        assert_eq!(served(&options(9080), address).unwrap().unwrap().target.to_string(), "127.0.10.11:19080");
+        assert_eq!(served(&options(60000), address).unwrap().unwrap().target.port(), 50000);
+    }
+}

@@ -1,0 +1,71 @@
+//! `weft up`: a whole mesh on this machine, under one supervisor.
+
+mod control;
+mod detach;
+mod network;
+mod plan;
+mod probe;
+mod progress;
+mod ready;
+mod report;
+mod supervisor;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::data_dir::DataDir;
+use super::duration;
+use super::output::OutputOptions;
+
+pub use control::ask;
+pub use plan::State;
+
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Return once everything is ready; `weft down` stops it
+    #[arg(long)]
+    detach: bool,
+    /// A directory of YAML to serve and watch; may be repeated [default: config/ in the data directory]
+    #[arg(long, value_name = "DIR")]
+    config: Vec<PathBuf>,
+    /// Only the control plane and the gateway, without the sample
+    #[arg(long)]
+    no_sample: bool,
+    /// The lifetime of workload certificates: 5s to 24h
+    #[arg(long, value_parser = duration::parse)]
+    cert_ttl: Option<Duration>,
+    /// Leave what crashed as it is; `weft up` once more starts it again
+    #[arg(long)]
+    no_restart: bool,
+    /// Set by --detach for the process that stays
+    #[arg(long, hide = true)]
+    supervise: bool,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
+    let format = options.output.output;
+    if !options.supervise && ask(&data, "ensure").await.is_some() {
+        let progress = progress::Progress::new();
+        let state = detach::wait_until_ready(&data, &progress, None).await?;
+        progress.done();
+        report::print(&state, &data, format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.detach {
+        let state = detach::start(&options, &data).await?;
+        report::print(&state, &data, format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    supervisor::run(options, data).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The `N` of the mesh's `127.0.N.0/24`.
+pub fn network_of(data: &DataDir) -> u8 {
+    State::read(data).map_or(network::FIRST, |state| state.network)
+}

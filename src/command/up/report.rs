@@ -1,0 +1,61 @@
+//! Tells what runs where.
+
+use serde_json::{Value, json};
+
+use super::plan::{CONTROL_PLANE, GATEWAY, Port, State};
+use crate::command::data_dir::DataDir;
+use crate::command::output::{Format, print_value, table};
+
+pub fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()> {
+    if format != Format::Table {
+        return print_value(format, &describe(state, data));
+    }
+    let fixed = [
+        (GATEWAY, format!("http://{}", state.gateway), GATEWAY),
+        (CONTROL_PLANE, format!("http://{}", state.api), CONTROL_PLANE),
+    ];
+    let fixed = fixed
+        .into_iter()
+        .map(|(name, url, process)| vec![name.to_owned(), "-".into(), "-".into(), url, pid(state, process)]);
+    let workloads = state.workloads.iter().map(|workload| {
+        let (service, version) = (workload.service.clone(), workload.version.clone());
+        vec![workload.name.clone(), service, version, workload.address.to_string(), pid(state, &workload.name)]
+    });
+    println!("{}", table(["NAME", "SERVICE", "VERSION", "ADDRESS", "PID"].into_iter(), fixed.chain(workloads)));
+    println!();
+    if !state.workloads.is_empty() {
+        println!("Open        http://{}/productpage", state.gateway);
+    }
+    println!("API         http://{}   (token in {})", state.api, data.token_file().display());
+    println!("Logs        {}", data.path().join("log").display());
+    Ok(())
+}
+
+fn pid(state: &State, name: &str) -> String {
+    state.pids.get(name).map_or_else(|| "not running".into(), ToString::to_string)
+}
+
+fn describe(state: &State, data: &DataDir) -> Value {
+    let token = std::fs::read_to_string(data.token_file()).unwrap_or_default();
+    let workloads = state.workloads.iter().map(|workload| {
+        json!({
+            "name": workload.name,
+            "service": workload.service,
+            "namespace": workload.namespace,
+            "version": workload.version,
+            "address": workload.address,
+            "pid": state.pids.get(&workload.name),
+            "http_proxy": workload.url(Port::HttpProxy),
+            "admin": workload.url(Port::Admin),
+            "metrics": workload.url(Port::Metrics),
+        })
+    });
+    json!({
+        "gateway": format!("http://{}", state.gateway),
+        "api": format!("http://{}", state.api),
+        "console": format!("http://{}/", state.api),
+        "token": token.trim(),
+        "control_plane": { "pid": state.pids.get(CONTROL_PLANE) },
+        "workloads": workloads.collect::<Vec<_>>(),
+    })
+}
