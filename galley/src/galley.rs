@@ -2,15 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use registry::{MemoryRegistry, Registry};
-use store::Store;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use registry::Registry;
+use store::{Store, StoreError, Transaction};
 use tokio::sync::watch;
 
 use crate::diagnostic::{Diagnostic, Rejection};
+use crate::directory::{self, Changes};
+use crate::document::{self, Document};
 use crate::kind::Kind;
-use crate::object::Object;
+use crate::object::{Object, ObjectKey};
 use crate::snapshot::Snapshot;
+use crate::state::{PREFIX, Record, State, store_key};
+use crate::static_registry::StaticRegistry;
 
 /// What a galley is made of.
 pub struct GalleyOptions {
@@ -24,7 +31,17 @@ pub struct GalleyOptions {
 /// Cloning shares.
 #[derive(Clone)]
 pub struct Galley {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: GalleyOptions,
+    state: Mutex<State>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Held by whoever writes to the store.
+    writing: tokio::sync::Mutex<()>,
+    /// Watching from before the first reading; taken by `run`.
+    changes: Mutex<Option<Changes>>,
 }
 
 /// What `apply` did to one object.
@@ -34,7 +51,7 @@ pub struct Applied {
     pub namespace: String,
     pub name: String,
     pub change: Applying,
-    /// The store's revision at which the object stands now.
+    /// The store's revision at which the object stands now; 0 in a dry run of a new object.
     pub revision: u64,
     pub warnings: Vec<Diagnostic>,
 }
@@ -51,52 +68,226 @@ pub type Problem = Diagnostic;
 
 impl Galley {
     /// Reads all there is, so that the first snapshot is complete.
-    pub async fn open(_options: GalleyOptions) -> Result<Self, Rejection> {
-        Ok(Self { snapshots: watch::Sender::default() })
+    pub async fn open(mut options: GalleyOptions) -> Result<Self, StoreError> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        options.directories = options.directories.iter().map(absolute).collect();
+        let changes = Changes::watch(&options.directories);
+        let mut state = State::default();
+        for entry in options.store.list(PREFIX).await?.entries {
+            state.take_stored(&entry.key, Some(&entry.value), entry.revision);
+        }
+        state.take_files(directory::scan(&options.directories));
+        let snapshots = watch::Sender::new(Arc::new(state.settle()));
+        let shared = Shared {
+            options,
+            state: Mutex::new(state),
+            snapshots,
+            writing: tokio::sync::Mutex::default(),
+            changes: Mutex::new(Some(changes)),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Follows files and store until dropped; without it nothing but `apply` and `delete` changes the snapshot.
     pub async fn run(&self) {
-        std::future::pending().await
+        tokio::join!(self.follow_files(), self.follow_store());
+    }
+
+    async fn follow_files(&self) {
+        let kept = self.shared.changes.lock().take();
+        let mut changes = kept.unwrap_or_else(|| Changes::watch(&self.shared.options.directories));
+        loop {
+            changes.arm();
+            let directories = self.shared.options.directories.clone();
+            if let Ok(files) = tokio::task::spawn_blocking(move || directory::scan(&directories)).await {
+                self.shared.change(|state| state.take_files(files));
+            }
+            changes.next().await;
+        }
+    }
+
+    async fn follow_store(&self) {
+        let mut changes = self.shared.options.store.watch(PREFIX);
+        match self.shared.options.store.list(PREFIX).await {
+            Ok(listing) => self.shared.change(|state| {
+                let take = |entry: &store::Entry| state.take_stored(&entry.key, Some(&entry.value), entry.revision);
+                listing.entries.iter().map(take).fold(false, |changed, now| changed | now)
+            }),
+            Err(error) => tracing::error!("the configuration cannot be listed: {error}"),
+        }
+        while let Some(change) = changes.next().await {
+            self.shared.change(|state| state.take_stored(&change.key, change.value.as_deref(), change.revision));
+        }
     }
 
     /// The current snapshot, then each new one.
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshots.subscribe()
+        self.shared.snapshots.subscribe()
     }
 
     /// Takes all documents of a text or none. When it returns they are durable and published.
-    pub async fn apply(&self, _text: &str, origin: &str, _author: &str) -> Result<Vec<Applied>, Rejection> {
-        Err(Rejection::because(origin, "this build cannot apply yet"))
+    pub async fn apply(&self, text: &str, origin: &str, author: &str) -> Result<Vec<Applied>, Rejection> {
+        let (documents, diagnostics) = checked(text, origin)?;
+        let _turn = self.shared.writing.lock().await;
+        let plan = self.shared.plan(documents, origin, &diagnostics)?;
+        let mut transaction = Transaction::default();
+        for planned in plan.iter().filter(|planned| planned.applied.change != Applying::Unchanged) {
+            let key = store_key(&planned.document.key);
+            let record = Record::new(planned.created, author, planned.document.manifest.clone());
+            let value = serde_json::to_vec(&record).map_err(|error| Rejection::because(origin, error.to_string()))?;
+            transaction = transaction.expecting(key.clone(), planned.expected);
+            transaction.put.push((key, value.into()));
+        }
+        let mut revision = 0;
+        if !transaction.put.is_empty() {
+            let values = transaction.put.clone();
+            let committed = self.shared.options.store.commit(transaction).await;
+            revision = committed.map_err(|error| Rejection::because(origin, error.to_string()))?;
+            self.shared.change(|state| {
+                let take = |(key, value): &(String, bytes::Bytes)| state.take_stored(key, Some(value), revision);
+                values.iter().map(take).fold(false, |changed, now| changed | now)
+            });
+        }
+        Ok(plan.into_iter().map(|planned| planned.outcome(revision)).collect())
     }
 
     /// What `apply` would say, without doing it.
-    pub async fn validate(&self, _text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        Err(Rejection::because(origin, "this build cannot validate yet"))
+    pub async fn validate(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
+        let (documents, diagnostics) = checked(text, origin)?;
+        let plan = self.shared.plan(documents, origin, &diagnostics)?;
+        Ok(plan.into_iter().map(|planned| planned.applied).collect())
     }
 
     /// Removes an applied object; false if there was none.
-    pub async fn delete(&self, _kind: Kind, _namespace: &str, _name: &str) -> Result<bool, Rejection> {
-        Err(Rejection::because("delete", "this build cannot delete yet"))
+    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<bool, Rejection> {
+        let key = ObjectKey::new(kind, namespace, name);
+        let _turn = self.shared.writing.lock().await;
+        let expected = {
+            let state = self.shared.state.lock();
+            if let Some(file) = state.file_of(&key) {
+                let message = format!("{key} is held by the file {}; delete it there", file.display());
+                return Err(Rejection::because(&file.display().to_string(), message));
+            }
+            match state.stored(&key) {
+                Some(loaded) => loaded.object.revision,
+                None => return Ok(false),
+            }
+        };
+        let path = store_key(&key);
+        let transaction = Transaction::delete(path.clone()).expecting(path.clone(), expected);
+        let committed = self.shared.options.store.commit(transaction).await;
+        let revision = committed.map_err(|error| Rejection::because(&key.to_string(), error.to_string()))?;
+        self.shared.change(|state| state.take_stored(&path, None, revision));
+        Ok(true)
     }
 
     /// The object in force under that name, as written.
-    pub fn get(&self, _kind: Kind, _namespace: &str, _name: &str) -> Option<Object> {
-        None
+    pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Object> {
+        let key = ObjectKey::new(kind, namespace, name);
+        self.shared.state.lock().get(&key).map(|loaded| loaded.object.clone())
     }
 
     /// Objects in force, by key; all kinds or namespaces when `None`.
-    pub fn list(&self, _kind: Option<Kind>, _namespace: Option<&str>) -> Vec<Object> {
-        Vec::new()
+    pub fn list(&self, kind: Option<Kind>, namespace: Option<&str>) -> Vec<Object> {
+        let state = self.shared.state.lock();
+        let wanted = |key: &ObjectKey| {
+            kind.is_none_or(|kind| key.kind == kind) && namespace.is_none_or(|namespace| key.namespace == namespace)
+        };
+        state.all().map(|loaded| &loaded.object).filter(|object| wanted(&object.key)).cloned().collect()
     }
 
-    /// What is wrong with files now.
+    /// What is wrong now with files and stored objects.
     pub fn problems(&self) -> Vec<Problem> {
-        Vec::new()
+        self.shared.state.lock().problems()
     }
 
     /// The services that ServiceEntry and WorkloadEntry declare, as the registry `static`.
     pub fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(MemoryRegistry::new("static"))
+        Arc::new(StaticRegistry::new(self.snapshots(), &self.shared.options.domain))
     }
+}
+
+/// One object to be applied.
+struct Planned {
+    document: Document,
+    applied: Applied,
+    created: u64,
+    /// The revision that the object must still have.
+    expected: u64,
+}
+
+impl Planned {
+    fn outcome(self, revision: u64) -> Applied {
+        match self.applied.change {
+            Applying::Unchanged => self.applied,
+            _ => Applied { revision, ..self.applied },
+        }
+    }
+}
+
+impl Shared {
+    /// Changes the state and, if that changed anything, publishes.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
+        let mut state = self.state.lock();
+        if change(&mut state) {
+            let snapshot = Arc::new(state.settle());
+            self.snapshots.send_replace(snapshot);
+        }
+    }
+
+    fn plan(&self, documents: Vec<Document>, origin: &str, findings: &[Diagnostic]) -> Result<Vec<Planned>, Rejection> {
+        let state = self.state.lock();
+        let held = documents.iter().filter_map(|document| {
+            let file = state.file_of(&document.key)?;
+            let message = format!("{} is held by the file {}; change it there", document.key, file.display());
+            Some(Diagnostic { line: document.line, column: 1, ..Diagnostic::general(origin, message) })
+        });
+        let diagnostics: Vec<_> = held.collect();
+        if !diagnostics.is_empty() {
+            return Err(Rejection { diagnostics });
+        }
+        // A finding belongs to the last object that begins before it; those before any belong to the first.
+        let starts: Vec<_> = documents.iter().map(|document| document.line).skip(1).collect();
+        let owner = |found: &Diagnostic| starts.partition_point(|start| *start <= found.line);
+        let planned = documents.into_iter().enumerate().map(|(index, document)| {
+            let of_it = |found: &&Diagnostic| owner(found) == index;
+            let warnings = findings.iter().filter(of_it).cloned().collect();
+            plan_one(&state, document, warnings)
+        });
+        Ok(planned.collect())
+    }
+}
+
+fn plan_one(state: &State, document: Document, warnings: Vec<Diagnostic>) -> Planned {
+    let before = state.stored(&document.key).map(|loaded| &loaded.object);
+    let change = match before {
+        None => Applying::Created,
+        Some(object) if object.manifest == document.manifest => Applying::Unchanged,
+        Some(_) => Applying::Configured,
+    };
+    let revision = before.map_or(0, |object| object.revision);
+    let applied = Applied {
+        kind: document.key.kind,
+        namespace: document.key.namespace.clone(),
+        name: document.key.name.clone(),
+        change,
+        revision,
+        warnings,
+    };
+    Planned { document, applied, created: before.map_or_else(now, |object| object.created), expected: revision }
+}
+
+fn checked(text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>), Rejection> {
+    let (documents, diagnostics) = document::parse(text, origin);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(Rejection { diagnostics });
+    }
+    if documents.is_empty() && diagnostics.is_empty() {
+        return Err(Rejection::because(origin, "holds no object"));
+    }
+    Ok((documents, diagnostics))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

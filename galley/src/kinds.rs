@@ -1,12 +1,13 @@
 //! The configuration kinds: what each holds once it is parsed and checked, one file per kind.
 
-mod destination_rule;
-mod gateway;
-mod peer_authentication;
-mod service_entry;
+pub(crate) mod check;
+pub(crate) mod destination_rule;
+pub(crate) mod gateway;
+pub(crate) mod peer_authentication;
+pub(crate) mod service_entry;
 mod shared;
-mod virtual_service;
-mod workload_entry;
+pub(crate) mod virtual_service;
+pub(crate) mod workload_entry;
 
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover, H2Upgrade,

@@ -2,11 +2,17 @@
 //! Knows neither xDS nor proxies.
 
 mod diagnostic;
+mod directory;
+mod document;
 mod galley;
 mod kind;
 pub mod kinds;
 mod object;
+mod reader;
 mod snapshot;
+mod state;
+mod static_registry;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Rejection, Severity, code};
 pub use galley::{Applied, Applying, Galley, GalleyOptions, Problem};

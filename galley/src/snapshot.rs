@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::diagnostic::{Diagnostic, Rejection};
+use crate::document::{self, Checked};
 use crate::kinds::{DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry};
 
 /// One object: what it is called and what it says.
@@ -54,4 +56,55 @@ impl Default for Provenance {
     fn default() -> Self {
         Self::Store { author: String::new() }
     }
+}
+
+impl Snapshot {
+    /// What a text alone says, as if it came from one file. For tools and tests.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, Rejection> {
+        let (documents, diagnostics) = document::parse(text, origin);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(Rejection { diagnostics });
+        }
+        let checked = documents.into_iter().map(|document| {
+            let meta = Meta {
+                name: document.key.name,
+                namespace: document.key.namespace,
+                labels: document.labels,
+                annotations: document.annotations,
+                provenance: Provenance::File(origin.into()),
+                ..Meta::default()
+            };
+            document.spec.with(meta)
+        });
+        Ok(Self::of(1, checked))
+    }
+
+    /// Sorts objects into their lists.
+    pub(crate) fn of(version: u64, objects: impl Iterator<Item = Checked>) -> Self {
+        let mut snapshot = Self { version, ..Self::default() };
+        for object in objects {
+            match object {
+                Checked::VirtualService(config) => snapshot.virtual_services.push(config),
+                Checked::DestinationRule(config) => snapshot.destination_rules.push(config),
+                Checked::Gateway(config) => snapshot.gateways.push(config),
+                Checked::ServiceEntry(config) => snapshot.service_entries.push(config),
+                Checked::WorkloadEntry(config) => snapshot.workload_entries.push(config),
+                Checked::PeerAuthentication(config) => snapshot.peer_authentications.push(config),
+            }
+        }
+        sort(&mut snapshot.virtual_services);
+        sort(&mut snapshot.destination_rules);
+        sort(&mut snapshot.gateways);
+        sort(&mut snapshot.service_entries);
+        sort(&mut snapshot.workload_entries);
+        sort(&mut snapshot.peer_authentications);
+        snapshot
+    }
+}
+
+fn sort<K>(configs: &mut [Arc<Config<K>>]) {
+    configs.sort_by(|a, b| {
+        let key = |config: &Config<K>| (config.meta.created, config.meta.name.clone(), config.meta.namespace.clone());
+        key(a).cmp(&key(b))
+    });
 }

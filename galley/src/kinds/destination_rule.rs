@@ -4,7 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::check::{self, Scope, Wildcard};
 use super::shared::{ExportTo, Labels, Percent};
+use crate::reader::Object;
+
+mod balance;
+mod policy;
+mod pool;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DestinationRule {
@@ -252,5 +258,37 @@ pub struct RetryBudget {
 impl Default for LbAlgorithm {
     fn default() -> Self {
         Self::Simple(SimpleLb::default())
+    }
+}
+
+/// Reads and checks the spec.
+pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> DestinationRule {
+    let mut names: Vec<String> = Vec::new();
+    let rule = DestinationRule {
+        host: o.required("host").and_then(|place| check::host(&place, Wildcard::PartOfLabel)).unwrap_or_default(),
+        traffic_policy: o.read("trafficPolicy", policy::read),
+        subsets: o.each("subsets", |place| {
+            let subset = place.object(subset)?;
+            if names.contains(&subset.name) {
+                place.error(format!("the subset {:?} is there twice", subset.name));
+            }
+            names.push(subset.name.clone());
+            Some(subset)
+        }),
+        export_to: check::export_to(o, scope, false),
+        workload_selector: o.read("workloadSelector", |place| check::selector(place, "matchLabels", 4096)),
+    };
+    let own = ExportTo::Namespaces(vec![scope.namespace.to_owned()]);
+    if rule.workload_selector.is_some() && o.has("exportTo") && rule.export_to != own {
+        o.error_at("exportTo", "a rule with a workloadSelector is for its own namespace: use \".\"");
+    }
+    rule
+}
+
+fn subset(o: &Object<'_>) -> Subset {
+    Subset {
+        name: o.required("name").and_then(|place| check::dns_label(&place)).unwrap_or_default(),
+        labels: o.field("labels").map(|place| check::labels(&place)).unwrap_or_default(),
+        traffic_policy: o.read("trafficPolicy", policy::read),
     }
 }

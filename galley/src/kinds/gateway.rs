@@ -2,7 +2,11 @@
 
 use registry::Protocol;
 
+use super::check::{self, Scope, Wildcard};
 use super::shared::Labels;
+use crate::reader::{Object, Place};
+
+mod tls;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gateway {
@@ -95,4 +99,75 @@ impl Server {
                 .as_ref()
                 .is_some_and(|tls| !matches!(tls.mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough))
     }
+}
+
+/// Reads and checks the spec.
+pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> Gateway {
+    let mut names: Vec<String> = Vec::new();
+    let servers = o.each("servers", |place| {
+        let server = place.object(|o| server(o, scope))??;
+        if !server.port.name.is_empty() && names.contains(&server.port.name) {
+            place.error(format!("the port name {:?} is there twice", server.port.name));
+        }
+        names.push(server.port.name.clone());
+        Some(server)
+    });
+    if servers.is_empty() {
+        o.error_at("servers", "at least one server is required");
+    }
+    Gateway { selector: o.field("selector").map(|place| check::labels(&place)).unwrap_or_default(), servers }
+}
+
+fn server(o: &Object<'_>, scope: &Scope<'_>) -> Option<Server> {
+    let bind = o.text("bind");
+    let unix = bind.starts_with("unix://");
+    if !bind.is_empty() && !unix && !check::is_address(&bind) {
+        o.error_at("bind", format!("{bind:?} is neither an IP address nor unix://…"));
+    }
+    let port = o.required("port").and_then(|place| place.object(|o| port(o, unix)))?;
+    let hosts = o.each("hosts", |place| host(place, scope));
+    if hosts.is_empty() {
+        o.error_at("hosts", "at least one host is required");
+    }
+    o.refuse("defaultEndpoint", "is not implemented (nor in Istio); remove it");
+    let tls = o.read("tls", |place| place.object(|o| tls::read(o, port.as_ref())));
+    let port = port?;
+    if matches!(port.protocol, Protocol::Https | Protocol::Tls) && !o.has("tls") {
+        o.place().error(format!("tls is required on a port of protocol {}", port.protocol.as_str()));
+    }
+    Some(Server { name: o.text("name"), port, bind, hosts, tls })
+}
+
+fn port(o: &Object<'_>, unix: bool) -> Option<ServerPort> {
+    o.refuse("targetPort", "has no effect in a Gateway; remove it");
+    let protocol = o.required("protocol").and_then(|place| check::protocol(&place));
+    if matches!(protocol, Some(Protocol::Udp | Protocol::Auto)) {
+        o.error_at("protocol", "a gateway serves HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP or TLS");
+    }
+    let name = o.required_text("name");
+    let number = o.required("number")?;
+    let number = if unix { number.within(0, 0) } else { number.within(1, 65_535) };
+    Some(ServerPort { number: u16::try_from(number?).ok()?, protocol: protocol?, name })
+}
+
+/// `[namespace/]host`.
+fn host(place: &Place<'_>, scope: &Scope<'_>) -> Option<GatewayHost> {
+    let text = place.text()?;
+    let (namespace, host) = text.split_once('/').unwrap_or(("*", &text));
+    if !matches!(namespace, "*" | ".") && check::host_rule(namespace, Wildcard::None).is_err() {
+        place.error(format!("{namespace:?} is none of \"*\", \".\" and a namespace"));
+    }
+    if !check::is_address(host) {
+        if let Err(why) = check::host_rule(host, Wildcard::WholeLabel) {
+            place.error(why);
+        } else if !host.contains(['.', '*']) {
+            place.error(format!("{host:?} is a short name; a gateway's host is a full name"));
+        }
+    }
+    let namespace = match namespace {
+        "*" => None,
+        "." => Some(scope.namespace.to_owned()),
+        name => Some(name.to_owned()),
+    };
+    Some(GatewayHost { namespace, host: host.to_owned() })
 }

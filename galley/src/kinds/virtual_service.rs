@@ -5,7 +5,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::check::{self, Scope};
 use super::shared::{ExportTo, Labels, Pattern, Percent, StringMatch};
+use crate::reader::Object;
+
+mod action;
+mod headers;
+mod http;
+mod l4;
+mod matches;
+mod policy;
+mod reach;
+mod refs;
 
 /// Routing rules for hosts. Without hosts it is a delegate, used only from another one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -274,4 +285,29 @@ pub struct L4Match {
 pub struct WeightedDestination {
     pub destination: Destination,
     pub weight: u32,
+}
+
+/// Reads and checks the spec.
+pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> VirtualService {
+    let gateways = refs::gateways(o, scope);
+    let delegate = !o.has("hosts");
+    let in_mesh = gateways.is_empty() || gateways.iter().any(|name| name == VirtualService::MESH);
+    let context = refs::Context { scope, in_mesh, delegate };
+    let hosts = refs::hosts(o, in_mesh);
+    if delegate {
+        for field in ["gateways", "tls", "tcp"].into_iter().filter(|field| o.has(field)) {
+            o.error_at(field, "not allowed in a delegate (a VirtualService without hosts)");
+        }
+    }
+    o.at_least_one(&["http", "tls", "tcp"]);
+    let http: Vec<_> = o.each("http", |place| http::read(place, &context));
+    reach::check(o, &http);
+    VirtualService {
+        tls: o.each("tls", |place| l4::tls(place, &context, &hosts)),
+        tcp: o.each("tcp", |place| l4::tcp(place, &context)),
+        http,
+        hosts,
+        gateways: if gateways.is_empty() { vec![VirtualService::MESH.to_owned()] } else { gateways },
+        export_to: check::export_to(o, scope, false),
+    }
 }

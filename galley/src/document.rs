@@ -1,0 +1,257 @@
+//! From a text to checked objects: every document of it, with everything that is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::kind::Kind;
+use crate::kinds::check::{Scope, host_is_plain, is_label};
+use crate::kinds::{self, Labels};
+use crate::object::ObjectKey;
+use crate::reader::{Object, Place, Report, closest};
+use crate::snapshot::{Config, Meta};
+use crate::yaml::{self, Node, Value};
+
+/// One checked object of a text.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub key: ObjectKey,
+    pub labels: Labels,
+    pub annotations: BTreeMap<String, String>,
+    pub spec: Spec,
+    pub manifest: serde_json::Value,
+    pub line: u32,
+}
+
+/// What an object says, by kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Spec {
+    VirtualService(kinds::VirtualService),
+    DestinationRule(kinds::DestinationRule),
+    Gateway(kinds::Gateway),
+    ServiceEntry(kinds::ServiceEntry),
+    WorkloadEntry(kinds::WorkloadEntry),
+    PeerAuthentication(kinds::PeerAuthentication),
+}
+
+/// An object ready for a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) enum Checked {
+    VirtualService(Arc<Config<kinds::VirtualService>>),
+    DestinationRule(Arc<Config<kinds::DestinationRule>>),
+    Gateway(Arc<Config<kinds::Gateway>>),
+    ServiceEntry(Arc<Config<kinds::ServiceEntry>>),
+    WorkloadEntry(Arc<Config<kinds::WorkloadEntry>>),
+    PeerAuthentication(Arc<Config<kinds::PeerAuthentication>>),
+}
+
+impl Spec {
+    pub fn with(self, meta: Meta) -> Checked {
+        match self {
+            Self::VirtualService(spec) => Checked::VirtualService(Arc::new(Config { meta, spec })),
+            Self::DestinationRule(spec) => Checked::DestinationRule(Arc::new(Config { meta, spec })),
+            Self::Gateway(spec) => Checked::Gateway(Arc::new(Config { meta, spec })),
+            Self::ServiceEntry(spec) => Checked::ServiceEntry(Arc::new(Config { meta, spec })),
+            Self::WorkloadEntry(spec) => Checked::WorkloadEntry(Arc::new(Config { meta, spec })),
+            Self::PeerAuthentication(spec) => Checked::PeerAuthentication(Arc::new(Config { meta, spec })),
+        }
+    }
+}
+
+/// Reads every document of a text. The documents count only if no finding is an error.
+pub(crate) fn parse(text: &str, origin: &str) -> (Vec<Document>, Vec<Diagnostic>) {
+    let report = Report::new(origin);
+    let mut documents = Vec::new();
+    match yaml::parse(text) {
+        Ok(nodes) => nodes.iter().for_each(|node| read(&Place::new(node, "", &report), &mut documents)),
+        Err(error) => report.add(code::SCHEMA_ERROR, Severity::Error, error.at, "", error.message),
+    }
+    refuse_twins(&documents, &report);
+    (documents, report.into_diagnostics())
+}
+
+/// Reads an object that was checked when it was stored.
+pub(crate) fn parse_manifest(manifest: &serde_json::Value, origin: &str) -> (Option<Document>, Vec<Diagnostic>) {
+    let report = Report::new(origin);
+    let mut documents = Vec::new();
+    read(&Place::new(&Node::of_json(manifest), "", &report), &mut documents);
+    (documents.pop(), report.into_diagnostics())
+}
+
+fn refuse_twins(documents: &[Document], report: &Report) {
+    let mut seen = BTreeSet::new();
+    for document in documents.iter().filter(|document| !seen.insert(&document.key)) {
+        let at = yaml::Mark { line: document.line, column: 1 };
+        report.add(code::SCHEMA_ERROR, Severity::Error, at, "", format!("{} is there twice", document.key));
+    }
+}
+
+fn read(place: &Place<'_>, documents: &mut Vec<Document>) {
+    if !matches!(place.node.value, Value::Map(_)) {
+        return place.error(format!(
+            "a document is an object with apiVersion, kind, metadata and spec, not {}",
+            place.node.type_name()
+        ));
+    }
+    let word = |name: &str| place.node.get(name).and_then(Node::as_text);
+    let (Some(version), Some(kind)) = (word("apiVersion"), word("kind")) else {
+        return place.error("apiVersion and kind are required");
+    };
+    if kind == "List" && version == "v1" {
+        return read_list(place, documents);
+    }
+    match recognise(version, kind) {
+        Recognised::Taken(kind) => documents.extend(read_object(place, kind)),
+        Recognised::Skipped => {
+            place.warn(code::SCHEMA_WARNING, format!("skipped: {kind} ({version}) is Kubernetes' own"))
+        }
+        Recognised::Refused(message, suggestion) => place.suggest(message, suggestion),
+    }
+}
+
+fn read_list(place: &Place<'_>, documents: &mut Vec<Document>) {
+    place.object(|o| {
+        o.field("apiVersion");
+        o.field("kind");
+        o.field("metadata");
+        for item in o.required("items").map(|items| items.list()).unwrap_or_default() {
+            read(&item, documents);
+        }
+    });
+}
+
+enum Recognised {
+    Taken(Kind),
+    /// An object for Kubernetes that often stands in the same file.
+    Skipped,
+    Refused(String, Option<String>),
+}
+
+/// Kinds of Istio's that are not taken yet.
+const LATER: [&str; 12] = [
+    "AuthorizationPolicy",
+    "RequestAuthentication",
+    "Sidecar",
+    "EnvoyFilter",
+    "WorkloadGroup",
+    "ProxyConfig",
+    "Telemetry",
+    "WasmPlugin",
+    "TrafficExtension",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+];
+
+fn recognise(api_version: &str, kind: &str) -> Recognised {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let istio = group.ends_with("istio.io");
+    if !istio && group != "gateway.networking.k8s.io" {
+        return foreign(group, api_version, kind);
+    }
+    if !istio || LATER.contains(&kind) {
+        return Recognised::Refused(format!("{kind} ({api_version}) is not supported by this version of weft"), None);
+    }
+    let Some(known) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else {
+        let suggestion = closest(kind, Kind::ALL.into_iter().map(Kind::as_str));
+        return Recognised::Refused(format!("unknown kind {kind:?}"), suggestion);
+    };
+    if known.group() != group {
+        let right = format!("{}/{version}", known.group());
+        return Recognised::Refused(format!("{kind} is not of apiVersion {api_version:?}"), Some(right));
+    }
+    if !known.versions().contains(&version) {
+        let suggestion = closest(version, known.versions().iter().copied()).map(|version| format!("{group}/{version}"));
+        let versions = known.versions().join(", ");
+        return Recognised::Refused(
+            format!("apiVersion {api_version:?} is not known; {group} has {versions}"),
+            suggestion,
+        );
+    }
+    Recognised::Taken(known)
+}
+
+fn foreign(group: &str, api_version: &str, kind: &str) -> Recognised {
+    const KUBERNETES: [&str; 5] = ["", "apps", "batch", "policy", "autoscaling"];
+    if KUBERNETES.contains(&group) || group.ends_with(".k8s.io") {
+        return Recognised::Skipped;
+    }
+    let groups = Kind::ALL.into_iter().map(Kind::group);
+    let suggestion = closest(group, groups);
+    Recognised::Refused(format!("{kind} of apiVersion {api_version:?} is no configuration of the mesh"), suggestion)
+}
+
+fn read_object(place: &Place<'_>, kind: Kind) -> Option<Document> {
+    place.object(|o| {
+        o.field("apiVersion");
+        o.field("kind");
+        o.field("status");
+        let meta = o.required("metadata").and_then(|place| metadata(&place, kind));
+        let namespace = meta.as_ref().map_or("default", |meta| &meta.namespace).to_owned();
+        let empty = Node { value: Value::Map(Vec::new()), at: place.at };
+        let spec = match o.field("spec") {
+            Some(spec) => spec.object(|o| read_spec(o, kind, &namespace)),
+            None => Place::new(&empty, "spec", o.report()).object(|o| read_spec(o, kind, &namespace)),
+        };
+        let meta = meta?;
+        Some(Document {
+            key: ObjectKey::new(kind, &namespace, &meta.name),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            spec: spec?,
+            manifest: place.node.to_json(),
+            line: place.at.line,
+        })
+    })?
+}
+
+fn read_spec(o: &Object<'_>, kind: Kind, namespace: &str) -> Spec {
+    let scope = Scope { namespace };
+    match kind {
+        Kind::VirtualService => Spec::VirtualService(kinds::virtual_service::read(o, &scope)),
+        Kind::DestinationRule => Spec::DestinationRule(kinds::destination_rule::read(o, &scope)),
+        Kind::Gateway => Spec::Gateway(kinds::gateway::read(o, &scope)),
+        Kind::ServiceEntry => Spec::ServiceEntry(kinds::service_entry::read(o, &scope)),
+        Kind::WorkloadEntry => Spec::WorkloadEntry(kinds::workload_entry::read(o)),
+        Kind::PeerAuthentication => Spec::PeerAuthentication(kinds::peer_authentication::read(o)),
+    }
+}
+
+/// What of the metadata means something here; the rest is Kubernetes' bookkeeping.
+fn metadata(place: &Place<'_>, kind: Kind) -> Option<Meta> {
+    const BOOKKEEPING: [&str; 11] = [
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "ownerReferences",
+        "finalizers",
+        "selfLink",
+        "clusterName",
+    ];
+    place.object(|o| {
+        for field in BOOKKEEPING {
+            o.field(field);
+        }
+        let name = o.required_text("name");
+        if !name.is_empty() && !host_is_plain(&name) {
+            o.error_at("name", format!("{name:?} is no name: a-z 0-9 - and dots, a letter or digit at both ends"));
+        } else if kind == Kind::Gateway && name.contains('.') {
+            o.error_at("name", "a Gateway's name must not hold dots");
+        }
+        let namespace = o.text("namespace");
+        if !namespace.is_empty() && !is_label(&namespace) {
+            o.error_at("namespace", format!("{namespace:?} is no name of a namespace"));
+        }
+        Meta {
+            name,
+            namespace: if namespace.is_empty() { "default".to_owned() } else { namespace },
+            labels: o.labels("labels"),
+            annotations: o.labels("annotations"),
+            ..Meta::default()
+        }
+    })
+}
