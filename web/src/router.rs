@@ -39,3 +39,6 @@ pub fn router(state: State) -> Router {
 async fn version() -> Json<Value> {
     Json(json!({ "name": "weft", "version": env!("CARGO_PKG_VERSION") }))
 }
+
+#[cfg(test)]
+mod tests;

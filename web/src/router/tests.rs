@@ -1,0 +1,198 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use citadel::{ApiTokens, Tokens};
+use galley::{Galley, GalleyOptions};
+use pilot::{Discovery, Inputs, MeshConfig};
+use registry::{Agents, AgentsOptions, Catalog, RegisteredPort, Registration, Registry};
+use runtime::{Clock, ManualClock};
+use serde_json::json;
+use store::{Memory, Store};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::*;
+
+/// A control plane without sockets, and a token for it.
+struct Mesh {
+    state: State,
+    agents: Agents,
+    token: String,
+    _inputs: watch::Sender<Inputs>,
+}
+
+impl Mesh {
+    async fn start() -> Self {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let clock: Clock = ManualClock::at(SystemTime::now()).clock();
+        let trust_domain = api::TrustDomain::new("cluster.local").unwrap();
+        let directories = Vec::new();
+        let domain = "cluster.local".to_owned();
+        let galley = Galley::open(GalleyOptions { store: store.clone(), directories, domain }).await.unwrap();
+        let agents = Agents::open(store.clone(), AgentsOptions::default()).await.unwrap();
+        let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
+        let registries: Vec<Arc<dyn Registry>> = vec![Arc::new(agents.clone())];
+        tokio::spawn(registry::run(registries, publish));
+        let (inputs, followed) = watch::channel(Inputs {
+            catalog: Arc::default(),
+            config: galley.snapshots().borrow().clone(),
+            mesh: Arc::new(MeshConfig::new(trust_domain.clone())),
+            ready: true,
+        });
+        let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(()));
+        let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
+        let api_tokens = ApiTokens::new(store, clock);
+        let token = api_tokens.mint("admin", None).await.unwrap().text;
+        let state = State { galley, catalog, discovery, join_tokens, api_tokens, trust_domain };
+        Self { state, agents, token, _inputs: inputs }
+    }
+
+    fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+        let bearer = format!("Bearer {}", self.token);
+        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = router(self.state.clone()).oneshot(request).await.unwrap();
+        (response.status(), body(response).await)
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, text: impl ToString) -> (StatusCode, Value) {
+        self.send(self.request("POST", path).body(Body::from(text.to_string())).unwrap()).await
+    }
+}
+
+async fn body(response: Response<Body>) -> Value {
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn nothing_is_told_without_a_token() {
+    let mesh = Mesh::start().await;
+    for path in ["/api/v1/services", "/api/v1/tokens", "/api/v1/virtualservices", "/api/v1/version"] {
+        for bearer in [None, Some("Bearer weft_pat_a_b"), Some("Basic YTpi"), Some("Bearer ")] {
+            let mut request = Request::builder().uri(path);
+            if let Some(bearer) = bearer {
+                request = request.header(header::AUTHORIZATION, bearer);
+            }
+            let response = router(mesh.state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path} {bearer:?}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        }
+    }
+    let open = Request::builder().uri("/healthz").body(Body::empty()).unwrap();
+    assert_eq!(mesh.send(open).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_join_token_is_shown_once_and_can_be_revoked() {
+    let mesh = Mesh::start().await;
+    let (status, made) = mesh.post("/api/v1/tokens", json!({ "namespace": "default", "service_account": "a" })).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert!(made["token"].as_str().unwrap().starts_with("weft_join_"));
+    let (_, listing) = mesh.get("/api/v1/tokens").await;
+    assert_eq!(listing["items"][0]["id"], made["id"]);
+    assert!(!listing.to_string().contains(made["token"].as_str().unwrap()));
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    let revoke = || mesh.request("DELETE", &path).body(Body::empty()).unwrap();
+    assert_eq!(mesh.send(revoke()).await.0, StatusCode::OK);
+    assert_eq!(mesh.send(revoke()).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_join_token_for_a_name_that_is_none_is_refused() {
+    let mesh = Mesh::start().await;
+    for order in [json!({ "namespace": "../x", "service_account": "a" }), json!({ "namespace": "a" }), json!([])] {
+        let (status, problem) = mesh.post("/api/v1/tokens", &order).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{order}");
+        assert_eq!(problem["code"], "malformed");
+    }
+}
+
+#[tokio::test]
+async fn services_and_endpoints_show_who_joined() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = mesh.agents.register(Registration {
+        workload: "reviews-v1".into(),
+        namespace: "default".into(),
+        service_account: "bookinfo-reviews".into(),
+        labels: Default::default(),
+        address: [127, 0, 10, 11].into(),
+        locality: Default::default(),
+        cluster: "weft".into(),
+        ports: vec![RegisteredPort { service: "reviews".into(), port: 9080, protocol: registry::Protocol::Http }],
+    });
+    let known = |catalog: &Arc<Catalog>| catalog.entries().any(|entry| !entry.endpoints.is_empty());
+    mesh.state.catalog.wait_for(known).await.unwrap();
+    let (_, services) = mesh.get("/api/v1/services").await;
+    assert_eq!(services["items"][0]["host"], "reviews.default.svc.cluster.local");
+    assert_eq!(services["items"][0]["endpoints"], json!({ "total": 1, "healthy": 1 }));
+    let (_, endpoints) = mesh.get("/api/v1/endpoints?service=reviews").await;
+    assert_eq!(endpoints["items"][0]["identity"], "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
+    assert_eq!(endpoints["items"][0]["platform"], "vm");
+    let (_, others) = mesh.get("/api/v1/endpoints?service=rev").await;
+    assert_eq!(others["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_document() {
+    let mesh = Mesh::start().await;
+    for path in ["/api/v1/teapots", "/api/v1/virtualservices/default/none", "/nowhere"] {
+        let (status, problem) = mesh.get(path).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("not-found")), "{path}");
+    }
+    let (status, _) = mesh.post("/api/v1/services", "").await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+const RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec: {host: reviews}
+";
+
+#[tokio::test]
+async fn what_was_applied_is_read_back_with_its_revision_and_deleted_by_it() {
+    let mesh = Mesh::start().await;
+    let (status, applied) = mesh.post("/api/v1/_apply?origin=rule.yaml", RULE).await;
+    assert_eq!((status, &applied["items"][0]["change"]), (StatusCode::OK, &json!("created")), "{applied}");
+    let path = "/api/v1/destinationrules/default/reviews";
+    let (_, read) = mesh.get(path).await;
+    assert_eq!(read["object"]["spec"]["host"], "reviews");
+    assert_eq!(read["provenance"]["author"], "admin");
+
+    let delete = |tag: String| mesh.request("DELETE", path).header(header::IF_MATCH, tag).body(Body::empty()).unwrap();
+    assert_eq!(mesh.send(delete("\"99\"".into())).await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(mesh.send(delete(format!("\"{}\"", read["revision"]))).await.0, StatusCode::OK);
+    assert_eq!(mesh.get(path).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_rejection_names_the_place_and_changes_nothing() {
+    let mesh = Mesh::start().await;
+    let wrong = format!("{RULE}---\n{}", RULE.replace("name: reviews", "name: b").replace("host:", "hots:"));
+    let (status, problem) = mesh.post("/api/v1/_apply?origin=rule.yaml", &wrong).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let findings = problem["errors"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["path"] == "spec.hots").unwrap();
+    assert_eq!((&finding["file"], &finding["line"]), (&json!("rule.yaml"), &json!(9)), "{problem}");
+    assert_eq!((&finding["pointer"], &finding["suggestion"]), (&json!("#/spec/hots"), &json!("host")), "{problem}");
+    assert_eq!(mesh.get("/api/v1/destinationrules").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing() {
+    let mesh = Mesh::start().await;
+    assert_eq!(mesh.post("/api/v1/_apply?dryRun=server", RULE).await.0, StatusCode::OK);
+    assert_eq!(mesh.get("/api/v1/destinationrules/default/reviews").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(mesh.post("/api/v1/_apply?dryRun=maybe", RULE).await.0, StatusCode::BAD_REQUEST);
+}
