@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::diagnostic::{Diagnostic, Rejection, Severity, code};
 use crate::kind::Kind;
 use crate::kinds::check::{Scope, host_is_plain, is_label};
 use crate::kinds::{self, Labels};
@@ -68,6 +68,15 @@ pub(crate) fn parse(text: &str, origin: &str) -> (Vec<Document>, Vec<Diagnostic>
     }
     refuse_twins(&documents, &report);
     (documents, report.into_diagnostics())
+}
+
+/// Checks a text without taking it: its warnings, or all that is wrong. Needs no galley.
+pub fn check(text: &str, origin: &str) -> Result<Vec<Diagnostic>, Rejection> {
+    let (_, diagnostics) = parse(text, origin);
+    match diagnostics.iter().any(Diagnostic::is_error) {
+        true => Err(Rejection { diagnostics }),
+        false => Ok(diagnostics),
+    }
 }
 
 /// Reads an object that was checked when it was stored.

@@ -15,6 +15,7 @@ mod static_registry;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Rejection, Severity, code};
+pub use document::check;
 pub use galley::{Applied, Applying, Galley, GalleyOptions, Problem};
 pub use kind::Kind;
 pub use object::{Object, ObjectKey};
