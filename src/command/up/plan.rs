@@ -93,6 +93,12 @@ impl State {
         Ok(files::write_atomic(&data.run("up.json"), &serde_json::to_vec_pretty(self)?, files::PRIVATE)?)
     }
 
+    /// Whether every process runs that should.
+    pub fn is_whole(&self) -> bool {
+        let workloads = self.workloads.iter().map(|workload| workload.name.as_str());
+        workloads.chain([CONTROL_PLANE, GATEWAY]).all(|name| self.pids.contains_key(name))
+    }
+
     pub fn control_plane(&self, options: &Options, data: &DataDir) -> Process {
         let mut words = Words::verb(data, &["control-plane"]);
         words.flag("--listen-xds", self.xds).flag("--listen-api", self.api).flag("--listen-metrics", self.metrics);

@@ -45,6 +45,8 @@ struct Shared {
     progress: Progress,
     /// Starts again what waits after a crash.
     wake: Notify,
+    /// Something was missing and is started again.
+    again: Notify,
     /// Asked by the control socket.
     down: Notify,
     exits: mpsc::UnboundedSender<(String, ExitStatus)>,
@@ -68,6 +70,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         phase: RefCell::new((Phase::Starting, "starting".into())),
         progress: Progress::new(),
         wake: Notify::new(),
+        again: Notify::new(),
         down: Notify::new(),
         exits,
         data,
@@ -117,6 +120,7 @@ async fn live(
         tokio::select! {
             () = asked => {}
             () = report_exits(shared, &mut exited) => {}
+            () = become_ready_again(shared) => {}
         }
     }
     shared.set_phase(Phase::Stopping, "stopping");
@@ -227,6 +231,17 @@ async fn report_exits(shared: &Shared, exited: &mut mpsc::UnboundedReceiver<(Str
     }
 }
 
+/// Says so when what was started again is ready.
+async fn become_ready_again(shared: &Shared) {
+    loop {
+        shared.again.notified().await;
+        let state = shared.state.borrow().clone();
+        ready::control_plane(&state, &shared.data).await;
+        ready::everything(&state, &shared.data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
+        shared.set_phase(Phase::Ready, "ready");
+    }
+}
+
 impl Shared {
     fn set_phase(&self, phase: Phase, message: &str) {
         *self.phase.borrow_mut() = (phase, message.to_owned());
@@ -253,10 +268,20 @@ impl Shared {
         }
     }
 
+    /// Starts at once what crashed.
+    fn ensure(&self) {
+        self.wake.notify_waiters();
+        let missing = !self.state.borrow().is_whole();
+        if missing && self.phase.borrow().0 == Phase::Ready {
+            self.set_phase(Phase::Starting, "starting what is missing");
+            self.again.notify_one();
+        }
+    }
+
     fn answer(&self, word: &str) -> Answer {
         match word {
             "down" => self.down.notify_one(),
-            "ensure" => self.wake.notify_waiters(),
+            "ensure" => self.ensure(),
             _ => {}
         }
         let (phase, message) = self.phase.borrow().clone();

@@ -1,0 +1,67 @@
+//! The command line as a script sees it: help, exit codes, and words on standard error.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn weft(data: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.arg("--data-dir").arg(data).args(arguments).env_remove("WEFT_API").env_remove("WEFT_TOKEN_FILE");
+    command.output().unwrap()
+}
+
+fn words(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let data = tempfile::tempdir().unwrap();
+    let help = words(&weft(data.path(), &["help"]).stdout);
+    for line in ["3  there is no such object", "4  the configuration is rejected", "proxy-status"] {
+        assert!(help.contains(line), "{line:?} is not in:\n{help}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    let data = tempfile::tempdir().unwrap();
+    for wrong in [&["frobnicate"][..], &["apply"], &["run", "--service", "a"], &["control-plane", "--cert-ttl", "20"]] {
+        assert_eq!(weft(data.path(), wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn without_a_control_plane_verbs_exit_with_5_and_say_how_to_start_one() {
+    let data = tempfile::tempdir().unwrap();
+    for verb in
+        [&["services"][..], &["get", "vs"], &["proxy-status"], &["run", "--service", "a", "--port", "1", "--", "true"]]
+    {
+        let output = weft(data.path(), verb);
+        assert_eq!(output.status.code(), Some(5), "{verb:?}: {}", words(&output.stderr));
+        assert!(words(&output.stderr).contains("weft up"), "{}", words(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn down_without_a_mesh_is_no_error() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(weft(data.path(), &["down"]).status.success());
+}
+
+#[test]
+fn a_control_plane_refuses_to_serve_its_api_beyond_this_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let output = weft(data.path(), &["control-plane", "--listen-api", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output.stderr).contains("not a loopback address"), "{}", words(&output.stderr));
+}
+
+#[test]
+fn every_shell_gets_a_completion_script() {
+    let data = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = weft(data.path(), &["completion", shell]);
+        assert!(output.status.success() && words(&output.stdout).contains("proxy-status"), "{shell}");
+    }
+}
