@@ -97,10 +97,10 @@ impl Changes {
             if let Some(parent) = directory.ancestors().skip(1).find(|parent| parent.is_dir()) {
                 let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
             }
-            if directory.is_dir() {
-                if let Err(error) = watcher.watch(directory, RecursiveMode::Recursive) {
-                    tracing::warn!(directory = %directory.display(), "cannot be watched: {error}");
-                }
+            if directory.is_dir()
+                && let Err(error) = watcher.watch(directory, RecursiveMode::Recursive)
+            {
+                tracing::warn!(directory = %directory.display(), "cannot be watched: {error}");
             }
         }
     }

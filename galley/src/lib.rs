@@ -1,6 +1,7 @@
 //! Configuration of the mesh: kinds, parsing, checks, analysis across objects, sources and the store behind `apply`.
 //! Knows neither xDS nor proxies.
 
+pub mod analysis;
 mod diagnostic;
 mod directory;
 mod document;

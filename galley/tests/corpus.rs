@@ -1,6 +1,8 @@
 //! Specs that are taken and specs that are refused, one a line: `ok | spec`, `warn | finding | spec` or
 //! `bad | finding | spec`. The finding is part of a diagnostic's line as an operator sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use galley::{Rejection, Snapshot};
 
 fn document(kind: &str, group: &str, spec: &str) -> String {

@@ -87,7 +87,7 @@ fn ring(o: &Object<'_>) -> HashRing {
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2 && (2..).take_while(|n| n * n <= number.min(5_000_011)).all(|n| number % n != 0)
+    number >= 2 && (2..).take_while(|n| n * n <= number.min(5_000_011)).all(|n| !number.is_multiple_of(n))
 }
 
 fn warmup(o: &Object<'_>, algorithm: &LbAlgorithm) -> Option<Warmup> {
