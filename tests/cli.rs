@@ -1,4 +1,5 @@
 //! The command line as a script sees it: help, exit codes, and words on standard error.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::path::Path;
 use std::process::{Command, Output};
