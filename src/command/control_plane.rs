@@ -68,6 +68,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let xds_listener = TcpListener::bind(options.listen_xds)
         .await
         .with_context(|| format!("{} cannot be bound; give --listen-xds", options.listen_xds))?;
+    let xds_address = xds_listener.local_addr()?;
 
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
     let own = trust_domain.workload("istio-system", "control-plane")?;
@@ -102,7 +103,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(discovery.server(), join::authenticate))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
-    let address = address(&api_listener, options.listen_xds, &metrics_listener)?;
+    let address = address(&api_listener, xds_address, &metrics_listener)?;
     let state = web::State { galley, catalog: catalog.clone(), discovery, join_tokens, api_tokens, trust_domain };
     keep_admin_token(&data, &state.api_tokens).await?;
     let api = web::serve(api_listener, state.clone(), shutdown.clone());

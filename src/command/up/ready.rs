@@ -13,10 +13,11 @@ use crate::command::proxy_status::is_synced;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Resolves once the control plane has said where it is and answers there.
-pub async fn control_plane(state: &State, data: &DataDir) {
+/// Resolves once the control plane, whose process `is_current` knows, has said where it is and answers there.
+pub async fn control_plane(state: &State, data: &DataDir, is_current: impl Fn(u32) -> bool) {
     let url = format!("http://{}/healthz", state.api);
-    while data.address().is_none() || !probe::is_ok(&url).await {
+    let told = || data.address().is_some_and(|address| is_current(address.pid));
+    while !told() || !probe::is_ok(&url).await {
         tokio::time::sleep(POLL).await;
     }
 }

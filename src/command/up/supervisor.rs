@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::control::{self, Answer, Phase};
 use super::network::Network;
-use super::plan::{Process, State};
+use super::plan::{CONTROL_PLANE, Process, State};
 use super::progress::Progress;
 use super::{Options, ready, report};
 use crate::command::api::{ApiOptions, Client};
@@ -140,10 +140,9 @@ async fn start(
     (workloads_told, control_plane_told): (&Shutdown, &Shutdown),
 ) -> anyhow::Result<()> {
     let (state, data) = (shared.state.borrow().clone(), &shared.data);
-    let _ = std::fs::remove_file(data.address_file());
     shared.set_phase(Phase::Starting, "waiting for the control plane");
     control_plane.spawn_local(keep(shared.clone(), state.control_plane(options, data), control_plane_told.clone()));
-    ready::control_plane(&state, data).await;
+    ready::control_plane(&state, data, |pid| shared.is_control_plane(pid)).await;
     if !options.no_sample {
         apply_sample(data).await?;
     }
@@ -236,7 +235,7 @@ async fn become_ready_again(shared: &Shared) {
     loop {
         shared.again.notified().await;
         let state = shared.state.borrow().clone();
-        ready::control_plane(&state, &shared.data).await;
+        ready::control_plane(&state, &shared.data, |pid| shared.is_control_plane(pid)).await;
         ready::everything(&state, &shared.data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
         shared.set_phase(Phase::Ready, "ready");
     }
@@ -259,6 +258,10 @@ impl Shared {
         if let Err(error) = state.write(&self.data) {
             self.progress.note(&format!("weft: run/up.json cannot be written: {error:#}"));
         }
+    }
+
+    fn is_control_plane(&self, pid: u32) -> bool {
+        self.state.borrow().pids.get(CONTROL_PLANE) == Some(&pid)
     }
 
     fn ended(&self, name: &str, status: std::io::Result<ExitStatus>) {
