@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use api::TrustDomain;
 use api::envoy::config::core::v3::{BuildVersion, Locality, Node, node};
+use api::envoy::r#type::v3::SemanticVersion;
 use api::prost_types::value::Kind;
 use api::prost_types::{ListValue, Struct, Value};
 
@@ -66,6 +67,15 @@ pub struct Settings {
     pub drain: std::time::Duration,
 }
 
+fn own_version() -> SemanticVersion {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    SemanticVersion {
+        major_number: part(env!("CARGO_PKG_VERSION_MAJOR")),
+        minor_number: part(env!("CARGO_PKG_VERSION_MINOR")),
+        patch: part(env!("CARGO_PKG_VERSION_PATCH")),
+    }
+}
+
 fn text(value: impl Into<String>) -> Value {
     Value { kind: Some(Kind::StringValue(value.into())) }
 }
@@ -96,8 +106,8 @@ impl Settings {
             locality: Some(Locality { region: next(), zone: next(), sub_zone: next() }),
             user_agent_name: "weft".to_owned(),
             user_agent_version_type: Some(node::UserAgentVersionType::UserAgentBuildVersion(BuildVersion {
-                version: None,
-                metadata: Some(Struct { fields: [("version".to_owned(), text(env!("CARGO_PKG_VERSION")))].into() }),
+                version: Some(own_version()),
+                metadata: None,
             })),
             ..Node::default()
         }

@@ -1,3 +1,5 @@
+//! What a node says of itself, read back.
+
 use super::*;
 
 fn string(text: &str) -> Value {

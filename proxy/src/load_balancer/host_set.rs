@@ -49,9 +49,15 @@ struct Member {
 }
 
 impl HostSet {
-    /// `panic_threshold`: percent of healthy hosts in a priority under which health is ignored there. `ejected` tells
-    /// of hosts that are out for what this worker saw of them.
-    pub fn build(assignment: &LoadAssignment, panic_threshold: f64, ejected: impl Fn(usize) -> bool) -> Self {
+    /// `panic_threshold`: percent of healthy hosts in a priority under which health is ignored there.
+    /// `locality_weighted`: whether the weights of localities count. `ejected` tells of hosts that are out for what
+    /// this worker saw of them.
+    pub fn build(
+        assignment: &LoadAssignment,
+        panic_threshold: f64,
+        locality_weighted: bool,
+        ejected: impl Fn(usize) -> bool,
+    ) -> Self {
         let mut weights = Vec::new();
         let mut priorities: Vec<Vec<(Option<u32>, Vec<Member>)>> = Vec::new();
         for locality in &assignment.localities {
@@ -66,7 +72,7 @@ impl HostSet {
             });
             let members = members.collect();
             if let Some(localities) = priorities.get_mut(level) {
-                localities.push((locality.weight, members));
+                localities.push((locality.weight.filter(|_| locality_weighted), members));
             }
         }
         let census: Vec<Census> = priorities.iter().map(|localities| count(localities)).collect();

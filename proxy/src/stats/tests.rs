@@ -1,3 +1,5 @@
+//! What a scrape shows of what was counted.
+
 use super::*;
 use crate::config::{ServiceRef, WorkloadRef};
 

@@ -125,7 +125,8 @@ impl ServerCertVerifier for Verifier {
                 Err(Error::InvalidCertificate(
                     CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
                 )) => {}
-                other => drop(other?),
+                Err(error) => return Err(error),
+                Ok(_) => {}
             }
         }
         let named = self.matchers.is_empty() || {

@@ -219,7 +219,9 @@ impl Cluster {
     }
 
     fn publish(&self, assignment: Arc<LoadAssignment>, hosts: Vec<Rc<Host>>) {
-        let set = HostSet::build(&assignment, self.config.panic_threshold, |host| hosts[host].health().is_ejected());
+        let set = HostSet::build(&assignment, self.config.panic_threshold, self.config.locality_weighted, |host| {
+            hosts[host].health().is_ejected()
+        });
         let state = set.state();
         *self.hosts.borrow_mut() = Rc::new(Hosts { assignment, hosts, set, state });
     }
@@ -244,7 +246,7 @@ impl Cluster {
             return;
         }
         match self.resolved_at.get() {
-            Some(at) if at.elapsed() < dns::REFRESH => {}
+            Some(at) if at.elapsed() < self.config.dns_refresh_rate => {}
             Some(_) => {
                 // The old addresses serve meanwhile.
                 self.resolved_at.set(Some(Instant::now()));
@@ -261,8 +263,9 @@ impl Cluster {
         let resolved = dns::resolve(&assignment, logical).await;
         self.resolved_at.set(Some(Instant::now()));
         let old = Rc::clone(&self.hosts.borrow());
-        let found_none = resolved.localities.iter().all(|locality| locality.endpoints.is_empty());
-        if *old.assignment != resolved && !(found_none && !old.hosts.is_empty()) {
+        let found = resolved.localities.iter().any(|locality| !locality.endpoints.is_empty());
+        // A failed lookup leaves what was found before.
+        if *old.assignment != resolved && (found || old.hosts.is_empty()) {
             self.adopt(Arc::new(resolved), Some(&old));
         }
     }
@@ -356,8 +359,7 @@ impl Cluster {
         }
         let hosts = Rc::clone(&self.hosts.borrow());
         let now = Instant::now();
-        let due = |host: &&Rc<Host>| host.health().ejected_until().is_some_and(|until| until <= now);
-        if hosts.hosts.iter().filter(due).map(|host| host.health().readmit(now)).count() > 0 {
+        if hosts.hosts.iter().filter(|host| host.health().readmit(now)).count() > 0 {
             self.publish(Arc::clone(&hosts.assignment), hosts.hosts.clone());
         }
     }
@@ -365,7 +367,7 @@ impl Cluster {
 
 impl Hosts {
     fn empty() -> Self {
-        let set = HostSet::build(&LoadAssignment::default(), 0.0, |_| false);
+        let set = HostSet::build(&LoadAssignment::default(), 0.0, false, |_| false);
         let state = set.state();
         Self { assignment: Arc::default(), hosts: Vec::new(), set, state }
     }

@@ -2,12 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::{Endpoint, EndpointAddress, LoadAssignment};
-
-/// How long an answer is used (Envoy `dns_refresh_rate`: 5 s).
-pub const REFRESH: Duration = Duration::from_secs(5);
 
 /// The assignment with every name replaced by its addresses. `logical`: by one of them only. A name that does not
 /// resolve contributes nothing.

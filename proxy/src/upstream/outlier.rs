@@ -48,10 +48,6 @@ impl HealthRecord {
         self.ejected_until.get().is_some()
     }
 
-    pub fn ejected_until(&self) -> Option<Instant> {
-        self.ejected_until.get()
-    }
-
     /// Takes the outcome of a request; true if the host should be ejected now.
     pub fn record(&self, verdict: Verdict, settings: &OutlierDetection) -> bool {
         let split = settings.split_external_local_origin_errors;

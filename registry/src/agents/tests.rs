@@ -1,3 +1,5 @@
+//! Registrations over restarts and disconnects, with a paused clock.
+
 use futures_util::{FutureExt as _, StreamExt as _};
 use store::Memory;
 

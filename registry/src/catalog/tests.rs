@@ -1,3 +1,5 @@
+//! How the news of several registries become one catalog.
+
 use super::*;
 use crate::model::*;
 

@@ -171,10 +171,30 @@ async fn apply_sample(data: &DataDir) -> anyhow::Result<()> {
         return Ok(());
     }
     let client = Client::open(data, &ApiOptions::default())?;
-    for (name, text) in SAMPLE {
-        client.post(&format!("_apply?origin={name}"), text.to_owned()).await.context("the sample's rules")?;
+    for (file, text) in SAMPLE {
+        for document in text.split("\n---\n") {
+            let Named { kind, metadata } = serde_saphyr::from_str(document).context("the sample's rules")?;
+            let path = format!("{}s/default/{}", kind.to_ascii_lowercase(), metadata.name);
+            // An object of that name is the user's own, from a directory or an earlier life.
+            if client.get(&path).await.is_err() {
+                let applied = client.post(&format!("_apply?origin={file}"), document.to_owned()).await;
+                applied.context("the sample's rules")?;
+            }
+        }
     }
     Ok(files::write_atomic(&marker, b"", files::PRIVATE)?)
+}
+
+/// As much of an object as its name takes.
+#[derive(serde::Deserialize)]
+struct Named {
+    kind: String,
+    metadata: Metadata,
+}
+
+#[derive(serde::Deserialize)]
+struct Metadata {
+    name: String,
 }
 
 /// Runs a process until told to stop; one that ends by itself is started again.

@@ -1,3 +1,5 @@
+//! The embedded store against the conformance suite, and its files after a restart.
+
 use super::*;
 
 #[tokio::test]

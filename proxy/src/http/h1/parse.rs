@@ -194,10 +194,7 @@ fn read_headers(fields: &[httparse::Header<'_>], headers: &mut Headers, request:
         let name = field.name;
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         // The length sorts out nearly every header that is not one of these.
-        let special = match name.len() {
-            2 | 4 | 6 | 7 | 10 | 14 | 16 | 17 => true,
-            _ => false,
-        };
+        let special = matches!(name.len(), 2 | 4 | 6 | 7 | 10 | 14 | 16 | 17);
         if special {
             if is("connection") {
                 connection_header(field.value, &mut hop)?;

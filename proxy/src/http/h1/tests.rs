@@ -1,3 +1,5 @@
+//! HTTP/1.1 on raw bytes, both sides.
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

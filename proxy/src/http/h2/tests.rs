@@ -1,3 +1,5 @@
+//! HTTP/2 between our client and our server.
+
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Shares of traffic, with fixed dice.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ fn locality(priority: u32, weight: Option<u32>, hosts: &[(u32, bool)]) -> Locali
 
 fn shares(localities: Vec<LocalityEndpoints>, policy: LbPolicy, active: impl Fn(usize) -> u32) -> Vec<f64> {
     let assignment = LoadAssignment { cluster_name: String::new(), localities };
-    let set = HostSet::build(&assignment, 50.0, |_| false);
+    let set = HostSet::build(&assignment, 50.0, true, |_| false);
     let (state, dice) = (set.state(), Dice::new());
     let mut counts = vec![0.0; set.len()];
     for _ in 0..10_000 {
