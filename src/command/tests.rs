@@ -1,3 +1,5 @@
+//! The command line as it is parsed.
+
 use clap::CommandFactory as _;
 
 use super::*;

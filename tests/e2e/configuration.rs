@@ -24,8 +24,14 @@ fn a_mistake_is_told_by_place_and_changes_nothing() {
     mesh.apply(TO_V1);
     let before = mesh.ok(&["get", "virtualservice", "reviews", "-o", "yaml"]);
     let cases = [
-        (TO_V1.replace("subset: v1", "subst: v1"), vec!["<stdin>:11:9", "spec.http[0].route[0].destination.subst", "subset"]),
-        (TO_V1.replace("subset: v1", "subset: V_1"), vec!["<stdin>:11:", "spec.http[0].route[0].destination.subset", "V_1"]),
+        (
+            TO_V1.replace("subset: v1", "subst: v1"),
+            vec!["<stdin>:11:9", "spec.http[0].route[0].destination.subst", "subset"],
+        ),
+        (
+            TO_V1.replace("subset: v1", "subset: V_1"),
+            vec!["<stdin>:11:", "spec.http[0].route[0].destination.subset", "V_1"],
+        ),
         (TO_V1[..TO_V1.len() - 40].to_owned() + "\n  - route: [", vec!["<stdin>"]),
     ];
     for (yaml, parts) in cases {
@@ -54,7 +60,7 @@ fn a_directory_is_followed_and_a_broken_file_keeps_what_it_last_said() {
         answer.json()["reviews"][0]["rating"]["color"].as_str().unwrap_or("none").to_owned()
     };
     until("v1 by the file", Duration::from_secs(5), || (0..10).all(|_| colour() == "none"));
-    std::fs::write(&file, TO_V1.replace("v1\n", "v3\n")).unwrap();
+    std::fs::write(&file, TO_V1.replace("subset: v1", "subset: v3")).unwrap();
     until("v3 by the changed file", Duration::from_secs(5), || (0..10).all(|_| colour() == "red"));
     std::fs::write(&file, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: [").unwrap();
     let problem = || mesh.ok(&["get", "virtualservice", "reviews", "-o", "yaml"]);

@@ -1,5 +1,7 @@
 //! The whole mesh as a user runs it: the real binary, real processes, real connections.
 
+#![allow(clippy::unwrap_used)]
+
 mod bookinfo;
 mod configuration;
 mod identity;

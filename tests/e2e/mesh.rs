@@ -23,7 +23,6 @@ pub struct Mesh {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub head: String,
     pub body: String,
 }
 
@@ -217,7 +216,7 @@ pub fn get(at: SocketAddr, host: &str, target: &str, headers: &[(&str, &str)]) -
     let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {text:?}")))?;
     let body =
         if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
-    Ok(Answer { status, head: head.to_owned(), body })
+    Ok(Answer { status, body })
 }
 
 fn dechunk(mut text: &str) -> String {

@@ -1,3 +1,5 @@
+//! Findings across objects.
+
 use super::*;
 
 fn findings(text: &str, hosts: &[&str]) -> Vec<String> {

@@ -1,3 +1,5 @@
+//! What declared services and workloads tell the catalog.
+
 use futures_util::StreamExt;
 use registry::{Platform, TlsMode};
 

@@ -1,3 +1,5 @@
+//! The API as a client meets it, over a real galley and registry.
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
