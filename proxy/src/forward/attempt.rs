@@ -1,10 +1,13 @@
 //! Sends a request upstream, again if it failed in a way that the retry policy covers, and gives its answer.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::finish::{Exchange, grpc_status};
 use super::local::{self, Reply};
@@ -69,18 +72,16 @@ async fn send(
         false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
     };
     let mut tries = Tries { connection, cluster: &cluster, retry: retry.map(|retry| &**retry), body };
-    let limit = time_limit(action, head);
-    let answer = tries.run(found, head, exchange);
-    let answer = match limit {
-        Duration::ZERO => answer.await,
-        limit => match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                cluster.stats.rq_timeout.add(1);
-                Err(local::timeout("response_timeout"))
-            }
-        },
-    };
+    let limits = Limits::of(connection, action, head);
+    let seen = exchange.received_watch();
+    let answer = limits.hold(tries.run(found, head, exchange), &seen).await.unwrap_or_else(|reply| {
+        cluster.stats.rq_timeout.add(1);
+        Err(reply)
+    });
+    let answer = answer.map(|mut response| {
+        response.body = response.body.limited(limits.end, limits.idle);
+        response
+    });
     mirror::send(connection, snapshot, action, head, &tries.body);
     answer
 }
@@ -108,13 +109,48 @@ impl Source {
     }
 }
 
-/// The route's limit, or what a gRPC client allows where the route lets it.
-fn time_limit(action: &RouteAction, head: &RequestHead) -> Duration {
-    let asked = head.headers.get_str("grpc-timeout").filter(|_| head.is_grpc()).and_then(grpc_timeout);
-    match (action.timeouts.grpc_header_max, asked) {
-        (Some(max), Some(asked)) if max.is_zero() => asked,
-        (Some(max), Some(asked)) => asked.min(max),
-        _ => action.timeouts.request,
+/// How long a request may take.
+struct Limits {
+    end: Option<Instant>,
+    /// Zero is for ever.
+    idle: Duration,
+}
+
+impl Limits {
+    fn of(connection: &Connection, action: &RouteAction, head: &RequestHead) -> Self {
+        let timeouts = &action.timeouts;
+        let asked = head.headers.get_str("grpc-timeout").filter(|_| head.is_grpc()).and_then(grpc_timeout);
+        let request = match (timeouts.grpc_header_max, asked) {
+            (Some(max), Some(asked)) if max.is_zero() => asked,
+            (Some(max), Some(asked)) => asked.min(max),
+            _ => timeouts.request,
+        };
+        let stream = timeouts.max_stream.unwrap_or_default();
+        let shortest = [request, stream].into_iter().filter(|limit| !limit.is_zero()).min();
+        Self {
+            end: shortest.and_then(|limit| Instant::now().checked_add(limit)),
+            idle: timeouts.idle.unwrap_or(connection.manager.stream_idle_timeout),
+        }
+    }
+
+    /// Waits for an answer within the limits; while the request's body still comes the stream is not idle.
+    async fn hold<T>(&self, answer: impl Future<Output = T>, received: &Cell<u64>) -> Result<T, Reply> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let before = received.get();
+            let idle = (!self.idle.is_zero()).then(|| Instant::now() + self.idle);
+            let Some(wake) = [self.end, idle].into_iter().flatten().min() else { return Ok(answer.await) };
+            if let Ok(answer) = tokio::time::timeout_at(wake, answer.as_mut()).await {
+                return Ok(answer);
+            }
+            if self.end.is_some_and(|end| end <= Instant::now()) {
+                return Err(local::timeout("response_timeout"));
+            }
+            if received.get() == before {
+                let reply = Reply::new(504, "stream timeout");
+                return Err(reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"));
+            }
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::Connection;
 use super::local::Reply;
@@ -42,12 +44,19 @@ impl Exchange {
         }
     }
 
-    /// Counts the bytes of the request's body as they pass.
+    /// Counts the bytes of the request's body as they pass, and holds it to the time a request may take.
     pub fn observe_request(&self, body: Body) -> Body {
         if body.is_end() {
             return body;
         }
+        let limit = self.connection.manager.request_timeout;
+        let body = body.limited((!limit.is_zero()).then(|| Instant::now() + limit), Duration::ZERO);
         body.observed(Box::new(Received { bytes: Rc::clone(&self.received) }))
+    }
+
+    /// Body bytes that came so far.
+    pub fn received_watch(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.received)
     }
 
     /// Answers from here.
@@ -145,6 +154,7 @@ impl Observer for Departure {
             Some(Err(BodyError::Reset(_))) => info.flags |= ResponseFlags::UPSTREAM_REMOTE_RESET,
             Some(Err(BodyError::Framing(_))) => info.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
             Some(Err(BodyError::Idle)) => info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT,
+            Some(Err(BodyError::Late)) => info.flags |= ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             Some(Err(_)) => info.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
             None => info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
         }

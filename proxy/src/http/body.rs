@@ -1,11 +1,14 @@
 //! The body of a message: frames of data, perhaps trailers at the end.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::h1;
 use super::h2;
@@ -31,6 +34,8 @@ pub enum BodyError {
     Io(String),
     #[error("no data came within the idle timeout")]
     Idle,
+    #[error("the body did not end in time")]
+    Late,
 }
 
 /// Watches a body as it passes: how many bytes, and how it ended.
@@ -49,6 +54,14 @@ pub enum Body {
     /// A request body that is kept for a retry as it passes.
     Replay(ReplayReader),
     Observed(Box<Observed>),
+    Limited(Box<Limited>),
+}
+
+/// A body that must end in time, and must not pause for too long.
+pub struct Limited {
+    inner: Body,
+    end: Option<Pin<Box<Sleep>>>,
+    pause: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 /// A body and the one who watches it.
@@ -76,6 +89,7 @@ impl Body {
             Self::H2(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
             Self::Observed(body) => body.poll_frame(cx),
+            Self::Limited(body) => body.poll_frame(cx),
         }
     }
 
@@ -88,6 +102,7 @@ impl Body {
             Self::H2(body) => body.is_end(),
             Self::Replay(body) => body.is_end(),
             Self::Observed(body) => body.inner.is_end(),
+            Self::Limited(body) => body.inner.is_end(),
         }
     }
 
@@ -100,12 +115,41 @@ impl Body {
             Self::H2(body) => body.length(),
             Self::Replay(body) => body.length(),
             Self::Observed(body) => body.inner.length(),
+            Self::Limited(body) => body.inner.length(),
         }
+    }
+
+    /// Fails the body if it has not ended at `end`, or if nothing comes for `pause` (zero: for ever).
+    pub fn limited(self, end: Option<Instant>, pause: Duration) -> Self {
+        if self.is_end() || (end.is_none() && pause.is_zero()) {
+            return self;
+        }
+        let end = end.map(|end| Box::pin(sleep_until(end)));
+        let pause = (!pause.is_zero()).then(|| (pause, Box::pin(sleep(pause))));
+        Self::Limited(Box::new(Limited { inner: self, end, pause }))
     }
 
     /// Attaches an observer; its `end` is called exactly once.
     pub fn observed(self, observer: Box<dyn Observer>) -> Self {
         Self::Observed(Box::new(Observed { inner: self, observer, ended: false }))
+    }
+}
+
+impl Limited {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Poll::Ready(frame) = self.inner.poll_frame(cx) {
+            if let Some((pause, timer)) = &mut self.pause {
+                timer.as_mut().reset(Instant::now() + *pause);
+            }
+            return Poll::Ready(frame);
+        }
+        let late = self.end.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        let idle = self.pause.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
+        match (late, idle) {
+            (true, _) => Poll::Ready(Some(Err(BodyError::Late))),
+            (_, true) => Poll::Ready(Some(Err(BodyError::Idle))),
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -150,6 +194,7 @@ impl std::fmt::Debug for Body {
             Self::H2(_) => "H2",
             Self::Replay(_) => "Replay",
             Self::Observed(_) => "Observed",
+            Self::Limited(_) => "Limited",
         };
         write!(f, "{name}(length {:?})", self.length())
     }

@@ -1,5 +1,6 @@
 //! One downstream connection from accept to end.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -175,9 +176,11 @@ async fn http(
         (Codec::Http2, _) => true,
         (Codec::Auto, Io::Tls(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => true,
         (Codec::Auto, _) => {
-            let told = has_preface(&mut io, &mut read);
-            let limit = manager.idle_timeout;
-            if limit.is_zero() { told.await? } else { tokio::time::timeout(limit, told).await?? }
+            let told = tokio::select! {
+                told = within(manager.idle_timeout, has_preface(&mut io, &mut read)) => told?,
+                () = drain.draining() => return Ok(()),
+            };
+            told?
         }
     };
     let scheme = if downstream.info.tls.is_some() { "https" } else { "http" };
@@ -206,6 +209,11 @@ async fn http(
         connection.log_refused(error);
     };
     h1::serve(io, read, &options, drain, async |request| Rc::clone(&connection).handle(request).await, refused).await
+}
+
+/// Runs a future within a limit; zero is none.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> io::Result<T> {
+    if limit.is_zero() { Ok(future.await) } else { Ok(tokio::time::timeout(limit, future).await?) }
 }
 
 /// Whether the connection begins with HTTP/2's preface. Reads only as much as it takes to tell.
