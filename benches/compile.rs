@@ -21,7 +21,10 @@ const ROUNDS: usize = 7;
 const ENDPOINTS: u8 = 10;
 
 fn main() {
-    println!("{:>8}  {:>12} {:>9}  {:>12}  {:>16} {:>9}", "services", "first", "encoding", "next sidecar", "endpoint change", "per first");
+    println!(
+        "{:>8}  {:>12} {:>9}  {:>12}  {:>16} {:>9}",
+        "services", "first", "encoding", "next sidecar", "endpoint change", "per first"
+    );
     for services in [100, 1_000, 10_000] {
         row(services);
     }

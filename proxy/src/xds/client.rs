@@ -40,6 +40,8 @@ pub struct Client {
     subscribed: BTreeMap<Kind, BTreeSet<String>>,
     /// Something came that is not in force yet.
     dirty: bool,
+    /// A part of what was put in force could not be (an address in use): it is tried again.
+    incomplete: bool,
     /// Kinds of which the control plane has spoken; before it has of listeners and clusters nothing is put in force.
     heard: BTreeSet<Kind>,
     /// Kinds whose answers wait until the snapshot they belong to is in force, with the nonce to answer.
@@ -48,6 +50,8 @@ pub struct Client {
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How soon a listener that could not bind is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Begins with the copy on disk, if there is one; true if that was put in force.
@@ -62,6 +66,7 @@ impl Client {
             resources: Resources::default(),
             subscribed: BTreeMap::new(),
             dirty: false,
+            incomplete: false,
             heard: BTreeSet::new(),
             unanswered: Vec::new(),
         };
@@ -70,7 +75,8 @@ impl Client {
         client.heard.extend(Kind::ALL);
         let applied = (client.apply)(Arc::new(client.resources.snapshot())).await;
         if let Err(error) = applied {
-            tracing::warn!(%error, "a part of the kept configuration is not in force");
+            tracing::warn!(%error, "a part of the kept configuration is not in force yet");
+            client.incomplete = true;
         }
         (client, true)
     }
@@ -79,6 +85,9 @@ impl Client {
     pub async fn run(mut self) {
         let mut wait = FIRST_RETRY;
         loop {
+            if self.incomplete {
+                self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
+            }
             match self.follow().await {
                 Ok(()) => {
                     tracing::info!("the control plane ended the stream; opening it again");
@@ -113,6 +122,14 @@ impl Client {
             let fetch_ends = held_since.map(|since: tokio::time::Instant| since + self.options.fetch_timeout);
             let next = tokio::select! {
                 next = responses.next() => next,
+                () = tokio::time::sleep(TRY_AGAIN), if self.incomplete => {
+                    self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
+                    if self.incomplete {
+                        continue;
+                    }
+                    // What was refused is in force now: a new stream tells so.
+                    return Ok(());
+                }
                 () = until(fetch_ends) => {
                     tracing::warn!("some resources did not come in time; going on without them");
                     held_since = None;
@@ -206,6 +223,7 @@ impl Client {
     async fn put_in_force(&mut self, requests: &mpsc::Sender<DeltaDiscoveryRequest>) -> Result<(), tonic::Status> {
         let applied = (self.apply)(Arc::new(self.resources.snapshot())).await;
         self.dirty = false;
+        self.incomplete = applied.is_err();
         for (kind, nonce, mut errors) in std::mem::take(&mut self.unanswered) {
             if let (Kind::Listener, Err(error)) = (kind, &applied) {
                 errors.push(error.clone());
@@ -254,3 +272,6 @@ async fn send(
 ) -> Result<(), tonic::Status> {
     requests.send(request).await.map_err(|_| tonic::Status::unavailable("the stream was closed"))
 }
+
+#[cfg(test)]
+mod tests;
