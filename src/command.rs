@@ -72,8 +72,10 @@ enum Verb {
     /// Run a sidecar for a program that runs by itself
     #[command(after_help = "Example: weft agent --service reviews --port 9080 --forward-to 127.0.0.1:9081")]
     Agent(agent::Options),
-    /// Run a proxy: a gateway, or a sidecar that serves nothing
-    #[command(after_help = "Example: weft proxy --role gateway --address 127.0.10.1 --label istio=ingressgateway")]
+    /// Run a proxy: a gateway, a sidecar that serves nothing, or one with an Envoy bootstrap file
+    #[command(
+        after_help = "Example: weft proxy --role gateway --address 127.0.10.1 --label istio=ingressgateway\n         weft proxy -c examples/envoy/router.yaml"
+    )]
     Proxy(proxy::Options),
     /// Run the control plane
     #[command(after_help = "Example: weft control-plane --config ./mesh")]

@@ -66,3 +66,28 @@ fn every_shell_gets_a_completion_script() {
         assert!(output.status.success() && words(&output.stdout).contains("proxy-status"), "{shell}");
     }
 }
+
+#[test]
+fn a_bootstrap_file_is_checked_without_serving_it() {
+    let data = tempfile::tempdir().unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/envoy/router.yaml");
+    let output = weft(data.path(), &["proxy", "--validate", "-c", example]);
+    assert_eq!((output.status.code(), words(&output.stdout).as_str()), (Some(0), "configuration OK\n"));
+
+    let wrong = data.path().join("wrong.yaml");
+    std::fs::write(&wrong, "admin: {profile_path: /p}\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}\n")
+        .unwrap();
+    let output = weft(data.path(), &["proxy", "--validate", "-c", wrong.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(4));
+    let told = words(&output.stderr);
+    assert!(told.contains("wrong.yaml: static_resources.clusters[0].alt_stat_name: "), "{told}");
+    assert!(told.contains("wrong.yaml: admin.profile_path: "), "{told}");
+}
+
+#[test]
+fn a_bootstrap_file_goes_with_no_role() {
+    let data = tempfile::tempdir().unwrap();
+    for wrong in [&["proxy", "-c", "f", "--role", "gateway"][..], &["proxy"], &["proxy", "--validate"]] {
+        assert_eq!(weft(data.path(), wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}

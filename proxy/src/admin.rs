@@ -16,16 +16,18 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::config::{Discovery, Node};
 use crate::data_plane::DataPlane;
 use crate::identity::Identity;
 
 /// What the admin interface looks at.
 pub struct Admin {
     pub data_plane: Arc<DataPlane>,
-    pub identity: Identity,
+    /// `None` for a proxy that is not in the mesh.
+    pub identity: Option<Identity>,
     /// Whether a configuration is in force and the proxy is not draining.
     pub ready: watch::Receiver<bool>,
-    pub workload: String,
+    pub node: Node,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -104,7 +106,13 @@ impl Admin {
     fn clusters(&self) -> Answer {
         let snapshot = self.data_plane.snapshots().borrow().clone();
         let mut out = String::new();
-        for (name, assignment) in &snapshot.endpoints {
+        for (name, cluster) in &snapshot.clusters {
+            let assignment = match &cluster.discovery {
+                Discovery::Static(given) | Discovery::StrictDns(given) | Discovery::LogicalDns(given) => Some(given),
+                Discovery::Eds { service_name } => snapshot.endpoints.get(service_name),
+                Discovery::OriginalDst => None,
+            };
+            let Some(assignment) = assignment else { continue };
             for endpoint in assignment.localities.iter().flat_map(|locality| &locality.endpoints) {
                 let health = if endpoint.healthy { "healthy" } else { "/failed_eds_health" };
                 let _ = writeln!(out, "{name}::{:?}::health_flags::{health}", endpoint.address);
@@ -115,7 +123,8 @@ impl Admin {
     }
 
     fn certs(&self) -> Answer {
-        let svid = self.identity.current();
+        let Some(identity) = &self.identity else { return json(&json!({"certificates": []})) };
+        let svid = identity.current();
         let seconds =
             |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         json(&json!({"certificates": [{
@@ -132,7 +141,7 @@ impl Admin {
         json(&json!({
             "version": concat!("weft/", env!("CARGO_PKG_VERSION")),
             "state": if *self.ready.borrow() { "LIVE" } else { "PRE_INITIALIZING" },
-            "node": {"id": self.workload},
+            "node": {"id": self.node.id, "cluster": self.node.cluster},
         }))
     }
 }

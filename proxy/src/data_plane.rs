@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::LogSink;
 use crate::config::{Snapshot, WorkloadRef};
+use crate::connection_limit::ConnectionLimit;
 use crate::listener;
 use crate::stats::{Stats, encode_peer};
 use crate::tls::TlsSettings;
@@ -28,10 +29,11 @@ pub struct DataPlane {
 
 impl DataPlane {
     /// Starts workers that do nothing yet.
-    pub fn start(workers: usize, own: WorkloadRef, tls: TlsSettings) -> std::io::Result<Self> {
+    pub fn start(workers: usize, own: WorkloadRef, tls: TlsSettings, limit: ConnectionLimit) -> std::io::Result<Self> {
         let (stats, tls) = (Stats::default(), Arc::new(tls));
         let (log, _writer) = LogSink::start()?;
-        let (own_header, own) = (Arc::from(encode_peer(&own)), Arc::new(own));
+        let in_mesh = tls.identity.is_some();
+        let (own_header, own) = (in_mesh.then(|| Arc::from(encode_peer(&own))), Arc::new(own));
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for index in 0..workers.max(1) {
@@ -41,7 +43,8 @@ impl DataPlane {
                 tls: Arc::clone(&tls),
                 log: log.clone(),
                 own: Arc::clone(&own),
-                own_header: Arc::clone(&own_header),
+                own_header: own_header.clone(),
+                limit: limit.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
@@ -67,7 +70,7 @@ impl DataPlane {
             if bound.contains(&listener.address) {
                 continue;
             }
-            match listener::bind(listener.address, self.workers.len()) {
+            match listener::bind(listener.address, listener.backlog, self.workers.len()) {
                 Ok(sockets) => {
                     bound.insert(listener.address);
                     for (worker, socket) in fresh.iter_mut().zip(sockets) {

@@ -2,7 +2,9 @@
 
 pub mod access_log;
 mod admin;
+mod bootstrap;
 pub mod config;
+mod connection_limit;
 mod control_plane;
 mod data_plane;
 mod downstream;
@@ -16,6 +18,7 @@ pub mod load_balancer;
 mod path;
 pub mod route;
 mod run;
+mod run_static;
 mod series;
 mod settings;
 pub mod stats;
@@ -26,5 +29,7 @@ mod upstream;
 mod worker;
 pub mod xds;
 
+pub use bootstrap::{BootstrapError, Format, parse_bootstrap, read_bootstrap};
 pub use run::{ProxyError, run};
+pub use run_static::run_static;
 pub use settings::{Role, Served, Settings};

@@ -47,19 +47,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Binds one socket per worker. A port that another process holds is an error, even where that process would share.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+pub fn bind(address: SocketAddr, backlog: Option<u32>, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
     // A socket that does not share finds out whether anybody has the port.
-    let probe = open(address, false)?;
+    let backlog = backlog.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX));
+    let probe = open(address, backlog, false)?;
     if workers == 1 {
         return Ok(vec![probe]);
     }
     drop(probe);
-    (0..workers).map(|_| open(address, true)).collect()
+    (0..workers).map(|_| open(address, backlog, true)).collect()
 }
 
+/// The system lowers it to its own limit, which is this by default.
 const BACKLOG: i32 = 4096;
 
-fn open(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
+fn open(address: SocketAddr, backlog: i32, share: bool) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -71,6 +73,6 @@ fn open(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     Ok(socket.into())
 }

@@ -9,6 +9,8 @@ use runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
+use crate::config::Node;
+use crate::connection_limit::ConnectionLimit;
 use crate::control_plane::{channel, control_plane_id};
 use crate::data_plane::DataPlane;
 use crate::identity::{Identity, IdentityError, IdentityOptions};
@@ -27,6 +29,9 @@ pub enum ProxyError {
     Spiffe(#[from] api::SpiffeError),
     #[error("the workers could not be started: {0}")]
     Workers(io::Error),
+    /// A static configuration could not be put in force.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// How long a snapshot may wait for resources it refers to.
@@ -43,39 +48,51 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
         () = shutdown.draining() => return Ok(()),
     };
     let tls = TlsSettings { identity: Some(identity.clone()) };
-    let data_plane = DataPlane::start(settings.workers, settings.own(), tls).map_err(ProxyError::Workers)?;
+    let data_plane = DataPlane::start(settings.workers, settings.own(), tls, ConnectionLimit::default())
+        .map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
     let admin = Arc::new(Admin {
         data_plane: Arc::clone(&data_plane),
-        identity: identity.clone(),
+        identity: Some(identity.clone()),
         ready: ready.subscribe(),
-        workload: format!("{}.{}", settings.workload, settings.namespace),
+        node: Node {
+            id: format!("{}.{}", settings.workload, settings.namespace),
+            cluster: settings.cluster_id.clone(),
+        },
     });
-    let serving = [
+    let tasks = vec![
         tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
         tokio::spawn(admin::serve(readiness_socket, admin, true)),
+        tokio::spawn(follow(settings.clone(), identity, Arc::clone(&data_plane), ready.clone())),
     ];
-    let following = tokio::spawn(follow(settings.clone(), identity, Arc::clone(&data_plane), ready.clone()));
     shutdown.draining().await;
     ready.send_replace(false);
     tracing::info!("draining");
-    tokio::select! {
-        () = data_plane.drain(settings.drain) => {}
-        () = shutdown.ended() => {}
-    }
-    following.abort();
-    for task in serving {
-        task.abort();
-        let _ = task.await;
-    }
-    let _ = following.await;
-    if let Ok(data_plane) = Arc::try_unwrap(data_plane) {
-        data_plane.stop();
-    }
+    wind_down(data_plane, &shutdown, settings.drain, tasks).await;
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyError> {
+/// Lets connections end for as long as there is patience, then ends everything.
+pub async fn wind_down(
+    data_plane: Arc<DataPlane>,
+    shutdown: &Shutdown,
+    patience: Duration,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+) {
+    tokio::select! {
+        () = data_plane.drain(patience) => {}
+        () = shutdown.ended() => {}
+    }
+    for task in tasks {
+        task.abort();
+        let _ = task.await;
+    }
+    if let Ok(data_plane) = Arc::try_unwrap(data_plane) {
+        data_plane.stop();
+    }
+}
+
+pub async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyError> {
     admin::bind(address).await.map_err(|error| ProxyError::Bind { address, error })
 }
 

@@ -65,7 +65,7 @@ impl TlsSettings {
             }
             Origin::Files { certificate, roots } => {
                 let certificate = certificate.ok_or(TlsError::NoCertificate("a listener"))?;
-                files::server(&certificate, roots, tls.require_client_certificate, &tls.common.san_matchers, &options)?
+                files::server(&certificate, roots, tls, &options)?
             }
         };
         Ok(Arc::new(config))
@@ -76,16 +76,16 @@ impl TlsSettings {
         let options = options(&tls.common);
         let config = match self.origin(&tls.common, snapshot)? {
             Origin::Mesh(identity) => client_config(identity.watch(), allowed(&tls.common.san_matchers), &options)?,
-            Origin::Files { certificate, roots } => {
-                files::client(certificate.as_deref(), roots, &tls.common.san_matchers, &options)?
-            }
+            Origin::Files { certificate, roots } => files::client(certificate.as_deref(), roots, tls, &options)?,
         };
         Ok(Arc::new(config))
     }
 
     fn origin(&self, tls: &CommonTls, snapshot: &Snapshot) -> Result<Origin, TlsError> {
-        let own_certificate = matches!(&tls.certificate, Some(CertificateSource::Sds(name)) if name == "default");
-        let own_roots = matches!(&tls.validation, Some(ValidationSource::Sds(name)) if name == "ROOTCA");
+        // A secret that is given has precedence over the agent's of the same name.
+        let own = |name: &str, of_agent| name == of_agent && !snapshot.secrets.contains_key(name);
+        let own_certificate = matches!(&tls.certificate, Some(CertificateSource::Sds(name)) if own(name, "default"));
+        let own_roots = matches!(&tls.validation, Some(ValidationSource::Sds(name)) if own(name, "ROOTCA"));
         if own_certificate && (own_roots || tls.validation.is_none()) {
             return Ok(Origin::Mesh(self.identity.clone().ok_or(TlsError::NoIdentity)?));
         }

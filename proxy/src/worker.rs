@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 
 use crate::access_log::LogSink;
 use crate::config::{Snapshot, WorkloadRef};
+use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
@@ -27,8 +28,9 @@ pub struct Parts {
     pub log: LogSink,
     /// Who this proxy stands for.
     pub own: Arc<WorkloadRef>,
-    /// What it tells other proxies about that.
-    pub own_header: Arc<str>,
+    /// What it tells other proxies of the mesh about that.
+    pub own_header: Option<Arc<str>>,
+    pub limit: ConnectionLimit,
 }
 
 /// The state of one worker. Never leaves its thread.
@@ -41,12 +43,13 @@ pub struct Worker {
     pub shard: Arc<Shard>,
     pub log: LogSink,
     pub own: Arc<WorkloadRef>,
-    pub own_header: Arc<str>,
+    pub own_header: Option<Arc<str>>,
     own_principal: Option<Arc<str>>,
     pub tls: Arc<TlsSettings>,
     random: Cell<u64>,
     accepting: RefCell<HashMap<SocketAddr, DrainTrigger>>,
     drain: DrainTrigger,
+    limit: ConnectionLimit,
     connections: Rc<Cell<usize>>,
 }
 
@@ -88,6 +91,7 @@ impl Worker {
             random: Cell::new(rand::random::<u64>() | 1),
             accepting: RefCell::default(),
             drain: drain::pair().0,
+            limit: parts.limit,
             connections: Rc::default(),
         }
     }
@@ -158,15 +162,16 @@ impl Worker {
         self.drain.subscribe()
     }
 
-    /// Counts a connection for as long as the guard lives.
-    pub fn connection(&self) -> impl Drop + use<> {
-        struct Guard(Rc<Cell<usize>>);
+    /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be.
+    pub fn connection(&self) -> Option<impl Drop + use<>> {
+        struct Guard(Rc<Cell<usize>>, #[expect(dead_code, reason = "held for its drop")] Permit);
         impl Drop for Guard {
             fn drop(&mut self) {
                 self.0.set(self.0.get() - 1);
             }
         }
+        let permit = self.limit.admit()?;
         self.connections.set(self.connections.get() + 1);
-        Guard(Rc::clone(&self.connections))
+        Some(Guard(Rc::clone(&self.connections), permit))
     }
 }

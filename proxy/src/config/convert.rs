@@ -2,6 +2,7 @@
 
 mod access_log;
 mod basics;
+mod bootstrap;
 mod cluster;
 mod cors;
 mod endpoint;
@@ -25,15 +26,28 @@ mod upstream_http;
 
 use std::io;
 
+use api::envoy::config::bootstrap::v3 as boot;
 use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
 use api::envoy::extensions::transport_sockets::tls::v3 as sds;
 
 use super::error::{At, ConfigError};
-use super::{Cluster, Listener, LoadAssignment, Secret, strict};
+use super::{Bootstrap, Cluster, Listener, LoadAssignment, Secret, strict};
 use crate::route::RouteTable;
 
 /// Reads a file that a data source names.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+
+/// All that a bootstrap file holds. Files it names are read now; later changes of them are not seen. Fields that are
+/// not supported are all told.
+pub fn bootstrap(wire: &boot::Bootstrap, read_file: ReadFile<'_>) -> Result<Bootstrap, Vec<ConfigError>> {
+    let at = At::file();
+    if wire.dynamic_resources.is_some() {
+        let at = at.field("dynamic_resources");
+        return Err(vec![at.refuse("set", "is not supported yet, only static_resources are")]);
+    }
+    strict::check_static(wire, &at)?;
+    bootstrap::convert(wire, &at, read_file).map_err(|error| vec![error])
+}
 
 /// Files are read now; later changes of them are not seen.
 pub fn listener(wire: &lds::Listener, read_file: ReadFile<'_>) -> Result<Listener, ConfigError> {

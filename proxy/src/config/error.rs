@@ -32,6 +32,11 @@ impl<'a> At<'a> {
         Self { parent: None, step: Step::Root(message) }
     }
 
+    /// The message that is a whole file: its fields are not prefixed.
+    pub fn file() -> Self {
+        Self::root("")
+    }
+
     pub fn field(&'a self, name: &'a str) -> Self {
         Self { parent: Some(self), step: Step::Field(name) }
     }
@@ -48,6 +53,10 @@ impl<'a> At<'a> {
         ConfigError { path: self.to_string(), value: short(&value.to_string()), rule: rule.into() }
     }
 
+    fn is_outermost(&self) -> bool {
+        matches!(self.parent, Some(At { step: Step::Root(""), .. }))
+    }
+
     pub fn missing(&self) -> ConfigError {
         self.refuse("not set", "is required")
     }
@@ -60,6 +69,7 @@ impl fmt::Display for At<'_> {
         }
         match self.step {
             Step::Root(message) => f.write_str(message),
+            Step::Field(name) if self.is_outermost() => f.write_str(name),
             Step::Field(name) => write!(f, ".{name}"),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Key(key) => write!(f, "[{key:?}]"),

@@ -23,6 +23,26 @@ pub struct Snapshot {
     pub secrets: BTreeMap<String, Arc<Secret>>,
 }
 
+/// A bootstrap file: what a proxy outside the mesh serves. Resources stand in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Bootstrap {
+    pub node: Node,
+    pub listeners: Vec<Arc<Listener>>,
+    pub clusters: Vec<Arc<Cluster>>,
+    pub secrets: Vec<(String, Arc<Secret>)>,
+    /// `None`: no admin interface.
+    pub admin: Option<SocketAddr>,
+    /// Most downstream connections at a time, of all listeners together.
+    pub max_connections: Option<usize>,
+}
+
+/// `envoy.config.core.v3.Node`: what a proxy is called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    pub id: String,
+    pub cluster: String,
+}
+
 // ---- listeners ----
 
 /// `envoy.config.listener.v3.Listener`.
@@ -39,6 +59,8 @@ pub struct Listener {
     pub listener_filters_timeout: Duration,
     pub continue_on_listener_filters_timeout: bool,
     pub access_logs: Vec<AccessLog>,
+    /// Connections that may wait to be accepted; `None` leaves it to the system.
+    pub backlog: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -402,6 +424,17 @@ pub struct WorkloadRef {
 pub struct DownstreamTls {
     pub common: CommonTls,
     pub require_client_certificate: bool,
+    pub resumption: ServerResumption,
+}
+
+/// How a returning client may skip a full handshake. Only certificates that are given are resumed; the mesh's never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerResumption {
+    /// By session IDs and tickets.
+    Any,
+    /// By session IDs of TLS 1.2 alone: tickets are off, and TLS 1.3 knows nothing else.
+    SessionIds,
+    Off,
 }
 
 /// `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`.
@@ -409,6 +442,8 @@ pub struct DownstreamTls {
 pub struct UpstreamTls {
     pub common: CommonTls,
     pub sni: String,
+    /// How many sessions are kept to be resumed; 0 is none.
+    pub max_session_keys: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

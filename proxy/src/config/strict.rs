@@ -17,59 +17,93 @@ const DEEPEST: usize = 64;
 
 /// Checks all set fields of a message, those in its `Any` fields too.
 pub(super) fn check<M: Name>(message: &M, at: &At<'_>) -> Result<(), ConfigError> {
-    check_bytes(&M::full_name(), &message.encode_to_vec(), at, 0)
+    let mut check = Check { sources: true, most: 1, refused: Vec::new() };
+    check.bytes(&M::full_name(), &message.encode_to_vec(), at, 0);
+    check.refused.pop().map_or(Ok(()), Err)
 }
 
-fn check_bytes(name: &str, bytes: &[u8], at: &At<'_>, depth: usize) -> Result<(), ConfigError> {
-    if depth > DEEPEST {
-        return Err(at.refuse(name, "messages are nested too deep"));
-    }
-    let Some(descriptor) = api::descriptor_pool().get_message_by_name(name) else {
-        return Err(at.refuse(name, "this type is not supported"));
-    };
-    let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| at.refuse(name, error.to_string()))?;
-    walk(&message, at, depth)
+/// As `check`, for a file, of which everything is told that is wrong, and for a proxy that no server gives resources to.
+pub(super) fn check_static<M: Name>(message: &M, at: &At<'_>) -> Result<(), Vec<ConfigError>> {
+    let mut check = Check { sources: false, most: MOST_TOLD, refused: Vec::new() };
+    check.bytes(&M::full_name(), &message.encode_to_vec(), at, 0);
+    if check.refused.is_empty() { Ok(()) } else { Err(check.refused) }
 }
 
-fn walk(message: &DynamicMessage, at: &At<'_>, depth: usize) -> Result<(), ConfigError> {
-    if let Some(unknown) = message.unknown_fields().next() {
-        return Err(at.refuse(format_args!("field {}", unknown.number()), "this field is not known"));
-    }
-    for (field, value) in message.fields() {
-        let at = at.field(field.name());
-        if !SUPPORTED.contains(field.full_name()) {
-            return Err(at.refuse(value, format!("{} is not supported", field.full_name())));
+const SOURCE: &str = "envoy.config.core.v3.ConfigSource";
+/// A file that is wrong in more places is wrong everywhere.
+const MOST_TOLD: usize = 50;
+
+struct Check {
+    /// Whether resources may be said to come from elsewhere.
+    sources: bool,
+    /// How many refusals are enough.
+    most: usize,
+    refused: Vec<ConfigError>,
+}
+
+impl Check {
+    fn refuse(&mut self, error: ConfigError) {
+        if self.refused.len() < self.most {
+            self.refused.push(error);
         }
-        value_fields(value, &at, depth + 1)?;
     }
-    Ok(())
-}
 
-fn value_fields(value: &Value, at: &At<'_>, depth: usize) -> Result<(), ConfigError> {
-    match value {
-        Value::Message(message) => inner(message, at, depth),
-        Value::List(values) => {
-            values.iter().enumerate().try_for_each(|(index, value)| value_fields(value, &at.index(index), depth))
+    fn bytes(&mut self, name: &str, bytes: &[u8], at: &At<'_>, depth: usize) {
+        if depth > DEEPEST {
+            return self.refuse(at.refuse(name, "messages are nested too deep"));
         }
-        Value::Map(entries) => entries.iter().try_for_each(|(key, value)| match key {
-            MapKey::String(key) => value_fields(value, &at.key(key), depth),
-            _ => value_fields(value, at, depth),
-        }),
-        _ => Ok(()),
+        let Some(descriptor) = api::descriptor_pool().get_message_by_name(name) else {
+            return self.refuse(at.refuse(name, "this type is not supported"));
+        };
+        match DynamicMessage::decode(descriptor, bytes) {
+            Ok(message) => self.walk(&message, at, depth),
+            Err(error) => self.refuse(at.refuse(name, error.to_string())),
+        }
     }
-}
 
-fn inner(message: &DynamicMessage, at: &At<'_>, depth: usize) -> Result<(), ConfigError> {
-    let descriptor = message.descriptor();
-    match descriptor.full_name() {
-        "google.protobuf.Any" => {
-            let any: prost_types::Any = message.transcode_to().map_err(|error| at.refuse("Any", error.to_string()))?;
-            let name = any.type_url.rsplit('/').next().unwrap_or_default();
-            check_bytes(name, &any.value, at, depth)
+    fn walk(&mut self, message: &DynamicMessage, at: &At<'_>, depth: usize) {
+        if let Some(unknown) = message.unknown_fields().next() {
+            self.refuse(at.refuse(format_args!("field {}", unknown.number()), "this field is not known"));
         }
-        name if name.starts_with("google.protobuf.") => Ok(()),
-        _ if depth > DEEPEST => Err(at.refuse(descriptor.full_name(), "messages are nested too deep")),
-        _ => walk(message, at, depth),
+        for (field, value) in message.fields() {
+            if self.refused.len() == self.most {
+                return;
+            }
+            let at = at.field(field.name());
+            if SUPPORTED.contains(field.full_name()) {
+                self.value(value, &at, depth + 1);
+            } else {
+                self.refuse(at.refuse(value, format!("{} is not supported", field.full_name())));
+            }
+        }
+    }
+
+    fn value(&mut self, value: &Value, at: &At<'_>, depth: usize) {
+        match value {
+            Value::Message(message) => self.inner(message, at, depth),
+            Value::List(values) => {
+                values.iter().enumerate().for_each(|(index, value)| self.value(value, &at.index(index), depth));
+            }
+            Value::Map(entries) => entries.iter().for_each(|(key, value)| match key {
+                MapKey::String(key) => self.value(value, &at.key(key), depth),
+                _ => self.value(value, at, depth),
+            }),
+            _ => {}
+        }
+    }
+
+    fn inner(&mut self, message: &DynamicMessage, at: &At<'_>, depth: usize) {
+        let descriptor = message.descriptor();
+        match descriptor.full_name() {
+            SOURCE if !self.sources => self.refuse(at.refuse("a source", "only static resources are supported yet")),
+            "google.protobuf.Any" => match message.transcode_to::<prost_types::Any>() {
+                Ok(any) => self.bytes(any.type_url.rsplit('/').next().unwrap_or_default(), &any.value, at, depth),
+                Err(error) => self.refuse(at.refuse("Any", error.to_string())),
+            },
+            name if name.starts_with("google.protobuf.") => {}
+            name if depth > DEEPEST => self.refuse(at.refuse(name, "messages are nested too deep")),
+            _ => self.walk(message, at, depth),
+        }
     }
 }
 

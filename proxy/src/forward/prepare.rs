@@ -158,8 +158,11 @@ fn request_id(connection: &Connection) -> String {
 impl Connection {
     /// What this proxy tells the next one of itself.
     pub(super) fn tell_peer(&self, head: &mut RequestHead, mutual_tls: bool) {
-        if self.downstream.direction != Direction::Inbound && mutual_tls {
-            head.headers.set(PEER_HEADER, self.downstream.worker.own_header.as_bytes());
+        if self.downstream.direction != Direction::Inbound
+            && mutual_tls
+            && let Some(own) = &self.downstream.worker.own_header
+        {
+            head.headers.set(PEER_HEADER, own.as_bytes());
         }
     }
 }

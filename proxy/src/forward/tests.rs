@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Snapshot, WorkloadRef, convert};
+use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
 use crate::tls::TlsSettings;
 
@@ -36,7 +37,7 @@ impl Proxy {
     async fn start(route: Value, cluster: Value) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free_address();
-        let plane = DataPlane::start(1, own(), TlsSettings { identity: None }).unwrap();
+        let plane = DataPlane::start(1, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
         let mut snapshot = Snapshot::default();
         let mut action = json!({"cluster": "c"});
         merge(&mut action, route);

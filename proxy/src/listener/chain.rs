@@ -111,6 +111,7 @@ mod tests {
             listener_filters_timeout: Duration::ZERO,
             continue_on_listener_filters_timeout: false,
             access_logs: vec![],
+            backlog: None,
         }
     }
 

@@ -33,8 +33,11 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Serves a connection that was just accepted.
 pub async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, address: SocketAddr) {
     let Some(active) = worker.chains.at(address) else { return };
-    let _counted = worker.connection();
     let stats = worker.shard.listener(&active.listener.name);
+    let Some(_counted) = worker.connection() else {
+        stats.cx_overflow.add(1);
+        return;
+    };
     stats.cx_total.add(1);
     stats.cx_active.up();
     if let Err(error) = serve(&worker, &active, &stats, tcp, peer).await {

@@ -25,6 +25,8 @@ pub struct ClusterStats {
 pub struct ListenerStats {
     pub cx_total: Counter,
     pub cx_active: Gauge,
+    /// Connections refused because there are as many as the whole proxy may have.
+    pub cx_overflow: Counter,
     pub no_filter_chain_match: Counter,
     /// Requests refused by the codec.
     pub rq_refused: Counter,
@@ -94,6 +96,7 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             label(&mut labels, "envoy_listener_address", name);
             out.counter("envoy_listener_downstream_cx_total", &labels, stats.cx_total.get());
             out.gauge("envoy_listener_downstream_cx_active", &labels, stats.cx_active.get());
+            out.counter("envoy_listener_downstream_global_cx_overflow", &labels, stats.cx_overflow.get());
             out.counter("envoy_listener_no_filter_chain_match", &labels, stats.no_filter_chain_match.get());
             out.counter("envoy_listener_http_downstream_cx_protocol_error", &labels, stats.rq_refused.get());
         }

@@ -8,14 +8,17 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
 use super::TlsError;
-use crate::config::{Secret, StringMatch};
+use crate::config::{DownstreamTls, Secret, ServerResumption, StringMatch, UpstreamTls};
 use crate::identity::tls::TlsOptions;
+
+/// Of a cluster. More would be memory for nothing.
+const MOST_SESSIONS: u32 = 4096;
 
 /// The roots of a trust bundle.
 pub fn roots(secret: &Secret) -> Result<Arc<RootCertStore>, TlsError> {
@@ -44,11 +47,10 @@ fn pair(secret: &Secret) -> Result<Pair, TlsError> {
 pub fn server(
     certificate: &Secret,
     roots: Option<Arc<RootCertStore>>,
-    require: bool,
-    matchers: &[StringMatch],
+    tls: &DownstreamTls,
     options: &TlsOptions,
 ) -> Result<ServerConfig, TlsError> {
-    if !matchers.is_empty() {
+    if !tls.common.san_matchers.is_empty() {
         return Err(TlsError::Mixed("subject alternative names of clients outside the mesh"));
     }
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&options.versions)?;
@@ -56,7 +58,7 @@ pub fn server(
         None => builder.with_no_client_auth(),
         Some(roots) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            let verifier = if require { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = if tls.require_client_certificate { verifier } else { verifier.allow_unauthenticated() };
             let verifier = verifier.build().map_err(|error| TlsError::Unusable(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
@@ -64,13 +66,21 @@ pub fn server(
     let (chain, key) = pair(certificate)?;
     let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = options.alpn.clone();
+    match tls.resumption {
+        ServerResumption::Any => {}
+        ServerResumption::SessionIds => config.send_tls13_tickets = 0,
+        ServerResumption::Off => {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+    }
     Ok(config)
 }
 
 pub fn client(
     certificate: Option<&Secret>,
     roots: Option<Arc<RootCertStore>>,
-    matchers: &[StringMatch],
+    tls: &UpstreamTls,
     options: &TlsOptions,
 ) -> Result<ClientConfig, TlsError> {
     let inner = match roots {
@@ -80,7 +90,7 @@ pub fn client(
             Some(verifier.map_err(|error| TlsError::Unusable(error.to_string()))?)
         }
     };
-    let verifier = Arc::new(Verifier { inner, matchers: matchers.to_vec(), provider: provider() });
+    let verifier = Arc::new(Verifier { inner, matchers: tls.common.san_matchers.clone(), provider: provider() });
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&options.versions)?
         .dangerous()
@@ -93,7 +103,10 @@ pub fn client(
         }
     };
     config.alpn_protocols = options.alpn.clone();
-    config.resumption = Resumption::in_memory_sessions(64);
+    config.resumption = match tls.max_session_keys {
+        0 => Resumption::disabled(),
+        sessions => Resumption::in_memory_sessions(sessions.min(MOST_SESSIONS) as usize),
+    };
     Ok(config)
 }
 

@@ -39,6 +39,7 @@ pub(super) fn convert(wire: &wire::Listener, at: &At<'_>, read_file: ReadFile<'_
         )?,
         continue_on_listener_filters_timeout: wire.continue_on_listener_filters_timeout,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
+        backlog: wire.tcp_backlog_size,
     };
     inspectors(wire, at, &mut listener)?;
     Ok(listener)

@@ -13,7 +13,8 @@ use wire::tls_parameters::TlsProtocol;
 use super::{ReadFile, basics, matcher, secret};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
-    CertificateSource, CommonTls, DownstreamTls, StringMatch, TlsVersion, UpstreamTls, ValidationSource,
+    CertificateSource, CommonTls, DownstreamTls, ServerResumption, StringMatch, TlsVersion, UpstreamTls,
+    ValidationSource,
 };
 
 /// `None` is plaintext.
@@ -32,7 +33,16 @@ pub(super) fn downstream(
     if require_client_certificate && common.validation.is_none() {
         return Err(at.field("require_client_certificate").refuse("true", "needs a validation context"));
     }
-    Ok(Some(Arc::new(DownstreamTls { common, require_client_certificate })))
+    Ok(Some(Arc::new(DownstreamTls { common, require_client_certificate, resumption: resumption(&context) })))
+}
+
+fn resumption(wire: &wire::DownstreamTlsContext) -> ServerResumption {
+    use wire::downstream_tls_context::SessionTicketKeysType::DisableStatelessSessionResumption;
+    match (&wire.session_ticket_keys_type, wire.disable_stateful_session_resumption) {
+        (_, true) => ServerResumption::Off,
+        (Some(DisableStatelessSessionResumption(true)), false) => ServerResumption::SessionIds,
+        _ => ServerResumption::Any,
+    }
 }
 
 /// `None` is plaintext.
@@ -44,7 +54,11 @@ pub(super) fn upstream(
     let at = at.field("typed_config");
     let Some(context) = context::<wire::UpstreamTlsContext>(wire, &at)? else { return Ok(None) };
     let common = common(context.common_tls_context.as_ref(), &at.field("common_tls_context"), read_file)?;
-    Ok(Some(Arc::new(UpstreamTls { common, sni: context.sni })))
+    Ok(Some(Arc::new(UpstreamTls {
+        common,
+        sni: context.sni,
+        max_session_keys: context.max_session_keys.unwrap_or(1),
+    })))
 }
 
 fn context<M: api::prost::Name + Default>(
@@ -117,7 +131,10 @@ fn sds_name(wire: &wire::SdsSecretConfig, at: &At<'_>) -> Result<String, ConfigE
     if wire.name.is_empty() {
         return Err(at.field("name").missing());
     }
-    basics::over_ads(wire.sds_config.as_ref(), &at.field("sds_config"))?;
+    // Without a source, it is a secret of the bootstrap.
+    if wire.sds_config.is_some() {
+        basics::over_ads(wire.sds_config.as_ref(), &at.field("sds_config"))?;
+    }
     Ok(wire.name.clone())
 }
 

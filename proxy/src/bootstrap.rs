@@ -1,0 +1,102 @@
+//! Bootstrap files as Envoy takes them, in YAML or JSON: from the text to what a proxy serves. Everything that can be
+//! found wrong without serving is found here.
+
+mod document;
+mod proto_json;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Bootstrap, ConfigError, FilterChain, Snapshot, convert};
+use crate::tls::{TlsError, TlsSettings};
+
+/// Why a bootstrap file cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    #[error("{0}")]
+    Syntax(String),
+    /// A value is of another type than its field, or its field does not exist.
+    #[error("{path}: {message}")]
+    Mapping { path: String, message: String },
+    /// One line for each refusal.
+    #[error("{}", lines(.0))]
+    Config(Vec<ConfigError>),
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Yaml,
+    Json,
+}
+
+impl Format {
+    /// By the file's extension: `.json`, and YAML otherwise.
+    pub fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|extension| extension == "json") { Self::Json } else { Self::Yaml }
+    }
+}
+
+/// Reads and checks a bootstrap file, and the files that it names.
+pub fn read_bootstrap(path: &Path) -> Result<Bootstrap, BootstrapError> {
+    let text = std::fs::read_to_string(path).map_err(BootstrapError::Unreadable)?;
+    parse_bootstrap(&text, Format::of(path))
+}
+
+/// Checks the text of a bootstrap file, and reads the files that it names.
+pub fn parse_bootstrap(text: &str, format: Format) -> Result<Bootstrap, BootstrapError> {
+    let wire: api::envoy::config::bootstrap::v3::Bootstrap =
+        proto_json::message(document::parse(text, format).map_err(BootstrapError::Syntax)?)?;
+    let bootstrap = convert::bootstrap(&wire, &|path| std::fs::read(path)).map_err(BootstrapError::Config)?;
+    check_tls(&bootstrap).map_err(|error| BootstrapError::Config(vec![error]))?;
+    Ok(bootstrap)
+}
+
+impl Bootstrap {
+    /// What the workers run on.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            listeners: self.listeners.iter().map(|listener| (listener.name.clone(), Arc::clone(listener))).collect(),
+            clusters: self.clusters.iter().map(|cluster| (cluster.name.clone(), Arc::clone(cluster))).collect(),
+            secrets: self.secrets.iter().cloned().collect(),
+            ..Snapshot::default()
+        }
+    }
+}
+
+/// Whether certificates and keys can be used.
+fn check_tls(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
+    let (snapshot, settings) = (bootstrap.snapshot(), TlsSettings { identity: None });
+    let server =
+        |chain: &FilterChain| chain.tls.as_ref().map_or(Ok(()), |tls| settings.server(tls, &snapshot).map(drop));
+    for (index, listener) in bootstrap.listeners.iter().enumerate() {
+        let path = format!("static_resources.listeners[{index}]");
+        for (index, chain) in listener.filter_chains.iter().enumerate() {
+            server(chain).map_err(|error| refuse(format!("{path}.filter_chains[{index}].transport_socket"), error))?;
+        }
+        if let Some(chain) = &listener.default_filter_chain {
+            server(chain).map_err(|error| refuse(format!("{path}.default_filter_chain.transport_socket"), error))?;
+        }
+    }
+    for (index, cluster) in bootstrap.clusters.iter().enumerate() {
+        let path = format!("static_resources.clusters[{index}]");
+        let matched = cluster.transport_socket_matches.iter().filter_map(|matched| matched.tls.as_ref());
+        for tls in cluster.tls.iter().chain(matched) {
+            settings.client(tls, &snapshot).map_err(|error| refuse(format!("{path}.transport_socket"), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse(path: String, error: TlsError) -> ConfigError {
+    ConfigError { path, value: "TLS".to_owned(), rule: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! How bootstrap files are refused: each with the path of what is wrong.
+
+use super::*;
+
+const TCP_PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+fn refusal(text: &str, format: Format) -> String {
+    parse_bootstrap(text, format).expect_err("the text is refused").to_string()
+}
+
+/// A listener with one filter.
+fn listener(filter: &str) -> String {
+    format!(
+        "static_resources: {{listeners: [{{name: l, address: {{socket_address: {{address: 127.0.0.1, port_value: 1}}}},
+         filter_chains: [{{filters: [{filter}]}}]}}]}}"
+    )
+}
+
+#[test]
+fn what_is_not_known_or_not_supported_is_refused_with_its_path() {
+    let misspelt = listener(&format!("{{name: f, typed_config: {{'@type': {TCP_PROXY}, clutser: x}}}}"));
+    let unknown = listener("{name: f, typed_config: {'@type': type.googleapis.com/no.Such}}");
+    let filter = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config: ";
+    for (text, expected) in [
+        (misspelt.as_str(), format!("{filter}unrecognized field name 'clutser'")),
+        (&unknown, format!("{filter}message 'no.Such' not found")),
+        (
+            "static_resources: {clusters: [{name: a, connect_timeout: 5}]}",
+            "static_resources.clusters[0].connect_timeout: invalid type: integer `5`".into(),
+        ),
+        ("static_resources: {clusters: [{name: a, type: EDZ}]}", "static_resources.clusters[0].type: ".into()),
+        (
+            "static_resources: {clusters: [{name: a, per_connection_buffer_limit_bytes: 5}]}",
+            "static_resources.clusters[0].per_connection_buffer_limit_bytes: ".into(),
+        ),
+        ("layered_runtime: {layers: [{name: x}]}", "layered_runtime: ".into()),
+        ("admin: {access_log_path: /tmp/x}", "admin.access_log_path: /tmp/x: ".into()),
+        ("static_resources: {clusters: [{}]}", "static_resources.clusters[0].name: not set: is required".into()),
+    ] {
+        let told = refusal(text, Format::Yaml);
+        assert!(told.starts_with(&expected), "{told:?} does not begin with {expected:?}");
+    }
+}
+
+#[test]
+fn all_that_is_not_supported_is_told_at_once() {
+    let told = refusal("flags_path: /x\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}", Format::Yaml);
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines[0].starts_with("static_resources.clusters[0].alt_stat_name: "), "{told}");
+    assert!(lines[1].starts_with("flags_path: "), "{told}");
+}
+
+#[test]
+fn resources_from_elsewhere_are_refused() {
+    let told = refusal("dynamic_resources: {ads_config: {api_type: GRPC}}", Format::Yaml);
+    assert!(told.starts_with("dynamic_resources: ") && told.contains("not supported yet"), "{told}");
+    let eds = "static_resources: {clusters: [{name: a, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}]}";
+    let told = refusal(eds, Format::Yaml);
+    assert!(told.starts_with("static_resources.clusters[0].eds_cluster_config.eds_config: "), "{told}");
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let told = refusal("node: {id: a}\nnode: {id: b}\n", Format::Yaml);
+    assert!(told.contains("duplicate") && told.contains("node") && told.contains("line 2"), "{told}");
+    let told = refusal(r#"{"node": {"id": "a", "id": "b"}}"#, Format::Json);
+    assert!(told.contains("\"id\" stands twice") && told.contains("line 1"), "{told}");
+}
+
+#[test]
+fn what_is_not_in_the_file_cannot_be_named() {
+    let route = "{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: gone, weight: 1}]}}}";
+    let manager =
+        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let with = |validate: &str| {
+        listener(&format!(
+            "{{name: f, typed_config: {{'@type': {manager}, stat_prefix: s,
+              http_filters: [{{name: r, typed_config: {{'@type': {router}}}}}],
+              route_config: {{{validate} virtual_hosts: [{{name: v, domains: ['*'], routes: [{route}]}}]}}}}}}"
+        ))
+    };
+    let told = refusal(&with(""), Format::Yaml);
+    assert!(told.contains(".routes[0].route.weighted_clusters.clusters[0].name: gone: "), "{told}");
+    assert!(parse_bootstrap(&with("validate_clusters: false,"), Format::Yaml).is_ok());
+
+    let tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    let told = refusal(
+        &format!(
+            "static_resources: {{clusters: [{{name: a, load_assignment: {{cluster_name: a}},
+             transport_socket: {{name: t, typed_config: {{'@type': {tls},
+             common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: default}}]}}}}}}}}]}}"
+        ),
+        Format::Yaml,
+    );
+    assert!(told.starts_with("static_resources.clusters[0]: default: there is no secret"), "{told}");
+}
+
+#[test]
+fn names_and_addresses_are_taken_once() {
+    let twice = "static_resources: {clusters: [{name: a, load_assignment: {}}, {name: a, load_assignment: {}}]}";
+    let told = refusal(twice, Format::Yaml);
+    assert_eq!(told, "static_resources.clusters[1].name: a: another cluster has this name");
+}
+
+#[test]
+fn json_and_yaml_mean_the_same() {
+    let json = r#"{"node": {"id": "n"}, "admin": {"address": {"socketAddress": {"address": "::1", "portValue": 9}}}}"#;
+    for format in [Format::Json, Format::Yaml] {
+        let bootstrap = parse_bootstrap(json, format).unwrap();
+        assert_eq!((bootstrap.node.id.as_str(), bootstrap.admin), ("n", Some("[::1]:9".parse().unwrap())));
+    }
+}
+
+#[test]
+fn a_key_that_is_none_is_found_before_serving() {
+    let tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let text = format!(
+        "static_resources: {{listeners: [{{address: {{socket_address: {{address: 127.0.0.1, port_value: 1}}}},
+         filter_chains: [{{
+           filters: [{{name: f, typed_config: {{'@type': {TCP_PROXY}, stat_prefix: s, cluster: c}}}}],
+           transport_socket: {{name: t, typed_config: {{'@type': {tls}, common_tls_context: {{tls_certificates: [
+             {{certificate_chain: {{inline_string: none}}, private_key: {{inline_string: none}}}}]}}}}}}}}]}}]}}"
+    );
+    let told = refusal(&text, Format::Yaml);
+    let expected = "static_resources.listeners[0].filter_chains[0].transport_socket: TLS: the certificate or key";
+    assert!(told.starts_with(expected), "{told}");
+}
