@@ -9,6 +9,7 @@ use api::Hostname;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kind::Kind;
+use crate::object::ObjectKey;
 use crate::snapshot::{Meta, Provenance, Snapshot};
 
 /// What analysers look at.
@@ -18,6 +19,13 @@ pub struct Scene<'s> {
     pub hosts: &'s BTreeSet<Hostname>,
     /// The mesh's DNS domain.
     pub domain: &'s str,
+}
+
+/// A finding, and the object that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub object: ObjectKey,
+    pub diagnostic: Diagnostic,
 }
 
 /// The analysers there are.
@@ -32,7 +40,7 @@ pub enum Analyser {
 impl Analyser {
     pub const ALL: [Self; 2] = [Self::References, Self::MeshHosts];
 
-    pub fn run(self, scene: &Scene<'_>) -> Vec<Diagnostic> {
+    pub fn run(self, scene: &Scene<'_>) -> Vec<Found> {
         match self {
             Self::References => references::run(scene),
             Self::MeshHosts => mesh_hosts::run(scene),
@@ -41,7 +49,7 @@ impl Analyser {
 }
 
 /// The findings of all analysers.
-pub fn analyse(scene: &Scene<'_>) -> Vec<Diagnostic> {
+pub fn analyse(scene: &Scene<'_>) -> Vec<Found> {
     Analyser::ALL.into_iter().flat_map(|analyser| analyser.run(scene)).collect()
 }
 
@@ -54,14 +62,16 @@ impl Scene<'_> {
 }
 
 /// A finding about an object as a whole.
-fn finding(code: &'static str, kind: Kind, meta: &Meta, path: &str, message: String) -> Diagnostic {
-    let object = format!("{kind} {}/{}", meta.namespace, meta.name);
+fn finding(code: &'static str, kind: Kind, meta: &Meta, path: &str, message: String) -> Found {
+    let object = ObjectKey::new(kind, &meta.namespace, &meta.name);
     let file = match &meta.provenance {
         Provenance::File(path) => format!("{} ({object})", path.display()),
-        Provenance::Store { .. } => object,
+        Provenance::Store { .. } => object.to_string(),
     };
     let path = path.to_owned();
-    Diagnostic { code, severity: Severity::Error, file, line: 0, column: 0, path, message, suggestion: None }
+    let diagnostic =
+        Diagnostic { code, severity: Severity::Warning, file, line: 0, column: 0, path, message, suggestion: None };
+    Found { object, diagnostic }
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! The configuration store of the mesh: files and applied objects, checked, merged and published.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use api::Hostname;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use registry::Registry;
 use store::{Store, StoreError, Transaction};
 use tokio::sync::watch;
 
+use crate::analysis::{self, Found, Scene};
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::directory::{self, Changes};
 use crate::document::{self, Document};
@@ -156,6 +159,26 @@ impl Galley {
         let (documents, diagnostics) = checked(text, origin)?;
         let plan = self.shared.plan(documents, origin, &diagnostics)?;
         Ok(plan.into_iter().map(|planned| planned.applied).collect())
+    }
+
+    /// What is wrong across the objects in force, given the hosts that registries know.
+    pub fn analyse(&self, known: &BTreeSet<Hostname>) -> Vec<Found> {
+        let snapshot = self.shared.snapshots.borrow().clone();
+        self.analyse_snapshot(&snapshot, known)
+    }
+
+    /// What would be wrong across objects if the text were applied.
+    pub fn analyse_with(&self, text: &str, origin: &str, known: &BTreeSet<Hostname>) -> Result<Vec<Found>, Rejection> {
+        let (documents, _) = checked(text, origin)?;
+        let snapshot = self.shared.state.lock().preview(documents, now());
+        Ok(self.analyse_snapshot(&snapshot, known))
+    }
+
+    fn analyse_snapshot(&self, snapshot: &Snapshot, known: &BTreeSet<Hostname>) -> Vec<Found> {
+        let declared = snapshot.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+        let mut hosts: BTreeSet<Hostname> = declared.filter_map(|host| Hostname::new(host).ok()).collect();
+        hosts.extend(known.iter().cloned());
+        analysis::analyse(&Scene { snapshot, hosts: &hosts, domain: &self.shared.options.domain })
     }
 
     /// Removes an applied object; false if there was none.

@@ -148,6 +148,23 @@ impl State {
         self.version += 1;
         Snapshot::of(self.version, self.in_force.values().map(|loaded| loaded.checked.clone()))
     }
+
+    /// What would be in force if these documents were applied.
+    pub fn preview(&self, documents: Vec<Document>, now: u64) -> Snapshot {
+        let mut objects: BTreeMap<ObjectKey, Checked> =
+            self.in_force.iter().map(|(key, loaded)| (key.clone(), loaded.checked.clone())).collect();
+        for document in documents {
+            let created = self.stored(&document.key).map_or(now, |loaded| loaded.object.created);
+            let meta = Meta {
+                name: document.key.name.clone(),
+                namespace: document.key.namespace.clone(),
+                created,
+                ..Meta::default()
+            };
+            objects.insert(document.key, document.spec.with(meta));
+        }
+        Snapshot::of(self.version, objects.into_values())
+    }
 }
 
 impl File {

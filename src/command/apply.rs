@@ -60,8 +60,15 @@ fn report(item: &Value, dry_run: bool) {
     let [kind, namespace, name, change] = ["kind", "namespace", "name", "change"].map(|key| text(item, key));
     println!("{} {namespace}/{name} {change}{suffix}", kind.to_ascii_lowercase());
     for warning in item["warnings"].as_array().into_iter().flatten() {
-        eprintln!("{}", finding(warning));
+        eprintln!("{}", warn(warning));
     }
+}
+
+/// `warning: ` and what it is about.
+fn warn(warning: &Value) -> String {
+    let mut unmarked = warning.clone();
+    unmarked["severity"] = Value::Null;
+    format!("warning: {}", finding(&unmarked))
 }
 
 fn is_rejection(error: &anyhow::Error) -> bool {
@@ -101,4 +108,23 @@ fn files_of(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     files.sort();
     anyhow::ensure!(!files.is_empty(), "{} holds no .yaml, .yml or .json file", directory.display());
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_warning_begins_with_the_word() {
+        let found = json!({
+            "severity": "warning", "file": "VirtualService default/a", "line": 0, "column": 0,
+            "path": "spec.gateways[0]", "detail": "Referenced gateway not found: \"default/gw\"", "suggestion": null,
+        });
+        assert_eq!(
+            warn(&found),
+            "warning: VirtualService default/a: spec.gateways[0]: Referenced gateway not found: \"default/gw\""
+        );
+    }
 }

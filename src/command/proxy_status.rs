@@ -26,11 +26,12 @@ const COLUMNS: [Column; 7] = [
 ];
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
-    let listing = Client::open(&data, &options.api)?.get("proxies").await?;
+    let client = Client::open(&data, &options.api)?;
+    let listing = client.get("proxies").await?;
     print_list(options.output.output, &listing, &COLUMNS, "no proxy is connected")?;
     if options.output.output == Format::Table {
-        for refusal in refusals(&listing) {
-            eprintln!("{refusal}");
+        for line in problems(&client.get("problems").await?) {
+            eprintln!("{line}");
         }
     }
     Ok(())
@@ -47,12 +48,37 @@ pub fn is_synced(proxy: &Value) -> bool {
     types.is_some_and(|types| types.values().all(settled)) && state(proxy, "LDS") == "SYNCED"
 }
 
-fn refusals(listing: &Value) -> Vec<String> {
-    let proxies = listing["items"].as_array().into_iter().flatten();
-    let errors = |proxy: &Value| {
-        let types = proxy["types"].as_object().into_iter().flatten();
-        let refused = types.filter_map(|(name, of_type)| Some((name, of_type["error"].as_str()?)));
-        refused.map(|(name, words)| format!("{} refused {name}: {words}", text(proxy, "id"))).collect::<Vec<_>>()
+/// How many problems there are, and a line for each; nothing where there is none.
+fn problems(listing: &Value) -> Vec<String> {
+    let items = listing["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let heading = match items.len() {
+        0 => return Vec::new(),
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
     };
-    proxies.flat_map(errors).collect()
+    let line = |item: &Value| match (text(item, "severity"), text(item, "object"), text(item, "message")) {
+        // A file's message begins with its place in the file.
+        (severity, object, message) if message.starts_with(&object) => format!("{severity}: {message}"),
+        (severity, object, message) => format!("{severity}: {object}: {message}"),
+    };
+    [heading].into_iter().chain(items.iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn problems_are_counted_and_named() {
+        assert!(problems(&json!({ "items": [] })).is_empty());
+        let listing = json!({ "items": [
+            { "severity": "error", "object": "a.v1", "message": "refused RDS: no such action" },
+            { "severity": "error", "object": "/c/a.yaml", "message": "/c/a.yaml:1:2: spec: unknown field" },
+        ]});
+        let expected =
+            ["2 problems", "error: a.v1: refused RDS: no such action", "error: /c/a.yaml:1:2: spec: unknown field"];
+        assert_eq!(problems(&listing), expected);
+    }
 }

@@ -5,7 +5,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use galley::{Applied, Applying, Kind, Object, Provenance};
+use galley::analysis::Found;
+use galley::{Applied, Applying, Kind, Object, ObjectKey, Provenance};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -82,7 +83,13 @@ pub async fn apply(
         false => state.galley.apply(text, origin, author).await,
     };
     let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
-    Ok(Json(json!({ "items": applied.iter().map(outcome).collect::<Vec<_>>(), "dry_run": dry_run })))
+    let known = state.known_hosts();
+    let found = match dry_run {
+        true => state.galley.analyse_with(text, origin, &known).map_err(|rejection| Problem::rejected(&rejection))?,
+        false => state.galley.analyse(&known),
+    };
+    let items: Vec<Outcome<'_>> = applied.iter().map(|applied| outcome(applied, &found)).collect();
+    Ok(Json(json!({ "items": items, "dry_run": dry_run })))
 }
 
 /// What `apply` did to one object.
@@ -96,7 +103,10 @@ struct Outcome<'a> {
     warnings: Vec<Finding>,
 }
 
-fn outcome(applied: &Applied) -> Outcome<'_> {
+/// With the warnings about the object alone, and those about it among all others.
+fn outcome<'a>(applied: &'a Applied, found: &[Found]) -> Outcome<'a> {
+    let key = ObjectKey::new(applied.kind, &applied.namespace, &applied.name);
+    let across = found.iter().filter(|found| found.object == key).map(|found| &found.diagnostic);
     Outcome {
         kind: applied.kind.as_str(),
         namespace: &applied.namespace,
@@ -107,7 +117,7 @@ fn outcome(applied: &Applied) -> Outcome<'_> {
             Applying::Unchanged => "unchanged",
         },
         revision: applied.revision,
-        warnings: applied.warnings.iter().map(Finding::from).collect(),
+        warnings: applied.warnings.iter().chain(across).map(Finding::from).collect(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The views that the handlers read, and the few things they may change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::TrustDomain;
+use api::{Hostname, TrustDomain};
 use registry::Catalog;
 use tokio::sync::watch;
 
@@ -21,5 +22,10 @@ impl State {
     /// The catalog as it is now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog.borrow().clone()
+    }
+
+    /// The hosts of all services of all registries.
+    pub(crate) fn known_hosts(&self) -> BTreeSet<Hostname> {
+        self.catalog().entries().map(|entry| entry.service.host().clone()).collect()
     }
 }

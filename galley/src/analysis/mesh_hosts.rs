@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use api::Hostname;
 
-use super::{Scene, finding};
-use crate::diagnostic::{Diagnostic, code};
+use super::{Found, Scene, finding};
+use crate::diagnostic::code;
 use crate::kind::Kind;
 use crate::kinds::{ExportTo, VirtualService};
 use crate::snapshot::Config;
 
-pub(super) fn run(scene: &Scene<'_>) -> Vec<Diagnostic> {
+pub(super) fn run(scene: &Scene<'_>) -> Vec<Found> {
     let mut claims: BTreeMap<Hostname, Vec<&Config<VirtualService>>> = BTreeMap::new();
     for config in scene.snapshot.virtual_services.iter().filter(|config| config.spec.in_mesh()) {
         for host in &config.spec.hosts {
@@ -23,7 +23,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Vec<Diagnostic> {
 }
 
 /// A finding for each claimant that meets an older one.
-fn conflicts(host: &Hostname, claimants: &[&Config<VirtualService>]) -> Vec<Diagnostic> {
+fn conflicts(host: &Hostname, claimants: &[&Config<VirtualService>]) -> Vec<Found> {
     let mut found = Vec::new();
     for (index, later) in claimants.iter().enumerate() {
         let older = claimants[..index].iter().find(|older| meet(older, later));

@@ -2,13 +2,13 @@
 
 use api::Hostname;
 
-use super::{Scene, finding};
-use crate::diagnostic::{Diagnostic, code};
+use super::{Found, Scene, finding};
+use crate::diagnostic::code;
 use crate::kind::Kind;
 use crate::kinds::{Destination, HttpAction, VirtualService};
 use crate::snapshot::Meta;
 
-pub(super) fn run(scene: &Scene<'_>) -> Vec<Diagnostic> {
+pub(super) fn run(scene: &Scene<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for config in &scene.snapshot.virtual_services {
         for (path, destination) in destinations(&config.spec) {
@@ -57,7 +57,7 @@ fn destinations(spec: &VirtualService) -> Vec<(String, &Destination)> {
     all
 }
 
-fn check_destination(scene: &Scene<'_>, meta: &Meta, path: &str, destination: &Destination) -> Option<Diagnostic> {
+fn check_destination(scene: &Scene<'_>, meta: &Meta, path: &str, destination: &Destination) -> Option<Found> {
     let host = Hostname::resolve(&destination.host, &meta.namespace, scene.domain).ok()?;
     let message = if !scene.knows(&host) {
         format!("Referenced host not found: {:?}", destination.host)

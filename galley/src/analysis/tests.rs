@@ -6,7 +6,7 @@ fn findings(text: &str, hosts: &[&str]) -> Vec<String> {
     let snapshot = Snapshot::parse(text, "a.yaml").unwrap();
     let hosts = hosts.iter().map(|host| Hostname::new(host).unwrap()).collect();
     let scene = Scene { snapshot: &snapshot, hosts: &hosts, domain: "cluster.local" };
-    analyse(&scene).into_iter().map(|found| format!("{} {found}", found.code)).collect()
+    analyse(&scene).into_iter().map(|found| format!("{} {}", found.diagnostic.code, found.diagnostic)).collect()
 }
 
 fn virtual_service(name: &str, extra: &str, destination: &str) -> String {
@@ -31,19 +31,21 @@ fn what_is_declared_nowhere_is_named() {
             &known
         ),
         [
-            "IST0101 a.yaml (VirtualService default/a): spec.http[0].route[0].destination: Referenced host+subset in \
+            "IST0101 a.yaml (VirtualService default/a): warning: spec.http[0].route[0].destination: Referenced host+subset in \
              destinationrule not found: \"reviews+v9\"",
-            "IST0101 a.yaml (VirtualService default/a): spec.gateways[0]: Referenced gateway not found: \"default/gw\"",
+            "IST0101 a.yaml (VirtualService default/a): warning: spec.gateways[0]: Referenced gateway not found: \"default/gw\"",
         ]
     );
     assert_eq!(
         findings(&virtual_service("a", "", "{host: nowhere}"), &known),
-        ["IST0101 a.yaml (VirtualService default/a): spec.http[0].route[0].destination: Referenced host not found: \
-          \"nowhere\""]
+        [
+            "IST0101 a.yaml (VirtualService default/a): warning: spec.http[0].route[0].destination: Referenced host not found: \
+          \"nowhere\""
+        ]
     );
     assert_eq!(
         findings(RULE, &[]),
-        ["IST0101 a.yaml (DestinationRule default/r): spec.host: Referenced host not found: \"reviews\""]
+        ["IST0101 a.yaml (DestinationRule default/r): warning: spec.host: Referenced host not found: \"reviews\""]
     );
 }
 
@@ -55,7 +57,7 @@ fn the_later_of_two_claims_is_named() {
     };
     let found = findings(&two(""), &known);
     assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("IST0109 a.yaml (VirtualService default/b): spec.hosts: "), "{found:?}");
+    assert!(found[0].starts_with("IST0109 a.yaml (VirtualService default/b): warning: spec.hosts: "), "{found:?}");
     assert!(findings(&two("exportTo: [\".\"],"), &known)[0].contains("IST0109"));
     let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec: {servers: [{port: \
                    {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n";

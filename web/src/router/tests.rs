@@ -198,3 +198,45 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!(mesh.get("/api/v1/destinationrules/default/reviews").await.0, StatusCode::NOT_FOUND);
     assert_eq!(mesh.post("/api/v1/_apply?dryRun=maybe", RULE).await.0, StatusCode::BAD_REQUEST);
 }
+
+const DANGLING: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  gateways: [nowhere]
+  http: [{route: [{destination: {host: api.example.com, subset: v9}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api}
+spec: {hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+";
+
+#[tokio::test]
+async fn references_to_nothing_are_warnings_of_apply_and_problems_while_in_force() {
+    let mesh = Mesh::start().await;
+    let warnings = |answer: &Value| {
+        let of_item = |item: &Value| item["warnings"].as_array().unwrap().clone();
+        let all: Vec<Value> = answer["items"].as_array().unwrap().iter().flat_map(of_item).collect();
+        all.iter().map(|found| format!("{} {}", found["code"], found["detail"])).collect::<Vec<_>>()
+    };
+    let expected = [
+        r#""IST0101" "Referenced host+subset in destinationrule not found: \"api.example.com+v9\"""#,
+        r#""IST0101" "Referenced gateway not found: \"default/nowhere\"""#,
+    ];
+    let (status, tried) = mesh.post("/api/v1/_apply?dryRun=server", DANGLING).await;
+    assert_eq!((status, warnings(&tried)), (StatusCode::OK, expected.map(str::to_owned).to_vec()));
+    assert_eq!(mesh.get("/api/v1/problems").await.1["items"], json!([]));
+
+    let (_, applied) = mesh.post("/api/v1/_apply", DANGLING).await;
+    assert_eq!(warnings(&applied), expected);
+    let (_, problems) = mesh.get("/api/v1/problems").await;
+    let first = &problems["items"][0];
+    assert_eq!((&first["severity"], &first["object"]), (&json!("warning"), &json!("VirtualService default/reviews")));
+    assert_eq!(problems["items"].as_array().unwrap().len(), 2, "{problems}");
+
+    let (_, alone) = mesh.post("/api/v1/_apply", RULE).await;
+    assert_eq!(warnings(&alone), [r#""IST0101" "Referenced host not found: \"reviews\"""#]);
+}
