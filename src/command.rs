@@ -32,8 +32,8 @@ use crate::sample;
 use data_dir::DataDir;
 
 const LONG_ABOUT: &str = "\
-weft turns services on Kubernetes, in Consul and on plain VMs into one mesh: mutual TLS between all of them, traffic \
-rules in Istio's language, one command to start.
+weft turns programs on plain machines into one mesh: mutual TLS between all of them, traffic rules in Istio's \
+language, one command to start.
 
 Exit codes:
   0  it worked
@@ -42,6 +42,12 @@ Exit codes:
   3  there is no such object
   4  the configuration is rejected
   5  the control plane cannot be reached";
+
+const RUN_HELP: &str = "\
+The program is told by its environment: PORT is where it should listen, WEFT_ADDRESS its address, and http_proxy its \
+way to the services of the mesh. weft run ends when the program ends, with its exit code.
+
+Example: weft run --service reviews --port 9080 --forward-to 127.0.0.1:9081 -- ./reviews";
 
 /// A service mesh in one binary
 #[derive(Debug, Parser)]
@@ -67,7 +73,7 @@ enum Verb {
     #[command(after_help = "Example: weft down")]
     Down,
     /// Run a program with a sidecar beside it
-    #[command(after_help = "Example: weft run --service reviews --port 9080 --forward-to 127.0.0.1:9081 -- ./reviews")]
+    #[command(after_help = RUN_HELP)]
     Run(run::Options),
     /// Run a sidecar for a program that runs by itself
     #[command(after_help = "Example: weft agent --service reviews --port 9080 --forward-to 127.0.0.1:9081")]
@@ -99,7 +105,7 @@ enum Verb {
     #[command(after_help = "Example: weft proxy-status")]
     ProxyStatus(proxy_status::Options),
     /// Make, list and revoke the tokens with which workloads join
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: weft token create --service-account reviews")]
     Token(token::Verb),
     /// Print the version of this program and of the control plane
     #[command(after_help = "Example: weft version")]
@@ -108,7 +114,7 @@ enum Verb {
     #[command(after_help = "Example: weft completion bash > ~/.local/share/bash-completion/completions/weft")]
     Completion(completion::Options),
     /// Run the sample services by themselves
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: weft sample bookinfo reviews --version v2 --listen 127.0.0.1:9080")]
     Sample(sample::Command),
 }
 
@@ -152,7 +158,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
         Verb::Token(verb) => on_main_thread(token::run(verb, data()?))?,
         Verb::Version(options) => on_main_thread(version::run(options, data()?))?,
-        Verb::Completion(options) => completion::run(options),
+        Verb::Completion(options) => completion::run(options)?,
         Verb::Sample(command) => {
             log();
             on_all_cores(sample::run(command))?;

@@ -91,3 +91,27 @@ fn a_bootstrap_file_goes_with_no_role() {
         assert_eq!(weft(data.path(), wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_reader_that_stops_reading_is_no_failure() {
+    let data = tempfile::tempdir().unwrap();
+    for verb in [&["version"][..], &["down"], &["completion", "zsh"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.arg("--data-dir").arg(data.path()).args(verb).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), words(&output.stderr).as_str()), (Some(0), ""), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_certificate_lifetime_out_of_range_is_a_wrong_command_line() {
+    let data = tempfile::tempdir().unwrap();
+    for verb in ["up", "control-plane"] {
+        for lifetime in ["4s", "25h"] {
+            let output = weft(data.path(), &[verb, "--cert-ttl", lifetime]);
+            assert_eq!(output.status.code(), Some(2), "{verb} {lifetime}");
+            assert!(words(&output.stderr).contains("5s to 24h"), "{}", words(&output.stderr));
+        }
+    }
+}

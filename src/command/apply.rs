@@ -1,4 +1,5 @@
-//! `weft apply`: sends files to the control plane. Each file is taken whole or not at all.
+//! `weft apply`: sends files to the control plane. All are checked before the first is applied, and each is taken
+//! whole or not at all.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::api::{ApiOptions, Client, encode, finding};
 use super::data_dir::DataDir;
 use super::failure::{Exit, Failure};
-use super::output::text;
+use super::output::{line, tell, text};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -34,34 +35,79 @@ pub struct Source {
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let sources = read_all(&options.files)?;
     let client = Client::open(&data, &options.api)?;
+    if options.dry_run || sources.len() > 1 {
+        check(&client, &sources, options.dry_run).await?;
+    }
+    if options.dry_run { Ok(()) } else { apply(&client, &sources).await }
+}
+
+/// Has every text checked, so that all that is wrong is told at once and nothing is changed by then.
+async fn check(client: &Client, sources: &[Source], told: bool) -> anyhow::Result<()> {
     let mut rejected = Vec::new();
+    let mut changes_nothing = String::new();
     for source in sources {
-        match send(&client, source, options.dry_run).await {
-            Ok(()) => {}
-            Err(error) if is_rejection(&error) => rejected.push(error.to_string()),
+        match send(client, source, "&dryRun=server").await {
+            Ok(answer) if told => report(&answer, " (dry run)")?,
+            Ok(_) => {}
+            Err(error) if is_rejection(&error) => {
+                let (findings, detail) = split_detail(&error.to_string());
+                rejected.push(findings);
+                changes_nothing = detail;
+            }
             Err(error) => return Err(error),
         }
     }
-    if rejected.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Rejected, rejected.join("\n")).into()) }
+    if rejected.is_empty() {
+        return Ok(());
+    }
+    rejected.push(changes_nothing);
+    Err(Failure::new(Exit::Rejected, rejected.join("\n")).into())
 }
 
-async fn send(client: &Client, source: Source, dry_run: bool) -> anyhow::Result<()> {
-    let suffix = if dry_run { "&dryRun=server" } else { "" };
-    let path = format!("_apply?origin={}{suffix}", encode(&source.origin));
-    let answer = client.post(&path, source.text).await?;
-    for item in answer["items"].as_array().into_iter().flatten() {
-        report(item, dry_run);
+async fn apply(client: &Client, sources: &[Source]) -> anyhow::Result<()> {
+    for (done, source) in sources.iter().enumerate() {
+        match send(client, source, "").await {
+            Ok(answer) => report(&answer, "")?,
+            Err(error) => return Err(after(&sources[..done], error)),
+        }
     }
     Ok(())
 }
 
-fn report(item: &Value, dry_run: bool) {
-    let suffix = if dry_run { " (dry run)" } else { "" };
-    let [kind, namespace, name, change] = ["kind", "namespace", "name", "change"].map(|key| text(item, key));
-    println!("{} {namespace}/{name} {change}{suffix}", kind.to_ascii_lowercase());
-    for warning in item["warnings"].as_array().into_iter().flatten() {
-        eprintln!("{}", warn(warning));
+/// A failure, with what was applied before it.
+fn after(applied: &[Source], error: anyhow::Error) -> anyhow::Error {
+    if applied.is_empty() {
+        return error;
     }
+    let names: Vec<&str> = applied.iter().map(|source| source.origin.as_str()).collect();
+    let before = format!("these were applied before: {}", names.join(", "));
+    if is_rejection(&error) {
+        // The control plane speaks of this one file when it says that nothing was changed.
+        let (findings, _) = split_detail(&error.to_string());
+        return Failure::new(Exit::Rejected, format!("{findings}\n{before}")).into();
+    }
+    error.context(before)
+}
+
+/// The findings of a rejection, and the sentence below them.
+fn split_detail(words: &str) -> (String, String) {
+    let (findings, detail) = words.rsplit_once('\n').unwrap_or((words, words));
+    (findings.to_owned(), detail.to_owned())
+}
+
+async fn send(client: &Client, source: &Source, suffix: &str) -> anyhow::Result<Value> {
+    client.post(&format!("_apply?origin={}{suffix}", encode(&source.origin)), source.text.clone()).await
+}
+
+fn report(answer: &Value, suffix: &str) -> anyhow::Result<()> {
+    for item in answer["items"].as_array().into_iter().flatten() {
+        let [kind, namespace, name, change] = ["kind", "namespace", "name", "change"].map(|key| text(item, key));
+        line(format_args!("{} {namespace}/{name} {change}{suffix}", kind.to_ascii_lowercase()))?;
+        for warning in item["warnings"].as_array().into_iter().flatten() {
+            tell(warn(warning));
+        }
+    }
+    Ok(())
 }
 
 /// `warning: ` and what it is about.
@@ -126,5 +172,18 @@ mod tests {
             warn(&found),
             "warning: VirtualService default/a: spec.gateways[0]: Referenced gateway not found: \"default/gw\""
         );
+    }
+
+    #[test]
+    fn a_failure_names_the_files_applied_before_it() {
+        let source = |origin: &str| Source { origin: origin.into(), text: String::new() };
+        let rejection = || Failure::new(Exit::Rejected, "c.yaml:1:1: wrong\nnothing was changed").into();
+        let told = after(&[source("a.yaml"), source("b.yaml")], rejection());
+        assert_eq!(told.to_string(), "c.yaml:1:1: wrong\nthese were applied before: a.yaml, b.yaml");
+        assert!(is_rejection(&told));
+        assert_eq!(after(&[], rejection()).to_string(), "c.yaml:1:1: wrong\nnothing was changed");
+        let gone = after(&[source("a.yaml")], Failure::new(Exit::Unreachable, "no answer").into());
+        assert_eq!(gone.downcast_ref::<Failure>().unwrap().exit, Exit::Unreachable);
+        assert_eq!(format!("{gone:#}"), "these were applied before: a.yaml: no answer");
     }
 }

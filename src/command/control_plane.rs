@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
     /// The lifetime of workload certificates: 5s to 24h
-    #[arg(long, default_value = "1h", value_parser = duration::parse)]
+    #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
     /// Where proxies write their access log, or "off"
     #[arg(long, value_name = "PATH|off", default_value = "/dev/stdout")]

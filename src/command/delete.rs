@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::api::{ApiOptions, Client, encode};
 use super::apply::{Source, read_all};
 use super::data_dir::DataDir;
+use super::output::line;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -39,7 +40,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     for (kind, namespace, name) in targets {
         let kind = kind.to_ascii_lowercase();
         client.delete(&format!("{}/{}/{}", encode(&kind), encode(&namespace), encode(&name))).await?;
-        println!("{kind} {namespace}/{name} deleted");
+        line(format_args!("{kind} {namespace}/{name} deleted"))?;
     }
     Ok(())
 }
@@ -50,6 +51,11 @@ fn named_in(source: &Source, namespace: &str) -> anyhow::Result<Vec<(String, Str
         serde_saphyr::from_multiple(&source.text).with_context(|| format!("{} is no YAML", source.origin))?;
     let documents = documents.iter().filter(|document| !document.is_null());
     documents
+        .flat_map(|document| match document["kind"].as_str() {
+            // What `weft get -o json` prints.
+            Some("List") => document["items"].as_array().map(Vec::as_slice).unwrap_or_default(),
+            _ => std::slice::from_ref(document),
+        })
         .map(|document| {
             let kind = document["kind"].as_str();
             let name = document["metadata"]["name"].as_str();
@@ -73,5 +79,12 @@ mod tests {
         let named = named_in(&source, "default").unwrap();
         assert_eq!(named[0], ("VirtualService".into(), "default".into(), "a".into()));
         assert_eq!(named[1].1, "x");
+    }
+
+    #[test]
+    fn a_list_names_what_is_in_it() {
+        let text = r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Gateway", "metadata": {"name": "b"}}]}"#;
+        let source = Source { origin: "f".into(), text: text.into() };
+        assert_eq!(named_in(&source, "default").unwrap(), [("Gateway".into(), "default".into(), "b".into())]);
     }
 }

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::data_dir::DataDir;
+use super::output::line;
 use super::up::{State, ask};
 
 /// How long the supervisor may take to stop everything.
@@ -16,8 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 pub async fn run(data: DataDir) -> anyhow::Result<()> {
     let Some(state) = State::read(&data) else {
-        println!("no mesh runs in {}", data.path().display());
-        return Ok(());
+        return line(format_args!("no mesh runs in {}", data.path().display()));
     };
     let asked = ask(&data, "down").await;
     let mut pids: Vec<u32> = asked.as_ref().map_or(&state, |answer| &answer.state).pids.values().copied().collect();
@@ -33,8 +33,7 @@ pub async fn run(data: DataDir) -> anyhow::Result<()> {
         signal(&pids, Signal::SIGKILL);
         ensure!(gone(&pids, Duration::from_secs(5)).await, "these processes could not be stopped: {pids:?}");
     }
-    println!("{}", if asked.is_some() || !pids.is_empty() { "stopped" } else { "nothing was running" });
-    Ok(())
+    line(if asked.is_some() || !pids.is_empty() { "stopped" } else { "nothing was running" })
 }
 
 fn signal(pids: &[u32], signal: Signal) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use super::output::tell;
+
 /// The documented exit codes besides 0, 1 and clap's 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -38,8 +40,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let failure = error.downcast_ref::<Failure>();
     match failure.map(|failure| failure.exit) {
         // Findings begin with file:line:column, which editors jump to.
-        Some(Exit::Rejected) => eprintln!("{error:#}"),
-        _ => eprintln!("weft: {error:#}"),
+        Some(Exit::Rejected) => tell(format_args!("{error:#}")),
+        _ => tell(format_args!("weft: {error:#}")),
     }
     ExitCode::from(failure.map_or(1, |failure| failure.exit as u8))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::{ApiOptions, Client, encode};
 use super::data_dir::DataDir;
-use super::output::{Column, Format, OutputOptions, print_list, print_value, text, yaml};
+use super::output::{Column, Format, OutputOptions, print_list, print_value, text, write, yaml};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -49,7 +49,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     };
     match format {
         Format::Yaml => print_documents(&listing),
-        Format::Json => print_value(format, &json!({ "items": objects(&listing) })),
+        Format::Json => print_value(format, &list_of(&listing)),
         Format::Table => print_list(format, &listing, &COLUMNS, "nothing found; -A looks in all namespaces"),
     }
 }
@@ -58,10 +58,15 @@ fn objects(listing: &Value) -> Vec<&Value> {
     listing["items"].as_array().into_iter().flatten().map(|item| &item["object"]).collect()
 }
 
+/// An object that `weft apply` takes again.
+fn list_of(listing: &Value) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": objects(listing) })
+}
+
 /// One YAML document an object, so that the output can be applied again.
 fn print_documents(listing: &Value) -> anyhow::Result<()> {
     for (index, object) in objects(listing).into_iter().enumerate() {
-        print!("{}{}", if index > 0 { "---\n" } else { "" }, yaml(object)?);
+        write(&format!("{}{}", if index > 0 { "---\n" } else { "" }, yaml(object)?))?;
     }
     Ok(())
 }
@@ -95,6 +100,13 @@ fn origin(item: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_a_list_that_can_be_applied_again() {
+        let listing = json!({ "items": [{ "object": { "kind": "Gateway" }, "revision": 3 }] });
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": [{ "kind": "Gateway" }] });
+        assert_eq!(list_of(&listing), list);
+    }
 
     #[test]
     fn a_summary_names_what_the_object_is_about() {

@@ -1,5 +1,8 @@
 //! How results are printed: a table for people, JSON or YAML for programs.
 
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Table, presets::NOTHING};
 use serde_json::Value;
@@ -22,6 +25,30 @@ pub struct OutputOptions {
 /// A column: its heading, and what it shows of an item.
 pub type Column = (&'static str, fn(&Value) -> String);
 
+/// Writes to standard output. That nobody reads on, as in `weft services | head -1`, is no failure.
+pub fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    excuse_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        .context("standard output cannot be written")
+}
+
+/// The same, with the end of a line.
+pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes a line to standard error, where words go that are no result; there is nobody to tell if that fails.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+fn excuse_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 /// Prints a listing of the API; `nothing` is said instead of an empty table.
 pub fn print_list(format: Format, listing: &Value, columns: &[Column], nothing: &str) -> anyhow::Result<()> {
     if format != Format::Table {
@@ -29,21 +56,19 @@ pub fn print_list(format: Format, listing: &Value, columns: &[Column], nothing: 
     }
     let items = listing["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     if items.is_empty() {
-        eprintln!("{nothing}");
+        tell(nothing);
         return Ok(());
     }
     let rows = items.iter().map(|item| columns.iter().map(|(_, show)| show(item)).collect());
-    println!("{}", table(columns.iter().map(|(heading, _)| *heading), rows));
-    Ok(())
+    line(table(columns.iter().map(|(heading, _)| *heading), rows))
 }
 
 /// Prints a value as JSON, or as YAML.
 pub fn print_value(format: Format, value: &Value) -> anyhow::Result<()> {
     match format {
-        Format::Yaml => print!("{}", yaml(value)?),
-        _ => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Yaml => write(&yaml(value)?),
+        _ => line(serde_json::to_string_pretty(value)?),
     }
-    Ok(())
 }
 
 pub fn yaml(value: &Value) -> anyhow::Result<String> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::data_dir::DataDir;
 use super::failure::{Exit, Failure};
+use super::output::line;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
 
 #[derive(Debug, Args)]
@@ -84,8 +85,7 @@ async fn bootstrapped(file: &Path, options: &Options) -> anyhow::Result<()> {
         Failure::new(Exit::Rejected, lines.join("\n"))
     })?;
     if options.validate {
-        println!("configuration OK");
-        return Ok(());
+        return line("configuration OK");
     }
     let concurrency = match options.concurrency {
         Some(number) => number,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
-use super::output::{Column, Format, OutputOptions, print_list, text};
+use super::output::{Column, Format, OutputOptions, print_list, tell, text};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -31,7 +31,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     print_list(options.output.output, &listing, &COLUMNS, "no proxy is connected")?;
     if options.output.output == Format::Table {
         for line in problems(&client.get("problems").await?) {
-            eprintln!("{line}");
+            tell(line);
         }
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! `weft token`: join tokens.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::{ApiOptions, Client, encode};
 use super::data_dir::DataDir;
 use super::duration;
-use super::output::{Column, Format, OutputOptions, print_list, print_value, text};
+use super::output::{Column, Format, OutputOptions, line, print_list, print_value, text};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -59,13 +59,12 @@ pub struct Revoke {
     api: ApiOptions,
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 5] = [
     ("ID", |item| text(item, "id")),
     ("NAMESPACE", |item| text(item, "namespace")),
     ("SERVICE ACCOUNT", |item| text(item, "service_account")),
     ("USED", |item| format!("{}/{}", item["used"], item["uses"])),
-    ("EXPIRED", |item| if item["expired"] == true { "yes".into() } else { "no".into() }),
-    ("EXPIRES (UNIX)", |item| text(item, "expires")),
+    ("EXPIRES", |item| expiry(item, SystemTime::now())),
 ];
 
 pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
@@ -77,8 +76,7 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
         }
         Verb::Revoke(options) => {
             Client::open(&data, &options.api)?.delete(&format!("tokens/{}", encode(&options.id))).await?;
-            println!("token {} revoked; certificates already issued stay valid", options.id);
-            Ok(())
+            line(format_args!("token {} revoked; certificates already issued stay valid", options.id))
         }
     }
 }
@@ -93,10 +91,18 @@ async fn create(options: Create, data: DataDir) -> anyhow::Result<()> {
     });
     let made = client.post("tokens", order.to_string()).await?;
     match options.output.output {
-        Format::Table => println!("{}", text(&made, "token")),
-        format => print_value(format, &made)?,
+        Format::Table => line(text(&made, "token")),
+        format => print_value(format, &made),
     }
-    Ok(())
+}
+
+/// `in 40m`, or `expired`.
+fn expiry(item: &Value, now: SystemTime) -> String {
+    let expires = UNIX_EPOCH + Duration::from_secs(item["expires"].as_u64().unwrap_or(0));
+    match expires.duration_since(now) {
+        Ok(left) if !left.is_zero() && item["expired"] != true => format!("in {}", duration::rough(left)),
+        _ => "expired".into(),
+    }
 }
 
 /// A token for one workload of this machine, good for ten minutes.
@@ -104,4 +110,16 @@ pub async fn for_workload(client: &Client, namespace: &str, service_account: &st
     let order = json!({ "namespace": namespace, "service_account": service_account, "ttl_seconds": 600 });
     let made = client.post("tokens", order.to_string()).await?;
     Ok(text(&made, "token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_how_long_it_can_be_used() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert_eq!(expiry(&json!({ "expires": 3_400, "expired": false }), now), "in 40m");
+        assert_eq!(expiry(&json!({ "expires": 1_000, "expired": true }), now), "expired");
+    }
 }

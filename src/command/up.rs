@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long)]
     no_sample: bool,
     /// The lifetime of workload certificates: 5s to 24h
-    #[arg(long, value_parser = duration::parse)]
+    #[arg(long, value_parser = duration::certificate_lifetime)]
     cert_ttl: Option<Duration>,
     /// Leave what crashed as it is; `weft up` once more starts it again
     #[arg(long)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
-use super::output::{Format, OutputOptions, print_value, text};
+use super::output::{Format, OutputOptions, line, print_value, text};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -25,7 +25,6 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     if options.output.output != Format::Table {
         return print_value(options.output.output, &json!({ "version": own, "control_plane": control_plane }));
     }
-    println!("weft {own}");
-    println!("control plane {}", control_plane.as_deref().unwrap_or("not reachable"));
-    Ok(())
+    line(format_args!("weft {own}"))?;
+    line(format_args!("control plane {}", control_plane.as_deref().unwrap_or("not reachable")))
 }

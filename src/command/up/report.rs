@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::plan::{CONTROL_PLANE, GATEWAY, Port, State};
 use crate::command::data_dir::DataDir;
-use crate::command::output::{Format, print_value, table};
+use crate::command::output::{Format, line, print_value, table};
 
 pub fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()> {
     if format != Format::Table {
@@ -21,14 +21,13 @@ pub fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()
         let (service, version) = (workload.service.clone(), workload.version.clone());
         vec![workload.name.clone(), service, version, workload.address.to_string(), pid(state, &workload.name)]
     });
-    println!("{}", table(["NAME", "SERVICE", "VERSION", "ADDRESS", "PID"].into_iter(), fixed.chain(workloads)));
-    println!();
+    line(table(["NAME", "SERVICE", "VERSION", "ADDRESS", "PID"].into_iter(), fixed.chain(workloads)))?;
+    line("")?;
     if !state.workloads.is_empty() {
-        println!("Open        http://{}/productpage", state.gateway);
+        line(format_args!("Open        http://{}/productpage", state.gateway))?;
     }
-    println!("API         http://{}   (token in {})", state.api, data.token_file().display());
-    println!("Logs        {}", data.path().join("log").display());
-    Ok(())
+    line(format_args!("API         http://{}   (token in {})", state.api, data.token_file().display()))?;
+    line(format_args!("Logs        {}", data.path().join("log").display()))
 }
 
 fn pid(state: &State, name: &str) -> String {
