@@ -115,3 +115,30 @@ fn a_certificate_lifetime_out_of_range_is_a_wrong_command_line() {
         }
     }
 }
+
+#[test]
+fn a_wrong_protocol_or_port_is_told_with_what_is_right() {
+    let data = tempfile::tempdir().unwrap();
+    let run = |options: &[&str]| {
+        let output = weft(data.path(), &[&["run", "--service", "a"], options, &["--", "true"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        words(&output.stderr)
+    };
+    assert!(run(&["--port", "80", "--protocol", "htpp"]).contains("http, http2, grpc"));
+    assert!(run(&["--port", "0"]).contains("1..=65535"));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named_with_a_way_out() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for verb in [&["up"][..], &["up", "--detach"], &["control-plane"]] {
+        let output = weft(&file.join("mesh"), verb);
+        let told = words(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb:?}: {told}");
+        assert!(told.contains("file/mesh cannot be written") && told.contains("--data-dir"), "{verb:?}: {told}");
+    }
+    let told = words(&weft(&file.join("mesh"), &["services"]).stderr);
+    assert!(told.contains("address.json cannot be read") && !told.contains("no mesh has run"), "{told}");
+}

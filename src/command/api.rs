@@ -37,8 +37,11 @@ pub struct Client {
 
 impl Client {
     pub fn open(data: &DataDir, options: &ApiOptions) -> anyhow::Result<Self> {
-        let known = || data.address().map(|address| address.api);
-        let base = options.api.clone().or_else(known).ok_or_else(|| {
+        let known = match &options.api {
+            Some(url) => Some(url.clone()),
+            None => data.address()?.map(|address| address.api),
+        };
+        let base = known.ok_or_else(|| {
             let place = data.path().display();
             let words = format!("no mesh has run in {place}; start one with `weft up`, or give --data-dir or --api");
             Failure::new(Exit::Unreachable, words)

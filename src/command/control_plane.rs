@@ -59,7 +59,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signals(DRAIN)?;
-    files::create_private_dir(data.path()).with_context(|| format!("{} cannot be made", data.path().display()))?;
+    data.make(data.path())?;
     let store: Arc<dyn Store> = Arc::new(Sled::open(data.store())?);
     let clock = Clock::system();
 
@@ -145,6 +145,9 @@ async fn open_galley(
     store: Arc<dyn Store>,
     mesh: &MeshConfig,
 ) -> anyhow::Result<Galley> {
+    for directory in options.config.iter().filter(|directory| !directory.is_dir()) {
+        tracing::warn!("--config {} is no directory; its files are served once it is there", directory.display());
+    }
     let directories = if options.config.is_empty() { vec![data.config()] } else { options.config.clone() };
     let galley = Galley::open(GalleyOptions { store, directories, domain: mesh.domain.clone() }).await?;
     let running = galley.clone();

@@ -1,7 +1,11 @@
 //! Where everything of one mesh lies on this machine.
 
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use runtime::files;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Exit, Failure};
@@ -30,6 +34,15 @@ impl DataDir {
         Ok(Self(std::path::absolute(path)?))
     }
 
+    /// Makes a directory of the mesh's, or the data directory itself, if it is not there.
+    pub fn make(&self, directory: &Path) -> anyhow::Result<()> {
+        let made = files::create_private_dir(&self.0).and_then(|()| files::create_private_dir(directory));
+        made.with_context(|| {
+            let place = self.0.display();
+            format!("the data directory {place} cannot be written; give another one with --data-dir")
+        })
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -55,8 +68,28 @@ impl DataDir {
         self.0.join("config")
     }
 
-    pub fn workload(&self, name: &str) -> PathBuf {
-        self.0.join("workloads").join(name)
+    /// What a workload keeps. Neither a namespace nor a name has a dot in it.
+    pub fn workload(&self, namespace: &str, name: &str) -> PathBuf {
+        let workloads = self.0.join("workloads");
+        if namespace == "default" { workloads.join(name) } else { workloads.join(format!("{namespace}.{name}")) }
+    }
+
+    /// Makes the workload's directory its own for as long as the file is open.
+    pub fn lock_workload(&self, namespace: &str, name: &str) -> anyhow::Result<File> {
+        let directory = self.workload(namespace, name);
+        self.make(&directory)?;
+        let path = directory.join("lock");
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = opened.with_context(|| format!("{} cannot be written", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                anyhow::bail!("workload {name:?} already runs on this machine; give --name")
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+            }
+        }
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -69,8 +102,14 @@ impl DataDir {
     }
 
     /// The address of the control plane that last ran on this directory, if one did.
-    pub fn address(&self) -> Option<Address> {
-        serde_json::from_slice(&std::fs::read(self.address_file()).ok()?).ok()
+    pub fn address(&self) -> anyhow::Result<Option<Address>> {
+        let file = self.address_file();
+        let unreadable = || format!("{} cannot be read", file.display());
+        match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).with_context(unreadable),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(unreadable),
+        }
     }
 }
 
@@ -83,5 +122,26 @@ mod tests {
         let data = DataDir::locate(Some("mesh".into())).unwrap();
         assert!(data.path().is_absolute() && data.path().ends_with("mesh"));
         assert!(data.log("reviews-v1").ends_with("mesh/log/reviews-v1.log"));
+    }
+
+    #[test]
+    fn a_workload_runs_once_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::locate(Some(dir.path().into())).unwrap();
+        let first = data.lock_workload("default", "dup").unwrap();
+        let refused = data.lock_workload("default", "dup").unwrap_err();
+        assert_eq!(refused.to_string(), "workload \"dup\" already runs on this machine; give --name");
+        data.lock_workload("other", "dup").unwrap();
+        drop(first);
+        data.lock_workload("default", "dup").unwrap();
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::locate(Some(dir.path().into())).unwrap();
+        assert_eq!(data.address().unwrap(), None);
+        fs::create_dir_all(data.address_file()).unwrap();
+        assert!(data.address().unwrap_err().to_string().ends_with("address.json cannot be read"));
     }
 }

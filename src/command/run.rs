@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::child;
 use super::data_dir::DataDir;
+use super::output::tell;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
 
 #[derive(Debug, Args)]
@@ -37,6 +38,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let asked = shutdown::on_signals(PATIENCE)?;
     let (stop, told) = shutdown::channel();
     let mut command = program(&options.command, &workload.settings);
+    let place = place(&workload.settings);
     let drain = workload.settings.drain;
     let (ready, mut is_ready) = watch::channel(false);
     let mut sidecar = tokio::spawn(proxy::run(workload.settings, told, ready));
@@ -53,6 +55,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
+    tell(place);
     let mut program =
         command.spawn().with_context(|| format!("{} cannot be started", options.command[0].to_string_lossy()))?;
     tokio::select! {
@@ -84,7 +87,7 @@ fn program(words: &[OsString], settings: &Settings) -> Command {
     if let Some(served) = settings.services.first() {
         command.env("PORT", served.target.port().to_string());
     }
-    let way_out = format!("http://{}", SocketAddr::new(settings.address, settings.http_proxy_port));
+    let way_out = way_out(settings);
     for (name, value) in [("http_proxy", way_out.as_str()), ("no_proxy", "localhost,127.0.0.1")] {
         command.env(name, value).env(name.to_ascii_uppercase(), value);
     }
@@ -92,6 +95,21 @@ fn program(words: &[OsString], settings: &Settings) -> Command {
     command.env_remove("WEFT_TOKEN");
     child::tie(&mut command, Signal::SIGKILL);
     command
+}
+
+fn way_out(settings: &Settings) -> String {
+    format!("http://{}", SocketAddr::new(settings.address, settings.http_proxy_port))
+}
+
+/// Where the mesh finds the workload, and the workload the mesh.
+fn place(settings: &Settings) -> String {
+    let (namespace, way_out) = (&settings.namespace, way_out(settings));
+    let Some(served) = settings.services.first() else {
+        return format!("{}.{namespace} is in the mesh (http_proxy={way_out})", settings.workload);
+    };
+    let suffix = if served.service.contains('.') { String::new() } else { format!(".{namespace}") };
+    let at = SocketAddr::new(settings.address, served.port);
+    format!("{}{suffix} is served on {at} (http_proxy={way_out})", served.service)
 }
 
 /// The program's own code; 128 + the signal's number as in a shell.

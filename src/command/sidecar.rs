@@ -1,6 +1,7 @@
 //! What `run`, `agent` and `proxy` share: the options that describe a workload, and the proxy made of them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,11 @@ pub const READINESS: u16 = 15021;
 pub const HTTP_PROXY: u16 = 15088;
 /// Bound for as long as an address is somebody's.
 pub const RESERVATION: u16 = 15099;
+/// What the program beside a sidecar cannot listen on.
+const OWN: [u16; 4] = [ADMIN, READINESS, HTTP_PROXY, RESERVATION];
+/// What `--protocol` takes.
+const PROTOCOLS: [&str; 11] =
+    ["http", "http2", "grpc", "grpc-web", "https", "tls", "tcp", "udp", "mongo", "mysql", "redis"];
 
 /// The workload and where it is.
 #[derive(Clone, Debug, Args)]
@@ -72,12 +78,13 @@ pub struct ServiceOptions {
     #[arg(long, requires = "port")]
     pub service: Option<String>,
     /// The service's port
-    #[arg(long, requires = "service")]
+    #[arg(long, requires = "service", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// What is spoken on the port: http, http2, grpc, tcp, …
-    #[arg(long, default_value = "http")]
+    #[arg(long, default_value = "http", value_parser = protocol)]
     pub protocol: String,
-    /// Where the program listens [default: the workload's address, port + 10000]
+    /// Where the program listens [default: on the workload's address, port + 10000, or port - 10000 if that is above
+    /// 65535; the next one if the sidecar needs that port itself]
     #[arg(long, value_name = "ADDR:PORT")]
     pub forward_to: Option<SocketAddr>,
 }
@@ -86,6 +93,7 @@ pub struct ServiceOptions {
 pub struct Workload {
     pub settings: Settings,
     _reservation: Option<TcpListener>,
+    _lock: File,
 }
 
 /// Works out everything that the options leave open.
@@ -105,11 +113,12 @@ pub async fn prepare(
         Some(address) => (address, None),
         None => reserve(data).map(|(address, listener)| (address, Some(listener)))?,
     };
-    let local = data.address();
-    let control_plane = options.control_plane.clone().or_else(|| Some(local?.xds)).ok_or_else(|| {
-        Failure::new(Exit::Unreachable, "no control plane is known; start one with `weft up`, or give --control-plane")
-    })?;
-    let state_dir = data.workload(&name);
+    let control_plane = match options.control_plane.clone() {
+        Some(url) => url,
+        None => data.address()?.map(|address| address.xds).ok_or_else(no_control_plane)?,
+    };
+    let lock = data.lock_workload(&options.namespace, &name)?;
+    let state_dir = data.workload(&options.namespace, &name);
     let token = match options.token {
         Some(token) => Some(token),
         None if has_certificate(&state_dir) => None,
@@ -143,7 +152,11 @@ pub async fn prepare(
         readiness: SocketAddr::new(address, READINESS),
         drain: options.drain,
     };
-    Ok(Workload { settings, _reservation: reservation })
+    Ok(Workload { settings, _reservation: reservation, _lock: lock })
+}
+
+fn no_control_plane() -> Failure {
+    Failure::new(Exit::Unreachable, "no control plane is known; start one with `weft up`, or give --control-plane")
 }
 
 fn name_of(options: &WorkloadOptions, service: Option<&str>) -> anyhow::Result<String> {
@@ -154,11 +167,15 @@ fn name_of(options: &WorkloadOptions, service: Option<&str>) -> anyhow::Result<S
 
 fn served(options: &ServiceOptions, address: IpAddr) -> anyhow::Result<Option<Served>> {
     let (Some(service), Some(port)) = (&options.service, options.port) else { return Ok(None) };
-    let known = registry::Protocol::named(&options.protocol).is_some();
-    ensure!(known, Failure::new(Exit::Usage, format!("{:?} is no protocol: use http, grpc or tcp", options.protocol)));
-    let beside = SocketAddr::new(address, port.checked_add(10_000).unwrap_or_else(|| port - 10_000));
-    let target = options.forward_to.unwrap_or(beside);
+    ensure!(!OWN.contains(&port), Failure::new(Exit::Usage, format!("port {port} is the sidecar's own")));
+    let target = options.forward_to.unwrap_or_else(|| SocketAddr::new(address, beside(port)));
     Ok(Some(Served { service: service.clone(), port, protocol: options.protocol.clone(), target }))
+}
+
+/// Where a program listens by default: far above its service's port, on a port that the sidecar leaves free.
+fn beside(port: u16) -> u16 {
+    let first = port.checked_add(10_000).unwrap_or_else(|| port - 10_000);
+    (first..=u16::MAX).find(|port| !OWN.contains(port)).unwrap_or(first)
 }
 
 /// A free address for a workload, from `N.101` on, in the /24 of the data directory's mesh.
@@ -182,6 +199,13 @@ async fn local_token(data: &DataDir, namespace: &str, service_account: &str) -> 
     made.await.context("the workload needs a join token: give --token, from `weft token create`")
 }
 
+fn protocol(text: &str) -> Result<String, String> {
+    match registry::Protocol::named(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("use one of {}", PROTOCOLS.join(", "))),
+    }
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
@@ -202,5 +226,13 @@ mod tests {
         let address = IpAddr::from([127, 0, 10, 11]);
         assert_eq!(served(&options(9080), address).unwrap().unwrap().target.to_string(), "127.0.10.11:19080");
         assert_eq!(served(&options(60000), address).unwrap().unwrap().target.port(), 50000);
+        assert_eq!(served(&options(5000), address).unwrap().unwrap().target.port(), 15001);
+        assert!(served(&options(15021), address).is_err());
+    }
+
+    #[test]
+    fn every_protocol_named_is_taken() {
+        assert!(PROTOCOLS.into_iter().all(|word| protocol(word).is_ok()));
+        assert!(protocol("htpp").unwrap_err().contains("grpc-web, https"));
     }
 }

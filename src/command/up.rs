@@ -18,7 +18,7 @@ use clap::Args;
 
 use super::data_dir::DataDir;
 use super::duration;
-use super::output::OutputOptions;
+use super::output::{OutputOptions, tell};
 
 pub use control::ask;
 pub use plan::State;
@@ -49,6 +49,12 @@ pub struct Options {
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let format = options.output.output;
+    for directory in options.config.iter().filter(|directory| !directory.is_dir()) {
+        tell(format_args!(
+            "weft: --config {} is no directory; its files are served once it is there",
+            directory.display()
+        ));
+    }
     if !options.supervise && ask(&data, "ensure").await.is_some() {
         let progress = progress::Progress::new();
         let state = detach::wait_until_ready(&data, &progress, None).await?;

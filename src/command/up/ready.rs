@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Resolves once the control plane, whose process `is_current` knows, has said where it is and answers there.
 pub async fn control_plane(state: &State, data: &DataDir, is_current: impl Fn(u32) -> bool) {
     let url = format!("http://{}/healthz", state.api);
-    let told = || data.address().is_some_and(|address| is_current(address.pid));
+    let told = || data.address().ok().flatten().is_some_and(|address| is_current(address.pid));
     while !told() || !probe::is_ok(&url).await {
         tokio::time::sleep(POLL).await;
     }

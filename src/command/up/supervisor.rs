@@ -54,9 +54,8 @@ struct Shared {
 
 /// Runs the mesh until a signal or `weft down` ends it.
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
-    files::create_private_dir(data.path()).with_context(|| format!("{} cannot be made", data.path().display()))?;
     for directory in ["run", "log", "config"] {
-        files::create_private_dir(&data.path().join(directory))?;
+        data.make(&data.path().join(directory))?;
     }
     let signals = shutdown::on_signals(PATIENCE)?;
     let network = Network::reserve(State::read(&data).map(|state| state.network))?;
@@ -325,8 +324,7 @@ impl Shared {
 
 /// The log of a process, to append to.
 pub fn log_file(data: &DataDir, name: &str) -> anyhow::Result<File> {
-    files::create_private_dir(data.path())?;
-    files::create_private_dir(&data.path().join("log"))?;
+    data.make(&data.path().join("log"))?;
     let path = data.log(name);
     OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("{}", path.display()))
 }
