@@ -163,7 +163,8 @@ fn recognise(api_version: &str, kind: &str) -> Recognised {
     }
     let Some(known) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else {
         let suggestion = closest(kind, Kind::ALL.into_iter().map(Kind::as_str));
-        return Recognised::Refused(format!("unknown kind {kind:?}"), suggestion);
+        let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+        return Recognised::Refused(format!("unknown kind {kind:?}; there are {kinds}"), suggestion);
     };
     if known.group() != group {
         let right = format!("{}/{version}", known.group());

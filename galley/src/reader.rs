@@ -54,8 +54,11 @@ impl Report {
         self.found.borrow_mut().push(found);
     }
 
+    /// In the order of the text.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.found.into_inner()
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|found| (found.line, found.column));
+        found
     }
 }
 

@@ -77,12 +77,26 @@ spec:
     assert_eq!(
         lines,
         [
-            "reviews.yaml:11:9: spec.http[0].route[0].destination: host is required",
             "reviews.yaml:11:9: spec.http[0].route[0].destination.hst: unknown field; did you mean \"host\"?",
             "reviews.yaml:13:7: spec.http[0].route[0].weigth: unknown field; did you mean \"weight\"?",
             "reviews.yaml:14:14: spec.http[0].timeout: \"fast\" is no duration such as \"10s\", \"1.5s\" or \"100ms\"",
         ]
     );
+}
+
+#[test]
+fn findings_are_in_the_order_of_the_text_and_a_misspelt_field_is_not_also_missing() {
+    let spec = "{servers: [{prt: {number: 80}, host: [a], tsl: 1}, {port: {nmae: x, number: 0}, hosts: [a]}]}";
+    let (_, said) = findings(&document("Gateway", "networking.istio.io", spec));
+    let lines: Vec<&str> = said.lines().collect();
+    let column = |line: &&str| line.split(':').nth(2).unwrap().parse::<u32>().unwrap();
+    assert!(lines.is_sorted_by_key(column), "{said}");
+    for (name, count) in
+        [("did you mean", 4), ("port is required", 0), ("name is required", 0), ("one host is required", 0)]
+    {
+        assert_eq!(said.matches(name).count(), count, "{name}: {said}");
+    }
+    assert_eq!(said.matches("protocol is required").count(), 1, "{said}");
 }
 
 #[test]
@@ -94,6 +108,7 @@ fn documents_that_are_not_ours_are_told_apart() {
     for (version, kind, finding) in [
         ("security.istio.io/v1", "AuthorizationPolicy", "AuthorizationPolicy (security.istio.io/v1) is not supported"),
         ("networking.istio.io/v1", "VirtualServce", "did you mean \"VirtualService\"?"),
+        ("networking.istio.io/v1", "Foo", "unknown kind \"Foo\"; there are VirtualService, DestinationRule, Gateway,"),
         ("networking.istio.io/v2", "VirtualService", "networking.istio.io has v1, v1beta1, v1alpha3"),
         ("security.istio.io/v1", "Gateway", "did you mean \"networking.istio.io/v1\"?"),
         ("networking.istio.oi/v1", "Gateway", "did you mean \"networking.istio.io\"?"),

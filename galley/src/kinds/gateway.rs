@@ -104,7 +104,9 @@ impl Server {
 /// Reads and checks the spec.
 pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> Gateway {
     let mut names: Vec<String> = Vec::new();
+    let mut written = 0;
     let servers = o.each("servers", |place| {
+        written += 1;
         let server = place.object(|o| server(o, scope))??;
         if !server.port.name.is_empty() && names.contains(&server.port.name) {
             place.error(format!("the port name {:?} is there twice", server.port.name));
@@ -112,19 +114,19 @@ pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> Gateway {
         names.push(server.port.name.clone());
         Some(server)
     });
-    if servers.is_empty() {
+    if written == 0 {
         o.error_at("servers", "at least one server is required");
     }
     Gateway { selector: o.field("selector").map(|place| check::labels(&place)).unwrap_or_default(), servers }
 }
 
 fn server(o: &Object<'_>, scope: &Scope<'_>) -> Option<Server> {
-    let bind = o.text("bind");
+    let (name, bind) = (o.text("name"), o.text("bind"));
     let unix = bind.starts_with("unix://");
     if !bind.is_empty() && !unix && !check::is_address(&bind) {
         o.error_at("bind", format!("{bind:?} is neither an IP address nor unix://…"));
     }
-    let port = o.required("port").and_then(|place| place.object(|o| port(o, unix)))?;
+    let port = o.required("port").and_then(|place| place.object(|o| port(o, unix))).flatten();
     let hosts = o.each("hosts", |place| host(place, scope));
     if hosts.is_empty() {
         o.error_at("hosts", "at least one host is required");
@@ -135,7 +137,7 @@ fn server(o: &Object<'_>, scope: &Scope<'_>) -> Option<Server> {
     if matches!(port.protocol, Protocol::Https | Protocol::Tls) && !o.has("tls") {
         o.place().error(format!("tls is required on a port of protocol {}", port.protocol.as_str()));
     }
-    Some(Server { name: o.text("name"), port, bind, hosts, tls })
+    Some(Server { name, port, bind, hosts, tls })
 }
 
 fn port(o: &Object<'_>, unix: bool) -> Option<ServerPort> {

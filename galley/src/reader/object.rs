@@ -13,6 +13,8 @@ pub(crate) struct Object<'a> {
     pairs: &'a [Pair],
     /// Fields asked for so far: those that exist.
     known: RefCell<Vec<&'static str>>,
+    /// What was missed: under any of these names, and what to say unless it is there under a misspelt one.
+    missed: RefCell<Vec<(Vec<String>, String)>>,
 }
 
 impl<'a> Place<'a> {
@@ -22,9 +24,10 @@ impl<'a> Place<'a> {
             self.expected("an object");
             return None;
         };
-        let object = Object { place: self.clone(), pairs, known: RefCell::default() };
+        let object = Object { place: self.clone(), pairs, known: RefCell::default(), missed: RefCell::default() };
         let value = read(&object);
-        object.refuse_unknown();
+        let suggested = object.refuse_unknown();
+        object.refuse_missing(&suggested);
         Some(value)
     }
 }
@@ -81,7 +84,15 @@ impl<'a> Object<'a> {
 
     /// Reports an error at the name of a field, or at the object if the field is not there.
     pub fn error_at(&self, name: &str, message: impl Into<String>) {
-        self.named(name).unwrap_or_else(|| self.place.clone()).error(message);
+        match self.named(name) {
+            Some(place) => place.error(message),
+            None => self.miss(&[name], message),
+        }
+    }
+
+    fn miss(&self, names: &[&str], message: impl Into<String>) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.missed.borrow_mut().push((names, message.into()));
     }
 
     pub fn warn_at(&self, code: &'static str, name: &str, message: impl Into<String>) {
@@ -114,15 +125,14 @@ impl<'a> Object<'a> {
     /// Reports the object if none of these fields is there.
     pub fn at_least_one(&self, names: &[&str]) {
         if !names.iter().any(|name| self.has(name)) {
-            let names = names.join(", ");
-            self.place.error(format!("one of these is required: {names}"));
+            self.miss(names, format!("one of these is required: {}", names.join(", ")));
         }
     }
 
     pub fn required(&self, name: &'static str) -> Option<Place<'a>> {
         let found = self.field(name);
         if found.is_none() {
-            self.place.error(format!("{name} is required"));
+            self.miss(&[name], format!("{name} is required"));
         }
         found
     }
@@ -200,14 +210,27 @@ impl<'a> Object<'a> {
         self.field(name)?.choice(choices)
     }
 
-    fn refuse_unknown(&self) {
+    /// Returns the fields that were probably meant.
+    fn refuse_unknown(&self) -> Vec<String> {
+        let mut suggested = Vec::new();
         let known = self.known.borrow();
         for pair in self.pairs {
             if known.iter().any(|name| *name == pair.key || snake(name) == pair.key) {
                 continue;
             }
             let suggestion = closest(&pair.key, known.iter().copied());
+            suggested.extend(suggestion.clone());
             self.key(pair).suggest("unknown field", suggestion);
+        }
+        suggested
+    }
+
+    /// A field that is there by a misspelt name is not also missing.
+    fn refuse_missing(&self, suggested: &[String]) {
+        for (names, message) in self.missed.take() {
+            if !names.iter().any(|name| suggested.contains(name)) {
+                self.place.error(message);
+            }
         }
     }
 }
