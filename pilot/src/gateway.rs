@@ -35,7 +35,7 @@ pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> 
     let selected = gateways.iter().filter(|gateway| node.has_labels(&gateway.spec.selector));
     let servers = selected.flat_map(|gateway| gateway.spec.servers.iter().map(|server| Bound { gateway, server }));
     let mut own = Own::default();
-    for port in ports::merge(servers, findings) {
+    for port in ports::merge(node, servers, findings) {
         let mut compile = Compile { view, node, port: &port, findings, own: &mut own };
         let listener = compile.listener();
         if let Some(listener) = listener {
@@ -64,8 +64,7 @@ impl Compile<'_> {
         if chains.is_empty() {
             return None;
         }
-        let address = self.port.bind.or(self.node.bind).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let bound = self.node.port_map.get(&self.port.number).copied().unwrap_or(self.port.number);
+        let (address, bound) = (self.port.address, self.port.bound);
         let name = names::listener(&address.to_string(), bound);
         Some(chains::listener(name, address, bound, core::TrafficDirection::Outbound, chains))
     }

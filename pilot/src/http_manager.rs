@@ -19,6 +19,9 @@ use crate::wire;
 
 const FILTER: &str = "envoy.filters.network.http_connection_manager";
 
+/// How long the head of a request may take to come in.
+const HEAD_SECONDS: i64 = 10;
+
 /// Where a manager's routes come from.
 pub(crate) enum Routes {
     Inline(route::RouteConfiguration),
@@ -61,6 +64,8 @@ fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> 
             .then(|| core::Http1ProtocolOptions { allow_absolute_url: Some(true), ..Default::default() }),
         // A stream may be silent for as long as it likes; Envoy would end it after five minutes.
         stream_idle_timeout: Some(prost_types::Duration::default()),
+        // Whoever begins a request must come to the end of its head.
+        request_headers_timeout: Some(prost_types::Duration { seconds: HEAD_SECONDS, nanos: 0 }),
         access_log: access_logs(mesh),
         use_remote_address: Some(side == Side::Gateway),
         forward_client_cert_details: certificate.unwrap_or(ForwardClientCertDetails::Sanitize) as i32,

@@ -1,5 +1,6 @@
 //! A sidecar's explicit HTTP proxy: its listener, and the routes to every visible service under all of its names.
 
+mod answers;
 mod domains;
 mod tunnel;
 
@@ -14,12 +15,11 @@ use registry::{Protocol, Service, ServicePort};
 
 use crate::diagnostic::Findings;
 use crate::http_manager::{self, Routes, Side};
-use crate::mesh::OutboundPolicy;
+use crate::names;
 use crate::node::Node;
 use crate::routes::{self, Place};
 use crate::virtual_service::Rules;
 use crate::visibility::View;
-use crate::{names, wire};
 
 /// The port that a host without a service is taken to be asked for on.
 const PLAIN_HTTP: u16 = 80;
@@ -50,7 +50,10 @@ pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::Ro
         }
     }
     table.hosts_without_service();
-    table.hosts.push(nowhere(view.index.mesh().outbound_policy));
+    for entry in view.services() {
+        table.other_ports(&entry.service);
+    }
+    table.hosts.push(answers::nowhere(view.index.mesh().outbound_policy));
     route::RouteConfiguration {
         name: names::HTTP_PROXY.into(),
         virtual_hosts: table.hosts,
@@ -81,7 +84,14 @@ impl Table<'_> {
         if port.protocol.is_http() || port.protocol == Protocol::Auto {
             routes.extend(self.http_routes(service, port, rules.as_deref()));
         }
+        routes.extend(answers::wrong_way(service, port));
         self.host(names::virtual_host(service.host().as_str(), port.number), domains, routes);
+    }
+
+    /// What else a service is asked for: a port that it does not have, or none where it has several.
+    fn other_ports(&mut self, service: &Service) {
+        let domains = domains::of_any_port(service, self.view);
+        self.host(format!("{}:*", service.host()), domains, answers::no_such_port(service));
     }
 
     fn http_routes(&mut self, service: &Service, port: &ServicePort, rules: Option<&Rules>) -> Vec<route::Route> {
@@ -123,27 +133,5 @@ impl Table<'_> {
         if !domains.is_empty() {
             self.hosts.push(route::VirtualHost { name, domains, routes, ..Default::default() });
         }
-    }
-}
-
-/// Answers requests to hosts that are not in the mesh.
-fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
-    let name = match policy {
-        OutboundPolicy::AllowAny => "allow_any",
-        OutboundPolicy::RegistryOnly => "block_all",
-    };
-    let body = "no service of this name is in the mesh; see `weft services` for those that are\n";
-    let answer = route::DirectResponseAction { status: 502, body: Some(wire::inline(body)), ..Default::default() };
-    let refuse = |of: route::RouteMatch| route::Route {
-        name: name.into(),
-        r#match: Some(of),
-        action: Some(route::route::Action::DirectResponse(answer.clone())),
-        ..Default::default()
-    };
-    route::VirtualHost {
-        name: name.into(),
-        domains: vec!["*".into()],
-        routes: vec![refuse(routes::connect()), refuse(routes::everything())],
-        ..Default::default()
     }
 }

@@ -46,6 +46,8 @@ pub struct Features {
     pub slow_start: bool,
     /// `weft.system_roots`: the operating system's certificates by that word, not by file.
     pub system_roots: bool,
+    /// `weft.route_stats`: statistics of a route under a prefix of its own.
+    pub route_stats: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +143,7 @@ impl Features {
             consistent_hash: can("weft.consistent_hash"),
             slow_start: can("weft.slow_start"),
             system_roots: can("weft.system_roots"),
+            route_stats: can("weft.route_stats"),
         }
     }
 }

@@ -71,12 +71,16 @@ pub(crate) fn compile(place: &Place<'_>, rules: &Rules, findings: &mut Findings)
 }
 
 fn one(place: &Place<'_>, rules: &Rules, rule: &HttpRule, of: &HttpMatch, findings: &mut Findings) -> route::Route {
+    let route_stats = place.view.audience.features.route_stats;
+    if !route_stats && !of.stat_prefix.is_empty() {
+        findings.add(Code::Unsupported, rules.object(), "statPrefix is not applied by weft's own proxies");
+    }
     let name = [rule.route.name.as_str(), of.name.as_str()].into_iter().filter(|name| !name.is_empty());
     let mut made = route::Route {
         name: name.collect::<Vec<_>>().join("."),
         r#match: Some(matches::compile(of)),
         metadata: wire::config_metadata("virtual-service", &rules.meta),
-        stat_prefix: of.stat_prefix.clone(),
+        stat_prefix: if route_stats { of.stat_prefix.clone() } else { String::new() },
         ..Default::default()
     };
     headers::apply(&rule.route.headers, &mut made);

@@ -6,7 +6,7 @@ use api::envoy::config::route::v3 as route;
 use route::virtual_host::TlsRequirementType;
 
 use super::{Bound, intersect, rules_of};
-use crate::diagnostic::Findings;
+use crate::diagnostic::{Code, Findings};
 use crate::names;
 use crate::node::Node;
 use crate::routes::{self, Place};
@@ -16,6 +16,8 @@ use crate::visibility::View;
 /// What one host of a port is given.
 #[derive(Default)]
 struct Host {
+    /// The declared port that has the host, where several are served on one.
+    port: Option<u16>,
     routes: Vec<route::Route>,
     /// Objects already taken in: several servers may lead to the same.
     taken: Vec<String>,
@@ -31,26 +33,35 @@ pub(super) fn route_table(
     servers: &[Bound<'_>],
     findings: &mut Findings,
 ) -> route::RouteConfiguration {
-    let port = servers.first().map_or(0, |bound| bound.server.port.number);
     let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for bound in servers {
         let https_only = bound.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
         for rules in rules_of(view, bound) {
             let routes = compile(view, node, bound, rules, findings);
-            for host in shared_hosts(bound, rules) {
-                hosts.entry(host).or_default().take(rules, &routes, https_only);
+            if routes.is_empty() && !https_only {
+                continue;
+            }
+            for domain in shared_hosts(bound, rules) {
+                let host = hosts.entry(domain.clone()).or_default();
+                if host.belongs_to(bound) {
+                    host.take(rules, &routes, https_only);
+                } else if !host.has(rules) {
+                    let message = format!("port {} is bound to the same port and has {domain}", host.port.unwrap_or(0));
+                    bound.complain(findings, Code::Conflict, message);
+                }
             }
         }
         if https_only {
             for host in &bound.server.hosts {
-                hosts.entry(host.host.clone()).or_default().https_only = true;
+                let host = hosts.entry(host.host.clone()).or_default();
+                host.https_only |= host.belongs_to(bound);
             }
         }
     }
     let hosts = hosts.into_iter().filter(|(_, host)| host.https_only || !host.routes.is_empty());
     route::RouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: hosts.map(|(domain, host)| host.finish(domain, port)).collect(),
+        virtual_hosts: hosts.map(|(domain, host)| host.finish(domain)).collect(),
         validate_clusters: Some(false),
         ignore_port_in_host_matching: true,
         max_direct_response_body_size_bytes: Some(1 << 20),
@@ -81,21 +92,30 @@ fn shared_hosts(bound: &Bound<'_>, rules: &Rules) -> Vec<String> {
 }
 
 impl Host {
+    /// Whether the host is served for this server's declared port: the first that asks has it.
+    fn belongs_to(&mut self, bound: &Bound<'_>) -> bool {
+        let number = bound.server.port.number;
+        *self.port.get_or_insert(number) == number
+    }
+
+    fn has(&self, rules: &Rules) -> bool {
+        self.taken.contains(&rules.object())
+    }
+
     fn take(&mut self, rules: &Rules, routes: &[route::Route], https_only: bool) {
-        let object = rules.object();
-        if !self.taken.contains(&object) {
-            self.taken.push(object);
+        if !self.has(rules) {
+            self.taken.push(rules.object());
             self.routes.extend_from_slice(routes);
         }
         self.https_only |= https_only;
     }
 
-    fn finish(mut self, domain: String, port: u16) -> route::VirtualHost {
+    fn finish(mut self, domain: String) -> route::VirtualHost {
         // Stable: the others keep their order.
         self.routes.sort_by_key(routes::is_catch_all);
         let tls = if self.https_only { TlsRequirementType::All } else { TlsRequirementType::None };
         route::VirtualHost {
-            name: names::virtual_host(&domain, port),
+            name: names::virtual_host(&domain, self.port.unwrap_or(0)),
             domains: vec![domain],
             routes: self.routes,
             require_tls: tls as i32,

@@ -13,6 +13,13 @@ pub(super) fn of(service: &Service, port: u16, view: &View<'_>) -> Vec<String> {
     without.chain(with).collect()
 }
 
+/// Every name without a port and with any.
+pub(super) fn of_any_port(service: &Service, view: &View<'_>) -> Vec<String> {
+    // Two wildcards in one domain are not understood.
+    let names = names(service, view).into_iter().filter(|name| !name.contains('*'));
+    names.flat_map(|name| [name.clone(), format!("{name}:*")]).collect()
+}
+
 /// The host, its shorter forms where it is one of a namespace, its aliases and its addresses.
 fn names(service: &Service, view: &View<'_>) -> Vec<String> {
     let host = service.host().as_str();

@@ -1,0 +1,59 @@
+//! What the explicit proxy answers by itself: why a request leads nowhere, and what would.
+
+use api::envoy::config::route::v3 as route;
+use registry::{Protocol, Service, ServicePort};
+
+use crate::mesh::OutboundPolicy;
+use crate::{routes, wire};
+
+/// Answers requests to hosts that are not in the mesh.
+pub(super) fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
+    let name = match policy {
+        OutboundPolicy::AllowAny => "allow_any",
+        OutboundPolicy::RegistryOnly => "block_all",
+    };
+    let body = "no service of this name is in the mesh; see `weft services` for those that are\n";
+    route::VirtualHost {
+        name: name.into(),
+        domains: vec!["*".into()],
+        routes: vec![refuse(name, routes::connect(), body), refuse(name, routes::everything(), body)],
+        ..Default::default()
+    }
+}
+
+/// Answers requests to a service on a port that it does not have.
+pub(super) fn no_such_port(service: &Service) -> Vec<route::Route> {
+    let served = service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
+    let ports: Vec<String> = served.map(|port| format!("{} ({})", port.number, word(port.protocol))).collect();
+    let has = if ports.is_empty() { "no port".to_owned() } else { ports.join(", ") };
+    let body = format!("{} is not served on the port that was asked for; it has {has}\n", service.host());
+    [routes::connect(), routes::everything()].map(|of| refuse("no_such_port", of, &body)).into()
+}
+
+/// Answers CONNECT to a port that speaks HTTP, and HTTP to one that does not.
+pub(super) fn wrong_way(service: &Service, port: &ServicePort) -> Option<route::Route> {
+    let (host, number) = (service.host(), port.number);
+    if port.protocol.is_http() {
+        let body = format!(
+            "{host}:{number} speaks HTTP; send the proxy plain requests for http://{host}:{number}/, not CONNECT\n"
+        );
+        return Some(refuse("use_http", routes::connect(), &body));
+    }
+    let protocol = word(port.protocol);
+    let body = format!("{host}:{number} speaks {protocol}, not HTTP; reach it with CONNECT through the proxy\n");
+    (port.protocol != Protocol::Auto).then(|| refuse("use_connect", routes::everything(), &body))
+}
+
+fn word(protocol: Protocol) -> &'static str {
+    if protocol == Protocol::Auto { "any protocol" } else { protocol.as_str() }
+}
+
+fn refuse(name: &str, of: route::RouteMatch, body: &str) -> route::Route {
+    let answer = route::DirectResponseAction { status: 502, body: Some(wire::inline(body)), ..Default::default() };
+    route::Route {
+        name: name.into(),
+        r#match: Some(of),
+        action: Some(route::route::Action::DirectResponse(answer)),
+        ..Default::default()
+    }
+}
