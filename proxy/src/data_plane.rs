@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::worker::{self, Command, Parts};
 /// The workers of a proxy.
 pub struct DataPlane {
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     bound: tokio::sync::Mutex<HashSet<SocketAddr>>,
     in_force: watch::Sender<Arc<Snapshot>>,
     pub stats: Stats,
@@ -55,7 +55,7 @@ impl DataPlane {
             senders.push(sender);
         }
         let in_force = watch::Sender::new(Arc::default());
-        Ok(Self { workers: senders, threads, bound: Default::default(), in_force, stats, log })
+        Ok(Self { workers: senders, threads: Mutex::new(threads), bound: Default::default(), in_force, stats, log })
     }
 
     /// Puts a snapshot in force and returns when every worker has it. The error names listeners that could not bind;
@@ -65,7 +65,13 @@ impl DataPlane {
         let mut errors = Vec::new();
         let mut fresh: Vec<Vec<(SocketAddr, std::net::TcpListener)>> =
             self.workers.iter().map(|_| Vec::new()).collect();
-        bound.retain(|address| snapshot.listeners.values().any(|listener| listener.address == *address));
+        let wanted: HashSet<SocketAddr> = snapshot.listeners.values().map(|listener| listener.address).collect();
+        // First let go: an address may move to one that overlaps it.
+        let gone: Vec<SocketAddr> = bound.difference(&wanted).copied().collect();
+        if !gone.is_empty() {
+            self.tell(|done| Command::Release { addresses: gone.clone(), done }).await;
+            bound.retain(|address| wanted.contains(address));
+        }
         for listener in snapshot.listeners.values() {
             if bound.contains(&listener.address) {
                 continue;
@@ -80,17 +86,28 @@ impl DataPlane {
                 Err(error) => errors.push(format!("{}: cannot listen on {}: {error}", listener.name, listener.address)),
             }
         }
+        let mut fresh = fresh.into_iter();
+        self.tell(|done| Command::Apply {
+            snapshot: Arc::clone(&snapshot),
+            sockets: fresh.next().unwrap_or_default(),
+            done,
+        })
+        .await;
+        self.in_force.send_replace(snapshot);
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+    }
+
+    /// Sends every worker a command and waits until all have carried it out.
+    async fn tell(&self, mut command: impl FnMut(oneshot::Sender<()>) -> Command) {
         let mut waiting = Vec::new();
-        for (worker, sockets) in self.workers.iter().zip(fresh) {
+        for worker in &self.workers {
             let (done, told) = oneshot::channel();
-            let _ = worker.send(Command::Apply { snapshot: Arc::clone(&snapshot), sockets, done });
+            let _ = worker.send(command(done));
             waiting.push(told);
         }
         for told in waiting {
             let _ = told.await;
         }
-        self.in_force.send_replace(snapshot);
-        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
     }
 
     /// The snapshot in force, now and after each change.
@@ -122,12 +139,61 @@ impl DataPlane {
         sum
     }
 
-    /// Ends the workers, whatever they are doing, and writes out the access log.
-    pub fn stop(self) {
-        drop(self.workers);
-        for thread in self.threads {
+    /// Ends the workers, whatever they are doing, and writes out the access log. Blocks for as long as that takes.
+    pub fn stop(&self) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Stop);
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             let _ = thread.join();
         }
         self.log.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Direction, Listener};
+
+    fn snapshot(addresses: &[SocketAddr]) -> Arc<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        for address in addresses {
+            let listener = Listener {
+                name: address.to_string(),
+                address: *address,
+                direction: Direction::Inbound,
+                filter_chains: vec![],
+                default_filter_chain: None,
+                tls_inspector: false,
+                http_inspector: false,
+                listener_filters_timeout: Duration::ZERO,
+                continue_on_listener_filters_timeout: false,
+                access_logs: vec![],
+            };
+            snapshot.listeners.insert(address.to_string(), Arc::new(listener));
+        }
+        Arc::new(snapshot)
+    }
+
+    #[tokio::test]
+    async fn a_listener_moves_to_an_address_that_overlaps_its_own_and_back() {
+        let own = WorkloadRef {
+            name: String::new(),
+            namespace: String::new(),
+            canonical_service: String::new(),
+            canonical_revision: String::new(),
+            cluster: String::new(),
+        };
+        let plane = DataPlane::start(2, own, TlsSettings { identity: None }).unwrap();
+        let one = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let any = SocketAddr::new([0, 0, 0, 0].into(), one.port());
+        for _ in 0..20 {
+            assert_eq!(plane.apply(snapshot(&[any])).await, Ok(()));
+            assert_eq!(plane.apply(snapshot(&[one])).await, Ok(()));
+        }
+        assert!(std::net::TcpStream::connect(one).is_ok());
+        plane.stop();
     }
 }

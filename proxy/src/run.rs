@@ -87,9 +87,7 @@ pub async fn wind_down(
         task.abort();
         let _ = task.await;
     }
-    if let Ok(data_plane) = Arc::try_unwrap(data_plane) {
-        data_plane.stop();
-    }
+    data_plane.stop();
 }
 
 pub async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyError> {

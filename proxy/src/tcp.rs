@@ -70,7 +70,12 @@ impl Way {
 
 /// Copies both ways until both sides have ended, one fails, or nothing moves for `idle` (zero: for ever). `moved` is
 /// told bytes from `a` to `b` and from `b` to `a`.
-pub async fn copy_both<A, B>(mut a: A, mut b: B, idle: Duration, moved: &mut dyn FnMut(usize, usize)) -> io::Result<()>
+pub async fn copy_both<A, B>(
+    a: &mut A,
+    b: &mut B,
+    idle: Duration,
+    moved: &mut dyn FnMut(usize, usize),
+) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -80,11 +85,11 @@ where
     let mut timer = std::pin::pin!(tokio::time::sleep(idle));
     poll_fn(|cx| {
         let mut progress = false;
-        let first = there.poll(&mut a, &mut b, cx, &mut |n| {
+        let first = there.poll(a, b, cx, &mut |n| {
             progress = true;
             moved(n, 0);
         })?;
-        let second = back.poll(&mut b, &mut a, cx, &mut |n| {
+        let second = back.poll(b, a, cx, &mut |n| {
             progress = true;
             moved(0, n);
         })?;

@@ -1,10 +1,13 @@
 //! Connections whose bytes are not looked at (Envoy `TcpProxy`): to a host of the chosen cluster and back.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
 use crate::config::{Direction, TcpProxy};
 use crate::downstream::Downstream;
+use crate::drain::Drain;
 use crate::http::headers::Headers;
 use crate::io::{Io, Prefixed};
 use crate::series::Ends;
@@ -12,7 +15,10 @@ use crate::stats::Reporter;
 use crate::tcp::copy_both;
 use crate::upstream::Verdict;
 
-pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, stream: Prefixed) {
+/// How long a connection may go on after its filter chain is gone (Istio `drainDuration`).
+const DRAIN: Duration = Duration::from_secs(45);
+
+pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Prefixed, drain: &Drain) {
     let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
     let mut ends = ends(&downstream);
     let opened = open(&downstream, &proxy, &mut info, &mut ends).await;
@@ -27,17 +33,24 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, stream: Prefixe
         Ok(upstream) => {
             let series = downstream.worker.series.connection(&ends, info.flags);
             series.opened.add(1);
-            let upstream = Prefixed { prefix: bytes::Bytes::new(), io: upstream };
+            let mut upstream = upstream;
             let mut moved = |there: usize, back: usize| {
                 series.received_bytes.add(there as u64);
                 series.sent_bytes.add(back as u64);
                 info.bytes_received += there as u64;
                 info.bytes_sent += back as u64;
             };
-            if let Err(error) = copy_both(stream, upstream, proxy.idle_timeout, &mut moved).await
-                && error.kind() == std::io::ErrorKind::TimedOut
-            {
-                info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT;
+            let ended = tokio::select! {
+                ended = copy_both(&mut stream, &mut upstream, proxy.idle_timeout, &mut moved) => ended,
+                () = async { drain.draining().await; tokio::time::sleep(DRAIN).await } => Err(ErrorKind::ConnectionAborted.into()),
+            };
+            if let Err(error) = ended {
+                if error.kind() == ErrorKind::TimedOut {
+                    info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT;
+                }
+                // An abort on one side must not look like a clean end on the other.
+                stream.io.reset_on_drop();
+                upstream.reset_on_drop();
             }
             series.closed.add(1);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::LogSink;
 use crate::config::{Snapshot, WorkloadRef};
@@ -47,7 +47,7 @@ pub struct Worker {
     own_principal: Option<Arc<str>>,
     pub tls: Arc<TlsSettings>,
     random: Cell<u64>,
-    accepting: RefCell<HashMap<SocketAddr, DrainTrigger>>,
+    accepting: RefCell<HashMap<SocketAddr, (DrainTrigger, JoinHandle<()>)>>,
     drain: DrainTrigger,
     limit: ConnectionLimit,
     connections: Rc<Cell<usize>>,
@@ -55,10 +55,14 @@ pub struct Worker {
 
 /// What the control thread asks of a worker.
 pub enum Command {
+    /// Closes the sockets of listeners that go or move.
+    Release { addresses: Vec<SocketAddr>, done: oneshot::Sender<()> },
     /// Puts a snapshot in force, with the sockets of listeners that are new.
     Apply { snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>, done: oneshot::Sender<()> },
     /// Takes no new connections, and ends those there are as soon as they can.
     Drain,
+    /// Ends at once, whatever is under way.
+    Stop,
     /// How many connections there are.
     Connections(oneshot::Sender<usize>),
 }
@@ -107,7 +111,17 @@ impl Worker {
                 }
             };
             match command {
-                None => return,
+                None | Some(Command::Stop) => return,
+                Some(Command::Release { addresses, done }) => {
+                    for address in addresses {
+                        let accepting = self.accepting.borrow_mut().remove(&address);
+                        if let Some((stop, task)) = accepting {
+                            stop.start();
+                            let _ = task.await;
+                        }
+                    }
+                    let _ = done.send(());
+                }
                 Some(Command::Apply { snapshot, sockets, done }) => {
                     self.apply(snapshot, sockets);
                     let _ = done.send(());
@@ -125,13 +139,13 @@ impl Worker {
         *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
         self.clusters.follow(&snapshot);
         self.chains.follow(&snapshot);
-        let wanted: Vec<SocketAddr> = snapshot.listeners.values().map(|listener| listener.address).collect();
-        self.accepting.borrow_mut().retain(|address, _| wanted.contains(address));
         for (address, socket) in sockets {
             let (trigger, stop) = drain::pair();
-            self.accepting.borrow_mut().insert(address, trigger);
             match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => drop(tokio::task::spawn_local(listener::accept(Rc::clone(self), socket, address, stop))),
+                Ok(socket) => {
+                    let task = tokio::task::spawn_local(listener::accept(Rc::clone(self), socket, address, stop));
+                    self.accepting.borrow_mut().insert(address, (trigger, task));
+                }
                 Err(error) => tracing::error!(%address, %error, "a listener could not be taken up"),
             }
         }

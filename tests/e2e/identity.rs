@@ -87,7 +87,7 @@ fn workloads_prove_who_they_are_and_refuse_who_does_not() {
     let foreign = foreign_certificate();
     let path = |name: &str| foreign.path().join(name).to_str().unwrap().to_owned();
     let refused =
-        s_client(&mesh, "details-v1", &["-CAfile", &root, "-cert", &path("leaf.pem"), "-key", &path("leaf.key")]);
+        refusal(&mesh, "details-v1", &["-CAfile", &root, "-cert", &path("leaf.pem"), "-key", &path("leaf.key")]);
     assert!(refused.contains("alert"), "{refused}");
 }
 

@@ -58,11 +58,15 @@ async fn send(
     let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
     exchange.cluster_mutation = mutation.filter(|mutation| !mutation.is_empty()).cloned();
     exchange.chose_cluster(&cluster);
-    cluster.ready().await;
+    let limits = Limits::of(connection, action, head);
+    let received = exchange.received_watch();
+    let admitted = async {
+        cluster.ready().await;
+        cluster.admit().await.map_err(|_| local::overflow())
+    };
+    exchange.admitted(limits.hold(admitted, &received).await??);
     let mutation = exchange.cluster_mutation.clone();
     found.finalize_request(mutation.as_ref(), head, &exchange.info);
-    let permit = cluster.admit().await.map_err(|_| local::overflow())?;
-    exchange.admitted(permit);
     if head.method == "CONNECT" {
         return tunnel(connection, &cluster, exchange).await;
     }
@@ -71,11 +75,11 @@ async fn send(
         true => Source::Once(Some(body)),
         false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
     };
-    let mut tries = Tries { connection, cluster: &cluster, retry: retry.map(|retry| &**retry), body };
-    let limits = Limits::of(connection, action, head);
-    let seen = exchange.received_watch();
-    let answer = limits.hold(tries.run(found, head, exchange), &seen).await.unwrap_or_else(|reply| {
+    let mut tries = Tries { connection, cluster: &cluster, retry: retry.map(|retry| &**retry), body, now: None };
+    let answer = limits.hold(tries.run(found, head, exchange), &received).await.unwrap_or_else(|reply| {
         cluster.stats.rq_timeout.add(1);
+        // A host that keeps a client waiting so long counts as one that failed.
+        tries.blame();
         Err(reply)
     });
     let answer = answer.map(|mut response| {
@@ -177,6 +181,8 @@ struct Tries<'a> {
     cluster: &'a Rc<Cluster>,
     retry: Option<&'a RetryPolicy>,
     body: Source,
+    /// The host that is being tried.
+    now: Option<Rc<Host>>,
 }
 
 /// How one try ended.
@@ -195,9 +201,11 @@ impl Tries<'_> {
     ) -> Result<Response, Reply> {
         let worker = &self.connection.downstream.worker;
         let mut tried: Vec<Rc<Host>> = Vec::new();
+        let mut _retrying = None;
         loop {
             let host = self.pick(&tried)?;
             exchange.trying(self.cluster, &host);
+            self.now = Some(Rc::clone(&host));
             self.connection.tell_peer(head, host.is_mutual_tls());
             if found.virtual_host.include_request_attempt_count {
                 head.headers.set("x-envoy-attempt-count", exchange.info.attempts.to_string());
@@ -206,11 +214,20 @@ impl Tries<'_> {
             let (outcome, verdict) = judge(&tried_now);
             self.cluster.report(&host, verdict);
             let counted = if self.may_retry(outcome, &tried_now, exchange) { self.cluster.begin_retry() } else { None };
-            let Some(_retrying) = counted else { return self.conclude(tried_now, exchange) };
+            if counted.is_none() {
+                return self.conclude(tried_now, exchange);
+            }
+            _retrying = counted;
             if let Some(retry) = self.retry {
                 tokio::time::sleep(retry.back_off.delay(exchange.info.attempts, worker.random())).await;
             }
             tried.push(host);
+        }
+    }
+
+    fn blame(&self) {
+        if let Some(host) = &self.now {
+            self.cluster.report(host, Verdict::GatewayError);
         }
     }
 
@@ -292,7 +309,7 @@ fn judge(tried: &Try) -> (Outcome, Verdict) {
         Try::TimedOut => (Outcome::PerTryTimeout, Verdict::GatewayError),
         Try::Failed(UpstreamError::Connect(_)) => (Outcome::ConnectFailure, Verdict::LocalOrigin),
         Try::Failed(UpstreamError::RefusedStream) => (Outcome::RefusedStream, Verdict::LocalOrigin),
-        Try::Failed(UpstreamError::RequestBody) => (Outcome::Overflow, Verdict::Good),
+        Try::Failed(UpstreamError::RequestBody | UpstreamError::Malformed) => (Outcome::Overflow, Verdict::Good),
         Try::Failed(_) => (Outcome::Reset { request_started: true }, Verdict::LocalOrigin),
     }
 }
@@ -324,6 +341,7 @@ fn failure(error: &UpstreamError) -> Reply {
         ),
         UpstreamError::Protocol(_) => Reply::new(502, told("protocol error"))
             .flagged(ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_before_response_started{protocol_error}"),
+        UpstreamError::Malformed => Reply::new(400, "").flagged(ResponseFlags::NONE, "malformed_request"),
         UpstreamError::RequestBody => Reply::new(400, "")
             .flagged(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
     }

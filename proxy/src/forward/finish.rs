@@ -29,6 +29,23 @@ pub struct Exchange {
     received: Rc<Cell<u64>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
+    finished: bool,
+}
+
+/// A client that left before it was answered is counted and logged too.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+        self.info.bytes_received = self.received.get();
+        self.info.duration = Some(self.info.start.elapsed());
+        self.count(false);
+        for log in &self.connection.manager.access_logs {
+            log.log(&LogContext::of_connection(&self.info), &self.connection.downstream.worker.log);
+        }
+    }
 }
 
 impl Exchange {
@@ -41,7 +58,20 @@ impl Exchange {
             received: Rc::default(),
             permit: None,
             in_flight: None,
+            finished: false,
         }
+    }
+
+    fn count(&self, grpc: bool) {
+        let info = &self.info;
+        let grpc_status = info.grpc_status.filter(|_| grpc);
+        let code = info.response_code.unwrap_or(0);
+        let series = self.connection.downstream.worker.series.request(&self.ends, info.flags, code, grpc, grpc_status);
+        series.total.add(1);
+        let milliseconds = info.duration.unwrap_or_default().as_millis();
+        series.duration_milliseconds.observe(u64::try_from(milliseconds).unwrap_or(u64::MAX));
+        series.request_bytes.observe(info.bytes_received);
+        series.response_bytes.observe(info.bytes_sent);
     }
 
     /// Counts the bytes of the request's body as they pass, and holds it to the time a request may take.
@@ -98,6 +128,7 @@ impl Exchange {
         }
         self.info.response_code = Some(response.head.status);
         self.info.grpc_status = grpc_status(&response.head.headers);
+        self.finished = true;
         let logged = !manager.access_logs.is_empty();
         let departure = Departure {
             response: logged.then(|| response.head.headers.clone()),
@@ -160,7 +191,7 @@ impl Observer for Departure {
         }
         info.bytes_received = self.exchange.received.get();
         info.duration = Some(info.start.elapsed());
-        self.count();
+        self.exchange.count(self.grpc);
         self.log();
         self.exchange.in_flight = None;
         self.exchange.permit = None;
@@ -168,19 +199,6 @@ impl Observer for Departure {
 }
 
 impl Departure {
-    fn count(&self) {
-        let (exchange, info) = (&self.exchange, &self.exchange.info);
-        let worker = &exchange.connection.downstream.worker;
-        let code = info.response_code.unwrap_or(0);
-        let grpc_status = info.grpc_status.filter(|_| self.grpc);
-        let series = worker.series.request(&exchange.ends, info.flags, code, self.grpc, grpc_status);
-        series.total.add(1);
-        let milliseconds = info.duration.unwrap_or_default().as_millis();
-        series.duration_milliseconds.observe(u64::try_from(milliseconds).unwrap_or(u64::MAX));
-        series.request_bytes.observe(info.bytes_received);
-        series.response_bytes.observe(info.bytes_sent);
-    }
-
     fn log(&self) {
         let connection = &self.exchange.connection;
         let context = LogContext {

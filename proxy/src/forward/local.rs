@@ -51,6 +51,10 @@ impl Reply {
         if !self.body.is_empty() && !head.headers.contains("content-type") {
             head.headers.append("content-type", "text/plain");
         }
+        if request.method == "HEAD" {
+            head.headers.set("content-length", self.body.len().to_string());
+            return Response::new(head, Body::Empty);
+        }
         Response::new(head, Body::Full(self.body))
     }
 }

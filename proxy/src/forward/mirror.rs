@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Connection;
 use super::attempt::Source;
@@ -11,6 +12,9 @@ use crate::config::Snapshot;
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
 use crate::route::RouteAction;
+
+/// Nobody waits for a copy's answer; it may not take for ever all the same.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn send(
     connection: &Connection,
@@ -30,11 +34,12 @@ pub fn send(
             head.authority = shadowed(&head.authority);
         }
         let body = match body {
-            Source::Once(_) => Body::Empty,
-            Source::Again(replay) => replay.reader(),
+            Source::Once(_) => Some(Body::Empty),
+            Source::Again(replay) => replay.copy(),
         };
+        let Some(body) = body else { continue };
         let worker = Rc::clone(worker);
-        tokio::task::spawn_local(async move {
+        let shadow = async move {
             cluster.ready().await;
             let Ok(_permit) = cluster.admit().await else { return };
             let Ok(host) = cluster.pick(|| worker.random(), 1, |_| false) else { return };
@@ -43,7 +48,8 @@ pub fn send(
             if let Ok(mut answer) = host.send(&cluster.config, &head, body, version).await {
                 while let Some(Ok(_)) = answer.body.frame().await {}
             }
-        });
+        };
+        tokio::task::spawn_local(async move { drop(tokio::time::timeout(LIMIT, shadow).await) });
     }
 }
 

@@ -74,8 +74,7 @@ fn normalize(connection: &Connection, head: &mut RequestHead) -> bool {
 /// At the edge, headers that only proxies of the mesh may set are not taken from outside (Envoy, HTTP header
 /// sanitizing).
 fn sanitize(head: &mut RequestHead) {
-    head.headers.retain(|name, _| !name.starts_with(b"x-envoy-") || matches!(name, b"x-envoy-decorator-operation"));
-    head.headers.remove("x-envoy-decorator-operation");
+    head.headers.retain(|name, _| !name.starts_with(b"x-envoy-"));
 }
 
 /// `x-forwarded-for` and `x-forwarded-proto`, and the client's address as believed (Envoy, `use_remote_address`).
@@ -87,7 +86,7 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
         let before = forwarded_addresses(head);
         info.remote_address = match hops {
             0 => peer,
-            hops => before.len().checked_sub(hops).map_or(peer, |at| SocketAddr::new(before[at], 0)),
+            hops => before.len().checked_sub(hops).and_then(|at| before[at]).map_or(peer, |ip| SocketAddr::new(ip, 0)),
         };
         let all = match head.headers.joined("x-forwarded-for") {
             Some(list) => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
@@ -98,8 +97,8 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
     } else {
         let hops = manager.xff_num_trusted_hops as usize;
         let before = forwarded_addresses(head);
-        if let Some(at) = before.len().checked_sub(hops + 1) {
-            info.remote_address = SocketAddr::new(before[at], 0);
+        if let Some(ip) = before.len().checked_sub(hops + 1).and_then(|at| before[at]) {
+            info.remote_address = SocketAddr::new(ip, 0);
         }
         if !head.headers.contains("x-forwarded-proto") {
             head.headers.append("x-forwarded-proto", head.scheme);
@@ -107,9 +106,10 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
     }
 }
 
-fn forwarded_addresses(head: &RequestHead) -> Vec<IpAddr> {
-    let list = head.headers.joined("x-forwarded-for").unwrap_or_default();
-    String::from_utf8_lossy(&list).split(',').filter_map(|address| address.trim().parse().ok()).collect()
+/// The entries by their place; one that is no address keeps its place, so that it shifts trust to no other.
+fn forwarded_addresses(head: &RequestHead) -> Vec<Option<IpAddr>> {
+    let Some(list) = head.headers.joined("x-forwarded-for") else { return Vec::new() };
+    String::from_utf8_lossy(&list).split(',').map(|address| address.trim().parse().ok()).collect()
 }
 
 /// `x-forwarded-client-cert` (Envoy, `forward_client_cert_details`).

@@ -18,7 +18,7 @@ use super::headers::Headers;
 #[derive(Clone, Debug)]
 pub enum Frame {
     Data(Bytes),
-    Trailers(Headers),
+    Trailers(Box<Headers>),
 }
 
 /// Why a body ended before its end.
@@ -222,6 +222,9 @@ pub struct ReplayReader {
     bytes_read: u64,
 }
 
+/// What a kept frame takes besides its bytes.
+const FRAME_COST: usize = size_of::<Frame>() + 64;
+
 impl Replay {
     pub fn new(source: Body, limit: usize) -> Self {
         let length = source.length();
@@ -242,9 +245,10 @@ impl Replay {
         !state.overflowed && state.failed.is_none()
     }
 
-    /// Whether the client's own side of the body failed.
-    pub fn failed(&self) -> bool {
-        self.0.borrow().failed.is_some()
+    /// A copy of a body that has passed whole; `None` if it has not, or was too large to keep.
+    pub fn copy(&self) -> Option<Body> {
+        let state = self.0.borrow();
+        (self.can_restart() && state.source.is_end()).then(|| self.reader())
     }
 
     /// A body that begins at the beginning.
@@ -273,6 +277,8 @@ impl ReplayReader {
                     self.bytes_read += data.len() as u64;
                     state.kept_bytes += data.len();
                 }
+                // Many small frames cost more than the bytes in them.
+                state.kept_bytes += FRAME_COST;
                 if state.kept_bytes > state.limit {
                     state.overflowed = true;
                     state.kept.clear();

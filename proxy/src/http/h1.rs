@@ -28,4 +28,4 @@ pub enum Framing {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

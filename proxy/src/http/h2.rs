@@ -20,8 +20,23 @@ use h2::SendStream;
 
 use super::body::{Body, Frame};
 
-/// Sends a body as the peer's window allows. `Err`: the stream is gone.
-async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), h2::Error> {
+/// Why a body was not sent whole.
+#[derive(Debug)]
+enum SendBodyError {
+    /// Its own source failed.
+    Body,
+    /// The peer takes no more; the cause shows where the stream is read.
+    Stream,
+}
+
+impl From<h2::Error> for SendBodyError {
+    fn from(_: h2::Error) -> Self {
+        Self::Stream
+    }
+}
+
+/// Sends a body as the peer's window allows.
+async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), SendBodyError> {
     loop {
         let frame = poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(reset) => Poll::Ready(Err(reset)),
@@ -29,8 +44,7 @@ async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), 
         })
         .await;
         match frame {
-            Err(Ok(reason)) => return Err(reason.into()),
-            Err(Err(error)) => return Err(error),
+            Err(_) => return Err(SendBodyError::Stream),
             Ok(Some(Ok(Frame::Data(data)))) => {
                 let end = body.is_end();
                 send_data(&mut stream, data, end).await?;
@@ -38,17 +52,20 @@ async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), 
                     return Ok(());
                 }
             }
-            Ok(Some(Ok(Frame::Trailers(trailers)))) => return stream.send_trailers(convert::header_map(&trailers)),
+            Ok(Some(Ok(Frame::Trailers(trailers)))) => return Ok(stream.send_trailers(convert::header_map(&trailers))?),
             Ok(Some(Err(_))) => {
                 stream.send_reset(h2::Reason::INTERNAL_ERROR);
-                return Err(h2::Reason::INTERNAL_ERROR.into());
+                return Err(SendBodyError::Body);
             }
-            Ok(None) => return stream.send_data(Bytes::new(), true),
+            Ok(None) => return Ok(stream.send_data(Bytes::new(), true)?),
         }
     }
 }
 
 async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+    if data.is_empty() {
+        return if end { stream.send_data(data, true) } else { Ok(()) };
+    }
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| poll_capacity(stream, cx)).await?;

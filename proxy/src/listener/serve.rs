@@ -156,7 +156,7 @@ async fn hand_over(
     match &chain.filter {
         NetworkFilter::Tcp(proxy) => {
             let stream = Prefixed { prefix: read.freeze(), io };
-            crate::tcp_proxy::serve(downstream, Arc::clone(proxy), stream).await;
+            crate::tcp_proxy::serve(downstream, Arc::clone(proxy), stream, &state.leaving()).await;
             Ok(())
         }
         NetworkFilter::Http(manager) => {

@@ -32,10 +32,10 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// Reads until the protocol is known. The bytes read stay in `buf`.
 pub async fn sniff(tcp: &mut TcpStream, buf: &mut BytesMut, http: bool) -> io::Result<Sniffed> {
     loop {
-        if tcp.read_buf(buf).await? == 0 && buf.is_empty() {
+        if tcp.read_buf(buf).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let told = if buf[0] == HANDSHAKE_RECORD { client_hello(buf)? } else { Some(plaintext(buf, http)) };
+        let told = if buf[0] == HANDSHAKE_RECORD { client_hello(buf)? } else { plaintext(buf, http) };
         if let Some(told) = told {
             return Ok(told);
         }
@@ -69,19 +69,34 @@ fn client_hello(bytes: &[u8]) -> io::Result<Option<Sniffed>> {
     Ok(None)
 }
 
-fn plaintext(bytes: &[u8], http: bool) -> Sniffed {
+/// `None`: the bytes may yet become HTTP.
+fn plaintext(bytes: &[u8], http: bool) -> Option<Sniffed> {
     let mut told = Sniffed::nothing();
-    if http && bytes.starts_with(&b"PRI * HTTP/2.0"[..bytes.len().min(14)]) {
-        told.application_protocols.push("h2c".to_owned());
-    } else if http && looks_like_http1(bytes) {
-        told.application_protocols.push("http/1.1".to_owned());
+    if http {
+        told.application_protocols.extend(http_version(bytes)?.map(str::to_owned));
     }
-    told
+    Some(told)
 }
 
-fn looks_like_http1(bytes: &[u8]) -> bool {
-    let method = bytes.iter().take_while(|b| b.is_ascii_uppercase()).count();
-    method >= 3 && matches!(bytes.get(method), None | Some(b' '))
+/// The longest method that is waited for.
+const MAX_METHOD: usize = 20;
+
+/// Which HTTP the bytes begin, `Some(None)` for none, `None` while that is open.
+#[allow(clippy::option_option)]
+fn http_version(bytes: &[u8]) -> Option<Option<&'static str>> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    if bytes.starts_with(PREFACE) {
+        return Some(Some("h2c"));
+    }
+    if PREFACE.starts_with(bytes) {
+        return None;
+    }
+    let method = bytes.iter().take_while(|b| b.is_ascii_uppercase() || **b == b'-').count();
+    match bytes.get(method) {
+        None if method <= MAX_METHOD => None,
+        Some(b' ') if (3..=MAX_METHOD).contains(&method) => Some(Some("http/1.1")),
+        _ => Some(None),
+    }
 }
 
 #[cfg(test)]
@@ -121,11 +136,27 @@ mod tests {
 
     #[test]
     fn plaintext_http_is_told_from_other_bytes() {
-        let protocols = |bytes: &[u8]| plaintext(bytes, true).application_protocols;
+        let protocols = |bytes: &[u8]| plaintext(bytes, true).unwrap().application_protocols;
         assert_eq!(protocols(b"GET / HTTP/1.1\r\n"), ["http/1.1"]);
         assert_eq!(protocols(b"PRI * HTTP/2.0\r\n\r\nSM"), ["h2c"]);
         assert!(protocols(b"\x00\x01\x02").is_empty());
         assert!(protocols(b"SSH-2.0-x").is_empty());
+        // The first segment may be cut anywhere.
+        for beginning in [&b"P"[..], b"PRI * HTTP/2", b"G", b"GET", b"OPTIONS"] {
+            assert_eq!(plaintext(beginning, true), None);
+        }
+        assert!(plaintext(b"G", false).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_never_comes_whole_ends_with_the_connection() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        client.write_all(&[HANDSHAKE_RECORD]).await.unwrap();
+        drop(client);
+        assert!(sniff(&mut server, &mut BytesMut::new(), true).await.is_err());
     }
 
     proptest::proptest! {

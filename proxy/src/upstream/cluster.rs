@@ -12,7 +12,7 @@ use super::dns;
 use super::host::{Host, InFlight};
 use super::outlier::{Verdict, may_eject};
 use super::tls::ClientTls;
-use crate::config::{self, Discovery, Endpoint, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
+use crate::config::{self, Discovery, Endpoint, LoadAssignment, ServiceRef, Snapshot, UpstreamProtocol, UpstreamTls};
 use crate::load_balancer::{HostSet, LbState};
 use crate::stats::{ClusterStats, Shard};
 use crate::tls::TlsSettings;
@@ -147,7 +147,9 @@ impl Cluster {
             requests: Cell::new(0),
             retries: Cell::new(0),
             pending: Cell::new(0),
-            connections: (!unlimited).then(|| Arc::new(Semaphore::new(limit as usize))),
+            // Requests share a connection in HTTP/2, so that their number does not tell that of connections.
+            connections: (!unlimited && config.protocol != UpstreamProtocol::Http2)
+                .then(|| Arc::new(Semaphore::new(limit as usize))),
             config,
         };
         let old = before.map(|before| Rc::clone(&before.hosts.borrow()));

@@ -49,6 +49,8 @@ pub enum UpstreamError {
     RefusedStream,
     #[error("the client's request body failed")]
     RequestBody,
+    #[error("the request is malformed")]
+    Malformed,
 }
 
 /// Counts one piece of work on a host for as long as it lives.
@@ -226,6 +228,8 @@ impl Host {
 
     async fn send_h2(&self, client: h2::Client, head: &RequestHead, body: Body) -> Result<Response, UpstreamError> {
         client.send(head, body).await.map_err(|error| match error {
+            h2::SendError::Malformed => UpstreamError::Malformed,
+            h2::SendError::RequestBody => UpstreamError::RequestBody,
             h2::SendError::Refused => UpstreamError::RefusedStream,
             h2::SendError::Reset(reason) => UpstreamError::Reset(reason),
             h2::SendError::Connection(reason) => UpstreamError::ResetBeforeAnswer(reason),

@@ -42,6 +42,8 @@ pub struct Client {
     dirty: bool,
     /// A part of what was put in force could not be (an address in use): it is tried again.
     incomplete: bool,
+    /// Whether the stream under way has brought anything.
+    answered: bool,
     /// Kinds of which the control plane has spoken; before it has of listeners and clusters nothing is put in force.
     heard: BTreeSet<Kind>,
     /// Kinds whose answers wait until the snapshot they belong to is in force, with the nonce to answer.
@@ -67,6 +69,7 @@ impl Client {
             subscribed: BTreeMap::new(),
             dirty: false,
             incomplete: false,
+            answered: false,
             heard: BTreeSet::new(),
             unanswered: Vec::new(),
         };
@@ -84,17 +87,26 @@ impl Client {
     /// Follows the control plane for ever.
     pub async fn run(mut self) {
         let mut wait = FIRST_RETRY;
+        let mut told = None;
         loop {
             if self.incomplete {
                 self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
             }
-            match self.follow().await {
+            self.answered = false;
+            let followed = self.follow().await;
+            if self.answered {
+                wait = FIRST_RETRY;
+                told = None;
+            }
+            match followed {
                 Ok(()) => {
                     tracing::info!("the control plane ended the stream; opening it again");
-                    wait = FIRST_RETRY;
                 }
                 Err(status) => {
-                    tracing::warn!(code = ?status.code(), reason = status.message(), "the control plane is out of reach; serving on the last configuration");
+                    if told.as_deref() != Some(status.message()) {
+                        tell(&status);
+                        told = Some(status.message().to_owned());
+                    }
                 }
             }
             let jitter = rand::random_range(0.5..1.0);
@@ -117,7 +129,11 @@ impl Client {
             .max_decoding_message_size(256 * 1024 * 1024);
         let mut responses = service.delta_aggregated_resources(ReceiverStream::new(stream)).await?.into_inner();
         tracing::info!("following the control plane");
-        let mut held_since = None;
+        // What an earlier stream brought and did not put in force must not be lost with it.
+        if self.dirty && self.is_complete() {
+            self.put_in_force(&requests).await?;
+        }
+        let mut held_since = self.dirty.then(tokio::time::Instant::now);
         loop {
             let fetch_ends = held_since.map(|since: tokio::time::Instant| since + self.options.fetch_timeout);
             let next = tokio::select! {
@@ -133,13 +149,17 @@ impl Client {
                 () = until(fetch_ends) => {
                     tracing::warn!("some resources did not come in time; going on without them");
                     held_since = None;
+                    self.resources.give_up_on_missing();
                     self.put_in_force(&requests).await?;
                     continue;
                 }
             };
             match next {
                 None => return Ok(()),
-                Some(response) => self.take(response?, &requests).await?,
+                Some(response) => {
+                    self.answered = true;
+                    self.take(response?, &requests).await?;
+                }
             }
             if self.dirty && self.is_complete() {
                 held_since = None;
@@ -242,6 +262,17 @@ impl Client {
             tracing::warn!(%error, "the configuration could not be kept on disk");
         }
         Ok(())
+    }
+}
+
+/// Says why the stream ended; the same reason again is not worth another line.
+fn tell(status: &tonic::Status) {
+    use tonic::Code::{PermissionDenied, Unauthenticated};
+    let reason = status.message();
+    if matches!(status.code(), PermissionDenied | Unauthenticated) {
+        tracing::error!(reason, "the control plane refuses this proxy; its token may be for another service account");
+    } else {
+        tracing::warn!(code = ?status.code(), reason, "the control plane is out of reach; serving on the last configuration");
     }
 }
 

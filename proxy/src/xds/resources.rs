@@ -60,7 +60,13 @@ impl Resources {
     /// Takes a resource into the model; an error leaves the previous one in force.
     pub fn insert(&mut self, kind: Kind, resource: Resource) -> Result<(), String> {
         let name = resource.name.clone();
-        self.convert(kind, &name, &resource).map_err(|error| format!("{name}: {error}"))?;
+        if let Err(error) = self.convert(kind, &name, &resource) {
+            if !self.holds(kind, &name) {
+                // Nothing waits for what was refused.
+                self.absent.insert((kind, name.clone()));
+            }
+            return Err(format!("{name}: {error}"));
+        }
         self.absent.remove(&(kind, name.clone()));
         self.raw.entry(kind).or_default().insert(name, resource);
         Ok(())
@@ -171,14 +177,27 @@ impl Resources {
         names
     }
 
+    fn holds(&self, kind: Kind, name: &str) -> bool {
+        self.raw.get(&kind).is_some_and(|held| held.contains_key(name))
+    }
+
+    /// What is referred to and has neither come nor is known not to exist.
+    fn missing(&self) -> impl Iterator<Item = (Kind, String)> {
+        [Kind::Endpoint, Kind::Route, Kind::Secret].into_iter().flat_map(|kind| {
+            let wanted = self.wanted(kind).into_iter().map(move |name| (kind, name));
+            wanted.filter(|key| !self.holds(key.0, &key.1) && !self.absent.contains(key))
+        })
+    }
+
     /// Whether everything referred to has come, or is known not to exist.
     pub fn is_complete(&self) -> bool {
-        [Kind::Endpoint, Kind::Route, Kind::Secret].into_iter().all(|kind| {
-            let held = self.raw.get(&kind);
-            self.wanted(kind)
-                .into_iter()
-                .all(|name| held.is_some_and(|held| held.contains_key(&name)) || self.absent.contains(&(kind, name)))
-        })
+        self.missing().next().is_none()
+    }
+
+    /// Waits no longer for what has not come.
+    pub fn give_up_on_missing(&mut self) {
+        let missing: Vec<_> = self.missing().collect();
+        self.absent.extend(missing);
     }
 
     /// The model as it stands; sharing what it holds.
@@ -201,4 +220,48 @@ fn secret_names(tls: &CommonTls) -> impl Iterator<Item = &String> {
 
 fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig};
+    use api::envoy::config::core::v3::{ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier};
+    use api::prost_types::Any;
+
+    use super::*;
+
+    fn resource(name: &str, value: Vec<u8>) -> Resource {
+        Resource { name: name.into(), resource: Some(Any { type_url: String::new(), value }), ..Default::default() }
+    }
+
+    fn eds_cluster(name: &str) -> Resource {
+        let source = ConfigSource {
+            config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())),
+            resource_api_version: ApiVersion::V3 as i32,
+            ..Default::default()
+        };
+        let cluster = api::envoy::config::cluster::v3::Cluster {
+            name: name.into(),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+            eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(source), ..Default::default() }),
+            ..Default::default()
+        };
+        resource(name, cluster.encode_to_vec())
+    }
+
+    #[test]
+    fn what_was_refused_or_never_comes_is_not_waited_for() {
+        let mut resources = Resources::default();
+        resources.insert(Kind::Cluster, eds_cluster("a")).unwrap();
+        assert!(!resources.is_complete());
+        assert!(resources.insert(Kind::Endpoint, resource("a", vec![0xff, 0xff])).is_err());
+        assert!(resources.is_complete());
+        resources.insert(Kind::Cluster, eds_cluster("b")).unwrap();
+        assert!(!resources.is_complete());
+        resources.give_up_on_missing();
+        assert!(resources.is_complete());
+        // What nothing refers to any more is asked for anew when something does.
+        resources.forget(Kind::Endpoint, "b");
+        assert!(!resources.is_complete());
+    }
 }

@@ -25,6 +25,16 @@ pub struct Client {
     pub served: u32,
 }
 
+/// How the sending of a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Whole,
+    /// The server takes no more; its answer may still come.
+    Cut,
+    /// The client's side failed.
+    BodyFailed,
+}
+
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -69,17 +79,20 @@ impl Client {
             None => Framing::Chunked,
         };
         encode::request(&mut conn.borrow_mut().out, head, framing);
-        let mut sending: Option<Pin<Box<dyn Future<Output = bool>>>> = None;
+        let mut sending: Option<Pin<Box<dyn Future<Output = Sent>>>> = None;
         if !poll_fn(|cx| poll_first_write(&conn, &mut body, framing, cx)).await? {
             sending = Some(Box::pin(send_rest(Rc::clone(&conn), body, framing)));
         }
         let parsed = poll_fn(|cx| {
             if let Some(rest) = &mut sending
-                && let Poll::Ready(whole) = rest.as_mut().poll(cx)
+                && let Poll::Ready(sent) = rest.as_mut().poll(cx)
             {
-                sending = (!whole).then(|| Box::pin(std::future::ready(false)) as _);
+                if sent == Sent::BodyFailed {
+                    return Poll::Ready(Err(SendError::RequestBody));
+                }
+                sending = (sent == Sent::Cut).then(|| Box::pin(std::future::ready(Sent::Cut)) as _);
             }
-            poll_head(&conn, &head.method, limits, cx)
+            poll_head(&conn, &head.method, head.upgrade.is_some(), limits, cx)
         })
         .await?;
         Ok(response(conn, parsed, sending, &head.method, self.served + 1, reuse))
@@ -89,7 +102,7 @@ impl Client {
 fn response(
     conn: Shared,
     parsed: Parsed<ResponseHead>,
-    sending: Option<Pin<Box<dyn Future<Output = bool>>>>,
+    sending: Option<Pin<Box<dyn Future<Output = Sent>>>>,
     method: &str,
     served: u32,
     reuse: impl FnOnce(Client) + 'static,
@@ -161,19 +174,19 @@ fn append(
 }
 
 /// Sends the rest of a body; `false` if it could not be sent whole.
-async fn send_rest(conn: Shared, mut body: Body, framing: Framing) -> bool {
+async fn send_rest(conn: Shared, mut body: Body, framing: Framing) -> Sent {
     loop {
         let frame = body.frame().await;
         let Ok(ended) = append(&conn, framing, frame) else {
             // The server must not take a cut body for a whole one.
             conn.borrow_mut().io.reset_on_drop();
-            return false;
+            return Sent::BodyFailed;
         };
         if poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await.is_err() {
-            return false;
+            return Sent::Cut;
         }
         if ended {
-            return true;
+            return Sent::Whole;
         }
     }
 }
@@ -181,6 +194,7 @@ async fn send_rest(conn: Shared, mut body: Body, framing: Framing) -> bool {
 fn poll_head(
     conn: &Shared,
     method: &str,
+    asked: bool,
     limits: Limits,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Parsed<ResponseHead>, SendError>> {
@@ -191,6 +205,9 @@ fn poll_head(
             if let Some(parsed) = parsed {
                 let _ = conn.buf.split_to(parsed.size);
                 // Interim answers are for this hop, except the one that switches protocols.
+                if parsed.head.status == 101 && !asked {
+                    return Poll::Ready(Err(SendError::Protocol("a switch of protocols that was not asked for")));
+                }
                 if parsed.head.status >= 200 || parsed.head.status == 101 {
                     return Poll::Ready(Ok(parsed));
                 }

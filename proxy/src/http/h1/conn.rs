@@ -45,6 +45,8 @@ pub struct Conn {
     /// Written before the body is first waited for.
     pub(super) expects_continue: bool,
     pub(super) eof: bool,
+    /// Counts the messages read, so that a body that outlives its own does not read the next one's.
+    pub(super) message: u64,
 }
 
 impl Conn {
@@ -58,6 +60,7 @@ impl Conn {
             read_size: FIRST_READ,
             expects_continue: false,
             eof: false,
+            message: 0,
         }
     }
 
@@ -142,6 +145,7 @@ impl Conn {
 
     /// Prepares for the body that follows a head.
     pub(super) fn begin_body(&mut self, framing: Framing) {
+        self.message += 1;
         self.decoder = match framing {
             Framing::None | Framing::Length(0) => Decoder::Done,
             Framing::Length(length) => Decoder::Length(length),
@@ -224,7 +228,7 @@ impl Conn {
                 }
                 Ok(match decoded {
                     Decoded::Data(data) => Some(Frame::Data(data)),
-                    Decoded::Trailers(trailers) => Some(Frame::Trailers(trailers)),
+                    Decoded::Trailers(trailers) => Some(Frame::Trailers(Box::new(trailers))),
                     Decoded::Wait | Decoded::End => None,
                 })
             }

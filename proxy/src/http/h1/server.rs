@@ -61,7 +61,8 @@ pub async fn serve(
             Head::Request(parsed) => *parsed,
         };
         let (version, method) = (parsed.head.version, parsed.head.method.clone());
-        let mut keep_alive = parsed.keep_alive;
+        // What follows an offer to switch protocols may be in the other protocol already.
+        let mut keep_alive = parsed.keep_alive && parsed.head.upgrade.is_none() && method != "CONNECT";
         let body = begin(&conn, &parsed);
         let Some(response) = respond(&conn, handler(Request { head: parsed.head, body })).await else {
             return Ok(());
@@ -69,10 +70,11 @@ pub async fn serve(
         if response.tunnel.is_some() {
             return tunnel(conn, response, &method, version).await;
         }
-        keep_alive &= !drain.is_draining() && response.head.headers.get("connection") != Some(b"close");
+        keep_alive &= !drain.is_draining();
         keep_alive &= !conn.borrow().body_failed();
         let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
         keep_alive &= framing != Framing::Close;
+        conn.borrow_mut().expects_continue = false;
         encode::response(&mut conn.borrow_mut().out, &response.head, framing, !keep_alive);
         write_body(&conn, response.body, framing).await?;
         if !keep_alive || !discard_request(&conn).await {
@@ -101,6 +103,10 @@ pub(super) fn has_head(buf: &[u8]) -> bool {
 }
 
 async fn next_head(conn: &Shared, options: &ServerOptions, drain: &Drain) -> io::Result<Head> {
+    // Some clients send a line end too many after a body (RFC 9112 section 2.2).
+    while conn.borrow().buf.starts_with(b"\r\n") {
+        let _ = conn.borrow_mut().buf.split_to(2);
+    }
     if conn.borrow().buf.is_empty() {
         let first = async {
             tokio::select! {
@@ -158,10 +164,10 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
 }
 
 fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
-    let mut inner = conn.borrow_mut();
-    inner.begin_body(parsed.framing);
-    inner.expects_continue = parsed.expects_continue;
-    if inner.body_done() { Body::Empty } else { Body::H1(Incoming::new(Rc::clone(conn))) }
+    conn.borrow_mut().begin_body(parsed.framing);
+    conn.borrow_mut().expects_continue = parsed.expects_continue;
+    let done = conn.borrow().body_done();
+    if done { Body::Empty } else { Body::H1(Incoming::new(Rc::clone(conn))) }
 }
 
 /// Runs the handler, and drops it if the client goes away meanwhile.
@@ -291,6 +297,13 @@ async fn tunnel(conn: Shared, response: Response, method: &str, version: Version
     let _observed = response.body;
     let (Some(upstream), Ok(conn)) = (response.tunnel, Rc::try_unwrap(conn)) else { return Ok(()) };
     let conn = conn.into_inner();
-    let downstream = Prefixed { prefix: conn.buf.freeze(), io: conn.io };
-    crate::tcp::copy_both(downstream, *upstream, Duration::ZERO, &mut |_, _| {}).await
+    let mut downstream = Prefixed { prefix: conn.buf.freeze(), io: conn.io };
+    let mut upstream = *upstream;
+    let ended = crate::tcp::copy_both(&mut downstream, &mut upstream, Duration::ZERO, &mut |_, _| {}).await;
+    if ended.is_err() {
+        // An abort on one side must not look like a clean end on the other.
+        downstream.io.reset_on_drop();
+        upstream.io.reset_on_drop();
+    }
+    ended
 }

@@ -277,3 +277,128 @@ proptest::proptest! {
         while let Ok(super::chunked::Decoded::Data(_)) = chunked.decode(&mut buf) {}
     }
 }
+
+#[tokio::test]
+async fn nothing_after_an_offer_to_switch_protocols_is_taken_for_a_request() {
+    let offer = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = talk(format!("{offer}GET /smuggled HTTP/1.1\r\nHost: y\r\n\r\n").as_bytes()).await;
+    assert!(answer.contains("/ws") && !answer.contains("/smuggled"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+    let (_, answer, reused) = ask(head("GET", "/"), Body::Empty, b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n").await;
+    assert!(answer.is_err() && !reused, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_stray_line_end_after_a_body_does_not_keep_a_draining_connection() {
+    let (mut client, server) = UnixStream::pair().unwrap();
+    let (trigger, drain) = drain::pair();
+    client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc\r\n").await.unwrap();
+    let serving = async {
+        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, echo, |_| {}).await;
+    };
+    let talking = async {
+        let mut answer = [0; 1024];
+        let _ = client.read(&mut answer).await.unwrap();
+        trigger.start();
+    };
+    LocalSet::new().run_until(async { tokio::join!(serving, talking) }).await;
+}
+
+/// A request whose client fails in the middle of its body, while the upstream says nothing.
+async fn client_fails(end: impl AsyncFn(tokio::net::TcpStream)) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_trigger, drain) = drain::pair();
+    let (upstream, mut silent) = UnixStream::pair().unwrap();
+    let upstream = RefCell::new(Some(upstream));
+    let serving = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let forward = async |request: Request| {
+            let client = Client::new(Io::Unix(upstream.borrow_mut().take().unwrap()));
+            let sent = client.send(&request.head, request.body, Limits::default(), |_| {}).await;
+            sent.unwrap_or_else(|_| Response::new(ResponseHead::new(400), Body::Empty))
+        };
+        let _ = serve(Io::Tcp(tcp), BytesMut::new(), &options(), &drain, forward, |_| {}).await;
+    };
+    let talking = async {
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            .await
+            .unwrap();
+        let mut seen = [0; 1000];
+        while !String::from_utf8_lossy(&seen).contains("abc") {
+            let _ = silent.read(&mut seen).await.unwrap();
+        }
+        end(client).await;
+        silent
+    };
+    LocalSet::new().run_until(async { tokio::join!(serving, talking) }).await;
+}
+
+#[tokio::test]
+async fn a_client_that_fails_in_the_middle_of_its_body_ends_the_request() {
+    client_fails(async |client| drop(client)).await;
+    client_fails(async |client| socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap()).await;
+    client_fails(async |mut client| {
+        client.write_all(b"zz\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_outlives_its_request_does_not_read_the_next_one() {
+    let kept = RefCell::new(None);
+    let (mut client, server) = UnixStream::pair().unwrap();
+    let (_trigger, drain) = drain::pair();
+    let serving = async {
+        let handler = async |mut request: Request| {
+            let mut seen = String::new();
+            if request.head.path == "/1" {
+                *kept.borrow_mut() = Some(request.body);
+            } else {
+                let late = kept.borrow_mut().as_mut().unwrap().frame().await;
+                assert!(matches!(late, None | Some(Err(_))), "it got {late:?}");
+                while let Some(Ok(Frame::Data(data))) = request.body.frame().await {
+                    seen += &String::from_utf8_lossy(&data);
+                }
+            }
+            Response::new(ResponseHead::new(200), Body::Full(seen.into()))
+        };
+        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, handler, |_| {}).await;
+    };
+    let talking = async {
+        let both = b"POST /1 HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc\
+                     POST /2 HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\nconnection: close\r\n\r\nSECRET";
+        client.write_all(both).await.unwrap();
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.ends_with("SECRET"), "{answers}");
+    };
+    LocalSet::new().run_until(async { tokio::join!(serving, talking) }).await;
+}
+
+/// A body of which nothing will come while its connection stays open.
+pub fn silent_body(io: Io) -> Body {
+    let conn = Conn::shared(io, BytesMut::new());
+    conn.borrow_mut().begin_body(Framing::Chunked);
+    Body::H1(Incoming::new(conn))
+}
+
+#[tokio::test]
+async fn many_small_frames_are_not_kept_beyond_the_limit() {
+    use crate::http::body::Replay;
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let replay = Replay::new(silent_body(Io::Unix(ours)), 64 * 1024);
+    let mut reader = replay.reader();
+    for _ in 0..1000 {
+        theirs.write_all(b"1\r\nx\r\n").await.unwrap();
+        assert!(matches!(reader.frame().await, Some(Ok(Frame::Data(_)))));
+    }
+    assert!(!replay.can_restart(), "1000 frames were kept under a limit of 64 KiB");
+}

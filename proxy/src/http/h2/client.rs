@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 
 use super::server::content_length;
-use super::{Incoming, convert, send_body};
+use super::{Incoming, SendBodyError, convert, send_body};
 use crate::http::Response;
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, ResponseHead, Version};
@@ -32,6 +33,9 @@ pub struct Client {
     closed: Rc<Cell<bool>>,
 }
 
+/// The rest of a request's body on its way.
+pub(super) type Sending = Pin<Box<dyn Future<Output = Result<(), SendBodyError>>>>;
+
 /// A stream that is under way, counted on its connection.
 pub struct Active(Rc<Cell<u32>>);
 
@@ -44,6 +48,11 @@ impl Drop for Active {
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
+    /// The request cannot be said in HTTP/2 (a host or path that is no URI); nothing was sent.
+    #[error("the request is malformed")]
+    Malformed,
+    #[error("the client's request body failed")]
+    RequestBody,
     /// The server refused the stream or left before it looked at it: it may be sent again (RFC 9113 section 8.7).
     #[error("the upstream refused the stream")]
     Refused,
@@ -75,7 +84,8 @@ pub async fn handshake(io: Io, options: ClientOptions) -> Result<Client, SendErr
 
 impl Client {
     pub fn is_closed(&self) -> bool {
-        self.closed.get()
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        self.closed.get() || matches!(self.send.clone().poll_ready(&mut cx), std::task::Poll::Ready(Err(_)))
     }
 
     /// Streams under way.
@@ -96,8 +106,7 @@ impl Client {
 
     /// Sends a request and reads the head of the answer.
     pub async fn send(&self, head: &RequestHead, body: Body) -> Result<Response, SendError> {
-        let request =
-            convert_request(head, body.length()).ok_or_else(|| SendError::Reset("malformed request".into()))?;
+        let request = convert_request(head, body.length()).ok_or(SendError::Malformed)?;
         let mut send = self.send.clone().ready().await.map_err(failure)?;
         let end = body.is_end();
         let (answer, stream) = send.send_request(request, end).map_err(failure)?;
@@ -105,18 +114,19 @@ impl Client {
         self.served.set(self.served.get() + 1);
         let active = Active(Rc::clone(&self.active));
         let mut answer = std::pin::pin!(answer);
-        let mut sending: Option<Pin<Box<dyn Future<Output = ()>>>> =
-            (!end).then(|| Box::pin(async move { drop(send_body(stream, body).await) }) as _);
+        let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body)) as _);
         let response = poll_fn(|cx| {
             if let Some(rest) = &mut sending
-                && rest.as_mut().poll(cx).is_ready()
+                && let Poll::Ready(sent) = rest.as_mut().poll(cx)
             {
                 sending = None;
+                if matches!(sent, Err(SendBodyError::Body)) {
+                    return Poll::Ready(Err(SendError::RequestBody));
+                }
             }
-            answer.as_mut().poll(cx)
+            answer.as_mut().poll(cx).map_err(failure)
         })
-        .await
-        .map_err(failure)?;
+        .await?;
         Ok(convert_response(response, sending, active))
     }
 }
@@ -151,11 +161,7 @@ fn convert_request(head: &RequestHead, length: Option<u64>) -> Option<http::Requ
     Some(request)
 }
 
-fn convert_response(
-    response: http::Response<h2::RecvStream>,
-    sending: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    active: Active,
-) -> Response {
+fn convert_response(response: http::Response<h2::RecvStream>, sending: Option<Sending>, active: Active) -> Response {
     let (parts, stream) = response.into_parts();
     let mut headers = convert::headers(&parts.headers);
     let length = content_length(&parts.headers).flatten();

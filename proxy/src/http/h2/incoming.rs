@@ -1,7 +1,5 @@
 //! The body of a message that is being read from an HTTP/2 stream.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use h2::RecvStream;
@@ -16,7 +14,7 @@ pub struct Incoming {
     data_done: bool,
     done: bool,
     /// The rest of the request body, still being sent while the response is read.
-    sending: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    sending: Option<super::client::Sending>,
     /// Counted as active on its connection until dropped.
     _active: Option<super::client::Active>,
 }
@@ -30,7 +28,7 @@ impl Incoming {
     pub(super) fn response(
         stream: RecvStream,
         length: Option<u64>,
-        sending: Option<Pin<Box<dyn Future<Output = ()>>>>,
+        sending: Option<super::client::Sending>,
         active: super::client::Active,
     ) -> Self {
         Self { sending, _active: Some(active), ..Self::new(stream, length) }
@@ -61,7 +59,7 @@ impl Incoming {
         match trailers {
             Ok(trailers) => {
                 self.done = true;
-                Poll::Ready(trailers.map(|map| Ok(Frame::Trailers(convert::headers(&map)))))
+                Poll::Ready(trailers.map(|map| Ok(Frame::Trailers(Box::new(convert::headers(&map))))))
             }
             Err(error) => self.fail(error),
         }
@@ -70,7 +68,9 @@ impl Incoming {
     fn fail(&mut self, error: h2::Error) -> Poll<Option<Result<Frame, BodyError>>> {
         self.done = true;
         // A peer that ends a stream early but without an error has said all it will (RFC 9113 section 8.1).
-        if error.reason() == Some(h2::Reason::NO_ERROR) {
+        // That is for answers: a request that is reset is not whole, nor is an answer shorter than it declared.
+        let whole = self._active.is_some() && self.length.is_none_or(|left| left == 0);
+        if whole && error.reason() == Some(h2::Reason::NO_ERROR) {
             return Poll::Ready(None);
         }
         Poll::Ready(Some(Err(BodyError::Reset(error.to_string()))))

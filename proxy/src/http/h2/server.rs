@@ -32,6 +32,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Resets of streams that the peer opened and gave up at once, before the connection is ended (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
+/// The preface and the first settings must come within this time.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// Serves a connection until it ends.
 pub async fn serve<H>(io: Prefixed, options: &ServerOptions, drain: &Drain, handler: Rc<H>) -> io::Result<()>
 where
@@ -45,14 +48,17 @@ where
         .max_header_list_size(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_PENDING_RESETS);
-    let mut conn = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
+    let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(io));
+    let mut conn = handshake.await?.map_err(io::Error::other)?;
     let mut leaving = false;
     let active = Rc::new(());
+    let ended = Rc::new(tokio::sync::Notify::new());
     loop {
         let idle = Rc::strong_count(&active) == 1 && !options.idle_timeout.is_zero();
         let next = tokio::select! {
             biased;
             next = conn.accept() => next,
+            () = ended.notified() => continue,
             () = drain.draining(), if !leaving => {
                 leaving = true;
                 conn.graceful_shutdown();
@@ -69,10 +75,12 @@ where
             Some(Err(error)) => return Err(io::Error::other(error)),
             None => return Ok(()),
         };
-        let (handler, scheme, active) = (Rc::clone(&handler), options.scheme, Rc::clone(&active));
+        let (handler, scheme) = (Rc::clone(&handler), options.scheme);
+        let (active, ended) = (Rc::clone(&active), Rc::clone(&ended));
         tokio::task::spawn_local(async move {
             serve_stream(request, respond, scheme, &*handler).await;
             drop(active);
+            ended.notify_one();
         });
     }
 }
@@ -100,7 +108,11 @@ async fn serve_stream<H>(
         respond.poll_reset(cx).map(|_| None)
     })
     .await;
-    let Some(answer) = answer else { return };
+    let Some(mut answer) = answer else { return };
+    if answer.tunnel.take().is_some() {
+        // Bytes inside one stream are not supported: HTTP/1.1 has to be used for a switch of protocols.
+        answer.head = ResponseHead::new(501);
+    }
     let body = if method == "HEAD" { Body::Empty } else { answer.body };
     let end = body.is_end();
     let head = convert_response(&answer.head, &method, body.length());

@@ -61,7 +61,7 @@ async fn collect(mut body: Body) -> (Vec<u8>, Option<Headers>) {
     while let Some(frame) = body.frame().await {
         match frame.unwrap() {
             Frame::Data(piece) => data.extend_from_slice(&piece),
-            Frame::Trailers(map) => trailers = Some(map),
+            Frame::Trailers(map) => trailers = Some(*map),
         }
     }
     (data, trailers)
@@ -141,6 +141,123 @@ async fn a_handler_is_dropped_when_its_client_gives_up() {
                 _ = running.wait_for(|started| *started) => {}
             }
             seen.wait_for(|dropped| *dropped).await.unwrap();
+        })
+        .await;
+}
+
+/// A client of the `h2` crate itself, so that it may do what ours does not.
+async fn raw(
+    handler: impl AsyncFn(Request) -> Response + 'static,
+    options: ServerOptions,
+) -> ::h2::client::SendRequest<Bytes> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    tokio::task::spawn_local(async move {
+        let (_trigger, drain) = drain::pair();
+        let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
+        let _ = serve(io, &options, &drain, Rc::new(handler)).await;
+    });
+    let (send, connection) = ::h2::client::handshake(ours).await.unwrap();
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    send.ready().await.unwrap()
+}
+
+fn post() -> http::Request<()> {
+    http::Request::post("http://svc/p").body(()).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_an_empty_frame_ends_upstream_too() {
+    let (_trigger, drain) = drain::pair();
+    LocalSet::new()
+        .run_until(async {
+            let upstream = Rc::new(connect(echo, drain).await);
+            let forward = async move |request: Request| {
+                let upstream = Rc::clone(&upstream);
+                upstream.send(&request.head, request.body).await.unwrap()
+            };
+            let mut client = raw(forward, options()).await;
+            let (answer, mut stream) = client.send_request(post(), false).unwrap();
+            stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+            let mut body = answer.await.unwrap().into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), "hello");
+            stream.send_data(Bytes::new(), true).unwrap();
+            while let Some(data) = body.data().await {
+                assert!(data.unwrap().is_empty());
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_reset_without_an_error_is_not_whole() {
+    LocalSet::new()
+        .run_until(async {
+            let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+            let handler = async move |mut request: Request| {
+                loop {
+                    let frame = request.body.frame().await;
+                    let over = !matches!(frame, Some(Ok(_)));
+                    told.send(frame.map(|frame| frame.is_ok())).unwrap();
+                    if over {
+                        return Response::new(ResponseHead::new(200), Body::Empty);
+                    }
+                }
+            };
+            let mut client = raw(handler, options()).await;
+            let (_answer, mut stream) = client.send_request(post(), false).unwrap();
+            stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+            assert_eq!(seen.recv().await, Some(Some(true)));
+            stream.send_reset(::h2::Reason::NO_ERROR);
+            // Either the handler is dropped with its stream, or it learns that the body failed.
+            assert!(matches!(seen.recv().await, None | Some(Some(false))));
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_told_to_go_takes_no_new_streams() {
+    let (trigger, drain) = drain::pair();
+    LocalSet::new()
+        .run_until(async {
+            let client = connect(echo, drain).await;
+            let (never, _kept) = UnixStream::pair().unwrap();
+            let mut long = head("POST");
+            long.path = "/long".into();
+            // A stream that stays open: its body is another connection that says nothing.
+            let body = crate::http::h1::tests::silent_body(Io::Unix(never));
+            let _open = client.send(&long, body).await.unwrap();
+            trigger.start();
+            while client.has_room(100) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_after_its_last_request_too() {
+    LocalSet::new()
+        .run_until(async {
+            let idle = ServerOptions { idle_timeout: Duration::from_secs(5), ..options() };
+            let mut client = raw(echo, idle).await;
+            let request = http::Request::get("http://svc/p").body(()).unwrap();
+            client.send_request(request, true).unwrap().0.await.unwrap();
+            tokio::time::advance(Duration::from_secs(6)).await;
+            while client.clone().ready().await.is_ok() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_says_a_word_is_not_waited_for() {
+    LocalSet::new()
+        .run_until(async {
+            let (_silent, theirs) = UnixStream::pair().unwrap();
+            let (_trigger, drain) = drain::pair();
+            let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
+            assert!(serve(io, &options(), &drain, Rc::new(echo)).await.is_err());
         })
         .await;
 }
