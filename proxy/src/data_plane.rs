@@ -168,6 +168,7 @@ mod tests {
                 default_filter_chain: None,
                 tls_inspector: false,
                 http_inspector: false,
+                backlog: None,
                 listener_filters_timeout: Duration::ZERO,
                 continue_on_listener_filters_timeout: false,
                 access_logs: vec![],
@@ -186,7 +187,7 @@ mod tests {
             canonical_revision: String::new(),
             cluster: String::new(),
         };
-        let plane = DataPlane::start(2, own, TlsSettings { identity: None }).unwrap();
+        let plane = DataPlane::start(2, own, TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
         let one = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let any = SocketAddr::new([0, 0, 0, 0].into(), one.port());
         for _ in 0..20 {

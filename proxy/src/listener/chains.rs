@@ -145,6 +145,7 @@ mod tests {
             default_filter_chain: None,
             tls_inspector: true,
             http_inspector: true,
+            backlog: None,
             listener_filters_timeout: Duration::ZERO,
             continue_on_listener_filters_timeout: false,
             access_logs: vec![],
