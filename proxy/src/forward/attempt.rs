@@ -19,6 +19,7 @@ use crate::http::body::{Body, Replay};
 use crate::http::message::{RequestHead, ResponseHead};
 use crate::io::Prefixed;
 use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
+use crate::stats::PEER_HEADER;
 use crate::upstream::{Cluster, ConnectError, Host, UpstreamError, Verdict};
 
 /// What of a request's body is kept for a retry (Envoy `per_request_buffer_limit_bytes`: 1 MiB).
@@ -285,6 +286,7 @@ impl Tries<'_> {
                 exchange.info.response_duration = Some(elapsed);
                 let milliseconds = elapsed.as_millis().to_string();
                 response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
+                response.head.headers.remove(PEER_HEADER);
                 Ok(response)
             }
             Try::TimedOut => {

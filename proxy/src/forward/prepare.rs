@@ -35,8 +35,10 @@ pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut Reque
     }
     forwarded_for(connection, head, info);
     client_certificate(connection, head);
-    if connection.manager.generate_request_id && !head.headers.contains("x-request-id") {
-        head.headers.append("x-request-id", request_id(connection));
+    // An id from outside the mesh could be one that is used here already (Envoy, `preserve_external_request_id`).
+    let own = connection.manager.use_remote_address || !head.headers.contains("x-request-id");
+    if connection.manager.generate_request_id && own {
+        head.headers.set("x-request-id", request_id(connection));
     }
     if head.upgrade.as_deref() == Some("h2c") {
         // An offer that a proxy on the way must not pass on (RFC 9113 section 3.1).
