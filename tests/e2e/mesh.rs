@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ static ONE: Mutex<()> = Mutex::new(());
 pub struct Mesh {
     dir: TempDir,
     pub up: Value,
+    guard: Child,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -50,7 +51,9 @@ impl Mesh {
     /// `weft up --detach` with these options.
     pub fn start(options: &[&str]) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mesh = Self { dir: TempDir::new().unwrap(), up: Value::Null, _one: one };
+        let dir = TempDir::new().unwrap();
+        let guard = guard(dir.path());
+        let mut mesh = Self { dir, up: Value::Null, guard, _one: one };
         mesh.bring_up(options);
         mesh
     }
@@ -166,7 +169,7 @@ impl Mesh {
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let mentions = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(wanted);
-            if pid != std::process::id() && (mentions(&environment) || mentions(&arguments)) {
+            if pid != std::process::id() && pid != self.guard.id() && (mentions(&environment) || mentions(&arguments)) {
                 found.push(pid);
             }
         }
@@ -187,9 +190,24 @@ impl Mesh {
     }
 }
 
+/// Takes the mesh down should the test be killed: it waits for the end of its input, which is the test's end, in a
+/// session of its own.
+fn guard(data: &Path) -> Child {
+    Command::new("setsid")
+        .args(["sh", "-c", "read -r _; exec \"$0\" down", weft()])
+        .env("WEFT_DATA_DIR", data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 impl Drop for Mesh {
     fn drop(&mut self) {
         let _ = self.weft(&["down"]);
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
