@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use regex::bytes::Regex;
 
 use crate::access_log::AccessLog;
-use crate::route::{RouteTable, VirtualHost};
+use crate::route::RouteTable;
 
 /// Everything the proxy runs on at one moment. A connection or request loads it once and keeps it.
 #[derive(Clone, Debug, Default)]
@@ -143,8 +143,6 @@ pub struct HttpManager {
     /// Lower-case upgrade protocols that are let through (`websocket`, `connect`).
     pub upgrades: Vec<String>,
     pub accept_http_10: bool,
-    /// Whether `GET http://host/path` is taken (a forward proxy's clients send it). Envoy: `allow_absolute_url`.
-    pub allow_absolute_url: bool,
     pub max_concurrent_streams: u32,
 }
 
@@ -178,7 +176,6 @@ pub enum EscapedSlashes {
     KeepUnchanged,
     RejectRequest,
     UnescapeAndForward,
-    UnescapeAndRedirect,
 }
 
 /// HTTP filters, in the order of the configuration. The router is always last and is not listed.
@@ -532,6 +529,3 @@ impl StringMatch {
 fn same(value: &[u8], text: &str, ignore_case: bool) -> bool {
     if ignore_case { value.eq_ignore_ascii_case(text.as_bytes()) } else { value == text.as_bytes() }
 }
-
-/// A virtual host shared between the tables that hold it.
-pub type SharedVirtualHost = Arc<VirtualHost>;

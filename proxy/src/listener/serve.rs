@@ -204,7 +204,6 @@ async fn http(
         idle_timeout: manager.idle_timeout,
         headers_timeout: manager.request_headers_timeout,
         accept_http_10: manager.accept_http_10,
-        allow_absolute_url: manager.allow_absolute_url,
         server_name: manager.server_name.clone(),
     };
     let refused = |error: h1::ParseError| {

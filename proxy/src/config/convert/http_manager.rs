@@ -27,6 +27,10 @@ pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result
     let time = |value: &Option<_>, default, name| {
         Ok::<_, ConfigError>(maybe_duration(value.as_ref(), &at.field(name))?.unwrap_or(default))
     };
+    if http1.allow_absolute_url == Some(false) {
+        let field = at.field("http_protocol_options");
+        return Err(field.field("allow_absolute_url").refuse(false, "cannot be turned off"));
+    }
     let idle = at.field("common_http_protocol_options");
     let idle = idle.field("idle_timeout");
     Ok(HttpManager {
@@ -51,7 +55,6 @@ pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result
         max_request_headers_count: common.max_headers_count.unwrap_or(100) as usize,
         upgrades: upgrades(&wire.upgrade_configs),
         accept_http_10: http1.accept_http_10,
-        allow_absolute_url: http1.allow_absolute_url != Some(false),
         max_concurrent_streams: max_streams(&http2),
     })
 }
@@ -120,7 +123,7 @@ fn escaped_slashes(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<Es
         Ok(Action::ImplementationSpecificDefault | Action::KeepUnchanged) => Ok(EscapedSlashes::KeepUnchanged),
         Ok(Action::RejectRequest) => Ok(EscapedSlashes::RejectRequest),
         Ok(Action::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
-        Ok(Action::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
+        Ok(Action::UnescapeAndRedirect) => Err(at.refuse("UNESCAPE_AND_REDIRECT", "is not supported yet")),
         Err(_) => Err(at.refuse(wire.path_with_escaped_slashes_action, "is not known")),
     }
 }

@@ -31,7 +31,6 @@ pub struct ServerOptions {
     /// For a whole head once its first byte came; zero is for ever.
     pub headers_timeout: Duration,
     pub accept_http_10: bool,
-    pub allow_absolute_url: bool,
     /// The `server` header of answers made here.
     pub server_name: String,
 }

@@ -24,7 +24,6 @@ fn options() -> ServerOptions {
         idle_timeout: Duration::ZERO,
         headers_timeout: Duration::ZERO,
         accept_http_10: true,
-        allow_absolute_url: true,
         server_name: "weft".into(),
     }
 }
