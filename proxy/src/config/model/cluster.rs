@@ -1,0 +1,149 @@
+//! Clusters and their endpoints.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::UpstreamTls;
+
+/// `envoy.config.cluster.v3.Cluster`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    pub name: String,
+    pub discovery: Discovery,
+    pub lb_policy: LbPolicy,
+    pub connect_timeout: Duration,
+    pub protocol: UpstreamProtocol,
+    /// For endpoints that no entry of `transport_socket_matches` covers; `None` is plaintext.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// Tried in order against the endpoint's `envoy.transport_socket_match` metadata.
+    pub transport_socket_matches: Vec<TransportSocketMatch>,
+    pub circuit_breakers: CircuitBreakers,
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Of pooled connections; zero disables (Envoy default 1 h).
+    pub idle_timeout: Duration,
+    /// Zero is no limit.
+    pub max_requests_per_connection: u32,
+    pub max_concurrent_streams: u32,
+    /// Percent (0 to 100) of healthy hosts under which health is ignored.
+    pub panic_threshold: f64,
+    /// Whether the weights of localities count (`locality_weighted_lb_config`); else hosts alone do.
+    pub locality_weighted: bool,
+    /// How often names are looked up again (Envoy default 5 s).
+    pub dns_refresh_rate: Duration,
+    /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.
+    pub service: Option<ServiceRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceRef {
+    pub host: String,
+    pub name: String,
+    pub namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    Static(Arc<LoadAssignment>),
+    Eds { service_name: String },
+    StrictDns(Arc<LoadAssignment>),
+    LogicalDns(Arc<LoadAssignment>),
+    OriginalDst,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LbPolicy {
+    RoundRobin,
+    LeastRequest { choice_count: u32 },
+    Random,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// HTTP/2 or HTTP/1.1 by ALPN of the upstream.
+    Auto,
+    /// What the downstream connection speaks.
+    Downstream,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransportSocketMatch {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitBreakers {
+    pub max_connections: u32,
+    pub max_pending_requests: u32,
+    pub max_requests: u32,
+    pub max_retries: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutlierDetection {
+    pub consecutive_5xx: u32,
+    pub consecutive_gateway_failure: u32,
+    pub consecutive_local_origin_failure: u32,
+    pub split_external_local_origin_errors: bool,
+    pub interval: Duration,
+    pub base_ejection_time: Duration,
+    pub max_ejection_time: Duration,
+    pub max_ejection_percent: u32,
+    /// Percent of events that eject, per kind.
+    pub enforcing_consecutive_5xx: u32,
+    pub enforcing_consecutive_gateway_failure: u32,
+}
+
+/// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadAssignment {
+    pub cluster_name: String,
+    pub localities: Vec<LocalityEndpoints>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalityEndpoints {
+    /// `region/zone/subzone`, as far as known.
+    pub locality: String,
+    /// 0 is preferred.
+    pub priority: u32,
+    /// Share among localities of a priority; `None` is no locality weighting.
+    pub weight: Option<u32>,
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    pub address: EndpointAddress,
+    /// At least 1.
+    pub weight: u32,
+    pub healthy: bool,
+    /// `filter_metadata["envoy.transport_socket_match"]`.
+    pub transport_labels: BTreeMap<String, String>,
+    /// `filter_metadata["istio"]["workload"]`: what metrics say of the destination.
+    pub workload: Option<Arc<WorkloadRef>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    Socket(SocketAddr),
+    /// A name and port, for DNS clusters.
+    Name(String, u16),
+    /// A path, or an abstract name with a leading `@`.
+    Unix(String),
+}
+
+/// Who is at the other end, for metrics: Istio's `workload;namespace;canonical service;canonical revision;cluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkloadRef {
+    pub name: String,
+    pub namespace: String,
+    pub canonical_service: String,
+    pub canonical_revision: String,
+    pub cluster: String,
+}

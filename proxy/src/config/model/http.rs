@@ -1,0 +1,96 @@
+//! The HTTP connection manager and its filters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access_log::AccessLog;
+use crate::route::RouteTable;
+
+/// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpManager {
+    pub stat_prefix: String,
+    pub codec: Codec,
+    pub routes: RouteSource,
+    pub filters: Vec<HttpFilter>,
+    pub access_logs: Vec<AccessLog>,
+    /// Whether the peer is the edge of trust: `x-forwarded-for` gets its address, and its claims are not believed.
+    pub use_remote_address: bool,
+    pub xff_num_trusted_hops: u32,
+    pub forward_client_cert: ForwardClientCert,
+    pub normalize_path: bool,
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+    /// The `server` header of answers (Istio: `istio-envoy`).
+    pub server_name: String,
+    pub generate_request_id: bool,
+    /// Zero disables, here and in the others (Envoy defaults: idle 1 h, stream idle 5 min, headers and request none).
+    pub idle_timeout: Duration,
+    pub stream_idle_timeout: Duration,
+    pub request_timeout: Duration,
+    pub request_headers_timeout: Duration,
+    pub max_request_headers_bytes: usize,
+    pub max_request_headers_count: usize,
+    /// Lower-case upgrade protocols that are let through (`websocket`, `connect`).
+    pub upgrades: Vec<String>,
+    pub accept_http_10: bool,
+    pub max_concurrent_streams: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Told by ALPN or by the HTTP/2 preface.
+    Auto,
+    Http1,
+    Http2,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteSource {
+    Inline(Arc<RouteTable>),
+    /// By name, from the snapshot.
+    Rds(String),
+}
+
+/// `forward_client_cert_details` and `set_current_client_cert_details`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardClientCert {
+    Sanitize,
+    ForwardOnly,
+    AppendForward,
+    SanitizeSet,
+    AlwaysForwardOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    KeepUnchanged,
+    RejectRequest,
+    UnescapeAndForward,
+}
+
+/// HTTP filters, in the order of the configuration. The router is always last and is not listed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HttpFilter {
+    /// `envoy.filters.http.fault`; the route's own setting replaces it.
+    Fault(Option<Arc<Fault>>),
+    /// `envoy.filters.http.cors`; its policy stands in the route.
+    Cors,
+}
+
+/// `envoy.extensions.filters.http.fault.v3.HTTPFault`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    pub delay: Option<(Duration, Fraction)>,
+    pub abort: Option<(Abort, Fraction)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    Http(u16),
+    Grpc(u32),
+}
+
+/// Parts per million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction(pub u32);
