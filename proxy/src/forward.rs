@@ -2,8 +2,6 @@
 //! retries, and answered. Each step is a file; this one is the order in which they come.
 
 mod attempt;
-mod cors;
-mod fault;
 mod finish;
 mod local;
 mod mirror;
@@ -14,16 +12,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
-use crate::config::{Direction, HttpFilter, HttpManager, RouteSource, Snapshot};
+use crate::config::{Direction, HttpManager, RouteSource, Snapshot};
 use crate::downstream::Downstream;
+use crate::filter::{self, Stream};
+use crate::http::body::Body;
 use crate::http::message::RequestHead;
 use crate::http::{Request, Response, h1};
-use crate::route::{Action, Found, RouteTable};
+use crate::route::{Action, RouteTable};
 use crate::series::Ends;
 use crate::stats::Reporter;
 
-use finish::Exchange;
-use local::Reply;
+pub use finish::Exchange;
+pub use local::Reply;
 
 /// An HTTP connection and the rules it came in under.
 pub struct Connection {
@@ -59,41 +59,43 @@ impl Connection {
         exchange.finish(response, head)
     }
 
-    /// Finds the route and does what it says.
-    async fn route(&self, head: &mut RequestHead, body: crate::http::body::Body, exchange: &mut Exchange) -> Response {
-        let worker = &self.downstream.worker;
-        let snapshot = worker.snapshot();
-        let Some(table) = self.table(&snapshot) else { return exchange.reply(local::no_route(), head) };
-        let Some(found) = table.find(head, worker.random()) else { return exchange.reply(local::no_route(), head) };
-        exchange.info.route = Some(Arc::clone(found.route));
-        let origin = match cors::check(&found, head, self.has_cors(), worker.random()) {
-            cors::Verdict::Preflight(reply) => return exchange.reply(reply, head),
-            cors::Verdict::Goes(origin) => origin,
+    /// Finds the route, lets the filters see the request, and does what the route says.
+    async fn route(&self, head: &mut RequestHead, body: Body, exchange: &mut Exchange) -> Response {
+        let snapshot = self.downstream.worker.snapshot();
+        let table = self.table(&snapshot);
+        let mut stream = Stream::new(self, table.as_deref(), head, body, exchange);
+        let filters = &self.manager.filters;
+        let mut response = match filter::request(filters, &mut stream).await {
+            Ok(()) => self.follow(&snapshot, &mut stream).await,
+            Err(reply) => stream.exchange.reply(*reply, stream.head),
         };
-        if let Some(reply) = fault::inject(self.fault(&found), worker, exchange).await {
-            return exchange.reply(reply, head);
+        if let Some(found) = &stream.found {
+            crate::route::apply_response_mutations(found, &mut response.head, stream.head, &stream.exchange.info);
         }
-        let mut response = match &found.route.action {
+        filter::response(filters, &mut stream, &mut response.head);
+        response
+    }
+
+    /// Does what the route says (Envoy, the router filter).
+    async fn follow(&self, snapshot: &Arc<Snapshot>, stream: &mut Stream<'_>) -> Response {
+        let Stream { head, exchange, .. } = stream;
+        let Some(found) = stream.found else { return exchange.reply(local::no_route(), head) };
+        match &found.route.action {
             Action::Redirect(redirect) => {
                 let mut reply = Reply::new(redirect.code, "");
                 reply.headers.append("location", redirect.location(head));
-                reply.details = "direct_response";
                 exchange.reply(reply, head)
             }
             Action::DirectResponse(direct) => {
                 let mut reply = Reply::new(direct.status, "");
                 reply.body = direct.body.clone().into();
-                reply.details = "direct_response";
                 exchange.reply(reply, head)
             }
-            Action::Forward(action) => attempt::forward(self, &snapshot, &found, action, head, body, exchange).await,
-        };
-        let mutation = exchange.cluster_mutation.take();
-        crate::route::apply_response_mutations(&found, mutation.as_ref(), &mut response.head, head, &exchange.info);
-        if let Some(origin) = origin {
-            origin.write(&mut response.head.headers);
+            Action::Forward(action) => {
+                let body = std::mem::replace(&mut stream.body, Body::Empty);
+                attempt::forward(self, snapshot, &found, action, head, body, exchange).await
+            }
         }
-        response
     }
 
     fn table<'a>(&'a self, snapshot: &'a Snapshot) -> Option<Arc<RouteTable>> {
@@ -101,18 +103,6 @@ impl Connection {
             RouteSource::Inline(table) => Some(Arc::clone(table)),
             RouteSource::Rds(name) => snapshot.routes.get(name).cloned(),
         }
-    }
-
-    fn has_cors(&self) -> bool {
-        self.manager.filters.contains(&HttpFilter::Cors)
-    }
-
-    fn fault<'a>(&'a self, found: &Found<'a>) -> Option<&'a Arc<crate::config::Fault>> {
-        let filter = self.manager.filters.iter().find_map(|filter| match filter {
-            HttpFilter::Fault(fault) => Some(fault.as_ref()),
-            HttpFilter::Cors => None,
-        });
-        found.fault(filter?)
     }
 
     /// Both ends of a call, as far as this side knows them before it goes upstream.

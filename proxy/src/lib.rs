@@ -9,6 +9,7 @@ mod control_plane;
 mod data_plane;
 mod downstream;
 pub mod drain;
+pub mod filter;
 mod forward;
 pub mod http;
 pub mod identity;

@@ -2,7 +2,6 @@
 //! and the policies that go with it. Follows `envoy.config.route.v3`.
 
 mod action;
-mod cors;
 mod domains;
 mod matching;
 mod mutation;
@@ -12,7 +11,6 @@ mod rewrite;
 mod table;
 
 pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeouts};
-pub use cors::CorsPolicy;
 pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value};
 pub use mutation::{apply_request_mutations, apply_response_mutations};
 pub use redirect::{PathRedirect, Redirect};

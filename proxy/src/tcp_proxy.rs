@@ -69,7 +69,7 @@ async fn open(
 ) -> Result<Io, ResponseFlags> {
     let worker = &downstream.worker;
     let headers = Headers::new();
-    let (name, _) = proxy.cluster.pick(worker.random(), &headers);
+    let name = proxy.cluster.pick(worker.random(), &headers);
     let cluster = worker.clusters.get(name, &worker.snapshot()).ok_or(ResponseFlags::NO_CLUSTER_FOUND)?;
     info.upstream_cluster = Some(Arc::clone(&cluster.config));
     ends.service = cluster.service();

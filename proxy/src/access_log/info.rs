@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::ResponseFlags;
 use crate::config::{Cluster, Endpoint};
+use crate::filter::DynamicMetadata;
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
 use crate::route::Route;
@@ -69,6 +70,8 @@ pub struct RequestInfo {
     pub upstream_transport_failure_reason: Option<Cow<'static, str>>,
     /// Tries sent upstream; 0 when none was.
     pub attempts: u32,
+    /// What filters left for each other and for logs.
+    pub metadata: Option<Box<DynamicMetadata>>,
 }
 
 /// All that a format may print. Header lists are those at the end of the request: as sent upstream, as sent downstream.
@@ -107,6 +110,7 @@ impl RequestInfo {
             upstream_local_address: None,
             upstream_transport_failure_reason: None,
             attempts: 0,
+            metadata: None,
         }
     }
 }

@@ -97,6 +97,7 @@ impl Check {
         match descriptor.full_name() {
             SOURCE if !self.sources => self.refuse(at.refuse("a source", "only static resources are supported yet")),
             "google.protobuf.Any" => match message.transcode_to::<prost_types::Any>() {
+                Ok(any) if any == prost_types::Any::default() => {}
                 Ok(any) => self.bytes(any.type_url.rsplit('/').next().unwrap_or_default(), &any.value, at, depth),
                 Err(error) => self.refuse(at.refuse("Any", error.to_string())),
             },

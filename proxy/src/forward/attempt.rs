@@ -54,10 +54,8 @@ async fn send(
     if switch.is_some_and(|protocol| !action.allows_upgrade(protocol, &connection.manager.upgrades)) {
         return Err(Reply::new(403, "").flagged(ResponseFlags::NONE, "upgrade_failed"));
     }
-    let (name, mutation) = action.pick_cluster(worker.random(), &head.headers);
-    let cluster = worker.clusters.get(name, snapshot);
+    let cluster = worker.clusters.get(found.cluster(&head.headers), snapshot);
     let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
-    exchange.cluster_mutation = mutation.filter(|mutation| !mutation.is_empty()).cloned();
     exchange.chose_cluster(&cluster);
     let limits = Limits::of(connection, action, head);
     let received = exchange.received_watch();
@@ -66,8 +64,7 @@ async fn send(
         cluster.admit().await.map_err(|_| local::overflow())
     };
     exchange.admitted(limits.hold(admitted, &received).await??);
-    let mutation = exchange.cluster_mutation.clone();
-    found.finalize_request(mutation.as_ref(), head, &exchange.info);
+    found.finalize_request(head, &exchange.info);
     if head.method == "CONNECT" {
         return tunnel(connection, &cluster, exchange).await;
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Connection;
 use super::local::Reply;
 use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
-use crate::config::{HeaderMutation, WorkloadRef};
+use crate::config::WorkloadRef;
 use crate::http::Response;
 use crate::http::body::{Body, BodyError, Observer};
 use crate::http::headers::Headers;
@@ -23,8 +23,6 @@ use crate::upstream::{Cluster, Host, InFlight, Permit};
 pub struct Exchange {
     pub info: RequestInfo,
     pub ends: Ends,
-    /// The chosen weighted cluster's own changes, for the answer.
-    pub cluster_mutation: Option<HeaderMutation>,
     connection: Rc<Connection>,
     received: Rc<Cell<u64>>,
     permit: Option<Permit>,
@@ -53,7 +51,6 @@ impl Exchange {
         Self {
             info,
             ends: connection.ends(peer),
-            cluster_mutation: None,
             connection: Rc::clone(connection),
             received: Rc::default(),
             permit: None,
@@ -92,7 +89,7 @@ impl Exchange {
     /// Answers from here.
     pub fn reply(&mut self, reply: Reply, request: &RequestHead) -> Response {
         self.info.flags |= reply.flags;
-        self.info.response_code_details = Some(reply.details.into());
+        self.info.response_code_details = Some(reply.details.clone());
         reply.into_response(request)
     }
 

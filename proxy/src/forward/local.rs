@@ -1,5 +1,7 @@
 //! Answers that are made here (Envoy, local replies), in the form the client understands.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::access_log::ResponseFlags;
@@ -16,7 +18,7 @@ pub struct Reply {
     pub body: Bytes,
     pub flags: ResponseFlags,
     /// As `%RESPONSE_CODE_DETAILS%` prints it.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
 }
 
 impl Reply {
@@ -27,13 +29,13 @@ impl Reply {
             headers: Headers::new(),
             body: body.into(),
             flags: ResponseFlags::NONE,
-            details: "direct_response",
+            details: Cow::Borrowed("direct_response"),
         }
     }
 
-    pub fn flagged(mut self, flags: ResponseFlags, details: &'static str) -> Self {
+    pub fn flagged(mut self, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) -> Self {
         self.flags = flags;
-        self.details = details;
+        self.details = details.into();
         self
     }
 

@@ -1,6 +1,7 @@
 //! The body of a message: frames of data, perhaps trailers at the end.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -55,6 +56,7 @@ pub enum Body {
     Replay(ReplayReader),
     Observed(Box<Observed>),
     Limited(Box<Limited>),
+    Held(Box<Held>),
 }
 
 /// A body that must end in time, and must not pause for too long.
@@ -62,6 +64,12 @@ pub struct Limited {
     inner: Body,
     end: Option<Pin<Box<Sleep>>>,
     pause: Option<(Duration, Pin<Box<Sleep>>)>,
+}
+
+/// Frames that were looked at, and the body that they came from.
+pub struct Held {
+    frames: VecDeque<Frame>,
+    rest: Body,
 }
 
 /// A body and the one who watches it.
@@ -90,6 +98,7 @@ impl Body {
             Self::Replay(body) => body.poll_frame(cx),
             Self::Observed(body) => body.poll_frame(cx),
             Self::Limited(body) => body.poll_frame(cx),
+            Self::Held(body) => body.poll_frame(cx),
         }
     }
 
@@ -103,6 +112,7 @@ impl Body {
             Self::Replay(body) => body.is_end(),
             Self::Observed(body) => body.inner.is_end(),
             Self::Limited(body) => body.inner.is_end(),
+            Self::Held(body) => body.frames.is_empty() && body.rest.is_end(),
         }
     }
 
@@ -116,6 +126,7 @@ impl Body {
             Self::Replay(body) => body.length(),
             Self::Observed(body) => body.inner.length(),
             Self::Limited(body) => body.inner.length(),
+            Self::Held(body) => body.length(),
         }
     }
 
@@ -129,9 +140,41 @@ impl Body {
         Self::Limited(Box::new(Limited { inner: self, end, pause }))
     }
 
+    /// This body with frames that were read from it before it again.
+    pub fn after(self, frames: Vec<Frame>) -> Self {
+        if frames.is_empty() {
+            return self;
+        }
+        Self::Held(Box::new(Held { frames: frames.into(), rest: self }))
+    }
+
     /// Attaches an observer; its `end` is called exactly once.
     pub fn observed(self, observer: Box<dyn Observer>) -> Self {
         Self::Observed(Box::new(Observed { inner: self, observer, ended: false }))
+    }
+}
+
+impl Frame {
+    /// Bytes of data; trailers have none.
+    pub fn data_len(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl Held {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        match self.frames.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => self.rest.poll_frame(cx),
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        let held = self.frames.iter().map(|frame| frame.data_len() as u64).sum::<u64>();
+        self.rest.length().map(|rest| held + rest)
     }
 }
 
@@ -195,6 +238,7 @@ impl std::fmt::Debug for Body {
             Self::Replay(_) => "Replay",
             Self::Observed(_) => "Observed",
             Self::Limited(_) => "Limited",
+            Self::Held(_) => "Held",
         };
         write!(f, "{name}(length {:?})", self.length())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{HostRewrite, PathRewrite, Redirect, RetryPolicy};
-use crate::config::{ClusterChoice, Fraction, HeaderMutation};
+use crate::config::{ClusterChoice, Fraction, WeightedCluster};
 use crate::http::headers::Headers;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,12 +71,6 @@ pub enum HashPolicy {
 }
 
 impl RouteAction {
-    /// The cluster, and its own header changes where weights decide. `random` picks among weights; `headers` are
-    /// those of the request. A `cluster_header` that is absent gives an empty name, which no cluster has.
-    pub fn pick_cluster<'a>(&'a self, random: u64, headers: &'a Headers) -> (&'a str, Option<&'a HeaderMutation>) {
-        self.cluster.pick(random, headers)
-    }
-
     /// Whether the route lets an upgrade (lower case) through, given the connection manager's list.
     pub fn allows_upgrade(&self, protocol: &str, manager: &[String]) -> bool {
         let own = self.upgrades.iter().find(|(name, _)| name == protocol);
@@ -85,23 +79,31 @@ impl RouteAction {
 }
 
 impl ClusterChoice {
-    /// See [`RouteAction::pick_cluster`]; TCP has no headers and passes an empty list.
-    pub fn pick<'a>(&'a self, random: u64, headers: &'a Headers) -> (&'a str, Option<&'a HeaderMutation>) {
+    /// The name of the cluster; TCP has no headers and passes an empty list. A header that is absent gives an empty
+    /// name, which no cluster has.
+    pub fn pick<'a>(&'a self, random: u64, headers: &'a Headers) -> &'a str {
+        self.weighted(random).map_or_else(|| self.unweighted(headers), |cluster| &cluster.name)
+    }
+
+    /// The cluster that a random number falls to, where there are weights.
+    pub fn weighted(&self, random: u64) -> Option<&WeightedCluster> {
+        let Self::Weighted(clusters) = self else { return None };
+        let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+        let mut point = if total == 0 { 0 } else { random % total };
+        clusters.iter().find(|cluster| {
+            let weight = u64::from(cluster.weight);
+            let here = point < weight;
+            point = point.wrapping_sub(weight);
+            here
+        })
+    }
+
+    /// The cluster where there are no weights.
+    pub fn unweighted<'a>(&'a self, headers: &'a Headers) -> &'a str {
         match self {
-            Self::One(name) => (name, None),
-            Self::Header(name) => (headers.get_str(name).unwrap_or_default(), None),
-            Self::Weighted(clusters) => {
-                let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
-                let mut point = if total == 0 { 0 } else { random % total };
-                for cluster in clusters {
-                    let weight = u64::from(cluster.weight);
-                    if point < weight {
-                        return (&cluster.name, Some(&cluster.mutation));
-                    }
-                    point -= weight;
-                }
-                ("", None)
-            }
+            Self::One(name) => name,
+            Self::Header(name) => headers.get_str(name).unwrap_or_default(),
+            Self::Weighted(_) => "",
         }
     }
 }

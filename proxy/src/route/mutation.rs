@@ -6,15 +6,9 @@ use crate::config::{AppendAction, HeaderAdd, HeaderMutation};
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, ResponseHead};
 
-/// Applies request header changes to a head, most specific first unless the table says otherwise. `cluster` is what
-/// [`RouteAction::pick_cluster`](super::RouteAction::pick_cluster) returned.
-pub fn apply_request_mutations(
-    found: &Found<'_>,
-    cluster: Option<&HeaderMutation>,
-    head: &mut RequestHead,
-    info: &RequestInfo,
-) {
-    for mutation in ordered(found, cluster) {
+/// Applies request header changes to a head, most specific first unless the table says otherwise.
+pub fn apply_request_mutations(found: &Found<'_>, head: &mut RequestHead, info: &RequestInfo) {
+    for mutation in ordered(found) {
         mutation.apply_request(head, info);
     }
 }
@@ -22,18 +16,18 @@ pub fn apply_request_mutations(
 /// Applies response header changes. `request` is the request as it was sent upstream, for formats.
 pub fn apply_response_mutations(
     found: &Found<'_>,
-    cluster: Option<&HeaderMutation>,
     response: &mut ResponseHead,
     request: &RequestHead,
     info: &RequestInfo,
 ) {
-    for mutation in ordered(found, cluster) {
+    for mutation in ordered(found) {
         mutation.apply_response(response, request, info);
     }
 }
 
-fn ordered<'a>(found: &Found<'a>, cluster: Option<&'a HeaderMutation>) -> impl Iterator<Item = &'a HeaderMutation> {
+fn ordered<'a>(found: &Found<'a>) -> impl Iterator<Item = &'a HeaderMutation> {
     let parts = found.table.parts();
+    let cluster = found.weighted.map(|cluster| &cluster.mutation);
     let mut order = [cluster, Some(&found.route.mutation), Some(&found.virtual_host.mutation), Some(&parts.mutation)];
     if parts.most_specific_header_mutations_wins {
         order.reverse();
@@ -43,8 +37,8 @@ fn ordered<'a>(found: &Found<'a>, cluster: Option<&'a HeaderMutation>) -> impl I
 
 impl Found<'_> {
     /// All that a route changes of a request on its way upstream: headers first, then host and path.
-    pub fn finalize_request(&self, cluster: Option<&HeaderMutation>, head: &mut RequestHead, info: &RequestInfo) {
-        apply_request_mutations(self, cluster, head, info);
+    pub fn finalize_request(&self, head: &mut RequestHead, info: &RequestInfo) {
+        apply_request_mutations(self, head, info);
         if let Action::Forward(action) = &self.route.action {
             action.rewrite(head);
         }

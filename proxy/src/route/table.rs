@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::domains::Domains;
-use super::{Action, CorsPolicy, PathRedirect, Redirect, RetryPolicy, RouteMatch};
-use crate::config::{Fault, HeaderMutation};
+use super::{Action, PathRedirect, Redirect, RetryPolicy, RouteMatch};
+use crate::config::{HeaderMutation, WeightedCluster};
+use crate::filter::Overrides;
+use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 
 /// `envoy.config.route.v3.RouteConfiguration`, indexed.
@@ -20,6 +22,7 @@ pub struct RouteTableParts {
     pub name: String,
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
     pub mutation: HeaderMutation,
+    pub overrides: Overrides,
     /// Whether mutations run from the table to the route, so that the route has the last word.
     pub most_specific_header_mutations_wins: bool,
     pub ignore_port_in_host_matching: bool,
@@ -34,8 +37,7 @@ pub struct VirtualHost {
     pub require_tls: RequireTls,
     /// For routes without one of their own.
     pub retry: Option<Arc<RetryPolicy>>,
-    pub fault: Option<Arc<Fault>>,
-    pub cors: Option<Arc<CorsPolicy>>,
+    pub overrides: Overrides,
     /// Whether `x-envoy-attempt-count` is sent upstream, and downstream.
     pub include_request_attempt_count: bool,
     pub include_attempt_count_in_response: bool,
@@ -56,9 +58,7 @@ pub struct Route {
     pub matches: RouteMatch,
     pub action: Action,
     pub mutation: HeaderMutation,
-    /// Replaces those of the virtual host and of the filter.
-    pub fault: Option<Arc<Fault>>,
-    pub cors: Option<Arc<CorsPolicy>>,
+    pub overrides: Overrides,
     /// `filter_metadata.istio.config`: the object that this route was compiled from.
     pub config: Option<String>,
     /// `decorator.operation`: what a span of this route is called. May be empty.
@@ -71,6 +71,8 @@ pub struct Found<'a> {
     pub table: &'a RouteTable,
     pub virtual_host: &'a Arc<VirtualHost>,
     pub route: &'a Arc<Route>,
+    /// The cluster that weights decided on, where they do.
+    pub weighted: Option<&'a WeightedCluster>,
 }
 
 /// Two virtual hosts claim a domain.
@@ -121,7 +123,11 @@ impl RouteTable {
         } else {
             virtual_host.routes.iter().find(|route| route.matches.matches(head, random))?
         };
-        Some(Found { table: self, virtual_host, route })
+        let weighted = match &route.action {
+            Action::Forward(action) => action.cluster.weighted(random),
+            _ => None,
+        };
+        Some(Found { table: self, virtual_host, route, weighted })
     }
 }
 
@@ -146,8 +152,7 @@ static TO_HTTPS: std::sync::LazyLock<Arc<Route>> = std::sync::LazyLock::new(|| {
             strip_query: false,
         }),
         mutation: HeaderMutation::default(),
-        fault: None,
-        cors: None,
+        overrides: Overrides::default(),
         config: None,
         operation: String::new(),
     })
@@ -167,13 +172,26 @@ fn is_host(host: &str) -> bool {
 }
 
 impl<'a> Found<'a> {
-    /// The fault in force: the route's, else the virtual host's, else the filter's.
-    pub fn fault(&self, filter: Option<&'a Arc<Fault>>) -> Option<&'a Arc<Fault>> {
-        self.route.fault.as_ref().or(self.virtual_host.fault.as_ref()).or(filter)
+    /// What the routes set for filters, from the most specific level on.
+    pub fn overrides(self) -> impl Iterator<Item = &'a Overrides> {
+        let cluster = self.weighted.map(|cluster| &cluster.overrides);
+        [cluster, Some(&self.route.overrides), Some(&self.virtual_host.overrides), Some(&self.table.parts.overrides)]
+            .into_iter()
+            .flatten()
+            .filter(|level| !level.is_empty())
     }
 
-    pub fn cors(&self) -> Option<&'a Arc<CorsPolicy>> {
-        self.route.cors.as_ref().or(self.virtual_host.cors.as_ref())
+    /// The name of the cluster; empty, which no cluster is called, where the route names none or a header that the
+    /// request does not have.
+    pub fn cluster<'h>(&self, headers: &'h Headers) -> &'h str
+    where
+        'a: 'h,
+    {
+        match (&self.route.action, self.weighted) {
+            (_, Some(cluster)) => &cluster.name,
+            (Action::Forward(action), None) => action.cluster.unweighted(headers),
+            _ => "",
+        }
     }
 
     /// The retry policy in force: the route's, else the virtual host's.

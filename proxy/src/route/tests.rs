@@ -127,7 +127,7 @@ fn the_first_route_that_matches_wins() {
         ("/r/12x", "any"),
     ];
     let cluster = |found: Found<'_>| match &found.route.action {
-        Action::Forward(action) => action.pick_cluster(0, &Headers::new()).0.to_owned(),
+        Action::Forward(action) => action.cluster.pick(0, &Headers::new()).to_owned(),
         _ => String::new(),
     };
     for (path, expected) in cases {
@@ -171,7 +171,7 @@ fn weights_share_requests() {
     };
     let route = action_of(wire::route::Action::Route(action), prefix("/"));
     let Action::Forward(action) = &route.action else { panic!("forwards") };
-    let picked = |random| action.pick_cluster(random, &Headers::new()).0.to_owned();
+    let picked = |random| action.cluster.pick(random, &Headers::new()).to_owned();
     assert_eq!((0..100).filter(|random| picked(*random) == "b").count(), 10);
 }
 
@@ -252,7 +252,7 @@ fn headers_change_from_the_route_outwards_unless_told_otherwise() {
         };
         let table = convert::route_table(&config).unwrap();
         let mut request = head("a", "/", &[]);
-        table.find(&request.clone(), 0).unwrap().finalize_request(None, &mut request, &info());
+        table.find(&request.clone(), 0).unwrap().finalize_request(&mut request, &info());
         request.headers.get_str("x").map(str::to_owned)
     };
     assert_eq!(value(false).as_deref(), Some("host"));
@@ -326,7 +326,7 @@ proptest! {
         let table = table(vec![host(&["*.a"], Vec::new()), host(&["a.*"], Vec::new()), host(&["*"], routes)]);
         let mut request = head(&authority, &path, &[("x", &value)]);
         if let Some(found) = table.find(&request.clone(), random) {
-            found.finalize_request(None, &mut request, &info());
+            found.finalize_request(&mut request, &info());
         }
         let _ = Redirect { scheme: None, host: None, port: None, path: PathRedirect::Keep, code: 301, strip_query: true }
             .location(&request);

@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::core::v3 as core;
-use api::envoy::extensions::filters::http::{cors::v3::Cors, fault::v3::HttpFault, router::v3::Router};
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
-use api::prost_types::Any;
 use wire::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
 };
-use wire::http_filter::ConfigType;
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, fault, route};
+use super::{access_log, http_filter, route};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpFilter, HttpManager, RouteSource};
+use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -37,7 +34,7 @@ pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result
         stat_prefix: wire.stat_prefix.clone(),
         codec: codec(wire.codec_type, &at.field("codec_type"))?,
         routes: routes(wire.route_specifier.as_ref(), at)?,
-        filters: filters(&wire.http_filters, &at.field("http_filters"))?,
+        filters: http_filter::chain(&wire.http_filters, &at.field("http_filters"))?,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
         use_remote_address: wire.use_remote_address == Some(true),
         xff_num_trusted_hops: wire.xff_num_trusted_hops,
@@ -131,37 +128,4 @@ fn escaped_slashes(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<Es
 fn upgrades(wire: &[UpgradeConfig]) -> Vec<String> {
     let enabled = wire.iter().filter(|upgrade| upgrade.enabled != Some(false));
     enabled.map(|upgrade| upgrade.upgrade_type.to_ascii_lowercase()).collect()
-}
-
-/// The router ends the list and is left out.
-fn filters(wire: &[wire::HttpFilter], at: &At<'_>) -> Result<Vec<HttpFilter>, ConfigError> {
-    let Some((last, others)) = wire.split_last() else {
-        return Err(at.refuse("no filter", "the last filter is the router"));
-    };
-    let end = at.index(others.len());
-    if !basics::is_a::<Router>(typed(last, &end)?) {
-        return Err(end.refuse(&last.name, "the last filter is the router"));
-    }
-    others.iter().enumerate().map(|(index, one)| filter(one, &at.index(index))).collect()
-}
-
-fn typed<'a>(wire: &'a wire::HttpFilter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
-    match &wire.config_type {
-        Some(ConfigType::TypedConfig(any)) => Ok(any),
-        _ => Err(at.field("typed_config").missing()),
-    }
-}
-
-fn filter(wire: &wire::HttpFilter, at: &At<'_>) -> Result<HttpFilter, ConfigError> {
-    let any = typed(wire, at)?;
-    if basics::is_a::<HttpFault>(any) {
-        let at = at.field("typed_config");
-        let fault = fault::convert(&basics::unpack(any, &at)?, &at)?;
-        let idle = fault.delay.is_none() && fault.abort.is_none();
-        Ok(HttpFilter::Fault((!idle).then(|| Arc::new(fault))))
-    } else if basics::is_a::<Cors>(any) {
-        Ok(HttpFilter::Cors)
-    } else {
-        Err(at.refuse(&wire.name, "this HTTP filter is not supported"))
-    }
 }

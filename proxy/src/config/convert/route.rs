@@ -1,25 +1,18 @@
 //! Route configurations: virtual hosts, routes and what they do.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::route::v3 as wire;
-use api::envoy::extensions::filters::http::{cors::v3 as cors_wire, fault::v3 as fault_wire};
-use api::prost_types::Any;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
 
-use super::{basics, cors, fault, hash_policy, metadata, mutation, redirect, retry, rewrite, route_match};
+use super::{basics, hash_policy, http_filter, metadata, mutation, redirect, retry, rewrite, route_match};
 use crate::config::error::{At, ConfigError};
-use crate::config::{ClusterChoice, Fault, Fraction, HeaderMutation, WeightedCluster};
+use crate::config::{ClusterChoice, Fraction, HeaderMutation, WeightedCluster};
 use crate::route::{
-    Action, CorsPolicy, DirectResponse, Mirror, RequireTls, Route, RouteAction, RouteTable, RouteTableParts, Timeouts,
-    VirtualHost,
+    Action, DirectResponse, Mirror, RequireTls, Route, RouteAction, RouteTable, RouteTableParts, Timeouts, VirtualHost,
 };
-
-const FAULT: &str = "envoy.filters.http.fault";
-const CORS: &str = "envoy.filters.http.cors";
 
 pub(super) fn table(wire: &wire::RouteConfiguration, at: &At<'_>) -> Result<RouteTable, ConfigError> {
     if wire.validate_clusters == Some(true) {
@@ -37,6 +30,7 @@ pub(super) fn table(wire: &wire::RouteConfiguration, at: &At<'_>) -> Result<Rout
             (&wire.response_headers_to_add, &wire.response_headers_to_remove),
             at,
         )?,
+        overrides: http_filter::overrides(&wire.typed_per_filter_config, &at.field("typed_per_filter_config"))?,
         most_specific_header_mutations_wins: wire.most_specific_header_mutations_wins,
         ignore_port_in_host_matching: wire.ignore_port_in_host_matching,
     };
@@ -72,8 +66,7 @@ fn virtual_host(wire: &wire::VirtualHost, largest_body: usize, at: &At<'_>) -> R
         )?,
         require_tls,
         retry: wire.retry_policy.as_ref().map(|wire| retry::convert(wire, &retry)).transpose()?.map(Arc::new),
-        fault: own_fault(&wire.typed_per_filter_config, &own)?,
-        cors: own_cors(&wire.typed_per_filter_config, &own)?,
+        overrides: http_filter::overrides(&wire.typed_per_filter_config, &own)?,
         include_request_attempt_count: wire.include_request_attempt_count,
         include_attempt_count_in_response: wire.include_attempt_count_in_response,
     }))
@@ -97,28 +90,10 @@ fn route(wire: &wire::Route, largest_body: usize, at: &At<'_>) -> Result<Arc<Rou
             (&wire.response_headers_to_add, &wire.response_headers_to_remove),
             at,
         )?,
-        fault: own_fault(&wire.typed_per_filter_config, &own)?,
-        cors: own_cors(&wire.typed_per_filter_config, &own)?,
+        overrides: http_filter::overrides(&wire.typed_per_filter_config, &own)?,
         config: metadata::config(wire.metadata.as_ref()),
         operation: wire.decorator.as_ref().map(|decorator| decorator.operation.clone()).unwrap_or_default(),
     }))
-}
-
-fn own_fault(configs: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Option<Arc<Fault>>, ConfigError> {
-    if let Some(other) = configs.keys().find(|name| ![FAULT, CORS].contains(&name.as_str())) {
-        return Err(at.key(other).refuse("set", "this filter has no settings per route here"));
-    }
-    let at = at.key(FAULT);
-    let Some(any) = configs.get(FAULT) else { return Ok(None) };
-    let wire: fault_wire::HttpFault = basics::unpack(any, &at)?;
-    fault::convert(&wire, &at).map(|fault| Some(Arc::new(fault)))
-}
-
-fn own_cors(configs: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Option<Arc<CorsPolicy>>, ConfigError> {
-    let at = at.key(CORS);
-    let Some(any) = configs.get(CORS) else { return Ok(None) };
-    let wire: cors_wire::CorsPolicy = basics::unpack(any, &at)?;
-    cors::convert(&wire, &at).map(|cors| Some(Arc::new(cors)))
 }
 
 fn action(
@@ -239,7 +214,9 @@ fn weighted(wire: &wire::weighted_cluster::ClusterWeight, at: &At<'_>) -> Result
     if let Some(HostRewriteSpecifier::HostRewriteLiteral(host)) = &wire.host_rewrite_specifier {
         mutation.request_add.push(mutation::authority(host, &at.field("host_rewrite_literal"))?);
     }
-    Ok(WeightedCluster { name: wire.name.clone(), weight: wire.weight.unwrap_or(0), mutation })
+    let own = at.field("typed_per_filter_config");
+    let overrides = http_filter::overrides(&wire.typed_per_filter_config, &own)?;
+    Ok(WeightedCluster { name: wire.name.clone(), weight: wire.weight.unwrap_or(0), mutation, overrides })
 }
 
 fn mirror(wire: &wire::route_action::RequestMirrorPolicy, at: &At<'_>) -> Result<Mirror, ConfigError> {

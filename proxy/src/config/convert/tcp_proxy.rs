@@ -8,6 +8,7 @@ use wire::tcp_proxy::ClusterSpecifier;
 use super::{access_log, basics};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, HeaderMutation, TcpProxy, WeightedCluster};
+use crate::filter::Overrides;
 
 pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, ConfigError> {
     let cluster = match &wire.cluster_specifier {
@@ -17,6 +18,7 @@ pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, Co
                 name: cluster.name.clone(),
                 weight: cluster.weight,
                 mutation: HeaderMutation::default(),
+                overrides: Overrides::default(),
             });
             let weighted: Vec<_> = weighted.collect();
             if weighted.iter().all(|cluster| cluster.weight == 0) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access_log::AccessLog;
+use crate::filter::HttpFilter;
 use crate::route::RouteTable;
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -12,6 +13,7 @@ pub struct HttpManager {
     pub stat_prefix: String,
     pub codec: Codec,
     pub routes: RouteSource,
+    /// In order; the router, which ends the list, is left out.
     pub filters: Vec<HttpFilter>,
     pub access_logs: Vec<AccessLog>,
     /// Whether the peer is the edge of trust: `x-forwarded-for` gets its address, and its claims are not believed.
@@ -67,28 +69,6 @@ pub enum EscapedSlashes {
     KeepUnchanged,
     RejectRequest,
     UnescapeAndForward,
-}
-
-/// HTTP filters, in the order of the configuration. The router is always last and is not listed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HttpFilter {
-    /// `envoy.filters.http.fault`; the route's own setting replaces it.
-    Fault(Option<Arc<Fault>>),
-    /// `envoy.filters.http.cors`; its policy stands in the route.
-    Cors,
-}
-
-/// `envoy.extensions.filters.http.fault.v3.HTTPFault`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    pub delay: Option<(Duration, Fraction)>,
-    pub abort: Option<(Abort, Fraction)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Abort {
-    Http(u16),
-    Grpc(u32),
 }
 
 /// Parts per million.

@@ -1,5 +1,7 @@
 //! What routes are made of; the table and its matching are in `route/`.
 
+use crate::filter::Overrides;
+
 /// Which cluster takes a request or connection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClusterChoice {
@@ -14,6 +16,7 @@ pub struct WeightedCluster {
     pub name: String,
     pub weight: u32,
     pub mutation: HeaderMutation,
+    pub overrides: Overrides,
 }
 
 /// Changes to request and response headers, in Envoy's order: removed, then added.

@@ -2,12 +2,12 @@
 
 use api::envoy::extensions::filters::http::cors::v3 as wire;
 
-use super::{basics, matcher};
+use super::super::{basics, matcher};
 use crate::config::Fraction;
 use crate::config::error::{At, ConfigError};
-use crate::route::CorsPolicy;
+use crate::filter::cors::CorsPolicy;
 
-pub(super) fn convert(wire: &wire::CorsPolicy, at: &At<'_>) -> Result<CorsPolicy, ConfigError> {
+pub fn convert(wire: &wire::CorsPolicy, at: &At<'_>) -> Result<CorsPolicy, ConfigError> {
     let origins = at.field("allow_origin_string_match");
     let allow_origins = wire.allow_origin_string_match.iter().enumerate();
     let allow_origins = allow_origins.map(|(index, origin)| matcher::string(origin, &origins.index(index)));

@@ -4,11 +4,12 @@ use api::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelayS
 use api::envoy::extensions::filters::http::fault::v3 as wire;
 use wire::fault_abort::ErrorType;
 
-use super::basics;
+use super::super::basics;
+use crate::config::Fraction;
 use crate::config::error::{At, ConfigError};
-use crate::config::{Abort, Fault, Fraction};
+use crate::filter::fault::{Abort, Fault};
 
-pub(super) fn convert(wire: &wire::HttpFault, at: &At<'_>) -> Result<Fault, ConfigError> {
+pub fn convert(wire: &wire::HttpFault, at: &At<'_>) -> Result<Fault, ConfigError> {
     Ok(Fault { delay: delay(wire, &at.field("delay"))?, abort: abort(wire, &at.field("abort"))? })
 }
 

@@ -1,0 +1,98 @@
+//! HTTP filters: what a chain does with a request before the router, and with the answer after it. Each filter is a
+//! file here (its settings, what it does, its tests), listed in one closed enum; `config/convert/http_filter/` makes
+//! the settings from the wire.
+//!
+//! How a filter takes part:
+//!
+//! - [`request`] calls the filters in the order of the configuration with the [`Stream`]: the head and the body (which
+//!   it may change, or look at with [`Stream::hold_body`]), what is known of the request (`stream.exchange.info`, with
+//!   its dynamic metadata), the route that was found, or none: filters run where no route matches too. A filter lets
+//!   the request go on with `Ok(())` or answers it with `Err(Box<Reply>)`. One that has to wait does so in a future of
+//!   its own that it boxes (`Box::pin(…).await`), so that requests which do not wait carry nothing of it.
+//! - A filter that changes what routes match calls [`Stream::clear_route`]: the route is found anew.
+//! - Settings of the route, of its weighted cluster, of the virtual host or the table are looked up by the filter's
+//!   *name* in the chain: [`Stream::settings`] gives those of the most specific level, [`Stream::all_settings`] those
+//!   of every level. Whether a filter is disabled is decided here, by the first route that was found.
+//! - [`response`] goes through the same filters in reverse, whoever answered. What the filter keeps for then is an
+//!   [`After`], left with [`Stream::keep`] and given back with [`Stream::kept`].
+//! - [`call`] sends a request of the filter's own to a cluster.
+//!
+//! To add a filter: its file, a variant of [`Filter`] (and of [`Settings`] if routes may have settings of it, and of
+//! [`After`] if it keeps something), a line in [`request`], one in [`response`] if it acts there, and its conversion.
+
+pub mod call;
+pub mod cors;
+pub mod fault;
+mod metadata;
+mod overrides;
+mod stream;
+
+pub use metadata::DynamicMetadata;
+pub use overrides::{Override, Overrides};
+pub use stream::{Stream, failed_body};
+
+use std::sync::Arc;
+
+use crate::forward::Reply;
+use crate::http::message::ResponseHead;
+
+/// An entry of `http_filters`. The router is always last and is not listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpFilter {
+    /// Its name in the chain, by which routes have settings for it.
+    pub name: String,
+    /// Whether it runs only where a route enables it.
+    pub disabled: bool,
+    pub filter: Filter,
+}
+
+/// The filters there are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// `envoy.filters.http.cors`; its policy stands in the route.
+    Cors,
+    /// `envoy.filters.http.fault`
+    Fault(Arc<fault::Fault>),
+}
+
+/// What a route, virtual host, weighted cluster or table sets for a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settings {
+    Cors(Arc<cors::CorsPolicy>),
+    Fault(Arc<fault::Fault>),
+}
+
+/// What a filter keeps of a request for its answer.
+#[derive(Debug)]
+pub enum After<'a> {
+    Cors(cors::Origin<'a>),
+}
+
+/// A request, filter by filter; the reply of the first that answers it.
+pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Result<(), Box<Reply>> {
+    for (place, entry) in chain.iter().enumerate() {
+        if stream.is_disabled(entry) {
+            continue;
+        }
+        match &entry.filter {
+            Filter::Cors => cors::request(entry, place, stream)?,
+            Filter::Fault(own) => fault::request(own, entry, stream).await?,
+        }
+    }
+    Ok(())
+}
+
+/// An answer on its way back, whoever gave it.
+pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, head: &mut ResponseHead) {
+    for (place, entry) in chain.iter().enumerate().rev() {
+        match &entry.filter {
+            Filter::Cors => cors::response(place, stream, head),
+            Filter::Fault(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod test_kit;
+#[cfg(test)]
+mod tests;
