@@ -33,6 +33,13 @@ impl ConnectionLimit {
     }
 }
 
+impl Permit {
+    /// Of a connection that does not count.
+    pub fn exempt() -> Self {
+        Self(None)
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(count) = &self.0 {

@@ -1,7 +1,7 @@
 //! The workers as one: binds the sockets of a snapshot's listeners, hands the snapshot to every worker, drains them
 //! together.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::LogSink;
-use crate::config::{Snapshot, WorkloadRef};
+use crate::config::{Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::listener;
 use crate::stats::{Stats, encode_peer};
@@ -21,7 +21,7 @@ use crate::worker::{self, Command, Parts};
 pub struct DataPlane {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    bound: tokio::sync::Mutex<HashSet<SocketAddr>>,
+    bound: tokio::sync::Mutex<HashMap<SocketAddr, SocketSettings>>,
     in_force: watch::Sender<Arc<Snapshot>>,
     pub stats: Stats,
     log: LogSink,
@@ -65,25 +65,31 @@ impl DataPlane {
         let mut errors = Vec::new();
         let mut fresh: Vec<Vec<(SocketAddr, std::net::TcpListener)>> =
             self.workers.iter().map(|_| Vec::new()).collect();
-        let wanted: HashSet<SocketAddr> = snapshot.listeners.values().map(|listener| listener.address).collect();
+        let binding = || snapshot.listeners.values().filter(|listener| listener.binds);
+        let all = binding().flat_map(|listener| listener.addresses().map(move |address| (address, listener)));
+        let wanted: HashMap<SocketAddr, &Arc<Listener>> = all.collect();
         // First let go: an address may move to one that overlaps it.
-        let gone: Vec<SocketAddr> = bound.difference(&wanted).copied().collect();
+        let stays = |address: &SocketAddr, settings: &SocketSettings| {
+            wanted.get(address).is_some_and(|listener| listener.socket == *settings)
+        };
+        let gone = bound.iter().filter(|(address, settings)| !stays(address, settings));
+        let gone: Vec<SocketAddr> = gone.map(|(address, _)| *address).collect();
         if !gone.is_empty() {
             self.tell(|done| Command::Release { addresses: gone.clone(), done }).await;
-            bound.retain(|address| wanted.contains(address));
+            bound.retain(|address, _| !gone.contains(address));
         }
-        for listener in snapshot.listeners.values() {
-            if bound.contains(&listener.address) {
+        for (address, listener) in &wanted {
+            if bound.contains_key(address) {
                 continue;
             }
-            match listener::bind(listener.address, listener.backlog, self.workers.len()) {
+            match listener::bind(*address, &listener.socket, self.workers.len()) {
                 Ok(sockets) => {
-                    bound.insert(listener.address);
+                    bound.insert(*address, listener.socket.clone());
                     for (worker, socket) in fresh.iter_mut().zip(sockets) {
-                        worker.push((listener.address, socket));
+                        worker.push((*address, socket));
                     }
                 }
-                Err(error) => errors.push(format!("{}: cannot listen on {}: {error}", listener.name, listener.address)),
+                Err(error) => errors.push(format!("{}: cannot listen on {address}: {error}", listener.name)),
             }
         }
         let mut fresh = fresh.into_iter();
@@ -155,46 +161,67 @@ impl DataPlane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Direction, Listener};
+    use crate::listener::test_kit;
 
-    fn snapshot(addresses: &[SocketAddr]) -> Arc<Snapshot> {
-        let mut snapshot = Snapshot::default();
-        for address in addresses {
-            let listener = Listener {
-                name: address.to_string(),
-                address: *address,
-                direction: Direction::Inbound,
-                filter_chains: vec![],
-                default_filter_chain: None,
-                tls_inspector: false,
-                http_inspector: false,
-                backlog: None,
-                listener_filters_timeout: Duration::ZERO,
-                continue_on_listener_filters_timeout: false,
-                access_logs: vec![],
-            };
-            snapshot.listeners.insert(address.to_string(), Arc::new(listener));
-        }
-        Arc::new(snapshot)
+    fn snapshot(listeners: impl IntoIterator<Item = Listener>) -> Arc<Snapshot> {
+        let named = listeners.into_iter().map(|listener| (listener.name.clone(), Arc::new(listener)));
+        Arc::new(Snapshot { listeners: named.collect(), ..Snapshot::default() })
     }
 
-    #[tokio::test]
-    async fn a_listener_moves_to_an_address_that_overlaps_its_own_and_back() {
-        let own = WorkloadRef {
+    fn at(addresses: &[SocketAddr]) -> Arc<Snapshot> {
+        snapshot(addresses.iter().map(|address| test_kit::listener(*address, vec![])))
+    }
+
+    fn own() -> WorkloadRef {
+        WorkloadRef {
             name: String::new(),
             namespace: String::new(),
             canonical_service: String::new(),
             canonical_revision: String::new(),
             cluster: String::new(),
-        };
-        let plane = DataPlane::start(2, own, TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
-        let one = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        }
+    }
+
+    fn plane() -> DataPlane {
+        DataPlane::start(2, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap()
+    }
+
+    fn free() -> SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listener_moves_to_an_address_that_overlaps_its_own_and_back() {
+        let (plane, one) = (plane(), free());
         let any = SocketAddr::new([0, 0, 0, 0].into(), one.port());
         for _ in 0..20 {
-            assert_eq!(plane.apply(snapshot(&[any])).await, Ok(()));
-            assert_eq!(plane.apply(snapshot(&[one])).await, Ok(()));
+            assert_eq!(plane.apply(at(&[any])).await, Ok(()));
+            assert_eq!(plane.apply(at(&[one])).await, Ok(()));
         }
         assert!(std::net::TcpStream::connect(one).is_ok());
+        plane.stop();
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_at_all_its_addresses_or_at_none_if_it_does_not_bind() {
+        let (plane, one, two) = (plane(), free(), free());
+        let both = Listener { additional_addresses: vec![two], ..test_kit::listener(one, vec![]) };
+        assert_eq!(plane.apply(snapshot([both.clone()])).await, Ok(()));
+        assert!(std::net::TcpStream::connect(one).is_ok() && std::net::TcpStream::connect(two).is_ok());
+        assert_eq!(plane.apply(snapshot([Listener { binds: false, ..both }])).await, Ok(()));
+        assert!(std::net::TcpStream::connect(one).is_err() && std::net::TcpStream::connect(two).is_err());
+        plane.stop();
+    }
+
+    #[tokio::test]
+    async fn other_socket_settings_are_put_in_force_on_the_same_address() {
+        let (plane, one) = (plane(), free());
+        for shared in [true, false, true] {
+            let socket = SocketSettings { shared, backlog: Some(7), ..SocketSettings::default() };
+            let listener = Listener { socket, ..test_kit::listener(one, vec![]) };
+            assert_eq!(plane.apply(snapshot([listener])).await, Ok(()));
+            assert!(std::net::TcpStream::connect(one).is_ok());
+        }
         plane.stop();
     }
 }

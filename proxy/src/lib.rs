@@ -17,6 +17,7 @@ pub mod io;
 mod listener;
 pub mod load_balancer;
 mod path;
+pub mod proxy_protocol;
 pub mod route;
 mod run;
 mod run_static;

@@ -1,11 +1,19 @@
 //! Listeners: accept, sniff, pick a filter chain, take off TLS, and hand over to HTTP or TCP.
 
+mod arrival;
 mod chain;
 mod chains;
+mod handshake;
 mod serve;
 mod sniff;
+mod socket;
+#[cfg(test)]
+pub mod test_kit;
+#[cfg(test)]
+mod tests;
 
 pub use chains::Chains;
+pub use socket::bind;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +30,7 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts connections on one socket until the listener goes.
 pub async fn accept(worker: Rc<Worker>, socket: TcpListener, address: SocketAddr, stop: Drain) {
+    let mut in_a_row = 0;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -29,7 +38,14 @@ pub async fn accept(worker: Rc<Worker>, socket: TcpListener, address: SocketAddr
         };
         match accepted {
             Ok((tcp, peer)) => {
-                drop(tokio::task::spawn_local(serve::connection(Rc::clone(&worker), tcp, peer, address)))
+                let Some(active) = worker.chains.at(address) else { continue };
+                in_a_row += 1;
+                let its_turn_ends = active.listener.accepts_at_a_time.is_some_and(|most| in_a_row >= most);
+                drop(tokio::task::spawn_local(serve::connection(Rc::clone(&worker), active, tcp, peer)));
+                if its_turn_ends {
+                    in_a_row = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -44,35 +60,4 @@ pub async fn accept(worker: Rc<Worker>, socket: TcpListener, address: SocketAddr
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Binds one socket per worker. A port that another process holds is an error, even where that process would share.
-pub fn bind(address: SocketAddr, backlog: Option<u32>, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // A socket that does not share finds out whether anybody has the port.
-    let backlog = backlog.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX));
-    let probe = open(address, backlog, false)?;
-    if workers == 1 {
-        return Ok(vec![probe]);
-    }
-    drop(probe);
-    (0..workers).map(|_| open(address, backlog, true)).collect()
-}
-
-/// The system lowers it to its own limit, which is this by default.
-const BACKLOG: i32 = 4096;
-
-fn open(address: SocketAddr, backlog: i32, share: bool) -> io::Result<std::net::TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if share {
-        socket.set_reuse_port(true)?;
-    }
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
 }

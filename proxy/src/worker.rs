@@ -79,7 +79,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(15);
 impl Worker {
     fn new(parts: Parts) -> Self {
         let clusters = Clusters::new(Arc::clone(&parts.shard), Arc::clone(&parts.tls));
-        let chains = Chains::new(Arc::clone(&parts.tls));
+        let chains = Chains::new(Arc::clone(&parts.tls), Arc::clone(&parts.shard));
         Self {
             snapshot: RefCell::default(),
             clusters,
@@ -176,15 +176,16 @@ impl Worker {
         self.drain.subscribe()
     }
 
-    /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be.
-    pub fn connection(&self) -> Option<impl Drop + use<>> {
+    /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be. One that is
+    /// exempt is let in all the same, and takes nobody's place.
+    pub fn connection(&self, exempt: bool) -> Option<impl Drop + use<>> {
         struct Guard(Rc<Cell<usize>>, #[expect(dead_code, reason = "held for its drop")] Permit);
         impl Drop for Guard {
             fn drop(&mut self) {
                 self.0.set(self.0.get() - 1);
             }
         }
-        let permit = self.limit.admit()?;
+        let permit = if exempt { Permit::exempt() } else { self.limit.admit()? };
         self.connections.set(self.connections.get() + 1);
         Some(Guard(Rc::clone(&self.connections), permit))
     }

@@ -18,12 +18,35 @@ use crate::route::Route;
 pub struct ConnectionInfo {
     /// Unique in this process.
     pub id: u64,
+    /// Where the connection is to: where it was meant to go, where a listener filter learnt that.
     pub local_address: SocketAddr,
-    /// The peer of the TCP connection.
+    /// Whether a listener filter learnt where it was meant to go (`ORIGINAL_DST` clusters go there).
+    pub local_address_restored: bool,
+    /// Who it is from: the peer of the TCP connection, or who a PROXY protocol header names.
     pub remote_address: SocketAddr,
+    /// The peer of the TCP connection.
+    pub direct_remote_address: SocketAddr,
+    /// TLVs of a PROXY protocol header that are to be sent upstream.
+    pub proxy_tlvs: Vec<(u8, Vec<u8>)>,
     /// SNI.
     pub requested_server_name: Option<String>,
     pub tls: Option<TlsInfo>,
+}
+
+impl ConnectionInfo {
+    /// A connection in plaintext of which nothing more is known.
+    pub fn between(id: u64, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self {
+            id,
+            local_address: local,
+            local_address_restored: false,
+            remote_address: remote,
+            direct_remote_address: remote,
+            proxy_tlvs: Vec::new(),
+            requested_server_name: None,
+            tls: None,
+        }
+    }
 }
 
 /// Facts of a finished TLS handshake.

@@ -10,12 +10,10 @@ use super::*;
 use crate::http::message::Version;
 
 fn info() -> RequestInfo {
+    let [local, remote] = ["127.0.10.11:9080", "127.0.10.12:40000"].map(|address| address.parse().unwrap());
     let connection = ConnectionInfo {
-        id: 7,
-        local_address: "127.0.10.11:9080".parse().unwrap(),
-        remote_address: "127.0.10.12:40000".parse().unwrap(),
         requested_server_name: Some("outbound_.9080_._.reviews".to_owned()),
-        tls: None,
+        ..ConnectionInfo::between(7, local, remote)
     };
     let mut info = RequestInfo::new(Arc::new(connection), 1);
     info.start_time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,16 +11,19 @@ use rustls::ServerConfig;
 
 use crate::config::{CertificateSource, FilterChain, Listener, Secret, Snapshot, ValidationSource};
 use crate::drain::{self, Drain, DrainTrigger};
+use crate::stats::{ListenerStats, Shard};
 use crate::tls::TlsSettings;
 
 pub struct Chains {
     listeners: RefCell<HashMap<SocketAddr, Rc<Active>>>,
     settings: Arc<TlsSettings>,
+    shard: Arc<Shard>,
 }
 
 /// A listener in force.
 pub struct Active {
     pub listener: Arc<Listener>,
+    pub stats: Arc<ListenerStats>,
     chains: Vec<(Arc<FilterChain>, Rc<ChainState>)>,
 }
 
@@ -41,12 +44,24 @@ impl ChainState {
 }
 
 impl Chains {
-    pub fn new(settings: Arc<TlsSettings>) -> Self {
-        Self { listeners: RefCell::default(), settings }
+    pub fn new(settings: Arc<TlsSettings>, shard: Arc<Shard>) -> Self {
+        Self { listeners: RefCell::default(), settings, shard }
     }
 
     pub fn at(&self, address: SocketAddr) -> Option<Rc<Active>> {
         self.listeners.borrow().get(&address).cloned()
+    }
+
+    /// The listener that takes what was meant for an address: its own, else the one for all addresses at its port.
+    pub fn meant_for(&self, address: SocketAddr) -> Option<Rc<Active>> {
+        let listeners = self.listeners.borrow();
+        let all: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let compatible = || {
+            let all = listeners.get(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))?;
+            all.listener.socket.ipv4_compat.then_some(all)
+        };
+        let found = listeners.get(&address).or_else(|| listeners.get(&SocketAddr::new(all, address.port())));
+        found.or_else(compatible).cloned()
     }
 
     /// Follows a new snapshot. Chains that stay as they were keep their state; connections of the others are told to
@@ -56,7 +71,8 @@ impl Chains {
         let mut fresh: HashMap<SocketAddr, Rc<Active>> = HashMap::new();
         for listener in snapshot.listeners.values() {
             let before = old.get(&listener.address).map(|before| &**before);
-            fresh.insert(listener.address, Rc::new(self.active(listener, before, snapshot)));
+            let active = Rc::new(self.active(listener, before, snapshot));
+            fresh.extend(listener.addresses().map(|address| (address, Rc::clone(&active))));
         }
         let stays = |state: &Rc<ChainState>| {
             fresh.values().flat_map(|active| &active.chains).any(|(_, kept)| Rc::ptr_eq(kept, state))
@@ -76,7 +92,8 @@ impl Chains {
             let state = kept.unwrap_or_else(|| Rc::new(self.state(chain, secrets, snapshot)));
             (Arc::clone(chain), state)
         });
-        Active { listener: Arc::clone(listener), chains: chains.collect() }
+        let stats = self.shard.listener(&listener.name);
+        Active { listener: Arc::clone(listener), stats, chains: chains.collect() }
     }
 
     fn state(&self, chain: &FilterChain, secrets: Secrets, snapshot: &Snapshot) -> ChainState {
@@ -121,50 +138,58 @@ fn secrets(chain: &FilterChain, snapshot: &Snapshot) -> Secrets {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::super::test_kit;
     use super::*;
-    use crate::config::{ClusterChoice, Direction, FilterChainMatch, NetworkFilter, TcpProxy};
+    use crate::config::SocketSettings;
 
-    fn snapshot(chains: &[&str]) -> Arc<Snapshot> {
-        let chain = |name: &&str| {
-            let proxy = TcpProxy {
-                stat_prefix: String::new(),
-                cluster: ClusterChoice::One("c".into()),
-                idle_timeout: Duration::ZERO,
-                access_logs: vec![],
-            };
-            let filter = NetworkFilter::Tcp(Arc::new(proxy));
-            Arc::new(FilterChain { name: (*name).into(), matches: FilterChainMatch::default(), tls: None, filter })
-        };
-        let listener = Listener {
-            name: "l".into(),
-            address: "127.0.0.1:1".parse().unwrap(),
-            direction: Direction::Inbound,
-            filter_chains: chains.iter().map(chain).collect(),
-            default_filter_chain: None,
-            tls_inspector: true,
-            http_inspector: true,
-            backlog: None,
-            listener_filters_timeout: Duration::ZERO,
-            continue_on_listener_filters_timeout: false,
-            access_logs: vec![],
-        };
-        let mut snapshot = Snapshot::default();
-        snapshot.listeners.insert("l".into(), Arc::new(listener));
-        Arc::new(snapshot)
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn chains() -> Chains {
+        Chains::new(Arc::new(TlsSettings { identity: None }), Arc::default())
+    }
+
+    fn snapshot(listeners: impl IntoIterator<Item = Listener>) -> Arc<Snapshot> {
+        let named = listeners.into_iter().map(|listener| (listener.name.clone(), Arc::new(listener)));
+        Arc::new(Snapshot { listeners: named.collect(), ..Snapshot::default() })
+    }
+
+    fn with_chains(names: &[&str]) -> Listener {
+        let chains = names.iter().map(|name| test_kit::chain(name, Default::default()));
+        test_kit::listener(at("127.0.0.1:1"), chains.collect())
     }
 
     #[test]
     fn connections_of_a_chain_that_goes_are_told_and_the_others_are_not() {
-        let chains = Chains::new(Arc::new(TlsSettings { identity: None }));
-        chains.follow(&snapshot(&["plain", "mesh"]));
-        let active = chains.at("127.0.0.1:1".parse().unwrap()).unwrap();
+        let chains = chains();
+        chains.follow(&snapshot([with_chains(&["plain", "mesh"])]));
+        let active = chains.at(at("127.0.0.1:1")).unwrap();
         let leaving = |index: usize| active.state(&active.listener.filter_chains[index]).unwrap().leaving();
         let (plain, mesh) = (leaving(0), leaving(1));
-        chains.follow(&snapshot(&["mesh"]));
+        let more = Listener { additional_addresses: vec![at("127.0.0.1:2")], ..with_chains(&["mesh"]) };
+        chains.follow(&snapshot([more]));
         assert!(plain.is_draining() && !mesh.is_draining());
         chains.follow(&Arc::default());
         assert!(mesh.is_draining());
+    }
+
+    #[test]
+    fn what_was_meant_for_an_address_goes_to_its_listener_and_else_to_that_of_all_addresses() {
+        let chains = chains();
+        let compatible = SocketSettings { ipv4_compat: true, ..SocketSettings::default() };
+        let six = Listener { socket: compatible, ..test_kit::listener(at("[::]:82"), vec![]) };
+        let plain = ["10.0.0.1:80", "0.0.0.0:80", "[::]:81"].map(|address| test_kit::listener(at(address), vec![]));
+        chains.follow(&snapshot(plain.into_iter().chain([six])));
+        let taker = |address| chains.meant_for(at(address)).map(|active| active.listener.name.clone());
+        for (address, expected) in [
+            ("10.0.0.1:80", Some("10.0.0.1:80")),
+            ("10.0.0.2:80", Some("0.0.0.0:80")),
+            ("10.0.0.2:81", None),
+            ("[2001:db8::1]:81", Some("[::]:81")),
+            ("10.0.0.2:82", Some("[::]:82")),
+        ] {
+            assert_eq!(taker(address).as_deref(), expected, "{address}");
+        }
     }
 }

@@ -11,55 +11,70 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
+use super::arrival::Arrival;
 use super::chain::{self, Facts};
 use super::chains::{Active, ChainState};
-use super::sniff::{Sniffed, sniff};
-use crate::access_log::{ConnectionInfo, TlsInfo};
-use crate::config::{Codec, FilterChain, HttpManager, Listener, NetworkFilter};
-use crate::downstream::{Downstream, Peer};
+use super::handshake;
+use crate::access_log::ConnectionInfo;
+use crate::config::{Codec, FilterChain, HttpManager, NetworkFilter};
+use crate::downstream::Downstream;
 use crate::drain::Drain;
 use crate::http::{h1, h2};
 use crate::io::{Io, Prefixed, Rewind};
-use crate::stats::{HandshakeFailure, ListenerStats};
+use crate::stats::ListenerStats;
 use crate::worker::Worker;
-
-/// A TLS handshake may take this long (Envoy `transport_socket_connect_timeout`).
-const HANDSHAKE: Duration = Duration::from_secs(15);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Serves a connection that was just accepted.
-pub async fn connection(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr, address: SocketAddr) {
-    let Some(active) = worker.chains.at(address) else { return };
-    let stats = worker.shard.listener(&active.listener.name);
-    let Some(_counted) = worker.connection() else {
-        stats.cx_overflow.add(1);
+pub async fn connection(worker: Rc<Worker>, active: Rc<Active>, tcp: TcpStream, peer: SocketAddr) {
+    let Some(_counted) = worker.connection(active.listener.ignores_global_limit) else {
+        active.stats.cx_overflow.add(1);
         return;
     };
-    stats.cx_total.add(1);
-    stats.cx_active.up();
-    if let Err(error) = serve(&worker, &active, &stats, tcp, peer).await {
-        tracing::debug!(listener = active.listener.name, %peer, %error, "connection ended");
+    let _ = tcp.set_nodelay(true);
+    let listener = Arc::clone(&active.listener);
+    if let Err(error) = arrive(&worker, active, tcp, peer).await {
+        tracing::debug!(listener = listener.name, %peer, %error, "connection ended");
     }
-    stats.cx_active.down();
 }
 
-async fn serve(
-    worker: &Rc<Worker>,
-    active: &Active,
-    stats: &ListenerStats,
-    mut tcp: TcpStream,
-    peer: SocketAddr,
-) -> io::Result<()> {
-    let _ = tcp.set_nodelay(true);
-    let local = tcp.local_addr()?;
-    let listener = &active.listener;
-    let mut read = BytesMut::new();
-    let sniffed = inspect(listener, &mut tcp, &mut read).await?;
-    let facts = Facts { destination: local, source: peer, sniffed: &sniffed };
-    let Some(chain) = chain::pick(listener, &facts) else {
+/// Lets the listener's filters look at the connection, and those of the listener that it was meant for.
+async fn arrive(worker: &Rc<Worker>, mut active: Rc<Active>, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let mut arrival = Arrival::new(tcp, peer)?;
+    inspect(&mut arrival, &active).await?;
+    if active.listener.use_original_dst
+        && arrival.restored
+        && let Some(meant) = worker.chains.meant_for(arrival.local).filter(|meant| !Rc::ptr_eq(meant, &active))
+    {
+        active = meant;
+        inspect(&mut arrival, &active).await?;
+    }
+    let stats = Arc::clone(&active.stats);
+    stats.cx_total.add(1);
+    stats.cx_active.up();
+    let served = serve(worker, &active, arrival).await;
+    stats.cx_active.down();
+    served
+}
+
+async fn inspect(arrival: &mut Arrival, active: &Active) -> io::Result<()> {
+    let stats = &active.stats;
+    let inspected = arrival.inspect(&active.listener, stats).await;
+    match &inspected {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => stats.filter_remote_close.add(1),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => stats.filter_error.add(1),
+        _ => {}
+    }
+    inspected
+}
+
+async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Result<()> {
+    let stats = &active.stats;
+    let Arrival { tcp, read, local, remote, direct, restored, sniffed, tlvs } = arrival;
+    let facts = Facts { destination: local, source: remote, direct_source: direct, sniffed: &sniffed };
+    let Some(chain) = chain::pick(&active.listener, &facts) else {
         stats.no_filter_chain_match.add(1);
         return Ok(());
     };
@@ -68,81 +83,30 @@ async fn serve(
         None => (Io::Tcp(tcp), read, None),
         Some(Err(reason)) => return Err(io::Error::other(reason.clone())),
         Some(Ok(config)) => {
-            let stream = handshake(worker, Rewind { prefix: read.freeze(), tcp }, config).await?;
-            let (info, peer) = tls_facts(stream.get_ref().1, worker);
-            (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some((info, peer)))
+            let stream = Rewind { prefix: read.freeze(), tcp };
+            let stream = handshake::accept(worker, stats, stream, config, chain.handshake_timeout).await?;
+            let facts = handshake::facts(stream.get_ref().1, worker);
+            (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some(facts))
         }
     };
     let (tls, peer_identity) = tls.unzip();
     let info = ConnectionInfo {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         local_address: local,
-        remote_address: peer,
-        requested_server_name: sniffed.server_name.clone(),
+        local_address_restored: restored,
+        remote_address: remote,
+        direct_remote_address: direct,
+        proxy_tlvs: tlvs,
+        requested_server_name: sniffed.server_name,
         tls,
     };
     let downstream = Downstream {
         worker: Rc::clone(worker),
-        direction: listener.direction,
+        direction: active.listener.direction,
         info: Arc::new(info),
         peer: peer_identity.flatten(),
     };
     hand_over(downstream, chain, &state, io, read, stats).await
-}
-
-/// Reads what the listener's inspectors need.
-async fn inspect(listener: &Listener, tcp: &mut TcpStream, read: &mut BytesMut) -> io::Result<Sniffed> {
-    if !listener.tls_inspector && !listener.http_inspector {
-        return Ok(Sniffed::nothing());
-    }
-    let sniffing = sniff(tcp, read, listener.http_inspector);
-    let limit = listener.listener_filters_timeout;
-    if limit.is_zero() {
-        return sniffing.await;
-    }
-    match tokio::time::timeout(limit, sniffing).await {
-        Ok(sniffed) => sniffed,
-        Err(_) if listener.continue_on_listener_filters_timeout => Ok(Sniffed::nothing()),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-type ServerStream = tokio_rustls::server::TlsStream<Rewind>;
-
-async fn handshake(worker: &Worker, stream: Rewind, config: &Arc<rustls::ServerConfig>) -> io::Result<ServerStream> {
-    let accepted = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(Arc::clone(config)).accept(stream)).await;
-    let error = match accepted {
-        Ok(Ok(stream)) => return Ok(stream),
-        Ok(Err(error)) => error,
-        Err(_) => {
-            worker.shard.handshake_failed(HandshakeFailure::Timeout);
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    };
-    let cause = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        None => HandshakeFailure::Io,
-        Some(rustls::Error::NoCertificatesPresented) => HandshakeFailure::NoCertificate,
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => HandshakeFailure::Certificate,
-        Some(_) => HandshakeFailure::Protocol,
-    };
-    worker.shard.handshake_failed(cause);
-    Err(error)
-}
-
-/// What the handshake told of both sides.
-fn tls_facts(connection: &rustls::ServerConnection, worker: &Worker) -> (TlsInfo, Option<Peer>) {
-    let peer = connection.peer_certificates().and_then(Peer::of);
-    let info = TlsInfo {
-        version: match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        },
-        cipher: connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
-        peer_uri_sans: peer.iter().map(|peer| peer.id.to_string()).collect(),
-        local_uri_sans: worker.tls.identity.iter().map(|identity| identity.current().id().to_string()).collect(),
-        peer_subject: String::new(),
-    };
-    (info, peer)
 }
 
 async fn hand_over(

@@ -29,19 +29,43 @@ impl Sniffed {
 const MAX_HELLO: usize = 32 * 1024;
 const HANDSHAKE_RECORD: u8 = 0x16;
 
-/// Reads until the protocol is known. The bytes read stay in `buf`.
-pub async fn sniff(tcp: &mut TcpStream, buf: &mut BytesMut, http: bool) -> io::Result<Sniffed> {
+/// Tells TLS from plaintext, and what a ClientHello asks for. The bytes read stay in `buf`.
+pub async fn tls(tcp: &mut TcpStream, buf: &mut BytesMut, sniffed: &mut Sniffed) -> io::Result<()> {
     loop {
-        if tcp.read_buf(buf).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let told = if buf[0] == HANDSHAKE_RECORD { client_hello(buf)? } else { plaintext(buf, http) };
+        let told = match buf.first() {
+            None => None,
+            Some(&HANDSHAKE_RECORD) => client_hello(buf)?,
+            Some(_) => return Ok(()),
+        };
         if let Some(told) = told {
-            return Ok(told);
+            *sniffed = told;
+            return Ok(());
         }
         if buf.len() > MAX_HELLO {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"));
         }
+        more(tcp, buf).await?;
+    }
+}
+
+/// Tells which HTTP plaintext is. The bytes read stay in `buf`.
+pub async fn http(tcp: &mut TcpStream, buf: &mut BytesMut, sniffed: &mut Sniffed) -> io::Result<()> {
+    if sniffed.transport == TransportProtocol::Tls {
+        return Ok(());
+    }
+    loop {
+        if let Some(version) = http_version(buf) {
+            sniffed.application_protocols.extend(version.map(str::to_owned));
+            return Ok(());
+        }
+        more(tcp, buf).await?;
+    }
+}
+
+async fn more(tcp: &mut TcpStream, buf: &mut BytesMut) -> io::Result<()> {
+    match tcp.read_buf(buf).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
     }
 }
 
@@ -67,15 +91,6 @@ fn client_hello(bytes: &[u8]) -> io::Result<Option<Sniffed>> {
         }
     }
     Ok(None)
-}
-
-/// `None`: the bytes may yet become HTTP.
-fn plaintext(bytes: &[u8], http: bool) -> Option<Sniffed> {
-    let mut told = Sniffed::nothing();
-    if http {
-        told.application_protocols.extend(http_version(bytes)?.map(str::to_owned));
-    }
-    Some(told)
 }
 
 /// The longest method that is waited for.
@@ -136,16 +151,15 @@ mod tests {
 
     #[test]
     fn plaintext_http_is_told_from_other_bytes() {
-        let protocols = |bytes: &[u8]| plaintext(bytes, true).unwrap().application_protocols;
-        assert_eq!(protocols(b"GET / HTTP/1.1\r\n"), ["http/1.1"]);
-        assert_eq!(protocols(b"PRI * HTTP/2.0\r\n\r\nSM"), ["h2c"]);
-        assert!(protocols(b"\x00\x01\x02").is_empty());
-        assert!(protocols(b"SSH-2.0-x").is_empty());
+        let version = |bytes: &[u8]| http_version(bytes).unwrap();
+        assert_eq!(version(b"GET / HTTP/1.1\r\n"), Some("http/1.1"));
+        assert_eq!(version(b"PRI * HTTP/2.0\r\n\r\nSM"), Some("h2c"));
+        assert_eq!(version(b"\x00\x01\x02"), None);
+        assert_eq!(version(b"SSH-2.0-x"), None);
         // The first segment may be cut anywhere.
-        for beginning in [&b"P"[..], b"PRI * HTTP/2", b"G", b"GET", b"OPTIONS"] {
-            assert_eq!(plaintext(beginning, true), None);
+        for beginning in [&b""[..], b"P", b"PRI * HTTP/2", b"G", b"GET", b"OPTIONS"] {
+            assert_eq!(http_version(beginning), None);
         }
-        assert!(plaintext(b"G", false).is_some());
     }
 
     #[tokio::test]
@@ -156,14 +170,14 @@ mod tests {
         let (mut server, _) = listener.accept().await.unwrap();
         client.write_all(&[HANDSHAKE_RECORD]).await.unwrap();
         drop(client);
-        assert!(sniff(&mut server, &mut BytesMut::new(), true).await.is_err());
+        assert!(tls(&mut server, &mut BytesMut::new(), &mut Sniffed::nothing()).await.is_err());
     }
 
     proptest::proptest! {
         #[test]
         fn no_first_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 1..200)) {
             let _ = client_hello(&bytes);
-            let _ = plaintext(&bytes, true);
+            let _ = http_version(&bytes);
         }
     }
 }

@@ -27,14 +27,7 @@ fn head(authority: &str, path: &str, headers: &[(&str, &str)]) -> RequestHead {
 
 fn info() -> RequestInfo {
     let address = "127.0.0.1:1".parse().unwrap();
-    let connection = ConnectionInfo {
-        id: 1,
-        local_address: address,
-        remote_address: address,
-        requested_server_name: None,
-        tls: None,
-    };
-    RequestInfo::new(Arc::new(connection), 1)
+    RequestInfo::new(Arc::new(ConnectionInfo::between(1, address, address)), 1)
 }
 
 fn to_cluster(name: &str) -> wire::route::Action {

@@ -28,6 +28,14 @@ pub struct ListenerStats {
     /// Connections refused because there are as many as the whole proxy may have.
     pub cx_overflow: Counter,
     pub no_filter_chain_match: Counter,
+    /// Connections whose listener filters did not end in time.
+    pub pre_cx_timeout: Counter,
+    /// Connections that a listener filter ended because of what it read, and those the client ended before.
+    pub filter_error: Counter,
+    pub filter_remote_close: Counter,
+    pub handshake_timeout: Counter,
+    /// Connections without the PROXY protocol header that is expected, or with a bad one.
+    pub proxy_protocol_error: Counter,
     /// Requests refused by the codec.
     pub rq_refused: Counter,
 }
@@ -98,6 +106,14 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             out.gauge("envoy_listener_downstream_cx_active", &labels, stats.cx_active.get());
             out.counter("envoy_listener_downstream_global_cx_overflow", &labels, stats.cx_overflow.get());
             out.counter("envoy_listener_no_filter_chain_match", &labels, stats.no_filter_chain_match.get());
+            out.counter("envoy_listener_downstream_pre_cx_timeout", &labels, stats.pre_cx_timeout.get());
+            out.counter("envoy_listener_downstream_listener_filter_error", &labels, stats.filter_error.get());
+            let closed = stats.filter_remote_close.get();
+            out.counter("envoy_listener_downstream_listener_filter_remote_close", &labels, closed);
+            let late = stats.handshake_timeout.get();
+            out.counter("envoy_listener_downstream_cx_transport_socket_connect_timeout", &labels, late);
+            let refused = stats.proxy_protocol_error.get();
+            out.counter("envoy_listener_downstream_cx_proxy_proto_error", &labels, refused);
             out.counter("envoy_listener_http_downstream_cx_protocol_error", &labels, stats.rq_refused.get());
         }
         for cause in HandshakeFailure::ALL {

@@ -42,7 +42,9 @@ fn listeners(of: &Static, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Vec<Ar
             listener.name = listener.address.to_string();
         }
         once(&mut names, listener.name.clone(), &at.field("name"), "another listener has this name")?;
-        once(&mut addresses, listener.address, &at.field("address"), "another listener has this address")?;
+        for address in listener.addresses() {
+            once(&mut addresses, address, &at.field("address"), "another listener has this address")?;
+        }
         Ok(Arc::new(listener))
     };
     of.listeners.iter().enumerate().map(one).collect()

@@ -1,16 +1,18 @@
 //! Filter chains: what they match and the filter that ends them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::envoy::config::core::v3::CidrRange;
 use api::envoy::config::listener::v3 as wire;
 use api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use ipnet::IpNet;
 use wire::filter::ConfigType;
+use wire::filter_chain_match::ConnectionSourceType;
 
 use super::{ReadFile, basics, http_manager, tcp_proxy, tls};
 use crate::config::error::{At, ConfigError};
-use crate::config::{FilterChain, FilterChainMatch, NetworkFilter, TransportProtocol};
+use crate::config::{FilterChain, FilterChainMatch, NetworkFilter, SourceType, TransportProtocol};
 
 pub(super) fn convert(
     wire: &wire::FilterChain,
@@ -23,6 +25,11 @@ pub(super) fn convert(
         name: wire.name.clone(),
         matches: matches.unwrap_or_default(),
         tls: tls::downstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
+        handshake_timeout: basics::duration(
+            wire.transport_socket_connect_timeout.as_ref(),
+            Duration::from_secs(15),
+            &at.field("transport_socket_connect_timeout"),
+        )?,
         filter: filter(&wire.filters, &at.field("filters"))?,
     }))
 }
@@ -35,6 +42,11 @@ fn conditions(wire: &wire::FilterChainMatch, at: &At<'_>) -> Result<FilterChainM
     Ok(FilterChainMatch {
         destination_port: wire.destination_port.map(|port| basics::port(port, &destination)).transpose()?,
         prefix_ranges: ranges(&wire.prefix_ranges, &at.field("prefix_ranges"))?,
+        direct_source_prefix_ranges: ranges(
+            &wire.direct_source_prefix_ranges,
+            &at.field("direct_source_prefix_ranges"),
+        )?,
+        source_type: source_type(wire.source_type, &at.field("source_type"))?,
         source_prefix_ranges: ranges(&wire.source_prefix_ranges, &at.field("source_prefix_ranges"))?,
         source_ports: source_ports.collect::<Result<_, _>>()?,
         server_names: server_names(&wire.server_names, &at.field("server_names"))?,
@@ -48,9 +60,32 @@ fn conditions(wire: &wire::FilterChainMatch, at: &At<'_>) -> Result<FilterChainM
     })
 }
 
+fn source_type(wire: i32, at: &At<'_>) -> Result<SourceType, ConfigError> {
+    match ConnectionSourceType::try_from(wire) {
+        Ok(ConnectionSourceType::Any) => Ok(SourceType::Any),
+        Ok(ConnectionSourceType::SameIpOrLoopback) => Ok(SourceType::SameIpOrLoopback),
+        Ok(ConnectionSourceType::External) => Ok(SourceType::External),
+        Err(_) => Err(at.refuse(wire, "is not known")),
+    }
+}
+
+/// Two chains that could take the same connection with equal right are refused, as Envoy refuses them.
+pub(super) fn check_overlap(chains: &[Arc<FilterChain>], at: &At<'_>) -> Result<(), ConfigError> {
+    for (index, chain) in chains.iter().enumerate() {
+        if let Some(other) = chains[..index].iter().position(|other| other.matches.overlaps(&chain.matches)) {
+            let at = at.index(index);
+            return Err(at.field("filter_chain_match").refuse(
+                format_args!("{:?}", chain.name),
+                format!("chain {other} has the same match, so it could never be told which of them takes a connection"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn server_names(wire: &[String], at: &At<'_>) -> Result<Vec<String>, ConfigError> {
     let one = |(index, name): (usize, &String)| {
-        if name.trim_start_matches("*.").contains('*') {
+        if name.strip_prefix("*.").unwrap_or(name).contains('*') {
             return Err(at.index(index).refuse(name, "a wildcard is the first label"));
         }
         Ok(name.to_ascii_lowercase())

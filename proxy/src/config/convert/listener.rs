@@ -1,16 +1,15 @@
 //! Listeners.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use api::envoy::config::core::v3::TrafficDirection;
+use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as wire;
-use api::envoy::extensions::filters::listener::{http_inspector::v3::HttpInspector, tls_inspector::v3::TlsInspector};
-use wire::listener_filter::ConfigType;
+use core::TrafficDirection;
 
-use super::{ReadFile, access_log, basics, filter_chain};
+use super::{ReadFile, access_log, basics, filter_chain, listener_filter, socket};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Direction, EndpointAddress, Listener};
+use crate::config::{Direction, EndpointAddress, FilterChain, Listener, ListenerFilter, ListenerFilterKind};
 
 pub(super) fn convert(wire: &wire::Listener, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Listener, ConfigError> {
     let chains = at.field("filter_chains");
@@ -18,20 +17,27 @@ pub(super) fn convert(wire: &wire::Listener, at: &At<'_>, read_file: ReadFile<'_
     let filter_chains =
         filter_chains.map(|(index, chain)| filter_chain::convert(chain, &chains.index(index), read_file));
     let filter_chains = filter_chains.collect::<Result<Vec<_>, _>>()?;
+    filter_chain::check_overlap(&filter_chains, &chains)?;
     let default = at.field("default_filter_chain");
     let default = wire.default_filter_chain.as_ref().map(|chain| filter_chain::convert(chain, &default, read_file));
     let default_filter_chain = default.transpose()?;
     if filter_chains.is_empty() && default_filter_chain.is_none() {
         return Err(chains.refuse("none", "a listener needs a filter chain"));
     }
-    let mut listener = Listener {
+    let (address, ipv4_compat) = address(wire.address.as_ref(), &at.field("address"))?;
+    let mut filters = listener_filter::convert_all(&wire.listener_filters, &at.field("listener_filters"))?;
+    add_tls_inspector(&filter_chains, &mut filters);
+    Ok(Listener {
         name: wire.name.clone(),
-        address: address(wire, &at.field("address"))?,
+        address,
+        additional_addresses: additional_addresses(wire, ipv4_compat, &at.field("additional_addresses"))?,
+        binds: binds(wire),
+        socket: socket::convert(wire, ipv4_compat, at)?,
+        use_original_dst: wire.use_original_dst == Some(true),
         direction: direction(wire.traffic_direction, &at.field("traffic_direction"))?,
         filter_chains,
         default_filter_chain,
-        tls_inspector: false,
-        http_inspector: false,
+        filters,
         listener_filters_timeout: basics::duration(
             wire.listener_filters_timeout.as_ref(),
             Duration::from_secs(15),
@@ -39,17 +45,50 @@ pub(super) fn convert(wire: &wire::Listener, at: &At<'_>, read_file: ReadFile<'_
         )?,
         continue_on_listener_filters_timeout: wire.continue_on_listener_filters_timeout,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
-        backlog: wire.tcp_backlog_size,
-    };
-    inspectors(wire, at, &mut listener)?;
-    Ok(listener)
+        accepts_at_a_time: match wire.max_connections_to_accept_per_socket_event {
+            Some(0) => return Err(at.field("max_connections_to_accept_per_socket_event").refuse(0, "is at least 1")),
+            limit => limit,
+        },
+        ignores_global_limit: wire.ignore_global_conn_limit,
+    })
 }
 
-fn address(wire: &wire::Listener, at: &At<'_>) -> Result<SocketAddr, ConfigError> {
-    match basics::address(wire.address.as_ref(), at)? {
-        EndpointAddress::Socket(address) => Ok(address),
-        other => Err(at.refuse(format_args!("{other:?}"), "a listener binds an IP address")),
+/// The older form of the field says the same.
+#[expect(deprecated, reason = "control planes in use still send this field")]
+fn binds(wire: &wire::Listener) -> bool {
+    let older = wire.deprecated_v1.as_ref().and_then(|older| older.bind_to_port);
+    wire.bind_to_port.or(older) != Some(false)
+}
+
+/// The address, and whether `::` is to take IPv4 too.
+fn address(wire: Option<&core::Address>, at: &At<'_>) -> Result<(SocketAddr, bool), ConfigError> {
+    let address = match basics::address(wire, at)? {
+        EndpointAddress::Socket(address) => address,
+        other => return Err(at.refuse(format_args!("{other:?}"), "a listener binds an IP address")),
+    };
+    let compat = match wire.and_then(|wire| wire.address.as_ref()) {
+        Some(core::address::Address::SocketAddress(socket)) => socket.ipv4_compat,
+        _ => false,
+    };
+    let any = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified() || ip.to_ipv4_mapped().is_some());
+    if compat && !any {
+        let at = at.field("socket_address");
+        return Err(at.field("ipv4_compat").refuse(address, "is for `::` and for IPv4 written as IPv6"));
     }
+    Ok((address, compat))
+}
+
+fn additional_addresses(wire: &wire::Listener, ipv4_compat: bool, at: &At<'_>) -> Result<Vec<SocketAddr>, ConfigError> {
+    let one = |(index, more): (usize, &wire::AdditionalAddress)| {
+        let at = at.index(index);
+        let at = at.field("address");
+        let (address, compat) = address(more.address.as_ref(), &at)?;
+        if address.is_ipv6() && compat != ipv4_compat {
+            return Err(at.field("ipv4_compat").refuse(compat, "is the same for all addresses of a listener"));
+        }
+        Ok(address)
+    };
+    wire.additional_addresses.iter().enumerate().map(one).collect()
 }
 
 fn direction(wire: i32, at: &At<'_>) -> Result<Direction, ConfigError> {
@@ -61,15 +100,10 @@ fn direction(wire: i32, at: &At<'_>) -> Result<Direction, ConfigError> {
     }
 }
 
-fn inspectors(wire: &wire::Listener, at: &At<'_>, listener: &mut Listener) -> Result<(), ConfigError> {
-    let at = at.field("listener_filters");
-    for (index, filter) in wire.listener_filters.iter().enumerate() {
-        let at = at.index(index);
-        match &filter.config_type {
-            Some(ConfigType::TypedConfig(any)) if basics::is_a::<TlsInspector>(any) => listener.tls_inspector = true,
-            Some(ConfigType::TypedConfig(any)) if basics::is_a::<HttpInspector>(any) => listener.http_inspector = true,
-            _ => return Err(at.refuse(&filter.name, "this listener filter is not supported")),
-        }
+/// Chains that ask for what only a ClientHello tells get its inspector, as Envoy gives it to them.
+fn add_tls_inspector(chains: &[std::sync::Arc<FilterChain>], filters: &mut Vec<ListenerFilter>) {
+    let has = filters.iter().any(|filter| filter.kind == ListenerFilterKind::TlsInspector);
+    if !has && chains.iter().any(|chain| chain.matches.needs_tls_inspector()) {
+        filters.push(ListenerFilter { kind: ListenerFilterKind::TlsInspector, disabled: None });
     }
-    Ok(())
 }

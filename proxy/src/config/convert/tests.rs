@@ -69,8 +69,8 @@ fn a_field_that_is_not_honoured_is_refused_by_its_path() {
     assert_eq!(error.path, "listener.filter_chains[0].filters[0].typed_config.via");
     assert!(error.rule.ends_with("HttpConnectionManager.via is not supported"), "{error}");
     let mut wire = listener_with(&self::manager());
-    wire.transparent = Some(true);
-    assert_eq!(listener(&wire, &no_file).unwrap_err().path, "listener.transparent");
+    wire.enable_mptcp = true;
+    assert_eq!(listener(&wire, &no_file).unwrap_err().path, "listener.enable_mptcp");
 }
 
 #[test]

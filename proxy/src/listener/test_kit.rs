@@ -1,0 +1,47 @@
+//! Listeners made in tests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{
+    ClusterChoice, Direction, FilterChain, FilterChainMatch, Listener, NetworkFilter, SocketSettings, TcpProxy,
+};
+
+/// A chain in plaintext that goes to the cluster `c`.
+pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
+    let proxy = TcpProxy {
+        stat_prefix: String::new(),
+        cluster: ClusterChoice::One("c".into()),
+        idle_timeout: Duration::ZERO,
+        access_logs: vec![],
+    };
+    Arc::new(FilterChain {
+        name: name.into(),
+        matches,
+        tls: None,
+        handshake_timeout: Duration::ZERO,
+        filter: NetworkFilter::Tcp(Arc::new(proxy)),
+    })
+}
+
+/// A listener with these chains and nothing else.
+pub fn listener(address: SocketAddr, filter_chains: Vec<Arc<FilterChain>>) -> Listener {
+    Listener {
+        name: address.to_string(),
+        address,
+        additional_addresses: vec![],
+        binds: true,
+        socket: SocketSettings::default(),
+        use_original_dst: false,
+        direction: Direction::Inbound,
+        filter_chains,
+        default_filter_chain: None,
+        filters: vec![],
+        listener_filters_timeout: Duration::ZERO,
+        continue_on_listener_filters_timeout: false,
+        access_logs: vec![],
+        accepts_at_a_time: None,
+        ignores_global_limit: false,
+    }
+}

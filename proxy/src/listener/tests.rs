@@ -1,0 +1,76 @@
+//! Connections through running listeners, which answer with what they know of them.
+
+mod original_dst;
+mod proxy_protocol;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::config::WorkloadRef;
+use crate::connection_limit::ConnectionLimit;
+use crate::data_plane::DataPlane;
+use crate::tls::TlsSettings;
+use crate::{Format, parse_bootstrap};
+
+pub fn free() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A proxy that serves these listeners.
+pub async fn start(listeners: &[String]) -> DataPlane {
+    let none = String::new;
+    let own = WorkloadRef {
+        name: none(),
+        namespace: none(),
+        canonical_service: none(),
+        canonical_revision: none(),
+        cluster: none(),
+    };
+    let plane = DataPlane::start(1, own, TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
+    let bootstrap =
+        parse_bootstrap(&format!("static_resources: {{listeners: [{}]}}", listeners.join(", ")), Format::Yaml);
+    plane.apply(Arc::new(bootstrap.unwrap_or_else(|error| panic!("{error}")).snapshot())).await.unwrap();
+    plane
+}
+
+/// A listener whose answers are its name, its own address and the client's, and the peer's.
+pub fn listener(name: &str, address: SocketAddr, more: &str) -> String {
+    let header = |name, format| format!("{{header: {{key: {name}, value: '%{format}%'}}}}");
+    let headers = [
+        header("local", "DOWNSTREAM_LOCAL_ADDRESS"),
+        header("remote", "DOWNSTREAM_REMOTE_ADDRESS"),
+        header("direct", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"),
+    ];
+    let manager =
+        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    format!(
+        "{{name: {name}, address: {{socket_address: {{address: '{}', port_value: {}}}}}, {more}
+          filter_chains: [{{filters: [{{name: h, typed_config: {{'@type': {manager}, stat_prefix: s,
+            http_filters: [{{name: r, typed_config: {{'@type': {router}}}}}],
+            route_config: {{virtual_hosts: [{{name: v, domains: ['*'], response_headers_to_add: [{}],
+              routes: [{{match: {{prefix: /}}, direct_response: {{status: 200, body: {{inline_string: {name}}}}}}}]}}]}}}}}}]}}]}}",
+        address.ip(),
+        address.port(),
+        headers.join(", "),
+    )
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+
+/// What a listener answers to a request that comes after these bytes: `name local remote direct`, or nothing.
+pub async fn answer(address: SocketAddr, first: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let _ = client.write_all(&[first, GET].concat()).await;
+    let mut all = Vec::new();
+    let _ = client.read_to_end(&mut all).await;
+    let text = String::from_utf8(all).unwrap();
+    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or("-");
+    match text.split_once("\r\n\r\n") {
+        None => text,
+        Some((_, body)) => format!("{body} {} {} {}", header("local"), header("remote"), header("direct")),
+    }
+}
