@@ -7,7 +7,7 @@ mod spiffe;
 mod svid;
 
 pub use descriptors::descriptor_pool;
-pub use generated::{envoy, google, istio, udpa, xds};
+pub use generated::{envoy, google, istio, opentelemetry, udpa, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use svid::{SvidError, X509Svid};

@@ -1,18 +1,25 @@
 //! Access logs: formats with Envoy's command operators, what a request leaves behind for them, and the sink that
 //! writes lines without ever blocking the data path.
 
+mod arguments;
+mod certificate;
+mod filter;
 mod flags;
 mod format;
+pub mod grpc;
 mod info;
 mod operator;
 mod parse;
+mod print;
 mod sink;
 mod time_format;
+pub mod tls_names;
 mod write;
 
+pub use filter::{Comparison, ComparisonOp, LogFilter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError};
-pub use info::{ConnectionInfo, LogContext, RequestInfo, TlsInfo};
+pub use info::{ConnectionInfo, LogContext, LogKind, RequestInfo, TlsInfo};
 pub use sink::{LogSink, Target};
 
 use crate::http::headers::Headers;
@@ -21,6 +28,8 @@ use crate::http::message::RequestHead;
 /// One `access_log` entry of a listener, an HTTP connection manager or a TCP proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
+    /// `None` logs everything.
+    pub filter: Option<LogFilter>,
     pub target: Target,
     pub format: Format,
 }
@@ -28,6 +37,9 @@ pub struct AccessLog {
 impl AccessLog {
     /// Formats one line and hands it to the sink. Never blocks.
     pub fn log(&self, context: &LogContext<'_>, sink: &LogSink) {
+        if self.filter.as_ref().is_some_and(|filter| !filter.passes(context)) {
+            return;
+        }
         let mut line = Vec::with_capacity(512);
         self.format.write(context, &mut line);
         sink.send(&self.target, line);
@@ -37,12 +49,17 @@ impl AccessLog {
 impl<'a> LogContext<'a> {
     /// What is known before there is an answer.
     pub fn of_request(info: &'a RequestInfo, request: &'a RequestHead) -> Self {
-        Self { info, request: Some(request), response: None, trailers: None }
+        Self { request: Some(request), ..Self::of_connection(info) }
     }
 
     /// What is known of a connection that carries no HTTP.
     pub fn of_connection(info: &'a RequestInfo) -> Self {
-        Self { info, request: None, response: None, trailers: None }
+        Self { info, request: None, response: None, trailers: None, kind: LogKind::NotSet, local_reply_body: b"" }
+    }
+
+    pub fn of_kind(mut self, kind: LogKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     pub fn with_response(mut self, headers: &'a Headers, trailers: Option<&'a Headers>) -> Self {

@@ -6,6 +6,9 @@ pub mod h2;
 pub mod headers;
 pub mod message;
 
+use std::net::SocketAddr;
+use std::rc::Rc;
+
 use body::Body;
 use message::{RequestHead, ResponseHead};
 
@@ -26,10 +29,20 @@ pub struct Response {
     /// The upstream's connection, where the answer switches protocols (101, or 200 to a CONNECT): bytes flow both
     /// ways between it and the client once the head is written.
     pub tunnel: Option<Box<Prefixed>>,
+    /// The connection that the answer came on; `None` for one that is made here.
+    pub via: Option<Rc<Via>>,
+}
+
+/// What is known of a connection to an upstream for as long as it lasts.
+#[derive(Debug)]
+pub struct Via {
+    /// Unique in this process.
+    pub id: u64,
+    pub local_address: Option<SocketAddr>,
 }
 
 impl Response {
     pub fn new(head: ResponseHead, body: Body) -> Self {
-        Self { head, body, tunnel: None }
+        Self { head, body, tunnel: None, via: None }
     }
 }

@@ -1,14 +1,18 @@
 //! A format: text with command operators (`%REQ(X-ID)%`), or a JSON object whose leaves are such texts.
 
-use super::operator::Operator;
+use super::operator::Limited;
 use super::{LogContext, parse, write};
 
 /// A checked format, for log lines and for header values.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Format(pub(super) Shape);
+pub struct Format {
+    shape: Shape,
+    /// Whether what is absent leaves no trace (Envoy `omit_empty_values`): no `-` in a text, no key in an object.
+    omit_empty: bool,
+}
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Shape {
+enum Shape {
     Text(Vec<Piece>),
     Json(Vec<(String, Json)>),
 }
@@ -16,39 +20,46 @@ pub(super) enum Shape {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     Literal(String),
-    Value { operator: Operator, max_length: Option<usize> },
+    Value(Limited),
 }
 
-/// A leaf or an inner object of a JSON format.
+/// A leaf, a list or an inner object of a JSON format.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Text(Vec<Piece>),
     Object(Vec<(String, Json)>),
+    List(Vec<Json>),
     Constant(String),
 }
 
 /// Why a format is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error("`%{0}%` is not an operator that this proxy knows")]
-    UnknownOperator(String),
+    #[error("`%{operator}%` at byte {place} is not an operator that this proxy knows")]
+    UnknownOperator { operator: String, place: usize },
     #[error("`%` at byte {0} is not closed; write `%%` for a percent sign")]
     Unclosed(usize),
-    #[error("`%{operator}%`: {problem}")]
-    BadArgument { operator: String, problem: String },
-    #[error("a JSON format is an object of texts, numbers, booleans and objects, not deeper than 8: {0}")]
-    Json(String),
+    #[error("`%{operator}%` at byte {place}: {problem}")]
+    BadArgument { operator: String, place: usize, problem: String },
+    #[error("a JSON format is not deeper than 8")]
+    Deep,
 }
 
 impl Format {
     /// Parses a text with command operators.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        Ok(Self(Shape::Text(parse::pieces(text)?)))
+        Ok(Self { shape: Shape::Text(parse::pieces(text)?), omit_empty: false })
     }
 
     /// Parses a JSON format. A line is one object, its keys sorted, followed by a newline.
     pub fn parse_json(fields: &api::prost_types::Struct) -> Result<Self, FormatError> {
-        Ok(Self(Shape::Json(parse::object(fields, 0)?)))
+        Ok(Self { shape: Shape::Json(parse::object(fields, 0)?), omit_empty: false })
+    }
+
+    /// The same without a trace of what is absent.
+    pub fn omitting_empty(mut self) -> Self {
+        self.omit_empty = true;
+        self
     }
 
     /// Istio's default text format.
@@ -63,7 +74,7 @@ impl Format {
 
     /// The text, where it has no operators.
     pub fn constant(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.shape {
             Shape::Text(pieces) => match pieces.as_slice() {
                 [] => Some(""),
                 [Piece::Literal(text)] => Some(text),
@@ -75,10 +86,10 @@ impl Format {
 
     /// Appends a log line. A value can hold no raw quote, backslash or control character, so it cannot forge a line.
     pub fn write(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {
-        match &self.0 {
-            Shape::Text(pieces) => write::line(pieces, context, out),
+        match &self.shape {
+            Shape::Text(pieces) => write::line(pieces, self.omit_empty, context, out),
             Shape::Json(fields) => {
-                write::json(fields, context, out);
+                write::object(fields, self.omit_empty, context, out);
                 out.push(b'\n');
             }
         }
@@ -87,7 +98,7 @@ impl Format {
     /// Appends a header value: absent values are empty, and nothing is escaped (the header list refuses what would
     /// split a message).
     pub fn write_value(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {
-        if let Shape::Text(pieces) = &self.0 {
+        if let Shape::Text(pieces) = &self.shape {
             write::value(pieces, context, out);
         }
     }

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::pki_types::CertificateDer;
+
 use super::ResponseFlags;
-use crate::config::{Cluster, Endpoint};
+use crate::config::{Cluster, Endpoint, FilterChain, Listener};
 use crate::filter::DynamicMetadata;
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
@@ -24,13 +26,16 @@ pub struct ConnectionInfo {
     pub local_address_restored: bool,
     /// Who it is from: the peer of the TCP connection, or who a PROXY protocol header names.
     pub remote_address: SocketAddr,
-    /// The peer of the TCP connection.
+    /// The ends of the TCP connection itself.
+    pub direct_local_address: SocketAddr,
     pub direct_remote_address: SocketAddr,
     /// TLVs of a PROXY protocol header that are to be sent upstream.
     pub proxy_tlvs: Vec<(u8, Vec<u8>)>,
     /// SNI.
     pub requested_server_name: Option<String>,
     pub tls: Option<TlsInfo>,
+    pub listener: Option<Arc<Listener>>,
+    pub filter_chain: Option<Arc<FilterChain>>,
 }
 
 impl ConnectionInfo {
@@ -41,10 +46,13 @@ impl ConnectionInfo {
             local_address: local,
             local_address_restored: false,
             remote_address: remote,
+            direct_local_address: local,
             direct_remote_address: remote,
             proxy_tlvs: Vec::new(),
             requested_server_name: None,
             tls: None,
+            listener: None,
+            filter_chain: None,
         }
     }
 }
@@ -56,9 +64,11 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// OpenSSL's or the IANA name.
     pub cipher: String,
-    pub peer_uri_sans: Vec<String>,
+    /// The group of the key exchange, by its IANA or NIST name.
+    pub group: &'static str,
     pub local_uri_sans: Vec<String>,
-    pub peer_subject: String,
+    /// The client's certificates, leaf first; none if it showed none.
+    pub peer_certificates: Vec<CertificateDer<'static>>,
 }
 
 /// Facts of one request, or of one TCP connection where no HTTP is spoken.
@@ -76,13 +86,17 @@ pub struct RequestInfo {
     pub grpc_status: Option<u32>,
     pub flags: ResponseFlags,
     pub connection_termination_details: Option<Cow<'static, str>>,
+    pub downstream_transport_failure_reason: Option<Cow<'static, str>>,
     /// Body bytes from and to the client.
     pub bytes_received: u64,
     pub bytes_sent: u64,
-    /// From the start until: the last byte of the request came, the first byte of the answer came from upstream, the
-    /// last byte of the answer was sent.
+    /// From the start until: the last byte of the request came, its first byte went upstream, the first byte of the
+    /// answer came from upstream, its last came, its first was sent, its last was sent.
     pub request_duration: Option<Duration>,
+    pub upstream_send: Option<Duration>,
     pub response_duration: Option<Duration>,
+    pub upstream_end: Option<Duration>,
+    pub downstream_send: Option<Duration>,
     pub duration: Option<Duration>,
     pub route: Option<Arc<Route>>,
     pub upstream_cluster: Option<Arc<Cluster>>,
@@ -90,11 +104,15 @@ pub struct RequestInfo {
     /// The address that was really dialled (a name resolved).
     pub upstream_address: Option<SocketAddr>,
     pub upstream_local_address: Option<SocketAddr>,
+    pub upstream_protocol: Option<Version>,
+    pub upstream_connection_id: Option<u64>,
     pub upstream_transport_failure_reason: Option<Cow<'static, str>>,
     /// Tries sent upstream; 0 when none was.
     pub attempts: u32,
     /// What filters left for each other and for logs.
     pub metadata: Option<Box<DynamicMetadata>>,
+    /// Whether the health check filter knew the request for a health check.
+    pub health_check: bool,
 }
 
 /// All that a format may print. Header lists are those at the end of the request: as sent upstream, as sent downstream.
@@ -104,6 +122,23 @@ pub struct LogContext<'a> {
     pub request: Option<&'a RequestHead>,
     pub response: Option<&'a Headers>,
     pub trailers: Option<&'a Headers>,
+    pub kind: LogKind,
+    /// The body that an answer made here is about to get (`LOCAL_REPLY_BODY`).
+    pub local_reply_body: &'a [u8],
+}
+
+/// When a line is written (Envoy, `AccessLogType`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogKind {
+    #[default]
+    NotSet,
+    TcpUpstreamConnected,
+    TcpPeriodic,
+    TcpConnectionEnd,
+    DownstreamStart,
+    DownstreamPeriodic,
+    DownstreamEnd,
+    DownstreamTunnelSuccessfullyEstablished,
 }
 
 impl RequestInfo {
@@ -121,19 +156,26 @@ impl RequestInfo {
             grpc_status: None,
             flags: ResponseFlags::NONE,
             connection_termination_details: None,
+            downstream_transport_failure_reason: None,
             bytes_received: 0,
             bytes_sent: 0,
             request_duration: None,
+            upstream_send: None,
             response_duration: None,
+            upstream_end: None,
+            downstream_send: None,
             duration: None,
             route: None,
             upstream_cluster: None,
             upstream_endpoint: None,
             upstream_address: None,
             upstream_local_address: None,
+            upstream_protocol: None,
+            upstream_connection_id: None,
             upstream_transport_failure_reason: None,
             attempts: 0,
             metadata: None,
+            health_check: false,
         }
     }
 }

@@ -71,11 +71,103 @@ fn operators_take_alternatives_and_lengths() {
 #[test]
 fn what_is_wrong_in_a_format_is_named() {
     let error = |text: &str| Format::parse(text).unwrap_err().to_string();
-    assert_eq!(error("%NO_SUCH%"), "`%NO_SUCH%` is not an operator that this proxy knows");
+    assert_eq!(error("a %NO_SUCH%"), "`%NO_SUCH%` at byte 2 is not an operator that this proxy knows");
     assert_eq!(error("a %PROTOCOL"), "`%` at byte 2 is not closed; write `%%` for a percent sign");
-    assert_eq!(error("%REQ%"), "`%REQ%`: a header name in parentheses is expected");
-    assert_eq!(error("%PROTOCOL(x)%"), "`%PROTOCOL(x)%`: the operator takes no argument");
+    assert_eq!(error("%REQ%"), "`%REQ%` at byte 0: a header name in parentheses is expected");
+    assert_eq!(error("%PROTOCOL(x)%"), "`%PROTOCOL(x)%` at byte 0: the operator takes no argument");
     assert!(error("%START_TIME(%Q)%").contains("`%Q`"));
+    assert!(error("%START_TIME_LOCAL%").contains("UTC"));
+    for refused in [
+        "%PROTOCOL:3%",
+        "%REQ(A?B?C)%",
+        "%REQ(A:B)%",
+        "%REQ(A)x%",
+        "%REQ(A):x%",
+        "%COMMON_DURATION(DS_RX_BEG:US_CX_BEG:us)%",
+        "%PATH(XX)%",
+        "%GRPC_STATUS(X)%",
+        "%CEL(request.path)%",
+        "%COALESCE({})%",
+        "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(129)%",
+    ] {
+        assert!(Format::parse(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn values_are_what_envoy_prints() {
+    let headers = [("x-two", "1"), ("x-two", "2"), ("x-empty", ""), ("x-envoy-original-path", "/old?q=1")];
+    for (format, expected) in [
+        ("%REQ(X-TWO)%|%REQ(X-EMPTY)%|%REQ(X-EMPTY?X-TWO)%|%REQ(X-NOPE?X-TWO)%", "1|||1"),
+        ("%PATH%|%PATH(NQ)%|%PATH(WQ:PATH)%|%PATH(:ORIG):3%", "/old?q=1|/old|/reviews/0|/ol"),
+        ("%REQUESTED_SERVER_NAME(HOST_FIRST)%", "reviews:9080"),
+        ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8)%", "127.0.0.0/8"),
+        ("%DOWNSTREAM_DIRECT_REMOTE_PORT% %UPSTREAM_REMOTE_PORT%", "40000 9080"),
+        ("%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)% %COMMON_DURATION(US_TX_BEG:DS_TX_END:ms)%", "12000 -"),
+        ("%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"X-NO\"},\"PROTOCOL\"]}):4%", "HTTP"),
+        ("%GRPC_STATUS% %GRPC_STATUS_NUMBER% %TRAILER(X)% %FILTER_STATE(a:PLAIN)%", "- - - -"),
+        ("%RESPONSE_FLAGS_LONG%|%ACCESS_LOG_TYPE%|%CUSTOM_FLAGS%", "-|NotSet|"),
+    ] {
+        assert_eq!(line(format, &headers), expected, "{format}");
+    }
+}
+
+#[test]
+fn times_have_strftimes_conversions() {
+    let format = "%a %A %b %B %C %d %e %H %I %j %k %l %m %M %p %P %S %u %w %y %Y %U %V %W %z %Z %% %F %T %R %r %D %c";
+    assert_eq!(
+        line(&format!("%START_TIME({format} %3f %f %E*S %3s)%"), &[]),
+        "Tue Tuesday Nov November 20 14 14 22 10 318 22 10 11 13 PM pm 20 2 2 23 2023 46 46 46 +0000 UTC % 2023-11-14 \
+         22:13:20 22:13 10:13:20 PM 11/14/23 Tue Nov 14 22:13:20 2023 123 123000000 20.123 1700000000"
+    );
+}
+
+#[test]
+fn a_grpc_status_is_named_or_stands_for_the_http_status() {
+    let mut info = info();
+    let head = request(&[("content-type", "application/grpc")]);
+    let shown = |info: &RequestInfo| {
+        let mut out = Vec::new();
+        let format = "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)%";
+        Format::parse(format).unwrap().write(&LogContext::of_request(info, &head), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    info.grpc_status = Some(3);
+    assert_eq!(shown(&info), "InvalidArgument INVALID_ARGUMENT 3");
+    (info.grpc_status, info.response_code) = (None, Some(503));
+    assert_eq!(shown(&info), "Unavailable UNAVAILABLE 14");
+}
+
+#[test]
+fn a_filter_chooses_the_requests_that_are_logged() {
+    use super::{Comparison, ComparisonOp, LogFilter};
+    let (mut info, head) = (info(), request(&[("x-request-id", "000f4240-0000-4000-8000-000000000000")]));
+    let status = |op, value| LogFilter::StatusCode(Comparison { op, value });
+    let share = |parts| LogFilter::Share { fraction: crate::config::Fraction(parts), independent: false };
+    let passes = |filter: &LogFilter, info: &RequestInfo| filter.passes(&LogContext::of_request(info, &head));
+    assert!(passes(&status(ComparisonOp::Equal, 200), &info));
+    assert!(!passes(&status(ComparisonOp::AtLeast, 400), &info));
+    assert!(passes(&LogFilter::Any(vec![status(ComparisonOp::AtMost, 1), LogFilter::NotHealthCheck]), &info));
+    assert!(!passes(&LogFilter::All(vec![status(ComparisonOp::NotEqual, 200), LogFilter::NotHealthCheck]), &info));
+    // The first eight digits of the id are a million: nothing is left of it by parts in a million.
+    assert!(passes(&share(1), &info) && !passes(&share(0), &info));
+    assert!(!passes(&LogFilter::Flags(None), &info));
+    info.flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
+    assert!(passes(&LogFilter::Flags(None), &info));
+    assert!(!passes(&LogFilter::Flags(Some(ResponseFlags::UPSTREAM_OVERFLOW)), &info));
+    assert!(passes(&LogFilter::GrpcStatus { statuses: vec![0], exclude: true }, &info));
+    assert!(!passes(&LogFilter::Kind { kinds: vec![LogKind::DownstreamStart], exclude: false }, &info));
+}
+
+#[test]
+fn a_server_name_is_printed_as_a_name_whatever_it_holds() {
+    let mut info = info();
+    let mut connection = (*info.connection).clone();
+    connection.requested_server_name = Some("a\"b\n c.example".to_owned());
+    info.connection = Arc::new(connection);
+    let mut out = Vec::new();
+    Format::parse("%REQUESTED_SERVER_NAME%").unwrap().write(&LogContext::of_connection(&info), &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), "a_b__c.example");
 }
 
 #[test]
@@ -92,12 +184,35 @@ fn a_value_cannot_leave_its_quotes_or_its_line() {
 fn json_lines_have_types_and_nulls() {
     use api::prost_types::{Struct, Value, value::Kind};
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let fields = [("code", "%RESPONSE_CODE%"), ("id", "%REQ(X-ID)%"), ("line", "%REQ(:METHOD)% %REQ(:PATH)%")];
-    let fields = Struct { fields: fields.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect() };
+    let list = Value {
+        kind: Some(Kind::ListValue(api::prost_types::ListValue { values: vec![text("a"), text("%BYTES_SENT%")] })),
+    };
+    let number = |number| Value { kind: Some(Kind::NumberValue(number)) };
+    let fields = [
+        ("code", text("%RESPONSE_CODE%")),
+        ("flags", text("%RESPONSE_FLAGS%")),
+        ("half", number(1.5)),
+        ("id", text("%REQ(X-ID)%")),
+        ("line", text("%REQ(:METHOD)% %REQ(X-ID)%%BYTES_SENT%")),
+        ("list", list),
+        ("seven", number(7.0)),
+    ];
+    let fields = Struct { fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect() };
     let (info, head) = (info(), request(&[]));
-    let mut out = Vec::new();
-    Format::parse_json(&fields).unwrap().write(&LogContext::of_request(&info, &head), &mut out);
-    assert_eq!(String::from_utf8(out).unwrap(), "{\"code\":200,\"id\":null,\"line\":\"GET /reviews/0\"}\n");
+    let written = |format: Format| {
+        let mut out = Vec::new();
+        format.write(&LogContext::of_request(&info, &head), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let format = Format::parse_json(&fields).unwrap();
+    assert_eq!(
+        written(format.clone()),
+        "{\"code\":200,\"flags\":\"-\",\"half\":\"1.5\",\"id\":null,\"line\":\"GET -42\",\"list\":[\"a\",42],\"seven\":7}\n"
+    );
+    assert_eq!(
+        written(format.omitting_empty()),
+        "{\"code\":200,\"flags\":\"-\",\"half\":\"1.5\",\"line\":\"GET 42\",\"list\":[\"a\",42],\"seven\":7}\n"
+    );
 }
 
 #[test]

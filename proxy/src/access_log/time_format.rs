@@ -1,137 +1,167 @@
-//! `%START_TIME(…)%`: Envoy's strftime subset with `%f` for fractions of a second.
+//! `%START_TIME(…)%` and its kin: strftime with `%f` for fractions of a second, as Envoy prints them. Always UTC.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use time::{Month, OffsetDateTime};
+use time::OffsetDateTime;
 
-/// A checked time format; always UTC.
+/// A checked time format.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TimeFormat(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
     Literal(String),
-    Year,
-    Month,
-    MonthName,
-    Day,
-    Hour,
-    Minute,
-    Second,
-    WeekDay,
-    DayOfYear,
-    /// Fraction of a second with so many digits.
-    Fraction(usize),
+    /// One of strftime's conversions that print one thing.
+    Field(char),
+    /// Fraction of a second with so many digits; without, as many as say something (`%E*f`).
+    Fraction(Option<usize>),
     EpochSeconds,
-    /// Seconds since the epoch with so many digits of a fraction, without a point (`%3s` is milliseconds).
-    EpochFraction(usize),
-    Offset,
-    Zone,
 }
 
 impl TimeFormat {
-    /// `None` is ISO 8601 with milliseconds.
-    pub fn parse(text: Option<&str>) -> Result<Self, String> {
-        let text = match text {
-            None | Some("") => "%Y-%m-%dT%H:%M:%S.%3fZ",
-            Some(text) => text,
-        };
+    /// ISO 8601 with milliseconds.
+    pub const ISO: &str = "%Y-%m-%dT%H:%M:%S.%3fZ";
+    /// As Envoy prints the dates of a certificate.
+    pub const DATE: &str = "%Y-%m-%dT%H:%M:%S.000Z";
+
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
-        let mut chars = text.chars();
-        while let Some(char) = chars.next() {
-            if char != '%' {
-                literal(&mut parts, char);
-                continue;
-            }
-            let mut next = chars.next();
-            let digits = next.and_then(|c| c.to_digit(10)).filter(|d| (1..=9).contains(d));
-            if digits.is_some() {
-                next = chars.next();
-            }
-            conversion(&mut parts, next, digits.map(|d| d as usize))?;
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            literal(&mut parts, before);
+            rest = conversion(&mut parts, after)?;
+        }
+        literal(&mut parts, rest);
+        if parts.iter().any(|part| matches!(part, Part::Literal(text) if text.contains('\n'))) {
+            return Err("a time has no line break".to_owned());
         }
         Ok(Self(parts))
     }
 
-    pub fn write(&self, at: SystemTime, out: &mut String) {
+    pub fn write(&self, at: SystemTime, out: &mut Vec<u8>) {
+        let mut text = String::with_capacity(24);
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let nanos = since.subsec_nanos();
         for part in &self.0 {
             let _ = match part {
-                Part::Literal(text) => out.write_str(text),
-                Part::Year => write!(out, "{:04}", time.year()),
-                Part::Month => write!(out, "{:02}", u8::from(time.month())),
-                Part::MonthName => out.write_str(month_name(time.month())),
-                Part::Day => write!(out, "{:02}", time.day()),
-                Part::Hour => write!(out, "{:02}", time.hour()),
-                Part::Minute => write!(out, "{:02}", time.minute()),
-                Part::Second => write!(out, "{:02}", time.second()),
-                Part::WeekDay => out.write_str(&time.weekday().to_string()[..3]),
-                Part::DayOfYear => write!(out, "{:03}", time.ordinal()),
-                Part::Fraction(digits) => write!(out, "{:0digits$}", fraction(nanos, *digits)),
-                Part::EpochSeconds => write!(out, "{seconds}"),
-                Part::EpochFraction(digits) => write!(out, "{seconds}{:0digits$}", fraction(nanos, *digits)),
-                Part::Offset => out.write_str("+0000"),
-                Part::Zone => out.write_str("UTC"),
+                Part::Literal(literal) => text.write_str(literal),
+                Part::Field(conversion) => field(*conversion, time, &mut text),
+                Part::Fraction(digits) => fraction(since.subsec_nanos(), *digits, &mut text),
+                Part::EpochSeconds => write!(text, "{seconds}"),
             };
         }
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
-fn literal(parts: &mut Vec<Part>, char: char) {
-    if let Some(Part::Literal(text)) = parts.last_mut() {
-        text.push(char);
-    } else {
-        parts.push(Part::Literal(char.into()));
+/// Reads what follows a percent sign, and gives what follows that.
+fn conversion<'a>(parts: &mut Vec<Part>, text: &'a str) -> Result<&'a str, String> {
+    if let Some(rest) = text.strip_prefix("E*f").or_else(|| text.strip_prefix("*f")) {
+        parts.push(Part::Fraction(None));
+        return Ok(rest);
+    }
+    for (short, meaning) in LONGER {
+        if let Some(rest) = text.strip_prefix(short) {
+            parts.extend(TimeFormat::parse(meaning)?.0);
+            return Ok(rest);
+        }
+    }
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else { return Err("the format ends in `%`".to_owned()) };
+    let rest = chars.as_str();
+    match first {
+        '1'..='9' if rest.starts_with(['f', 's']) => {
+            let digits = first.to_digit(10).map(|digit| digit as usize);
+            parts.push(if rest.starts_with('f') { Part::Fraction(digits) } else { Part::EpochSeconds });
+            return Ok(&rest[1..]);
+        }
+        '%' => literal(parts, "%"),
+        't' => literal(parts, "\t"),
+        's' => parts.push(Part::EpochSeconds),
+        'f' => parts.push(Part::Fraction(Some(9))),
+        first if FIELDS.contains(first) => parts.push(Part::Field(first)),
+        first => return Err(format!("`%{first}` is not a conversion that this proxy knows")),
+    }
+    Ok(rest)
+}
+
+/// Conversions that print one thing.
+const FIELDS: &str = "YmbBdeHIklMSaAjuwyCpPgGUVWzZ";
+
+/// Conversions that stand for others. The first that fits counts.
+const LONGER: &[(&str, &str)] = &[
+    ("F", "%Y-%m-%d"),
+    ("T", "%H:%M:%S"),
+    ("X", "%H:%M:%S"),
+    ("R", "%H:%M"),
+    ("r", "%I:%M:%S %p"),
+    ("D", "%m/%d/%y"),
+    ("x", "%m/%d/%y"),
+    ("c", "%a %b %e %H:%M:%S %Y"),
+    ("h", "%b"),
+    ("E4Y", "%Y"),
+    ("E*S", "%S.%E*f"),
+    ("E3S", "%S.%3f"),
+    ("E6S", "%S.%6f"),
+    ("E9S", "%S.%9f"),
+    ("E3f", "%3f"),
+    ("E6f", "%6f"),
+    ("E9f", "%9f"),
+];
+
+fn literal(parts: &mut Vec<Part>, text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    match parts.last_mut() {
+        Some(Part::Literal(before)) => before.push_str(text),
+        _ => parts.push(Part::Literal(text.to_owned())),
     }
 }
 
-fn conversion(parts: &mut Vec<Part>, letter: Option<char>, digits: Option<usize>) -> Result<(), String> {
-    let single = match (letter, digits) {
-        (Some('f'), digits) => Part::Fraction(digits.unwrap_or(9)),
-        (Some('s'), Some(digits)) => Part::EpochFraction(digits),
-        (_, Some(_)) => return Err("a digit stands only before `f` and `s`".to_owned()),
-        (Some('Y'), None) => Part::Year,
-        (Some('m'), None) => Part::Month,
-        (Some('b' | 'h'), None) => Part::MonthName,
-        (Some('d'), None) => Part::Day,
-        (Some('H'), None) => Part::Hour,
-        (Some('M'), None) => Part::Minute,
-        (Some('S'), None) => Part::Second,
-        (Some('a'), None) => Part::WeekDay,
-        (Some('j'), None) => Part::DayOfYear,
-        (Some('s'), None) => Part::EpochSeconds,
-        (Some('z'), None) => Part::Offset,
-        (Some('Z'), None) => Part::Zone,
-        (Some('F'), None) => {
-            parts.extend([Part::Year, Part::Literal("-".into()), Part::Month, Part::Literal("-".into()), Part::Day]);
-            return Ok(());
-        }
-        (Some('T'), None) => {
-            let colon = || Part::Literal(":".into());
-            parts.extend([Part::Hour, colon(), Part::Minute, colon(), Part::Second]);
-            return Ok(());
-        }
-        (Some('E'), None) => return Err("`%E…` is not supported; use `%f`".to_owned()),
-        (Some('%'), None) => {
-            literal(parts, '%');
-            return Ok(());
-        }
-        (Some(other), None) => return Err(format!("`%{other}` is not a conversion that this proxy knows")),
-        (None, None) => return Err("the format ends in `%`".to_owned()),
-    };
-    parts.push(single);
-    Ok(())
+fn field(conversion: char, time: OffsetDateTime, out: &mut String) -> std::fmt::Result {
+    let year = time.year();
+    let twelve = (time.hour() + 11) % 12 + 1;
+    let afternoon = time.hour() >= 12;
+    let (iso_year, iso_week, _) = time.date().to_iso_week_date();
+    match conversion {
+        'Y' => write!(out, "{year:04}"),
+        'C' => write!(out, "{:02}", year / 100),
+        'y' => write!(out, "{:02}", year % 100),
+        'G' => write!(out, "{iso_year:04}"),
+        'g' => write!(out, "{:02}", iso_year % 100),
+        'm' => write!(out, "{:02}", u8::from(time.month())),
+        'b' => out.write_str(&time.month().to_string()[..3]),
+        'B' => write!(out, "{}", time.month()),
+        'd' => write!(out, "{:02}", time.day()),
+        'e' => write!(out, "{:2}", time.day()),
+        'H' => write!(out, "{:02}", time.hour()),
+        'k' => write!(out, "{:2}", time.hour()),
+        'I' => write!(out, "{twelve:02}"),
+        'l' => write!(out, "{twelve:2}"),
+        'M' => write!(out, "{:02}", time.minute()),
+        'S' => write!(out, "{:02}", time.second()),
+        'p' => out.write_str(if afternoon { "PM" } else { "AM" }),
+        'P' => out.write_str(if afternoon { "pm" } else { "am" }),
+        'a' => out.write_str(&time.weekday().to_string()[..3]),
+        'A' => write!(out, "{}", time.weekday()),
+        'u' => write!(out, "{}", time.weekday().number_from_monday()),
+        'w' => write!(out, "{}", time.weekday().number_days_from_sunday()),
+        'j' => write!(out, "{:03}", time.ordinal()),
+        'U' => write!(out, "{:02}", time.sunday_based_week()),
+        'V' => write!(out, "{iso_week:02}"),
+        'W' => write!(out, "{:02}", time.monday_based_week()),
+        'z' => out.write_str("+0000"),
+        _ => out.write_str("UTC"),
+    }
 }
 
-fn fraction(nanos: u32, digits: usize) -> u32 {
-    nanos / 10u32.pow(9 - digits as u32)
-}
-
-fn month_name(month: Month) -> &'static str {
-    const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    NAMES[usize::from(u8::from(month)) - 1]
+fn fraction(nanos: u32, digits: Option<usize>, out: &mut String) -> std::fmt::Result {
+    let all = format!("{nanos:09}");
+    match digits {
+        Some(digits) => out.write_str(&all[..digits.min(9)]),
+        None => out.write_str(Some(all.trim_end_matches('0')).filter(|text| !text.is_empty()).unwrap_or("0")),
+    }
 }

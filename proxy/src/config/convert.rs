@@ -11,6 +11,7 @@ mod http_filter;
 mod http_manager;
 mod listener;
 mod listener_filter;
+mod log_filter;
 mod matcher;
 mod metadata;
 mod mutation;

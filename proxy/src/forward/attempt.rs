@@ -203,6 +203,7 @@ impl Tries<'_> {
         loop {
             let host = self.pick(&tried)?;
             exchange.trying(self.cluster, &host);
+            exchange.info.upstream_send = Some(exchange.info.start.elapsed());
             self.now = Some(Rc::clone(&host));
             self.connection.tell_peer(head, host.is_mutual_tls());
             if found.virtual_host.include_request_attempt_count {
@@ -281,6 +282,11 @@ impl Tries<'_> {
                 exchange.info.response_code_details = Some("via_upstream".into());
                 let elapsed = exchange.info.start.elapsed();
                 exchange.info.response_duration = Some(elapsed);
+                exchange.info.upstream_protocol = Some(response.head.version);
+                if let Some(via) = &response.via {
+                    exchange.info.upstream_local_address = via.local_address;
+                    exchange.info.upstream_connection_id = Some(via.id);
+                }
                 let milliseconds = elapsed.as_millis().to_string();
                 response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
                 response.head.headers.remove(PEER_HEADER);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::local::Reply;
-use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::access_log::{LogContext, LogKind, RequestInfo, ResponseFlags};
 use crate::config::WorkloadRef;
 use crate::http::Response;
 use crate::http::body::{Body, BodyError, Observer};
@@ -25,6 +25,8 @@ pub struct Exchange {
     pub ends: Ends,
     connection: Rc<Connection>,
     received: Rc<Cell<u64>>,
+    /// When the last byte of the request's body came, from the start.
+    received_end: Rc<Cell<Option<Duration>>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
     finished: bool,
@@ -38,6 +40,7 @@ impl Drop for Exchange {
         }
         self.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
         self.info.bytes_received = self.received.get();
+        self.info.request_duration = self.received_end.get();
         self.info.duration = Some(self.info.start.elapsed());
         self.count(false);
         for log in &self.connection.manager.access_logs {
@@ -53,6 +56,7 @@ impl Exchange {
             ends: connection.ends(peer),
             connection: Rc::clone(connection),
             received: Rc::default(),
+            received_end: Rc::default(),
             permit: None,
             in_flight: None,
             finished: false,
@@ -74,11 +78,13 @@ impl Exchange {
     /// Counts the bytes of the request's body as they pass, and holds it to the time a request may take.
     pub fn observe_request(&self, body: Body) -> Body {
         if body.is_end() {
+            self.received_end.set(Some(self.info.start.elapsed()));
             return body;
         }
         let limit = self.connection.manager.request_timeout;
         let body = body.limited((!limit.is_zero()).then(|| Instant::now() + limit), Duration::ZERO);
-        body.observed(Box::new(Received { bytes: Rc::clone(&self.received) }))
+        let (bytes, end) = (Rc::clone(&self.received), Rc::clone(&self.received_end));
+        body.observed(Box::new(Received { bytes, start: self.info.start, end }))
     }
 
     /// Body bytes that came so far.
@@ -127,6 +133,7 @@ impl Exchange {
         self.info.grpc_status = grpc_status(&response.head.headers);
         self.finished = true;
         let logged = !manager.access_logs.is_empty();
+        self.info.downstream_send = logged.then(|| self.info.start.elapsed());
         let departure = Departure {
             response: logged.then(|| response.head.headers.clone()),
             trailers: None,
@@ -145,6 +152,8 @@ pub fn grpc_status(headers: &Headers) -> Option<u32> {
 
 struct Received {
     bytes: Rc<Cell<u64>>,
+    start: std::time::Instant,
+    end: Rc<Cell<Option<Duration>>>,
 }
 
 impl Observer for Received {
@@ -152,7 +161,11 @@ impl Observer for Received {
         self.bytes.set(self.bytes.get() + bytes as u64);
     }
 
-    fn end(&mut self, _: Option<Result<Option<&Headers>, &BodyError>>) {}
+    fn end(&mut self, outcome: Option<Result<Option<&Headers>, &BodyError>>) {
+        if let Some(Ok(_)) = outcome {
+            self.end.set(Some(self.start.elapsed()));
+        }
+    }
 }
 
 /// Watches the answer leave.
@@ -187,7 +200,10 @@ impl Observer for Departure {
             None => info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
         }
         info.bytes_received = self.exchange.received.get();
-        info.duration = Some(info.start.elapsed());
+        info.request_duration = self.exchange.received_end.get();
+        let end = info.start.elapsed();
+        info.upstream_end = info.response_duration.map(|_| end);
+        info.duration = Some(end);
         self.exchange.count(self.grpc);
         self.log();
         self.exchange.in_flight = None;
@@ -203,6 +219,8 @@ impl Departure {
             request: Some(&self.request),
             response: self.response.as_ref(),
             trailers: self.trailers.as_ref(),
+            kind: LogKind::DownstreamEnd,
+            local_reply_body: b"",
         };
         for log in &connection.manager.access_logs {
             log.log(&context, &connection.downstream.worker.log);

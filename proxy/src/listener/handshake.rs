@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access_log::TlsInfo;
+use crate::access_log::{TlsInfo, tls_names};
 use crate::downstream::Peer;
 use crate::io::Rewind;
 use crate::stats::{HandshakeFailure, ListenerStats};
@@ -48,16 +49,20 @@ pub async fn accept(
 
 /// What the handshake told of both sides.
 pub fn facts(connection: &rustls::ServerConnection, worker: &Worker) -> (TlsInfo, Option<Peer>) {
-    let peer = connection.peer_certificates().and_then(Peer::of);
+    let certificates = connection.peer_certificates().unwrap_or_default();
+    let peer = Peer::of(certificates);
     let info = TlsInfo {
         version: match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        cipher: connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
-        peer_uri_sans: peer.iter().map(|peer| peer.id.to_string()).collect(),
+        cipher: connection.negotiated_cipher_suite().map(|suite| tls_names::cipher(suite.suite())).unwrap_or_default(),
+        group: connection
+            .negotiated_key_exchange_group()
+            .map(|group| tls_names::group(group.name()))
+            .unwrap_or_default(),
         local_uri_sans: worker.tls.identity.iter().map(|identity| identity.current().id().to_string()).collect(),
-        peer_subject: String::new(),
+        peer_certificates: certificates.iter().cloned().map(CertificateDer::into_owned).collect(),
     };
     (info, peer)
 }

@@ -79,6 +79,7 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
         return Ok(());
     };
     let Some(state) = active.state(chain) else { return Ok(()) };
+    let direct_local = if restored || direct != remote { tcp.local_addr()? } else { local };
     let (io, read, tls) = match &state.tls {
         None => (Io::Tcp(tcp), read, None),
         Some(Err(reason)) => return Err(io::Error::other(reason.clone())),
@@ -95,10 +96,13 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
         local_address: local,
         local_address_restored: restored,
         remote_address: remote,
+        direct_local_address: direct_local,
         direct_remote_address: direct,
         proxy_tlvs: tlvs,
         requested_server_name: sniffed.server_name,
         tls,
+        listener: Some(Arc::clone(&active.listener)),
+        filter_chain: Some(Arc::clone(chain)),
     };
     let downstream = Downstream {
         worker: Rc::clone(worker),

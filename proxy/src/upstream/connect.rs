@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::tls::ClientTls;
 use crate::config::EndpointAddress;
+use crate::http::Via;
 use crate::io::{Io, Rewind};
 
 /// Why no connection could be opened. All are the upstream's or the network's doing, and may be tried elsewhere.
@@ -25,6 +28,14 @@ pub enum ConnectError {
     Tls(io::Error),
     #[error("{0} has no address")]
     Unresolved(String),
+}
+
+impl Connected {
+    /// What logs say of it.
+    pub fn via(&self) -> Rc<Via> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Rc::new(Via { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), local_address: self.local })
+    }
 }
 
 /// A fresh connection and what was learnt while it was opened.

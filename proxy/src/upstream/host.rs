@@ -12,7 +12,7 @@ use super::tls::ClientTls;
 use crate::config::{self, Endpoint, EndpointAddress, UpstreamProtocol};
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, Version};
-use crate::http::{Response, h1, h2};
+use crate::http::{Response, Via, h1, h2};
 use crate::io::Io;
 
 /// A host and its connections.
@@ -22,7 +22,7 @@ pub struct Host {
     /// Requests and connections under way.
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
-    multiplexed: RefCell<Vec<h2::Client>>,
+    multiplexed: RefCell<Vec<(h2::Client, Rc<Via>)>>,
     tls: Option<Arc<ClientTls>>,
     /// Set when the host left the cluster: connections are not kept any more.
     retired: Cell<bool>,
@@ -30,6 +30,7 @@ pub struct Host {
 
 struct Idle {
     client: h1::Client,
+    via: Rc<Via>,
     since: Instant,
 }
 
@@ -124,7 +125,7 @@ impl Host {
         if !idle_timeout.is_zero() {
             self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < idle_timeout);
         }
-        self.multiplexed.borrow_mut().retain(|client| !client.is_closed());
+        self.multiplexed.borrow_mut().retain(|(client, _)| !client.is_closed());
     }
 
     async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
@@ -153,11 +154,11 @@ impl Host {
         };
         // A switch of protocols is an HTTP/1.1 affair.
         if http2 && head.upgrade.is_none() && head.method != "CONNECT" {
-            let client = self.multiplexed(cluster).await?;
-            self.send_h2(client, head, body).await
+            let (client, via) = self.multiplexed(cluster).await?;
+            self.send_h2(client, via, head, body).await
         } else {
-            let client = self.checkout(cluster).await?;
-            self.send_h1(client, cluster, head, body).await
+            let (client, via) = self.checkout(cluster).await?;
+            self.send_h1(client, via, cluster, head, body).await
         }
     }
 
@@ -167,67 +168,77 @@ impl Host {
         head: &RequestHead,
         body: Body,
     ) -> Result<Response, UpstreamError> {
-        if let Some(client) = self.reusable_h2(cluster) {
-            return self.send_h2(client, head, body).await;
+        if let Some((client, via)) = self.reusable_h2(cluster) {
+            return self.send_h2(client, via, head, body).await;
         }
-        if let Some(client) = self.reusable_h1(cluster) {
-            return self.send_h1(client, cluster, head, body).await;
+        if let Some((client, via)) = self.reusable_h1(cluster) {
+            return self.send_h1(client, via, cluster, head, body).await;
         }
         let connected = self.connect(cluster).await?;
         if connected.http2 {
-            let client = self.begin_h2(connected.io).await?;
-            self.send_h2(client, head, body).await
+            let (client, via) = self.begin_h2(connected).await?;
+            self.send_h2(client, via, head, body).await
         } else {
-            self.send_h1(h1::Client::new(connected.io), cluster, head, body).await
+            let via = connected.via();
+            self.send_h1(h1::Client::new(connected.io), via, cluster, head, body).await
         }
     }
 
-    fn reusable_h1(&self, cluster: &config::Cluster) -> Option<h1::Client> {
+    fn reusable_h1(&self, cluster: &config::Cluster) -> Option<(h1::Client, Rc<Via>)> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { client, since }) = idle.pop() {
+        while let Some(Idle { client, via, since }) = idle.pop() {
             let expired = !cluster.idle_timeout.is_zero() && since.elapsed() >= cluster.idle_timeout;
             if !expired && !client.is_stale() {
-                return Some(client);
+                return Some((client, via));
             }
         }
         None
     }
 
-    async fn checkout(&self, cluster: &config::Cluster) -> Result<h1::Client, UpstreamError> {
-        if let Some(client) = self.reusable_h1(cluster) {
-            return Ok(client);
+    async fn checkout(&self, cluster: &config::Cluster) -> Result<(h1::Client, Rc<Via>), UpstreamError> {
+        if let Some(reusable) = self.reusable_h1(cluster) {
+            return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        Ok(h1::Client::new(connected.io))
+        let via = connected.via();
+        Ok((h1::Client::new(connected.io), via))
     }
 
-    fn reusable_h2(&self, cluster: &config::Cluster) -> Option<h2::Client> {
+    fn reusable_h2(&self, cluster: &config::Cluster) -> Option<(h2::Client, Rc<Via>)> {
         let mut clients = self.multiplexed.borrow_mut();
         let limit = cluster.max_requests_per_connection;
-        clients.retain(|client| !client.is_closed() && (limit == 0 || client.served() < limit));
-        clients.iter().find(|client| client.has_room(cluster.max_concurrent_streams)).cloned()
+        clients.retain(|(client, _)| !client.is_closed() && (limit == 0 || client.served() < limit));
+        clients.iter().find(|(client, _)| client.has_room(cluster.max_concurrent_streams)).cloned()
     }
 
-    async fn multiplexed(&self, cluster: &config::Cluster) -> Result<h2::Client, UpstreamError> {
-        if let Some(client) = self.reusable_h2(cluster) {
-            return Ok(client);
+    async fn multiplexed(&self, cluster: &config::Cluster) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
+        if let Some(reusable) = self.reusable_h2(cluster) {
+            return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        self.begin_h2(connected.io).await
+        self.begin_h2(connected).await
     }
 
-    async fn begin_h2(&self, io: Io) -> Result<h2::Client, UpstreamError> {
-        let client = h2::handshake(io, h2::ClientOptions { max_headers_bytes: 64 * 1024 })
+    async fn begin_h2(&self, connected: Connected) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
+        let via = connected.via();
+        let client = h2::handshake(connected.io, h2::ClientOptions { max_headers_bytes: 64 * 1024 })
             .await
             .map_err(|error| UpstreamError::ResetBeforeAnswer(error.to_string()))?;
         if !self.retired.get() {
-            self.multiplexed.borrow_mut().push(client.clone());
+            self.multiplexed.borrow_mut().push((client.clone(), Rc::clone(&via)));
         }
-        Ok(client)
+        Ok((client, via))
     }
 
-    async fn send_h2(&self, client: h2::Client, head: &RequestHead, body: Body) -> Result<Response, UpstreamError> {
-        client.send(head, body).await.map_err(|error| match error {
+    async fn send_h2(
+        &self,
+        client: h2::Client,
+        via: Rc<Via>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<Response, UpstreamError> {
+        let sent = client.send(head, body).await;
+        sent.map(|response| Response { via: Some(via), ..response }).map_err(|error| match error {
             h2::SendError::Malformed => UpstreamError::Malformed,
             h2::SendError::RequestBody => UpstreamError::RequestBody,
             h2::SendError::Refused => UpstreamError::RefusedStream,
@@ -239,11 +250,13 @@ impl Host {
     async fn send_h1(
         self: &Rc<Self>,
         client: h1::Client,
+        via: Rc<Via>,
         cluster: &Arc<config::Cluster>,
         head: &RequestHead,
         body: Body,
     ) -> Result<Response, UpstreamError> {
         let host = Rc::downgrade(self);
+        let same = Rc::clone(&via);
         let limit = cluster.max_requests_per_connection;
         let reuse = move |client: h1::Client| {
             if let Some(host) = host.upgrade()
@@ -251,10 +264,11 @@ impl Host {
                 && (limit == 0 || client.served < limit)
                 && host.idle.borrow().len() < MAX_IDLE
             {
-                host.idle.borrow_mut().push(Idle { client, since: Instant::now() });
+                host.idle.borrow_mut().push(Idle { client, via: same, since: Instant::now() });
             }
         };
-        client.send(head, body, h1::Limits::default(), reuse).await.map_err(|error| match error {
+        let sent = client.send(head, body, h1::Limits::default(), reuse).await;
+        sent.map(|response| Response { via: Some(via), ..response }).map_err(|error| match error {
             h1::SendError::BeforeAnswer(reason) => UpstreamError::ResetBeforeAnswer(reason),
             h1::SendError::Truncated => UpstreamError::Reset(error.to_string()),
             h1::SendError::Protocol(_) => UpstreamError::Protocol(error.to_string()),

@@ -9,7 +9,7 @@ use api::envoy::extensions::access_loggers::stream::v3::{
 };
 use wire::access_log::ConfigType;
 
-use super::basics;
+use super::{basics, log_filter};
 use crate::access_log::{AccessLog, Format, Target};
 use crate::config::error::{At, ConfigError};
 
@@ -18,6 +18,12 @@ pub(super) fn convert_all(wire: &[wire::AccessLog], at: &At<'_>) -> Result<Vec<A
 }
 
 fn convert(wire: &wire::AccessLog, at: &At<'_>) -> Result<AccessLog, ConfigError> {
+    let filter = wire.filter.as_ref().map(|filter| log_filter::convert(filter, &at.field("filter"))).transpose()?;
+    let (target, format) = logger(wire, at)?;
+    Ok(AccessLog { filter, target, format })
+}
+
+fn logger(wire: &wire::AccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigError> {
     let typed = at.field("typed_config");
     let Some(ConfigType::TypedConfig(any)) = &wire.config_type else { return Err(typed.missing()) };
     if basics::is_a::<FileAccessLog>(any) {
@@ -34,11 +40,11 @@ fn convert(wire: &wire::AccessLog, at: &At<'_>) -> Result<AccessLog, ConfigError
     };
     let at = typed.field("log_format");
     let format = format.map_or_else(|| Ok(Format::envoy()), |wire| substitution(&wire, &at))?;
-    Ok(AccessLog { target, format })
+    Ok((target, format))
 }
 
 #[expect(deprecated, reason = "control planes in use still send the old fields")]
-fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<AccessLog, ConfigError> {
+fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigError> {
     if wire.path.is_empty() {
         return Err(at.field("path").missing());
     }
@@ -49,12 +55,12 @@ fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<AccessLog, ConfigError> {
         Some(AccessLogFormat::JsonFormat(fields)) => json_format(fields, &at.field("json_format"))?,
         Some(AccessLogFormat::TypedJsonFormat(fields)) => json_format(fields, &at.field("typed_json_format"))?,
     };
-    Ok(AccessLog { target: Target::of_path(&wire.path), format })
+    Ok((Target::of_path(&wire.path), format))
 }
 
 #[expect(deprecated, reason = "control planes in use still send the old fields")]
-fn substitution(wire: &SubstitutionFormatString, at: &At<'_>) -> Result<Format, ConfigError> {
-    match &wire.format {
+pub(super) fn substitution(wire: &SubstitutionFormatString, at: &At<'_>) -> Result<Format, ConfigError> {
+    let format = match &wire.format {
         Some(WireFormat::TextFormat(text)) => text_format(text, &at.field("text_format")),
         Some(WireFormat::TextFormatSource(source)) => {
             let at = at.field("text_format_source");
@@ -64,7 +70,8 @@ fn substitution(wire: &SubstitutionFormatString, at: &At<'_>) -> Result<Format, 
         }
         Some(WireFormat::JsonFormat(fields)) => json_format(fields, &at.field("json_format")),
         None => Err(at.missing()),
-    }
+    };
+    format.map(|format| if wire.omit_empty_values { format.omitting_empty() } else { format })
 }
 
 fn text_format(text: &str, at: &At<'_>) -> Result<Format, ConfigError> {

@@ -50,7 +50,7 @@ pub(super) fn headers(wire: &[wire::HeaderMatcher], at: &At<'_>) -> Result<Vec<H
 }
 
 #[expect(deprecated, reason = "control planes in use still send the old fields")]
-fn header(wire: &wire::HeaderMatcher, at: &At<'_>) -> Result<HeaderMatch, ConfigError> {
+pub(super) fn header(wire: &wire::HeaderMatcher, at: &At<'_>) -> Result<HeaderMatch, ConfigError> {
     use HeaderMatchSpecifier as Specifier;
     if wire.name.is_empty() {
         return Err(at.field("name").missing());

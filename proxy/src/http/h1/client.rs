@@ -114,7 +114,7 @@ fn response(
             let conn = conn.into_inner();
             Box::new(Prefixed { prefix: conn.buf.freeze(), io: conn.io })
         });
-        return Response { head: parsed.head, body: Body::Empty, tunnel };
+        return Response { tunnel, ..Response::new(parsed.head, Body::Empty) };
     }
     conn.borrow_mut().begin_body(parsed.framing);
     let keep_alive = parsed.keep_alive;
