@@ -18,6 +18,7 @@ mod listener;
 pub mod load_balancer;
 mod path;
 pub mod proxy_protocol;
+mod query;
 pub mod route;
 mod run;
 mod run_static;

@@ -15,6 +15,7 @@ mod log_filter;
 mod matcher;
 mod metadata;
 mod mutation;
+mod rate_limit;
 mod redirect;
 mod retry;
 mod rewrite;

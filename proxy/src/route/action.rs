@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HostRewrite, PathRewrite, Redirect, RetryPolicy};
+use super::{HostRewrite, PathRewrite, RateLimit, Redirect, RetryPolicy};
 use crate::config::{ClusterChoice, Fraction, WeightedCluster};
 use crate::http::headers::Headers;
 
@@ -37,6 +37,9 @@ pub struct RouteAction {
     pub hash_policies: Vec<HashPolicy>,
     /// Upgrades that this route allows or forbids, lower case, over those of the connection manager.
     pub upgrades: Vec<(String, bool)>,
+    pub rate_limits: Vec<RateLimit>,
+    /// Whether the virtual host's rate limits count beside the route's own (`include_vh_rate_limits`).
+    pub include_vh_rate_limits: bool,
 }
 
 /// Zero disables a limit.

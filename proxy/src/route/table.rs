@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::domains::Domains;
-use super::{Action, PathRedirect, Redirect, RetryPolicy, RouteMatch};
+use super::{Action, PathRedirect, RateLimit, Redirect, RetryPolicy, RouteMatch};
 use crate::config::{HeaderMutation, WeightedCluster};
 use crate::filter::Overrides;
 use crate::http::headers::Headers;
@@ -41,6 +41,7 @@ pub struct VirtualHost {
     /// Whether `x-envoy-attempt-count` is sent upstream, and downstream.
     pub include_request_attempt_count: bool,
     pub include_attempt_count_in_response: bool,
+    pub rate_limits: Vec<RateLimit>,
 }
 
 /// Which requests must come by https; others are redirected.

@@ -7,7 +7,7 @@ use api::envoy::config::route::v3 as wire;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
 
-use super::{basics, hash_policy, http_filter, metadata, mutation, redirect, retry, rewrite, route_match};
+use super::{basics, hash_policy, http_filter, metadata, mutation, rate_limit, redirect, retry, rewrite, route_match};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, Fraction, HeaderMutation, WeightedCluster};
 use crate::route::{
@@ -69,6 +69,7 @@ fn virtual_host(wire: &wire::VirtualHost, largest_body: usize, at: &At<'_>) -> R
         overrides: http_filter::overrides(&wire.typed_per_filter_config, &own)?,
         include_request_attempt_count: wire.include_request_attempt_count,
         include_attempt_count_in_response: wire.include_attempt_count_in_response,
+        rate_limits: rate_limit::of_route(&wire.rate_limits, &at.field("rate_limits"))?,
     }))
 }
 
@@ -132,6 +133,7 @@ fn direct_response(
     Ok(DirectResponse { status, body })
 }
 
+#[expect(deprecated, reason = "control planes in use still send `include_vh_rate_limits`")]
 fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>) -> Result<RouteAction, ConfigError> {
     let mirrors_at = at.field("request_mirror_policies");
     let mirrors = wire.request_mirror_policies.iter().enumerate();
@@ -158,6 +160,8 @@ fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>)
         mirrors: mirrors.collect::<Result<_, _>>()?,
         hash_policies: hash_policy::convert_all(&wire.hash_policy, &at.field("hash_policy"))?,
         upgrades: wire.upgrade_configs.iter().map(upgrade).collect(),
+        rate_limits: rate_limit::of_route(&wire.rate_limits, &at.field("rate_limits"))?,
+        include_vh_rate_limits: wire.include_vh_rate_limits == Some(true),
     })
 }
 

@@ -12,14 +12,12 @@ use crate::config::error::{At, ConfigError};
 use crate::route::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch};
 
 pub(super) fn convert(wire: &wire::RouteMatch, at: &At<'_>) -> Result<RouteMatch, ConfigError> {
-    let parameters = at.field("query_parameters");
-    let query = wire.query_parameters.iter().enumerate().map(|(index, one)| query(one, &parameters.index(index)));
     let case_sensitive = wire.case_sensitive != Some(false);
     Ok(RouteMatch {
         path: path(wire.path_specifier.as_ref(), at)?,
         case_sensitive,
         headers: headers(&wire.headers, &at.field("headers"))?,
-        query: query.collect::<Result<_, _>>()?,
+        query: queries(&wire.query_parameters, &at.field("query_parameters"))?,
         fraction: basics::runtime_fraction(wire.runtime_fraction.as_ref(), &at.field("runtime_fraction"))?,
         grpc: wire.grpc.is_some(),
     })
@@ -77,6 +75,10 @@ pub(super) fn header(wire: &wire::HeaderMatcher, at: &At<'_>) -> Result<HeaderMa
         invert: wire.invert_match,
         missing_as_empty: wire.treat_missing_header_as_empty,
     })
+}
+
+pub(super) fn queries(wire: &[wire::QueryParameterMatcher], at: &At<'_>) -> Result<Vec<QueryMatch>, ConfigError> {
+    wire.iter().enumerate().map(|(index, one)| query(one, &at.index(index))).collect()
 }
 
 fn query(wire: &wire::QueryParameterMatcher, at: &At<'_>) -> Result<QueryMatch, ConfigError> {
