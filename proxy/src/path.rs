@@ -41,7 +41,8 @@ fn decode_unreserved(path: &str) -> Option<String> {
             b'%' => {
                 let hex = bytes.get(at + 1..at + 3)?;
                 let value = u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?;
-                if hex[0] == b'+' {
+                // A hidden NUL ends the path for many a backend.
+                if hex[0] == b'+' || value == 0 {
                     return None;
                 }
                 if value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~') {
@@ -109,6 +110,7 @@ mod tests {
             ("/..", ""),
             ("/a/%zz", ""),
             ("/a/%4", ""),
+            ("/a%00", ""),
             ("/.hidden", "/.hidden"),
             ("/...", "/..."),
             ("//a", "//a"),

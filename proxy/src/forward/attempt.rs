@@ -296,6 +296,7 @@ impl Tries<'_> {
                 self.cluster.stats.rq_timeout.add(1);
                 Err(local::timeout("upstream_per_try_timeout"))
             }
+            Try::Failed(UpstreamError::RequestBody) => Err(exchange.cut_request()),
             Try::Failed(error) => {
                 if let UpstreamError::Connect(cause) = &error {
                     self.cluster.stats.cx_connect_fail.add(1);
@@ -346,9 +347,9 @@ fn failure(error: &UpstreamError) -> Reply {
         ),
         UpstreamError::Protocol(_) => Reply::new(502, told("protocol error"))
             .flagged(ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_before_response_started{protocol_error}"),
-        UpstreamError::Malformed => Reply::new(400, "").flagged(ResponseFlags::NONE, "malformed_request"),
-        UpstreamError::RequestBody => Reply::new(400, "")
-            .flagged(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
+        UpstreamError::Malformed | UpstreamError::RequestBody => {
+            Reply::new(400, "").flagged(ResponseFlags::NONE, "malformed_request")
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Exchange {
     received: Rc<Cell<u64>>,
     /// When the last byte of the request's body came, from the start.
     received_end: Rc<Cell<Option<Duration>>>,
+    request_failed: Rc<Cell<Option<RequestFailure>>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
     finished: bool,
@@ -57,6 +58,7 @@ impl Exchange {
             connection: Rc::clone(connection),
             received: Rc::default(),
             received_end: Rc::default(),
+            request_failed: Rc::default(),
             permit: None,
             in_flight: None,
             finished: false,
@@ -83,8 +85,24 @@ impl Exchange {
         }
         let limit = self.connection.manager.request_timeout;
         let body = body.limited((!limit.is_zero()).then(|| Instant::now() + limit), Duration::ZERO);
-        let (bytes, end) = (Rc::clone(&self.received), Rc::clone(&self.received_end));
-        body.observed(Box::new(Received { bytes, start: self.info.start, end }))
+        body.observed(Box::new(Received {
+            bytes: Rc::clone(&self.received),
+            start: self.info.start,
+            end: Rc::clone(&self.received_end),
+            failed: Rc::clone(&self.request_failed),
+        }))
+    }
+
+    /// The answer to a client whose request did not come whole.
+    pub fn cut_request(&self) -> Reply {
+        match self.request_failed.get() {
+            Some(RequestFailure::Late) => Reply::new(408, "").flagged(ResponseFlags::NONE, "request_overall_timeout"),
+            Some(RequestFailure::Malformed) => {
+                Reply::new(400, "").flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "codec_error")
+            }
+            None => Reply::new(400, "")
+                .flagged(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
+        }
     }
 
     /// Body bytes that came so far.
@@ -150,10 +168,18 @@ pub fn grpc_status(headers: &Headers) -> Option<u32> {
     headers.get_str("grpc-status")?.parse().ok()
 }
 
+/// Why a request's body did not come whole, where it was not that the client left.
+#[derive(Clone, Copy)]
+enum RequestFailure {
+    Late,
+    Malformed,
+}
+
 struct Received {
     bytes: Rc<Cell<u64>>,
     start: std::time::Instant,
     end: Rc<Cell<Option<Duration>>>,
+    failed: Rc<Cell<Option<RequestFailure>>>,
 }
 
 impl Observer for Received {
@@ -165,6 +191,11 @@ impl Observer for Received {
         if let Some(Ok(_)) = outcome {
             self.end.set(Some(self.start.elapsed()));
         }
+        self.failed.set(match outcome {
+            Some(Err(BodyError::Late | BodyError::Idle)) => Some(RequestFailure::Late),
+            Some(Err(BodyError::Framing(_))) => Some(RequestFailure::Malformed),
+            _ => None,
+        });
     }
 }
 

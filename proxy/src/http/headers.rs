@@ -198,6 +198,43 @@ pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Whether a header may stand in a trailer. Those that frame, route, authenticate or judge a message were needed before
+/// its body: in a trailer they can only deceive (RFC 9110 section 6.5.1).
+pub fn may_trail(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"x-envoy-"];
+    const NAMES: [&[u8]; 28] = [
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"location",
+        b"max-forwards",
+        b"origin",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"range",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"vary",
+        b"www-authenticate",
+        b"x-request-id",
+    ];
+    !PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !NAMES.contains(&name)
+}
+
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()

@@ -114,11 +114,10 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<Headers>, &'static str> {
         let _ = buf.split_to(2);
         return Ok(Some(Headers::new()));
     }
-    let Some(end) = buf.windows(4).position(|four| four == b"\r\n\r\n") else {
+    let Some(end) = section_end(buf)? else {
         return if buf.len() > MAX_TRAILERS { Err("the trailers are too large") } else { Ok(None) };
     };
-    let section = buf.split_to(end + 4);
-    super::parse::strict_lines(&section).map_err(|_| "a trailer line ends with LF alone")?;
+    let section = buf.split_to(end);
     let mut slots = [httparse::EMPTY_HEADER; 64];
     let parsed = match httparse::parse_headers(&section, &mut slots) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
@@ -128,6 +127,23 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<Headers>, &'static str> {
     for field in parsed {
         trailers.try_append(field.name.as_bytes(), field.value).map_err(|_| "a trailer is malformed")?;
     }
-    trailers.retain(|name, _| !super::parse::is_framing(name));
+    trailers.retain(|name, _| crate::http::headers::may_trail(name));
     Ok(Some(trailers))
+}
+
+/// Where the empty line ends that closes the section, or what is wrong with a line before it.
+fn section_end(buf: &[u8]) -> Result<Option<usize>, &'static str> {
+    let mut start = 0;
+    while let Some(length) = buf[start..].iter().position(|b| *b == b'\n') {
+        let line = &buf[start..start + length];
+        let Some(line) = line.strip_suffix(b"\r") else { return Err("a trailer line ends with LF alone") };
+        if line.contains(&b'\r') {
+            return Err("a CR stands inside a trailer line");
+        }
+        start += length + 1;
+        if line.is_empty() {
+            return Ok(Some(start));
+        }
+    }
+    Ok(None)
 }

@@ -17,6 +17,8 @@ use crate::io::{Io, Prefixed};
 
 /// Bytes that are gathered before they are written.
 const GATHER: usize = 16 * 1024;
+/// Interim answers (1xx) that may come in one go.
+const MAX_INTERIM: usize = 100;
 
 /// A connection to a server, ready for a request.
 pub struct Client {
@@ -199,6 +201,7 @@ fn poll_head(
     cx: &mut Context<'_>,
 ) -> Poll<Result<Parsed<ResponseHead>, SendError>> {
     let mut conn = conn.borrow_mut();
+    let mut interim = 0;
     loop {
         if super::server::has_head(&conn.buf) || conn.buf.len() > limits.bytes {
             let parsed = parse_response(&conn.buf, limits, method).map_err(|e| SendError::Protocol(e.detail))?;
@@ -210,6 +213,10 @@ fn poll_head(
                 }
                 if parsed.head.status >= 200 || parsed.head.status == 101 {
                     return Poll::Ready(Ok(parsed));
+                }
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Poll::Ready(Err(SendError::Protocol("interim answers without end")));
                 }
                 continue;
             }

@@ -41,7 +41,23 @@ pub struct Parsed<H> {
     pub expects_continue: bool,
 }
 
-const MAX_SLOTS: usize = 256;
+/// Room for this many headers is on the stack; who allows more pays for it.
+const STACK_SLOTS: usize = 128;
+/// No method is longer.
+const MAX_METHOD: usize = 64;
+
+type Slot<'b> = MaybeUninit<httparse::Header<'b>>;
+
+/// Runs `parse` with room for as many headers as are allowed.
+fn with_slots<'b, T>(limits: Limits, parse: impl FnOnce(&mut [Slot<'b>]) -> T) -> T {
+    if limits.headers <= STACK_SLOTS {
+        let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; STACK_SLOTS];
+        return parse(&mut slots[..limits.headers]);
+    }
+    let mut slots = Vec::new();
+    slots.resize_with(limits.headers, MaybeUninit::uninit);
+    parse(&mut slots)
+}
 
 fn bad(detail: &'static str) -> ParseError {
     ParseError { status: 400, detail }
@@ -97,13 +113,20 @@ pub fn parse_request(
     limits: Limits,
     scheme: &'static str,
 ) -> Result<Option<Parsed<RequestHead>>, ParseError> {
-    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_SLOTS];
-    let slots = &mut slots[..limits.headers.min(MAX_SLOTS)];
+    with_slots(limits, |slots| request(bytes, limits, scheme, slots))
+}
+
+fn request<'b>(
+    bytes: &'b [u8],
+    limits: Limits,
+    scheme: &'static str,
+    slots: &mut [Slot<'b>],
+) -> Result<Option<Parsed<RequestHead>>, ParseError> {
     let mut request = httparse::Request::new(&mut []);
     let size = match request.parse_with_uninit_headers(bytes, slots) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return incomplete(bytes, limits).map(|()| None),
-        Err(error) => return Err(head_error(error)),
+        Err(error) => return Err(head_error(error, bytes)),
     };
     if size > limits.bytes {
         return Err(ParseError { status: 431, detail: "headers_too_large" });
@@ -111,6 +134,9 @@ pub fn parse_request(
     strict_lines(&bytes[leading_crlf(bytes)..size])?;
     let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let method = request.method.unwrap_or_default();
+    if method.len() > MAX_METHOD {
+        return Err(ParseError { status: 501, detail: "http1.method_too_long" });
+    }
     let mut headers = Headers::with_capacity(size + 256);
     let hop = read_headers(request.headers, &mut headers, true)?;
     let (authority, path) = target(method, request.path.unwrap_or_default(), hop.host.as_deref(), version)?;
@@ -119,26 +145,35 @@ pub fn parse_request(
         headers.append("te", "trailers");
     }
     let connect = method == "CONNECT";
-    let upgrade = (hop.upgrade && !connect).then_some(hop.upgrade_to).flatten();
+    // HTTP/1.0 knows neither upgrades nor interim answers (RFC 9110 sections 7.8 and 10.1.1).
+    let modern = version == Version::Http11;
+    let upgrade = (hop.upgrade && !connect && modern).then_some(hop.upgrade_to).flatten();
     // A body and a switch of protocols together are a well-known way to smuggle.
     if upgrade.is_some() && framing != Framing::None && framing != Framing::Length(0) {
         return Err(bad("upgrade_with_body"));
     }
     let head = RequestHead { method: method.to_owned(), scheme, authority, path, version, headers, upgrade };
     let keep_alive = !hop.close && (version == Version::Http11 || hop.keep_alive);
-    Ok(Some(Parsed { head, framing, size, keep_alive, expects_continue: hop.expects_continue }))
+    Ok(Some(Parsed { head, framing, size, keep_alive, expects_continue: hop.expects_continue && modern }))
 }
 
 /// Parses a response head to a request of that method. `Ok(None)`: more bytes are needed.
 pub fn parse_response(bytes: &[u8], limits: Limits, method: &str) -> Result<Option<Parsed<ResponseHead>>, ParseError> {
-    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_SLOTS];
-    let slots = &mut slots[..limits.headers.min(MAX_SLOTS)];
+    with_slots(limits, |slots| response(bytes, limits, method, slots))
+}
+
+fn response<'b>(
+    bytes: &'b [u8],
+    limits: Limits,
+    method: &str,
+    slots: &mut [Slot<'b>],
+) -> Result<Option<Parsed<ResponseHead>>, ParseError> {
     let mut response = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let size = match parser.parse_response_with_uninit_headers(&mut response, bytes, slots) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return incomplete(bytes, limits).map(|()| None),
-        Err(error) => return Err(head_error(error)),
+        Err(error) => return Err(head_error(error, bytes)),
     };
     if size > limits.bytes {
         return Err(ParseError { status: 431, detail: "headers_too_large" });
@@ -146,9 +181,12 @@ pub fn parse_response(bytes: &[u8], limits: Limits, method: &str) -> Result<Opti
     strict_lines(&bytes[leading_crlf(bytes)..size])?;
     let version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let status = response.code.unwrap_or_default();
+    if status < 100 {
+        return Err(bad("status_below_100"));
+    }
     let mut headers = Headers::with_capacity(size + 256);
     let hop = read_headers(response.headers, &mut headers, false)?;
-    let framing = response_framing(&hop, status, method)?;
+    let framing = response_framing(&hop, status, method, version)?;
     // A head that never has a body keeps the length it declares for another method.
     if framing == Framing::None
         && let Some(length) = hop.content_length
@@ -179,12 +217,22 @@ fn incomplete(bytes: &[u8], limits: Limits) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn head_error(error: httparse::Error) -> ParseError {
+fn head_error(error: httparse::Error, bytes: &[u8]) -> ParseError {
     match error {
         httparse::Error::TooManyHeaders => ParseError { status: 431, detail: "too_many_headers" },
-        httparse::Error::Version => ParseError { status: 505, detail: "http_version" },
+        httparse::Error::Version if names_a_version(bytes) => ParseError { status: 505, detail: "http_version" },
         _ => bad("http1.codec_error"),
     }
+}
+
+/// Whether a request line is in order but for its version; where it is not, the version is not what is wrong with it.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let bytes = &bytes[leading_crlf(bytes)..];
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut parts = line.split(|b| *b == b' ');
+    let version = parts.nth(2).and_then(|version| version.strip_prefix(b"HTTP/"));
+    let in_order = matches!(version, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit());
+    in_order && parts.next().is_none()
 }
 
 /// Sorts the connection's own headers from the message's, which go into `headers`.
@@ -286,7 +334,11 @@ fn request_framing(hop: &Hop, version: Version) -> Result<Framing, ParseError> {
     }
 }
 
-fn response_framing(hop: &Hop, status: u16, method: &str) -> Result<Framing, ParseError> {
+fn response_framing(hop: &Hop, status: u16, method: &str, version: Version) -> Result<Framing, ParseError> {
+    // HTTP/1.0 has no codings: whoever says so has passed on what it did not read (RFC 9112 section 6.1).
+    if hop.chunked && version == Version::Http10 {
+        return Err(bad("transfer_encoding_in_http10"));
+    }
     if hop.chunked && hop.content_length.is_some() {
         return Err(bad("content_length_with_transfer_encoding"));
     }
@@ -310,6 +362,10 @@ fn target(method: &str, target: &str, host: Option<&str>, version: Version) -> R
     }
     if host.is_none() && version == Version::Http11 {
         return Err(bad("missing_host"));
+    }
+    // No http URI has an empty host (RFC 9110 section 4.2.1).
+    if host == Some("") && !target.contains("://") {
+        return Err(bad("invalid_host"));
     }
     let host = host.unwrap_or_default();
     if !valid_authority(host) {
@@ -344,11 +400,16 @@ pub fn valid_authority(text: &str) -> bool {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),
     };
-    if port.is_some_and(|port| port.is_empty() || port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit())) {
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if port.is_some_and(|port| host.is_empty() || !is_port(port)) {
         return false;
     }
     if let Some(v6) = host.strip_prefix('[') {
         return v6.strip_suffix(']').is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
     }
-    host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'*'))
+    let escaped = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    host.bytes().enumerate().all(|(at, byte)| match byte {
+        b'%' => escaped(&host.as_bytes()[at + 1..]),
+        byte => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'*'),
+    })
 }

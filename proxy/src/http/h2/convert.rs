@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::h1;
-use crate::http::headers::Headers;
+use crate::http::headers::{Headers, may_trail};
 
 /// Headers for the wire, without those that HTTP/2 forbids (RFC 9113 section 8.2.2).
 pub fn header_map(headers: &Headers) -> HeaderMap {
@@ -27,4 +27,11 @@ pub fn headers(map: &HeaderMap) -> Headers {
         let _ = headers.try_append(name.as_str().as_bytes(), value.as_bytes());
     }
     headers
+}
+
+/// Trailers that came over the wire, without what has no place there.
+pub fn trailers(map: &HeaderMap) -> Headers {
+    let mut trailers = headers(map);
+    trailers.retain(|name, _| may_trail(name));
+    trailers
 }

@@ -59,7 +59,7 @@ impl Incoming {
         match trailers {
             Ok(trailers) => {
                 self.done = true;
-                Poll::Ready(trailers.map(|map| Ok(Frame::Trailers(Box::new(convert::headers(&map))))))
+                Poll::Ready(trailers.map(|map| Ok(Frame::Trailers(Box::new(convert::trailers(&map))))))
             }
             Err(error) => self.fail(error),
         }
