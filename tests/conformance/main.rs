@@ -1,0 +1,11 @@
+//! The proxy against the standards and against those who break them: the real binary in the middle, raw bytes on both
+//! sides. Each case is data; what the upstream receives is judged byte for byte.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod answers;
+mod oracle;
+mod paths;
+mod recorder;
+mod requests;
+mod vectors;
+mod weft;

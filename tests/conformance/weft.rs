@@ -1,0 +1,89 @@
+//! The proxy under test: the `weft` binary with a bootstrap file, ended with the test.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A loopback address that no other test has, so that every port of it is free.
+pub fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(192);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, NEXT.fetch_add(1, Ordering::Relaxed), high, low])
+}
+
+pub struct Weft {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Weft {
+    /// Serves this bootstrap, in YAML.
+    pub fn start(bootstrap: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bootstrap.yaml");
+        std::fs::write(&file, bootstrap).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args(["proxy", "--concurrency", "1", "-c"])
+            .arg(&file)
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = Vec::new();
+        loop {
+            let line = told.next().unwrap_or_else(|| panic!("the proxy ended: {before:#?}")).unwrap();
+            if line.contains("serving") {
+                break;
+            }
+            before.push(line);
+        }
+        // The pipe must not fill up.
+        std::thread::spawn(move || told.for_each(drop));
+        Self { child, _folder: folder }
+    }
+}
+
+impl Drop for Weft {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A listener of a bootstrap: its own fields of the connection manager and of its virtual host's routes are YAML in
+/// flow style.
+pub struct Listener<'a> {
+    pub name: &'a str,
+    pub port: u16,
+    pub manager: &'a str,
+    pub routes: &'a str,
+}
+
+/// A bootstrap with these listeners and one cluster, `upstream`.
+pub fn bootstrap(address: IpAddr, listeners: &[Listener<'_>], upstream: SocketAddr, cluster: &str) -> String {
+    const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+    let listeners = listeners.iter().map(|listener| {
+        let Listener { name, port, manager, routes } = listener;
+        format!(
+            "  - name: {name}\n    address: {{ socket_address: {{ address: {address}, port_value: {port} }} }}\n    \
+             filter_chains: [{{ filters: [{{ name: http, typed_config: {{ \"@type\": \
+             {TYPES}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: {name}, {manager}, \
+             http_filters: [{{ name: router, typed_config: {{ \"@type\": {TYPES}.http.router.v3.Router }} }}], \
+             route_config: {{ name: {name}, virtual_hosts: [{{ name: all, domains: [\"*\"], routes: [{routes}] }}] }} \
+             }} }}] }}]\n"
+        )
+    });
+    format!(
+        "static_resources:\n  listeners:\n{}  clusters:\n  - name: upstream\n    type: STATIC\n    connect_timeout: 10s\n    \
+         load_assignment: {{ cluster_name: upstream, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: \
+         {{ socket_address: {{ address: {}, port_value: {} }} }} }} }}] }}] }}\n    {cluster}\n",
+        listeners.collect::<String>(),
+        upstream.ip(),
+        upstream.port(),
+    )
+}
+
+/// Every path to the upstream.
+pub const ALL: &str = "{ match: { prefix: / }, route: { cluster: upstream, timeout: 60s } }";
