@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::config::{Discovery, Node};
+use crate::config::{Discovery, HealthStatus, Node};
 use crate::data_plane::DataPlane;
 use crate::identity::Identity;
 
@@ -114,7 +114,11 @@ impl Admin {
             };
             let Some(assignment) = assignment else { continue };
             for endpoint in assignment.localities.iter().flat_map(|locality| &locality.endpoints) {
-                let health = if endpoint.healthy { "healthy" } else { "/failed_eds_health" };
+                let health = match endpoint.health {
+                    HealthStatus::Healthy => "healthy",
+                    HealthStatus::Degraded => "/degraded_eds_health",
+                    HealthStatus::Unhealthy => "/failed_eds_health",
+                };
                 let _ = writeln!(out, "{name}::{:?}::health_flags::{health}", endpoint.address);
                 let _ = writeln!(out, "{name}::{:?}::weight::{}", endpoint.address, endpoint.weight);
             }

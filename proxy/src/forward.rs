@@ -2,6 +2,7 @@
 //! retries, and answered. Each step is a file; this one is the order in which they come.
 
 mod attempt;
+mod balance;
 mod finish;
 mod local;
 mod mirror;

@@ -67,6 +67,9 @@ pub struct Settings {
     pub drain: std::time::Duration,
 }
 
+/// What the control plane may send that not every version of this proxy understood.
+const FEATURES: [&str; 2] = ["weft.consistent_hash", "weft.slow_start"];
+
 fn own_version() -> SemanticVersion {
     let part = |text: &str| text.parse().unwrap_or(0);
     SemanticVersion {
@@ -109,6 +112,7 @@ impl Settings {
                 version: Some(own_version()),
                 metadata: None,
             })),
+            client_features: FEATURES.map(str::to_owned).to_vec(),
             ..Node::default()
         }
     }

@@ -10,10 +10,11 @@ use crate::downstream::Downstream;
 use crate::drain::Drain;
 use crate::http::headers::Headers;
 use crate::io::{Io, Prefixed};
+use crate::load_balancer::hash::xx;
 use crate::series::Ends;
 use crate::stats::Reporter;
 use crate::tcp::copy_both;
-use crate::upstream::Verdict;
+use crate::upstream::{Verdict, Wanted};
 
 /// How long a connection may go on after its filter chain is gone (Istio `drainDuration`).
 const DRAIN: Duration = Duration::from_secs(45);
@@ -69,12 +70,15 @@ async fn open(
 ) -> Result<Io, ResponseFlags> {
     let worker = &downstream.worker;
     let headers = Headers::new();
-    let name = proxy.cluster.pick(worker.random(), &headers);
+    let weighted = proxy.cluster.weighted(worker.random());
+    let name = weighted.map_or_else(|| proxy.cluster.unweighted(&headers), |cluster| &cluster.name);
     let cluster = worker.clusters.get(name, &worker.snapshot()).ok_or(ResponseFlags::NO_CLUSTER_FOUND)?;
     info.upstream_cluster = Some(Arc::clone(&cluster.config));
     ends.service = cluster.service();
     cluster.ready().await;
-    let host = cluster.pick(|| worker.random(), 1, |_| false).map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
+    let metadata = weighted.map_or(&proxy.metadata_match, |weighted| &weighted.metadata_match).as_deref();
+    let hash = proxy.hash_source_ip.then(|| xx(downstream.info.remote_address.ip().to_string().as_bytes()));
+    let host = cluster.pick(Wanted { hash, metadata }, || worker.random(), 1, |_| false).map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
     let endpoint = host.endpoint();
     info.upstream_address = host.socket_address();
     if ends.reporter == Reporter::Source {

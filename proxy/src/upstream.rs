@@ -1,13 +1,19 @@
 //! Upstream: clusters as a worker runs them, their hosts, and the connections kept to those.
 
 mod cluster;
+mod clusters;
 mod connect;
 mod dns;
 mod host;
+mod limits;
 mod outlier;
+mod pick;
 mod tls;
 
-pub use cluster::{Cluster, Clusters, Permit};
+pub use cluster::Cluster;
+pub use clusters::Clusters;
 pub use connect::ConnectError;
 pub use host::{Host, InFlight, UpstreamError};
+pub use limits::Permit;
 pub use outlier::Verdict;
+pub use pick::Wanted;

@@ -4,6 +4,7 @@
 mod cluster;
 mod http;
 mod listener;
+mod load_balancing;
 mod route;
 mod text;
 mod tls;
@@ -11,6 +12,7 @@ mod tls;
 pub use cluster::*;
 pub use http::*;
 pub use listener::*;
+pub use load_balancing::*;
 pub use route::*;
 pub use text::*;
 pub use tls::*;

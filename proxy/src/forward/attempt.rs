@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::balance::Balance;
 use super::finish::{Exchange, grpc_status};
 use super::local::{self, Reply};
 use super::{Connection, mirror};
@@ -20,7 +21,7 @@ use crate::http::message::{RequestHead, ResponseHead};
 use crate::io::Prefixed;
 use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
 use crate::stats::PEER_HEADER;
-use crate::upstream::{Cluster, ConnectError, Host, UpstreamError, Verdict};
+use crate::upstream::{Cluster, ConnectError, Host, UpstreamError, Verdict, Wanted};
 
 /// What of a request's body is kept for a retry (Envoy `per_request_buffer_limit_bytes`: 1 MiB).
 const REPLAY_LIMIT: usize = 1024 * 1024;
@@ -56,6 +57,7 @@ async fn send(
     }
     let cluster = worker.clusters.get(found.cluster(&head.headers), snapshot);
     let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
+    let balance = Balance::of(connection, &cluster, (action, found.weighted), head, &exchange.info);
     exchange.chose_cluster(&cluster);
     let limits = Limits::of(connection, action, head);
     let received = exchange.received_watch();
@@ -66,14 +68,15 @@ async fn send(
     exchange.admitted(limits.hold(admitted, &received).await??);
     found.finalize_request(head, &exchange.info);
     if head.method == "CONNECT" {
-        return tunnel(connection, &cluster, exchange).await;
+        return tunnel(connection, &cluster, balance.wanted, exchange).await;
     }
     let retry = found.retry().filter(|policy| policy.num_retries > 0 && policy.applies_to(head));
     let body = match body.is_end() || (retry.is_none() && action.mirrors.is_empty()) {
         true => Source::Once(Some(body)),
         false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
     };
-    let mut tries = Tries { connection, cluster: &cluster, retry: retry.map(|retry| &**retry), body, now: None };
+    let retry = retry.map(|retry| &**retry);
+    let mut tries = Tries { connection, cluster: &cluster, balance, retry, body, now: None };
     let answer = limits.hold(tries.run(found, head, exchange), &received).await.unwrap_or_else(|reply| {
         cluster.stats.rq_timeout.add(1);
         // A host that keeps a client waiting so long counts as one that failed.
@@ -177,6 +180,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 struct Tries<'a> {
     connection: &'a Connection,
     cluster: &'a Rc<Cluster>,
+    balance: Balance<'a>,
     retry: Option<&'a RetryPolicy>,
     body: Source,
     /// The host that is being tried.
@@ -235,7 +239,7 @@ impl Tries<'_> {
         let avoid = self.retry.filter(|retry| retry.avoid_previous_hosts && !tried.is_empty());
         let tries = avoid.map_or(1, |retry| retry.host_selection_attempts + 1);
         let was_tried = |host: &Rc<Host>| avoid.is_some() && tried.iter().any(|known| Rc::ptr_eq(known, host));
-        self.cluster.pick(|| worker.random(), tries, was_tried).map_err(|_| {
+        self.cluster.pick(self.balance.wanted, || worker.random(), tries, was_tried).map_err(|_| {
             self.cluster.stats.none_healthy.add(1);
             local::no_healthy_upstream()
         })
@@ -290,6 +294,9 @@ impl Tries<'_> {
                 let milliseconds = elapsed.as_millis().to_string();
                 response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
                 response.head.headers.remove(PEER_HEADER);
+                if let Some(cookie) = &self.balance.cookie {
+                    response.head.headers.append("set-cookie", cookie);
+                }
                 Ok(response)
             }
             Try::TimedOut => {
@@ -354,9 +361,14 @@ fn failure(error: &UpstreamError) -> Reply {
 }
 
 /// CONNECT that ends here (Envoy `connect_config`): bytes between the client and a connection to the cluster.
-async fn tunnel(connection: &Connection, cluster: &Rc<Cluster>, exchange: &mut Exchange) -> Result<Response, Reply> {
+async fn tunnel(
+    connection: &Connection,
+    cluster: &Rc<Cluster>,
+    wanted: Wanted<'_>,
+    exchange: &mut Exchange,
+) -> Result<Response, Reply> {
     let worker = &connection.downstream.worker;
-    let host = cluster.pick(|| worker.random(), 1, |_| false).map_err(|_| local::no_healthy_upstream())?;
+    let host = cluster.pick(wanted, || worker.random(), 1, |_| false).map_err(|_| local::no_healthy_upstream())?;
     exchange.trying(cluster, &host);
     let (io, local) = host.open(&cluster.config).await.map_err(|error| {
         cluster.report(&host, Verdict::LocalOrigin);

@@ -12,6 +12,7 @@ use crate::config::Snapshot;
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
 use crate::route::RouteAction;
+use crate::upstream::Wanted;
 
 /// Nobody waits for a copy's answer; it may not take for ever all the same.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ pub fn send(
         let shadow = async move {
             cluster.ready().await;
             let Ok(_permit) = cluster.admit().await else { return };
-            let Ok(host) = cluster.pick(|| worker.random(), 1, |_| false) else { return };
+            let Ok(host) = cluster.pick(Wanted::default(), || worker.random(), 1, |_| false) else { return };
             let _in_flight = cluster.begin(&host);
             let version = head.version;
             if let Ok(mut answer) = host.send(&cluster.config, &head, body, version).await {

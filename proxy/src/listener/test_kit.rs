@@ -13,6 +13,8 @@ pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
     let proxy = TcpProxy {
         stat_prefix: String::new(),
         cluster: ClusterChoice::One("c".into()),
+        metadata_match: None,
+        hash_source_ip: false,
         idle_timeout: Duration::ZERO,
         access_logs: vec![],
     };

@@ -1,215 +1,203 @@
-//! The hosts of a cluster, grouped for picking, and the worker's place in each group.
+//! The hosts of a cluster, or of a subset of it, grouped for picking.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
+use super::Ask;
+use super::consistent::{Members, Table};
 use super::edf::Schedule;
-use super::health::{Census, loads};
+use super::group::Group;
+use super::health::{Census, Health, Load, loads};
 use crate::config::{LbPolicy, LoadAssignment};
 
-/// Hosts by number, in the order of the assignment.
+/// How a cluster picks.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub policy: LbPolicy,
+    /// Percent of hosts of a priority that must be well; with fewer, health is ignored there.
+    pub panic_threshold: f64,
+    /// Whether the weights of localities count.
+    pub locality_weighted: bool,
+}
+
+/// Hosts by number, in the order of the assignment. Some may be left out.
 #[derive(Debug)]
 pub struct HostSet {
-    priorities: Vec<Priority>,
-    weights: Vec<u32>,
+    policy: LbPolicy,
+    assignment: Arc<LoadAssignment>,
+    weights: Box<[u32]>,
+    priorities: Box<[Priority]>,
 }
 
 #[derive(Debug)]
 struct Priority {
-    /// Percent of the traffic.
-    load: u32,
-    groups: Vec<Group>,
-    /// Sum of the groups' weights.
-    weight: u64,
-}
-
-/// Hosts among which a policy picks.
-#[derive(Debug)]
-struct Group {
-    hosts: Vec<usize>,
-    weight: u64,
-    /// All hosts weigh the same.
-    even: bool,
-}
-
-/// Where a worker is in each group. It belongs to one host set and is made anew with it.
-#[derive(Debug)]
-pub struct LbState {
-    groups: Vec<Vec<GroupState>>,
+    load: Load,
+    healthy: Pool,
+    degraded: Pool,
 }
 
 #[derive(Debug)]
-struct GroupState {
-    turn: Cell<usize>,
-    schedule: RefCell<Option<Schedule>>,
+enum Pool {
+    /// One group, or one for each locality and whose turn it is.
+    Turns { groups: Box<[Group]>, localities: Option<RefCell<Schedule>>, shares: Box<[f64]> },
+    /// The table is made at the first pick.
+    Hashed { groups: Box<[Members]>, table: OnceCell<Table> },
 }
 
-struct Member {
-    host: usize,
-    healthy: bool,
+/// The hosts of a locality that are in the set.
+struct Locality {
+    weight: u32,
+    members: Vec<(u32, Health)>,
 }
 
 impl HostSet {
-    /// `panic_threshold`: percent of healthy hosts in a priority under which health is ignored there.
-    /// `locality_weighted`: whether the weights of localities count. `ejected` tells of hosts that are out for what
-    /// this worker saw of them.
+    /// `health` tells of a host what is known by now, `includes` whether it is in this set at all.
     pub fn build(
-        assignment: &LoadAssignment,
-        panic_threshold: f64,
-        locality_weighted: bool,
-        ejected: impl Fn(usize) -> bool,
+        assignment: &Arc<LoadAssignment>,
+        rules: Rules,
+        health: impl Fn(usize) -> Health,
+        includes: impl Fn(usize) -> bool,
     ) -> Self {
         let mut weights = Vec::new();
-        let mut priorities: Vec<Vec<(Option<u32>, Vec<Member>)>> = Vec::new();
+        let mut levels: Vec<Vec<Locality>> = Vec::new();
         for locality in &assignment.localities {
-            let level = locality.priority as usize;
-            if priorities.len() <= level {
-                priorities.resize_with(level.min(127) + 1, Vec::new);
+            let level = (locality.priority as usize).min(127);
+            if levels.len() <= level {
+                levels.resize_with(level + 1, Vec::new);
             }
-            let members = locality.endpoints.iter().map(|endpoint| {
+            let mut members = Vec::new();
+            for endpoint in &locality.endpoints {
                 let host = weights.len();
                 weights.push(endpoint.weight.max(1));
-                Member { host, healthy: endpoint.healthy && !ejected(host) }
-            });
-            let members = members.collect();
-            if let Some(localities) = priorities.get_mut(level) {
-                localities.push((locality.weight.filter(|_| locality_weighted), members));
+                if includes(host) {
+                    members.push((host as u32, health(host)));
+                }
             }
+            levels[level].push(Locality { weight: locality.weight.unwrap_or(0), members });
         }
-        let census: Vec<Census> = priorities.iter().map(|localities| count(localities)).collect();
-        let priorities = priorities.iter().zip(&census).zip(loads(&census));
-        let priorities = priorities
-            .map(|((localities, census), load)| {
-                let panic = (census.healthy as f64) * 100.0 < panic_threshold * census.total as f64;
-                priority(localities, &weights, load, panic || census.healthy == 0)
-            })
-            .collect();
-        Self { priorities, weights }
+        let census: Vec<Census> = levels.iter().map(|localities| count(localities)).collect();
+        let factor = assignment.overprovisioning_factor;
+        let loads = loads(&census, factor, rules.panic_threshold);
+        let priorities = levels.iter().zip(loads).map(|(localities, load)| Priority {
+            load,
+            healthy: pool(localities, Health::Healthy, load.panic, rules, factor, &weights),
+            degraded: pool(localities, Health::Degraded, false, rules, factor, &weights),
+        });
+        Self {
+            policy: rules.policy,
+            priorities: priorities.collect(),
+            assignment: Arc::clone(assignment),
+            weights: weights.into(),
+        }
     }
 
+    pub fn assignment(&self) -> &Arc<LoadAssignment> {
+        &self.assignment
+    }
+
+    /// Hosts of the assignment, whether they are in the set or not.
     pub fn len(&self) -> usize {
         self.weights.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.weights.is_empty()
-    }
-
-    pub fn state(&self) -> LbState {
-        let groups = self.priorities.iter().map(|priority| {
-            priority.groups.iter().map(|_| GroupState { turn: Cell::new(0), schedule: RefCell::new(None) }).collect()
-        });
-        LbState { groups: groups.collect() }
-    }
-
-    /// The number of a host; `None` if there is none to pick. `random` gives fresh random bits; `active` tells how
-    /// much a host has under way.
-    pub fn pick(
-        &self,
-        state: &LbState,
-        policy: LbPolicy,
-        random: impl Fn() -> u64,
-        active: impl Fn(usize) -> u32,
-    ) -> Option<usize> {
-        let level = self.pick_priority(random() % 100)?;
-        let priority = &self.priorities[level];
-        let place = priority.pick_group(random());
-        let (group, state) = (priority.groups.get(place)?, state.groups.get(level)?.get(place)?);
-        if group.hosts.is_empty() {
-            return None;
-        }
-        let weight = |index: usize| f64::from(self.weights[group.hosts[index]]);
-        let index = match policy {
-            LbPolicy::Random => (random() % group.hosts.len() as u64) as usize,
-            LbPolicy::RoundRobin if group.even => state.next_turn(group.hosts.len(), &random),
-            LbPolicy::RoundRobin => state.scheduled(group, weight, weight)?,
-            LbPolicy::LeastRequest { choice_count } if group.even => {
-                least_active(group, choice_count, &random, &active)
-            }
-            LbPolicy::LeastRequest { .. } => {
-                let burdened = |index: usize| weight(index) / (f64::from(active(group.hosts[index])) + 1.0);
-                state.scheduled(group, burdened, burdened)?
-            }
+    /// The number of a host; `None` if there is none to pick. A policy that hashes takes `hash`, or a random one where
+    /// there is nothing to hash; each further `attempt` takes it elsewhere.
+    pub fn pick(&self, hash: Option<u64>, attempt: u32, ask: &impl Ask) -> Option<usize> {
+        let host = if self.policy.hashes() {
+            let hash = hash.unwrap_or_else(|| ask.random());
+            let (priority, _) = self.pick_priority(hash)?;
+            priority.healthy.hashed(&self.assignment, self.policy)?.pick(hash, attempt)
+        } else {
+            self.pick_pool(ask)?.pick(&self.weights, self.policy, ask)
         };
-        Some(group.hosts[index])
+        host.map(|host| host as usize)
     }
 
-    fn pick_priority(&self, percent: u64) -> Option<usize> {
-        let mut sum = 0;
-        self.priorities.iter().position(|priority| {
-            sum += u64::from(priority.load);
-            percent < sum
-        })
-    }
-}
-
-fn count(localities: &[(Option<u32>, Vec<Member>)]) -> Census {
-    let members = || localities.iter().flat_map(|(_, members)| members);
-    Census { healthy: members().filter(|member| member.healthy).count(), total: members().count() }
-}
-
-/// Where localities carry weights each is a group of its own; else all hosts of the priority are one.
-fn priority(localities: &[(Option<u32>, Vec<Member>)], weights: &[u32], load: u32, panic: bool) -> Priority {
-    let usable = |members: &Vec<Member>| -> Vec<usize> {
-        members.iter().filter(|member| panic || member.healthy).map(|member| member.host).collect()
-    };
-    let groups: Vec<Group> = if localities.iter().any(|(weight, _)| weight.is_some()) {
-        let weighted = localities.iter().filter_map(|(weight, members)| {
-            let (hosts, total) = (usable(members), members.len().max(1));
-            let health = (1.4 * hosts.len() as f64 / total as f64).min(1.0);
-            let share = f64::from(weight.unwrap_or(0)) * health * 1000.0;
-            (share > 0.0).then(|| group(hosts, weights, share as u64))
-        });
-        weighted.collect()
-    } else {
-        vec![group(localities.iter().flat_map(|(_, members)| usable(members)).collect(), weights, 1)]
-    };
-    let weight = groups.iter().map(|group| group.weight).sum();
-    Priority { load, groups, weight }
-}
-
-fn group(hosts: Vec<usize>, weights: &[u32], weight: u64) -> Group {
-    let even = hosts.windows(2).all(|pair| weights[pair[0]] == weights[pair[1]]);
-    Group { hosts, weight, even }
-}
-
-fn least_active(group: &Group, choices: u32, random: impl Fn() -> u64, active: impl Fn(usize) -> u32) -> usize {
-    let any = || (random() % group.hosts.len() as u64) as usize;
-    let mut best = any();
-    for _ in 1..choices.max(1) {
-        let other = any();
-        if active(group.hosts[other]) < active(group.hosts[best]) {
-            best = other;
+    fn pick_pool(&self, ask: &impl Ask) -> Option<&Pool> {
+        if let [Priority { load: Load { degraded: 0, .. }, healthy, .. }] = &*self.priorities {
+            return Some(healthy);
         }
+        let (priority, degraded) = self.pick_priority(ask.random())?;
+        Some(if degraded { &priority.degraded } else { &priority.healthy })
     }
-    best
-}
 
-impl Priority {
-    fn pick_group(&self, random: u64) -> usize {
-        if self.groups.len() < 2 {
-            return 0;
+    /// The priority that a number falls on, and whether it is for its degraded hosts.
+    fn pick_priority(&self, number: u64) -> Option<(&Priority, bool)> {
+        let (percent, mut sum) = (number % 100, 0);
+        for degraded in [false, true] {
+            for priority in &self.priorities {
+                let load = if degraded { priority.load.degraded } else { priority.load.healthy };
+                sum += u64::from(load);
+                if percent < sum {
+                    return Some((priority, degraded));
+                }
+            }
         }
-        let mut left = random % self.weight.max(1);
-        let found = self.groups.iter().position(|group| {
-            let here = left < group.weight;
-            left = left.saturating_sub(group.weight);
-            here
-        });
-        found.unwrap_or(0)
+        None
     }
 }
 
-impl GroupState {
-    /// Round robin from a random start, so that workers do not march in step.
-    fn next_turn(&self, hosts: usize, random: impl Fn() -> u64) -> usize {
-        let turn = if self.turn.get() == 0 { (random() % hosts as u64) as usize + 1 } else { self.turn.get() };
-        self.turn.set(turn % hosts + 1);
-        turn - 1
+fn count(localities: &[Locality]) -> Census {
+    let mut census = Census::default();
+    for (_, health) in localities.iter().flat_map(|locality| &locality.members) {
+        census.total += 1;
+        census.known += usize::from(*health != Health::Pending);
+        census.healthy += usize::from(*health == Health::Healthy);
+        census.degraded += usize::from(*health == Health::Degraded);
+    }
+    census
+}
+
+/// The hosts of that health, or all of them in a panic.
+fn pool(localities: &[Locality], wanted: Health, panic: bool, rules: Rules, factor: u32, weights: &[u32]) -> Pool {
+    let eligible = |locality: &Locality| -> Vec<u32> {
+        locality.members.iter().filter(|(_, health)| panic || *health == wanted).map(|(host, _)| *host).collect()
+    };
+    let by_locality = rules.locality_weighted && localities.iter().any(|locality| locality.weight > 0);
+    if rules.policy.hashes() {
+        let one = |locality: &Locality| Members { hosts: eligible(locality), weight: locality.weight };
+        let groups = if by_locality {
+            localities.iter().map(one).collect()
+        } else {
+            Box::new([Members { hosts: localities.iter().flat_map(eligible).collect(), weight: 1 }]) as Box<[_]>
+        };
+        return Pool::Hashed { groups, table: OnceCell::new() };
+    }
+    if !by_locality || panic {
+        let hosts = localities.iter().flat_map(eligible).collect();
+        return Pool::Turns { groups: Box::new([Group::new(hosts, weights)]), localities: None, shares: Box::default() };
+    }
+    let (mut groups, mut shares) = (Vec::new(), Vec::new());
+    for locality in localities {
+        let hosts = eligible(locality);
+        let known = locality.members.iter().filter(|(_, health)| *health != Health::Pending).count();
+        if hosts.is_empty() || locality.weight == 0 {
+            continue;
+        }
+        let available = (f64::from(factor) / 100.0 * hosts.len() as f64 / known as f64).min(1.0);
+        shares.push(f64::from(locality.weight) * available);
+        groups.push(Group::new(hosts, weights));
+    }
+    let turns = Schedule::new(shares.iter().copied());
+    Pool::Turns { groups: groups.into(), localities: Some(RefCell::new(turns)), shares: shares.into() }
+}
+
+impl Pool {
+    fn pick(&self, weights: &[u32], policy: LbPolicy, ask: &impl Ask) -> Option<u32> {
+        let Self::Turns { groups, localities, shares } = self else { return None };
+        let group = match localities {
+            None => groups.first()?,
+            Some(turns) => groups.get(turns.borrow_mut().next(|group| shares[group])?)?,
+        };
+        group.pick(weights, policy, ask)
     }
 
-    fn scheduled(&self, group: &Group, first: impl Fn(usize) -> f64, weight: impl Fn(usize) -> f64) -> Option<usize> {
-        let mut schedule = self.schedule.borrow_mut();
-        schedule.get_or_insert_with(|| Schedule::new((0..group.hosts.len()).map(first))).next(weight)
+    fn hashed(&self, assignment: &LoadAssignment, policy: LbPolicy) -> Option<&Table> {
+        let Self::Hashed { groups, table } = self else { return None };
+        Some(table.get_or_init(|| {
+            let endpoints: Vec<_> = assignment.endpoints().map(|endpoint| &**endpoint).collect();
+            Table::build(groups, &endpoints, policy)
+        }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{HostRewrite, PathRewrite, RateLimit, Redirect, RetryPolicy};
-use crate::config::{ClusterChoice, Fraction, WeightedCluster};
+use crate::config::{ClusterChoice, Fraction, LbMetadata, WeightedCluster};
 use crate::http::headers::Headers;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct RouteAction {
     pub retry: Option<Arc<RetryPolicy>>,
     pub mirrors: Vec<Mirror>,
     pub hash_policies: Vec<HashPolicy>,
+    /// The subset of the cluster; a weighted cluster has its own.
+    pub metadata_match: Option<Arc<LbMetadata>>,
     /// Upgrades that this route allows or forbids, lower case, over those of the connection manager.
     pub upgrades: Vec<(String, bool)>,
     pub rate_limits: Vec<RateLimit>,
@@ -68,7 +70,8 @@ pub struct Mirror {
 #[derive(Clone, Debug, PartialEq)]
 pub enum HashPolicy {
     Header { name: String, terminal: bool },
-    Cookie { name: String, ttl: Option<Duration>, path: String, terminal: bool },
+    /// `ttl`: where the cookie is missing it is set, for so long (zero: for the client's session).
+    Cookie { name: String, ttl: Option<Duration>, path: String, attributes: Vec<(String, String)>, terminal: bool },
     SourceIp { terminal: bool },
     QueryParameter { name: String, terminal: bool },
 }

@@ -19,6 +19,8 @@ use crate::io::Io;
 pub struct Host {
     endpoint: RefCell<Arc<Endpoint>>,
     health: HealthRecord,
+    /// When it was first known, or came back to health.
+    healthy_since: Cell<Instant>,
     /// Requests and connections under way.
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
@@ -71,6 +73,7 @@ impl Host {
         Self {
             endpoint: RefCell::new(endpoint),
             health: HealthRecord::default(),
+            healthy_since: Cell::new(Instant::now()),
             active: Cell::new(0),
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
@@ -91,6 +94,10 @@ impl Host {
 
     pub(super) fn health(&self) -> &HealthRecord {
         &self.health
+    }
+
+    pub(super) fn healthy_since(&self) -> Instant {
+        self.healthy_since.get()
     }
 
     pub fn active(&self) -> u32 {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as wire;
-use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as WireLbPolicy};
+use wire::cluster::{ClusterDiscoveryType, DiscoveryType};
 
-use super::{ReadFile, basics, endpoint, metadata, tls, upstream_http};
+use super::{ReadFile, basics, endpoint, lb_policy, metadata, subset, tls, upstream_http};
 use crate::config::error::{At, ConfigError};
-use crate::config::{
-    CircuitBreakers, Cluster, Discovery, LbPolicy, LoadAssignment, OutlierDetection, TransportSocketMatch,
-};
+use crate::config::{CircuitBreakers, Cluster, Discovery, LoadAssignment, OutlierDetection, TransportSocketMatch};
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
     if wire.name.is_empty() {
@@ -18,11 +16,13 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     }
     let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
     let timeout = at.field("connect_timeout");
+    let (lb_policy, locality_weighted) = lb_policy::convert(wire, at)?;
     let panic = wire.common_lb_config.as_ref().and_then(|common| common.healthy_panic_threshold.as_ref());
     Ok(Cluster {
         name: wire.name.clone(),
         discovery: discovery(wire, at)?,
-        lb_policy: lb_policy(wire, at)?,
+        lb_policy,
+        subsets: subset::convert(wire.lb_subset_config.as_ref(), &at.field("lb_subset_config"))?,
         connect_timeout: basics::duration(wire.connect_timeout.as_ref(), Duration::from_secs(5), &timeout)?,
         protocol: http.protocol,
         tls: tls::upstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
@@ -33,7 +33,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         max_requests_per_connection: http.max_requests_per_connection,
         max_concurrent_streams: http.max_concurrent_streams,
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
-        locality_weighted: locality_weighted(wire),
+        locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
         service: metadata::service(wire.metadata.as_ref()),
     })
@@ -63,12 +63,6 @@ fn assignment(wire: &wire::Cluster, at: &At<'_>) -> Result<Arc<LoadAssignment>, 
     endpoint::convert(assignment, &at).map(Arc::new)
 }
 
-fn locality_weighted(wire: &wire::Cluster) -> bool {
-    use wire::cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig;
-    let specifier = wire.common_lb_config.as_ref().and_then(|common| common.locality_config_specifier.as_ref());
-    matches!(specifier, Some(LocalityWeightedLbConfig(_)))
-}
-
 /// Names are looked up at this rate whatever their time to live.
 #[expect(deprecated, reason = "control planes in use still send this field")]
 fn dns_refresh_rate(wire: &wire::Cluster, at: &At<'_>) -> Result<Duration, ConfigError> {
@@ -80,27 +74,6 @@ fn eds(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
     basics::over_ads(config.eds_config.as_ref(), &at.field("eds_config"))?;
     let name = if config.service_name.is_empty() { &wire.name } else { &config.service_name };
     Ok(Discovery::Eds { service_name: name.clone() })
-}
-
-fn lb_policy(wire: &wire::Cluster, at: &At<'_>) -> Result<LbPolicy, ConfigError> {
-    let choices = match &wire.lb_config {
-        Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.unwrap_or(2),
-        _ => 2,
-    };
-    let original = matches!(wire.cluster_discovery_type, Some(ClusterDiscoveryType::Type(4)));
-    match WireLbPolicy::try_from(wire.lb_policy) {
-        Ok(WireLbPolicy::RoundRobin) => Ok(LbPolicy::RoundRobin),
-        Ok(WireLbPolicy::LeastRequest) if choices >= 2 => Ok(LbPolicy::LeastRequest { choice_count: choices }),
-        Ok(WireLbPolicy::LeastRequest) => {
-            Err(at.field("least_request_lb_config").field("choice_count").refuse(choices, "is at least 2"))
-        }
-        Ok(WireLbPolicy::Random) => Ok(LbPolicy::Random),
-        Ok(WireLbPolicy::ClusterProvided) if original => Ok(LbPolicy::RoundRobin),
-        Ok(other) => Err(at
-            .field("lb_policy")
-            .refuse(other.as_str_name(), "ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported")),
-        Err(_) => Err(at.field("lb_policy").refuse(wire.lb_policy, "is not known")),
-    }
 }
 
 fn socket_matches(

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use api::envoy::config::core::v3::HealthStatus;
+use api::envoy::config::core::v3::HealthStatus as WireHealth;
 use api::envoy::config::endpoint::v3 as wire;
 use wire::lb_endpoint::HostIdentifier;
 
 use super::{basics, metadata};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Endpoint, LoadAssignment, LocalityEndpoints};
+use crate::config::{Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints};
 
 pub(super) fn convert(wire: &wire::ClusterLoadAssignment, at: &At<'_>) -> Result<LoadAssignment, ConfigError> {
-    if let Some(factor) = wire.policy.as_ref().and_then(|policy| policy.overprovisioning_factor)
-        && factor != 140
-    {
-        return Err(at.field("policy").field("overprovisioning_factor").refuse(factor, "only 140 is supported"));
+    let factor = wire.policy.as_ref().and_then(|policy| policy.overprovisioning_factor);
+    if factor == Some(0) {
+        return Err(at.field("policy").field("overprovisioning_factor").refuse(0, "is more than 0"));
     }
     let at = at.field("endpoints");
     let localities = wire.endpoints.iter().enumerate().map(|(index, group)| locality(group, &at.index(index)));
     let localities = localities.collect::<Result<_, _>>()?;
-    Ok(LoadAssignment { cluster_name: wire.cluster_name.clone(), localities })
+    let cluster_name = wire.cluster_name.clone();
+    Ok(LoadAssignment { cluster_name, localities, overprovisioning_factor: factor.unwrap_or(140) })
 }
 
 fn locality(wire: &wire::LocalityLbEndpoints, at: &At<'_>) -> Result<LocalityEndpoints, ConfigError> {
@@ -48,17 +48,24 @@ fn endpoint(wire: &wire::LbEndpoint, at: &At<'_>) -> Result<Arc<Endpoint>, Confi
         return Err(at.field("load_balancing_weight").refuse(0, "is at least 1"));
     }
     let address = basics::address(endpoint.address.as_ref(), &at.field("endpoint").field("address"))?;
-    let healthy = match HealthStatus::try_from(wire.health_status) {
-        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => true,
-        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => false,
-        Ok(HealthStatus::Degraded) | Err(_) => {
-            return Err(at.field("health_status").refuse(wire.health_status, "is not supported"));
-        }
+    let health = match WireHealth::try_from(wire.health_status) {
+        Ok(WireHealth::Unknown | WireHealth::Healthy) => HealthStatus::Healthy,
+        Ok(WireHealth::Unhealthy | WireHealth::Draining | WireHealth::Timeout) => HealthStatus::Unhealthy,
+        Ok(WireHealth::Degraded) => HealthStatus::Degraded,
+        Err(_) => return Err(at.field("health_status").refuse(wire.health_status, "is not known")),
+    };
+    // An endpoint that is a name goes by it (Envoy).
+    let hostname = match (&endpoint.hostname, &address) {
+        (own, _) if !own.is_empty() => Some(own.as_str().into()),
+        (_, EndpointAddress::Name(name, _)) => Some(name.as_str().into()),
+        _ => None,
     };
     Ok(Arc::new(Endpoint {
         address,
         weight: wire.load_balancing_weight.unwrap_or(1),
-        healthy,
+        health,
+        hostname,
+        lb_metadata: metadata::lb(wire.metadata.as_ref()),
         transport_labels: metadata::transport_labels(wire.metadata.as_ref()),
         workload: metadata::workload(wire.metadata.as_ref()).map(Arc::new),
     }))

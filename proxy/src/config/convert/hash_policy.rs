@@ -1,4 +1,4 @@
-//! What consistent hashing hashes. Clusters that do not hash pay no heed to it; those that would are refused.
+//! What consistent hashing hashes. Clusters that do not hash pay no heed to it.
 
 use api::envoy::config::route::v3::route_action as wire;
 use wire::hash_policy::PolicySpecifier;
@@ -20,7 +20,8 @@ fn convert(wire: &wire::HashPolicy, at: &At<'_>) -> Result<HashPolicy, ConfigErr
         Some(PolicySpecifier::Cookie(of)) => {
             let cookie = at.field("cookie");
             let ttl = basics::maybe_duration(of.ttl.as_ref(), &cookie.field("ttl"))?;
-            Ok(HashPolicy::Cookie { name: of.name.clone(), ttl, path: of.path.clone(), terminal })
+            let attributes = of.attributes.iter().map(|of| (of.name.clone(), of.value.clone())).collect();
+            Ok(HashPolicy::Cookie { name: of.name.clone(), ttl, path: of.path.clone(), attributes, terminal })
         }
         Some(PolicySpecifier::ConnectionProperties(of)) if of.source_ip => Ok(HashPolicy::SourceIp { terminal }),
         Some(PolicySpecifier::ConnectionProperties(_)) => {

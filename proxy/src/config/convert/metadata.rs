@@ -1,11 +1,12 @@
 //! What `filter_metadata` says to a proxy of the mesh.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::envoy::config::core::v3::Metadata;
 use api::prost_types::{Struct, Value, value::Kind};
 
-use crate::config::{ServiceRef, WorkloadRef};
+use crate::config::{LbMetadata, ServiceRef, WorkloadRef};
 
 /// `filter_metadata.istio.config`
 pub(super) fn config(metadata: Option<&Metadata>) -> Option<String> {
@@ -43,6 +44,41 @@ pub(super) fn transport_labels(metadata: Option<&Metadata>) -> BTreeMap<String, 
 
 pub(super) fn labels_of(fields: &Struct) -> BTreeMap<String, String> {
     fields.fields.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+}
+
+/// `filter_metadata["envoy.lb"]`, where there is any of it.
+pub(super) fn lb(metadata: Option<&Metadata>) -> Option<Arc<LbMetadata>> {
+    let fields = metadata?.filter_metadata.get("envoy.lb").filter(|fields| !fields.fields.is_empty())?;
+    Some(Arc::new(values_of(fields)))
+}
+
+/// What a route asks for, and what its weighted cluster asks for instead or besides.
+pub(super) fn criteria(route: Option<&Metadata>, own: Option<&Metadata>) -> Option<Arc<LbMetadata>> {
+    match (lb(route), lb(own)) {
+        (Some(route), Some(own)) => {
+            let mut all = LbMetadata::clone(&route);
+            all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Some(Arc::new(all))
+        }
+        (route, own) => own.or(route),
+    }
+}
+
+pub(super) fn values_of(fields: &Struct) -> LbMetadata {
+    fields.fields.iter().map(|(name, value)| (name.clone(), json(value).to_string())).collect()
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => text.as_str().into(),
+        Some(Kind::NumberValue(number)) => (*number).into(),
+        Some(Kind::BoolValue(truth)) => (*truth).into(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(json).collect(),
+        Some(Kind::StructValue(fields)) => {
+            fields.fields.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+        }
+        Some(Kind::NullValue(_)) | None => serde_json::Value::Null,
+    }
 }
 
 fn istio(metadata: Option<&Metadata>) -> Option<&BTreeMap<String, Value>> {

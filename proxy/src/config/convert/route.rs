@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::envoy::config::core::v3::Metadata;
 use api::envoy::config::route::v3 as wire;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
@@ -158,6 +159,7 @@ fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>)
         timeouts: timeouts(wire, at)?,
         retry: wire.retry_policy.as_ref().map(|wire| retry::convert(wire, &retry_at)).transpose()?.map(Arc::new),
         mirrors: mirrors.collect::<Result<_, _>>()?,
+        metadata_match: metadata::criteria(wire.metadata_match.as_ref(), None),
         hash_policies: hash_policy::convert_all(&wire.hash_policy, &at.field("hash_policy"))?,
         upgrades: wire.upgrade_configs.iter().map(upgrade).collect(),
         rate_limits: rate_limit::of_route(&wire.rate_limits, &at.field("rate_limits"))?,
@@ -190,10 +192,12 @@ fn clusters(wire: &wire::RouteAction, at: &At<'_>) -> Result<ClusterChoice, Conf
     match &wire.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => Ok(ClusterChoice::One(name.clone())),
         Some(ClusterSpecifier::ClusterHeader(name)) => Ok(ClusterChoice::Header(name.to_ascii_lowercase())),
-        Some(ClusterSpecifier::WeightedClusters(wire)) => {
+        Some(ClusterSpecifier::WeightedClusters(weights)) => {
             let at = at.field("weighted_clusters");
             let at = at.field("clusters");
-            let weighted = wire.clusters.iter().enumerate().map(|(index, one)| weighted(one, &at.index(index)));
+            let route = wire.metadata_match.as_ref();
+            let weighted = weights.clusters.iter().enumerate();
+            let weighted = weighted.map(|(index, one)| self::weighted(one, route, &at.index(index)));
             let weighted = weighted.collect::<Result<Vec<_>, _>>()?;
             if weighted.iter().all(|cluster| cluster.weight == 0) {
                 return Err(at.refuse("weight 0", "the weights add up to more than 0"));
@@ -205,7 +209,11 @@ fn clusters(wire: &wire::RouteAction, at: &At<'_>) -> Result<ClusterChoice, Conf
     }
 }
 
-fn weighted(wire: &wire::weighted_cluster::ClusterWeight, at: &At<'_>) -> Result<WeightedCluster, ConfigError> {
+fn weighted(
+    wire: &wire::weighted_cluster::ClusterWeight,
+    route: Option<&Metadata>,
+    at: &At<'_>,
+) -> Result<WeightedCluster, ConfigError> {
     use wire::weighted_cluster::cluster_weight::HostRewriteSpecifier;
     if wire.name.is_empty() {
         return Err(at.field("name").missing());
@@ -220,7 +228,9 @@ fn weighted(wire: &wire::weighted_cluster::ClusterWeight, at: &At<'_>) -> Result
     }
     let own = at.field("typed_per_filter_config");
     let overrides = http_filter::overrides(&wire.typed_per_filter_config, &own)?;
-    Ok(WeightedCluster { name: wire.name.clone(), weight: wire.weight.unwrap_or(0), mutation, overrides })
+    let metadata_match = metadata::criteria(route, wire.metadata_match.as_ref());
+    let (name, weight) = (wire.name.clone(), wire.weight.unwrap_or(0));
+    Ok(WeightedCluster { name, weight, mutation, overrides, metadata_match })
 }
 
 fn mirror(wire: &wire::route_action::RequestMirrorPolicy, at: &At<'_>) -> Result<Mirror, ConfigError> {

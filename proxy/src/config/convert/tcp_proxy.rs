@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use api::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use api::envoy::r#type::v3::HashPolicy;
+use api::envoy::r#type::v3::hash_policy::PolicySpecifier;
 use wire::tcp_proxy::ClusterSpecifier;
 
-use super::{access_log, basics};
+use super::{access_log, basics, metadata};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, HeaderMutation, TcpProxy, WeightedCluster};
 use crate::filter::Overrides;
@@ -19,6 +21,7 @@ pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, Co
                 weight: cluster.weight,
                 mutation: HeaderMutation::default(),
                 overrides: Overrides::default(),
+                metadata_match: metadata::criteria(wire.metadata_match.as_ref(), cluster.metadata_match.as_ref()),
             });
             let weighted: Vec<_> = weighted.collect();
             if weighted.iter().all(|cluster| cluster.weight == 0) {
@@ -32,7 +35,18 @@ pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, Co
     Ok(TcpProxy {
         stat_prefix: wire.stat_prefix.clone(),
         cluster,
+        metadata_match: metadata::criteria(wire.metadata_match.as_ref(), None),
+        hash_source_ip: hash_source_ip(&wire.hash_policy, &at.field("hash_policy"))?,
         idle_timeout: basics::duration(wire.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
     })
+}
+
+fn hash_source_ip(wire: &[HashPolicy], at: &At<'_>) -> Result<bool, ConfigError> {
+    match wire {
+        [] => Ok(false),
+        [HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(_)) }] => Ok(true),
+        [_] => Err(at.index(0).refuse("another policy", "only source_ip is supported")),
+        more => Err(at.refuse(more.len(), "there is at most one")),
+    }
 }

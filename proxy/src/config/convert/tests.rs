@@ -6,7 +6,7 @@ use api::envoy::extensions::filters::network::http_connection_manager::v3 as htt
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Discovery, LbPolicy, NetworkFilter, RouteSource};
+use crate::config::{Choices, Discovery, HealthStatus, LbPolicy, NetworkFilter, RouteSource};
 
 fn no_file(_: &str) -> io::Result<Vec<u8>> {
     Err(io::Error::from(io::ErrorKind::NotFound))
@@ -107,11 +107,12 @@ fn clusters_and_their_policies() {
     let wire = cluster_wire();
     let made = cluster(&wire, &no_file).unwrap();
     assert_eq!(made.discovery, Discovery::Eds { service_name: wire.name.clone() });
-    assert_eq!(made.lb_policy, LbPolicy::LeastRequest { choice_count: 2 });
+    let least = LbPolicy::LeastRequest { choices: Choices::Some(2), bias: 1.0, slow_start: None };
+    assert_eq!(made.lb_policy, least);
     assert_eq!((made.panic_threshold, made.circuit_breakers.max_requests), (50.0, 1024));
-    let hashed = cds::Cluster { lb_policy: cds::cluster::LbPolicy::RingHash as i32, ..wire };
-    let error = cluster(&hashed, &no_file).unwrap_err();
-    assert_eq!(error.to_string(), "cluster.lb_policy: RING_HASH: ROUND_ROBIN, LEAST_REQUEST and RANDOM are supported");
+    let provided = cds::Cluster { lb_policy: cds::cluster::LbPolicy::ClusterProvided as i32, ..wire };
+    let error = cluster(&provided, &no_file).unwrap_err();
+    assert!(error.to_string().starts_with("cluster.lb_policy: 6: CLUSTER_PROVIDED is the policy of "), "{error}");
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn endpoints_carry_who_they_are() {
     let wire = eds::ClusterLoadAssignment { cluster_name: "c".into(), endpoints: vec![group], ..Default::default() };
     let made = load_assignment(&wire).unwrap();
     let endpoint = &made.localities[0].endpoints[0];
-    assert!(endpoint.healthy && endpoint.weight == 1);
+    assert!(endpoint.health == HealthStatus::Healthy && endpoint.weight == 1);
     assert_eq!(endpoint.transport_labels.get("tlsMode").map(String::as_str), Some("istio"));
     let workload = endpoint.workload.as_ref().unwrap();
     assert_eq!((workload.name.as_str(), workload.canonical_revision.as_str()), ("reviews-v1", "v1"));

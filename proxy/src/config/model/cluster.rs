@@ -1,11 +1,12 @@
 //! Clusters and their endpoints.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::UpstreamTls;
+use super::{LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,7 @@ pub struct Cluster {
     pub name: String,
     pub discovery: Discovery,
     pub lb_policy: LbPolicy,
+    pub subsets: Option<Arc<SubsetRules>>,
     pub connect_timeout: Duration,
     pub protocol: UpstreamProtocol,
     /// For endpoints that no entry of `transport_socket_matches` covers; `None` is plaintext.
@@ -50,13 +52,6 @@ pub enum Discovery {
     StrictDns(Arc<LoadAssignment>),
     LogicalDns(Arc<LoadAssignment>),
     OriginalDst,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LbPolicy {
-    RoundRobin,
-    LeastRequest { choice_count: u32 },
-    Random,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +95,25 @@ pub struct OutlierDetection {
 }
 
 /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadAssignment {
     pub cluster_name: String,
     pub localities: Vec<LocalityEndpoints>,
+    /// Percent (Envoy default 140).
+    pub overprovisioning_factor: u32,
+}
+
+impl Default for LoadAssignment {
+    fn default() -> Self {
+        Self { cluster_name: String::new(), localities: Vec::new(), overprovisioning_factor: 140 }
+    }
+}
+
+impl LoadAssignment {
+    /// All endpoints, in order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.localities.iter().flat_map(|locality| &locality.endpoints)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -122,11 +132,22 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// At least 1.
     pub weight: u32,
-    pub healthy: bool,
+    pub health: HealthStatus,
+    /// The name by which the endpoint was given, or goes.
+    pub hostname: Option<Box<str>>,
+    pub lb_metadata: Option<Arc<LbMetadata>>,
     /// `filter_metadata["envoy.transport_socket_match"]`.
     pub transport_labels: BTreeMap<String, String>,
     /// `filter_metadata["istio"]["workload"]`: what metrics say of the destination.
     pub workload: Option<Arc<WorkloadRef>>,
+}
+
+/// What discovery says of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthStatus {
+    Healthy,
+    Degraded,
+    Unhealthy,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +157,16 @@ pub enum EndpointAddress {
     Name(String, u16),
     /// A path, or an abstract name with a leading `@`.
     Unix(String),
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
 }
 
 /// Who is at the other end, for metrics: Istio's `workload;namespace;canonical service;canonical revision;cluster`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ClusterChoice, DownstreamTls, HttpManager};
+use super::{ClusterChoice, DownstreamTls, HttpManager, LbMetadata};
 use crate::access_log::AccessLog;
 
 /// `envoy.config.listener.v3.Listener`.
@@ -246,6 +246,10 @@ pub enum NetworkFilter {
 pub struct TcpProxy {
     pub stat_prefix: String,
     pub cluster: ClusterChoice,
+    /// The subset of the cluster; a weighted cluster has its own.
+    pub metadata_match: Option<Arc<LbMetadata>>,
+    /// Whether policies that hash take the client's address.
+    pub hash_source_ip: bool,
     /// Zero disables (Envoy default 1 h).
     pub idle_timeout: Duration,
     pub access_logs: Vec<AccessLog>,

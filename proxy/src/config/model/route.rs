@@ -1,5 +1,8 @@
 //! What routes are made of; the table and its matching are in `route/`.
 
+use std::sync::Arc;
+
+use super::LbMetadata;
 use crate::filter::Overrides;
 
 /// Which cluster takes a request or connection.
@@ -17,6 +20,8 @@ pub struct WeightedCluster {
     pub weight: u32,
     pub mutation: HeaderMutation,
     pub overrides: Overrides,
+    /// The subset of the cluster, with what the route asks for.
+    pub metadata_match: Option<Arc<LbMetadata>>,
 }
 
 /// Changes to request and response headers, in Envoy's order: removed, then added.

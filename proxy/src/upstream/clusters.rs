@@ -1,0 +1,58 @@
+//! The clusters of one worker, made when first used and kept in step with the snapshot.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::cluster::Cluster;
+use crate::config::Snapshot;
+use crate::stats::Shard;
+use crate::tls::TlsSettings;
+
+pub struct Clusters {
+    known: RefCell<HashMap<String, Rc<Cluster>>>,
+    shard: Arc<Shard>,
+    tls: Arc<TlsSettings>,
+}
+
+impl Clusters {
+    pub fn new(shard: Arc<Shard>, tls: Arc<TlsSettings>) -> Self {
+        Self { known: RefCell::default(), shard, tls }
+    }
+
+    /// The cluster of that name, if the snapshot has it.
+    pub fn get(&self, name: &str, snapshot: &Arc<Snapshot>) -> Option<Rc<Cluster>> {
+        if let Some(cluster) = self.known.borrow().get(name) {
+            return Some(Rc::clone(cluster));
+        }
+        let config = snapshot.clusters.get(name)?;
+        let cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, &self.tls, self.shard.cluster(name), None));
+        self.known.borrow_mut().insert(name.to_owned(), Rc::clone(&cluster));
+        Some(cluster)
+    }
+
+    /// Follows a new snapshot: what is gone is retired, what changed is made anew with the connections that still fit.
+    pub fn follow(&self, snapshot: &Arc<Snapshot>) {
+        self.known.borrow_mut().retain(|name, cluster| {
+            let Some(config) = snapshot.clusters.get(name) else {
+                cluster.retire();
+                return false;
+            };
+            if *config == cluster.config {
+                cluster.follow(snapshot);
+            } else {
+                let stats = Arc::clone(&cluster.stats);
+                *cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, &self.tls, stats, Some(cluster)));
+            }
+            true
+        });
+    }
+
+    /// Closes connections that have been idle for too long, in all clusters.
+    pub fn expire(&self) {
+        for cluster in self.known.borrow().values() {
+            cluster.expire();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Circuit breakers (Envoy `CircuitBreakers`), as one worker keeps them: how many requests, retries and connections a
+//! cluster may have under way.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::cluster::Cluster;
+use crate::config::{self, UpstreamProtocol};
+
+/// A circuit breaker stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("overflow")]
+pub struct Overflow;
+
+/// What is under way.
+pub struct Limits {
+    requests: Cell<u32>,
+    retries: Cell<u32>,
+    pending: Cell<u32>,
+    /// Where the number of connections is limited.
+    connections: Option<Arc<Semaphore>>,
+}
+
+impl Limits {
+    pub(super) fn new(config: &config::Cluster) -> Self {
+        let limit = config.circuit_breakers.max_connections;
+        let unlimited = limit as usize > Semaphore::MAX_PERMITS >> 8 || limit == u32::MAX;
+        Self {
+            requests: Cell::new(0),
+            retries: Cell::new(0),
+            pending: Cell::new(0),
+            // Requests share a connection in HTTP/2, so that their number does not tell that of connections.
+            connections: (!unlimited && config.protocol != UpstreamProtocol::Http2)
+                .then(|| Arc::new(Semaphore::new(limit as usize))),
+        }
+    }
+}
+
+/// A place under the cluster's limits, given back on drop.
+pub struct Permit {
+    cluster: Rc<Cluster>,
+    _connection: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let requests = &self.cluster.limits.requests;
+        requests.set(requests.get().saturating_sub(1));
+        self.cluster.stats.rq_active.down();
+    }
+}
+
+impl Cluster {
+    /// A place for a request, waiting for a connection if the cluster limits those.
+    pub async fn admit(self: &Rc<Self>) -> Result<Permit, Overflow> {
+        let breakers = self.config.circuit_breakers;
+        if self.limits.requests.get() >= breakers.max_requests {
+            self.stats.rq_pending_overflow.add(1);
+            return Err(Overflow);
+        }
+        let connection = match &self.limits.connections {
+            None => None,
+            Some(connections) => Some(self.connection(connections, breakers.max_pending_requests).await?),
+        };
+        self.limits.requests.set(self.limits.requests.get() + 1);
+        self.stats.rq_active.up();
+        Ok(Permit { cluster: Rc::clone(self), _connection: connection })
+    }
+
+    async fn connection(&self, all: &Arc<Semaphore>, max_pending: u32) -> Result<OwnedSemaphorePermit, Overflow> {
+        if let Ok(permit) = Arc::clone(all).try_acquire_owned() {
+            return Ok(permit);
+        }
+        if self.limits.pending.get() >= max_pending {
+            self.stats.rq_pending_overflow.add(1);
+            return Err(Overflow);
+        }
+        let _waiting = Held::on(&self.limits.pending);
+        Arc::clone(all).acquire_owned().await.map_err(|_| Overflow)
+    }
+
+    /// Counts a retry under way; `None` if there are too many.
+    pub fn begin_retry(&self) -> Option<impl Drop + '_> {
+        (self.limits.retries.get() < self.config.circuit_breakers.max_retries).then(|| {
+            self.stats.rq_retry.add(1);
+            Held::on(&self.limits.retries)
+        })
+    }
+}
+
+/// Adds one to a count for as long as it lives.
+struct Held<'a>(&'a Cell<u32>);
+
+impl<'a> Held<'a> {
+    fn on(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
