@@ -62,7 +62,8 @@ async fn exchange(worker: &Rc<Worker>, name: &str, head: &RequestHead, body: Byt
     let cluster = cluster.ok_or_else(|| CallError::NoCluster(name.to_owned()))?;
     cluster.ready().await;
     let _permit = cluster.admit().await.map_err(|_| CallError::Overflow)?;
-    let host = cluster.pick(Wanted::default(), || worker.random(), 1, |_| false).map_err(|_| CallError::NoHealthyHost)?;
+    let host =
+        cluster.pick(Wanted::default(), || worker.random(), 1, |_| false).map_err(|_| CallError::NoHealthyHost)?;
     let _in_flight = cluster.begin(&host);
     let version = if head.is_grpc() { Version::Http2 } else { Version::Http11 };
     let response = host.send(&cluster.config, head, Body::Full(body), version).await.inspect_err(|error| {

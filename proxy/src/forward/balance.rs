@@ -33,7 +33,8 @@ impl<'a> Balance<'a> {
         let (mut hash, mut cookie) = (None, None);
         if cluster.config.lb_policy.hashes() {
             let local = connection.downstream.info.local_address;
-            let made = || format!("{:016x}", xx(format!("{}{local}", connection.downstream.info.remote_address).as_bytes()));
+            let made =
+                || format!("{:016x}", xx(format!("{}{local}", connection.downstream.info.remote_address).as_bytes()));
             (hash, cookie) = hash_of(&action.hash_policies, head, info.remote_address.ip(), made);
         }
         Self { wanted: Wanted { hash, metadata }, cookie }
@@ -64,9 +65,7 @@ fn hash_of(
                 };
                 (own, *terminal)
             }
-            HashPolicy::SourceIp { terminal } => {
-                (Some(xx(client.to_string().as_bytes())), *terminal)
-            }
+            HashPolicy::SourceIp { terminal } => (Some(xx(client.to_string().as_bytes())), *terminal),
             HashPolicy::QueryParameter { name, terminal } => (query_parameter(name, head), *terminal),
         };
         if let Some(own) = own {

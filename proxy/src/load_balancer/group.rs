@@ -38,9 +38,8 @@ impl Group {
             LbPolicy::LeastRequest { choices, bias, slow_start } => match warming(slow_start, ask) {
                 None if self.even => self.least_active(choices, ask),
                 None => self.scheduled(|index| weight(index) / self.burden(index, bias, ask))?,
-                Some(slow) => self.scheduled(|index| {
-                    weight(index) / self.burden(index, bias, ask) * self.warmth(index, slow, ask)
-                })?,
+                Some(slow) => self
+                    .scheduled(|index| weight(index) / self.burden(index, bias, ask) * self.warmth(index, slow, ask))?,
             },
             LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev { .. } => self.any(ask),
         };

@@ -165,7 +165,11 @@ fn pool(localities: &[Locality], wanted: Health, panic: bool, rules: Rules, fact
     }
     if !by_locality || panic {
         let hosts = localities.iter().flat_map(eligible).collect();
-        return Pool::Turns { groups: Box::new([Group::new(hosts, weights)]), localities: None, shares: Box::default() };
+        return Pool::Turns {
+            groups: Box::new([Group::new(hosts, weights)]),
+            localities: None,
+            shares: Box::default(),
+        };
     }
     let (mut groups, mut shares) = (Vec::new(), Vec::new());
     for locality in localities {

@@ -48,7 +48,8 @@ impl Subsets {
         let Some(wanted) = wanted else { return self.fall_back(&self.rules.fallback, whole) };
         let mut keys: Vec<&String> = wanted.keys().collect();
         loop {
-            let Some(at) = self.rules.selectors.iter().position(|selector| selector.keys.iter().eq(keys.iter().copied()))
+            let Some(at) =
+                self.rules.selectors.iter().position(|selector| selector.keys.iter().eq(keys.iter().copied()))
             else {
                 return self.fall_back(&self.rules.fallback, whole);
             };

@@ -69,11 +69,25 @@ pub struct Mirror {
 /// `RouteAction.HashPolicy`: what consistent hashing hashes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HashPolicy {
-    Header { name: String, terminal: bool },
+    Header {
+        name: String,
+        terminal: bool,
+    },
     /// `ttl`: where the cookie is missing it is set, for so long (zero: for the client's session).
-    Cookie { name: String, ttl: Option<Duration>, path: String, attributes: Vec<(String, String)>, terminal: bool },
-    SourceIp { terminal: bool },
-    QueryParameter { name: String, terminal: bool },
+    Cookie {
+        name: String,
+        ttl: Option<Duration>,
+        path: String,
+        attributes: Vec<(String, String)>,
+        terminal: bool,
+    },
+    SourceIp {
+        terminal: bool,
+    },
+    QueryParameter {
+        name: String,
+        terminal: bool,
+    },
 }
 
 impl RouteAction {

@@ -132,10 +132,7 @@ fn by_locality(wire: Option<&typed::common::v3::LocalityLbConfig>) -> bool {
     matches!(specifier, Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)))
 }
 
-fn typed_least(
-    wire: &typed::least_request::v3::LeastRequest,
-    at: &At<'_>,
-) -> Result<(LbPolicy, bool), ConfigError> {
+fn typed_least(wire: &typed::least_request::v3::LeastRequest, at: &At<'_>) -> Result<(LbPolicy, bool), ConfigError> {
     use typed::least_request::v3::least_request::SelectionMethod;
     let policy = least(wire.choice_count, wire.active_request_bias.as_ref(), at)?;
     let policy = with_slow_start(policy, slow_start(wire.slow_start_config.as_ref(), at)?);

@@ -57,11 +57,8 @@ fn selector(keys: &[&str], fallback: Option<SubsetFallback>) -> SubsetSelector {
 
 /// The hosts that requests get, of both selectors and the given fallback.
 fn hosts(fallback: SubsetFallback, wanted: Option<&[(&str, &str)]>) -> Vec<usize> {
-    let rules = Rules {
-        policy: LbPolicy::RoundRobin { slow_start: None },
-        panic_threshold: 50.0,
-        locality_weighted: false,
-    };
+    let rules =
+        Rules { policy: LbPolicy::RoundRobin { slow_start: None }, panic_threshold: 50.0, locality_weighted: false };
     let subsets = SubsetRules {
         selectors: vec![
             selector(&["stage", "version"], Some(SubsetFallback::Keys(vec!["stage".into()]))),
