@@ -15,6 +15,8 @@
 //!   of every level. Whether a filter is disabled is decided here, by the first route that was found.
 //! - [`response`] goes through the same filters in reverse, whoever answered. What the filter keeps for then is an
 //!   [`After`], left with [`Stream::keep`] and given back with [`Stream::kept`].
+//! - What a filter counts is made once per worker and chain: a variant of [`FilterStats`], which
+//!   `Connection::filter_stats` gives by the filter's place.
 //! - [`call`] sends a request of the filter's own to a cluster.
 //!
 //! To add a filter: its file, a variant of [`Filter`] (and of [`Settings`] if routes may have settings of it, and of
@@ -25,10 +27,13 @@ pub mod cors;
 pub mod fault;
 mod metadata;
 mod overrides;
+pub mod rbac;
+mod stats;
 mod stream;
 
 pub use metadata::DynamicMetadata;
 pub use overrides::{Override, Overrides};
+pub use stats::{FilterStats, StatsCache};
 pub use stream::{Stream, failed_body};
 
 use std::sync::Arc;
@@ -53,6 +58,8 @@ pub enum Filter {
     Cors,
     /// `envoy.filters.http.fault`
     Fault(Arc<fault::Fault>),
+    /// `envoy.filters.http.rbac`
+    Rbac(Arc<rbac::Rbac>),
 }
 
 /// What a route, virtual host, weighted cluster or table sets for a filter.
@@ -60,6 +67,8 @@ pub enum Filter {
 pub enum Settings {
     Cors(Arc<cors::CorsPolicy>),
     Fault(Arc<fault::Fault>),
+    /// `None`: nothing is enforced.
+    Rbac(Option<Arc<rbac::Rbac>>),
 }
 
 /// What a filter keeps of a request for its answer.
@@ -77,6 +86,7 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
         match &entry.filter {
             Filter::Cors => cors::request(entry, place, stream)?,
             Filter::Fault(own) => fault::request(own, entry, stream).await?,
+            Filter::Rbac(own) => rbac::request(own, entry, place, stream)?,
         }
     }
     Ok(())
@@ -87,7 +97,7 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, head: &mut Respon
     for (place, entry) in chain.iter().enumerate().rev() {
         match &entry.filter {
             Filter::Cors => cors::response(place, stream, head),
-            Filter::Fault(_) => {}
+            Filter::Fault(_) | Filter::Rbac(_) => {}
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
 use crate::config::{Direction, HttpManager, RouteSource, Snapshot};
 use crate::downstream::Downstream;
-use crate::filter::{self, Stream};
+use crate::filter::{self, FilterStats, Stream};
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
 use crate::http::{Request, Response, h1};
@@ -30,12 +30,20 @@ pub use local::Reply;
 pub struct Connection {
     pub downstream: Downstream,
     pub manager: Arc<HttpManager>,
+    filter_stats: Option<Rc<[FilterStats]>>,
     streams: Cell<u64>,
 }
 
 impl Connection {
     pub fn new(downstream: Downstream, manager: Arc<HttpManager>) -> Self {
-        Self { downstream, manager, streams: Cell::new(0) }
+        let worker = &downstream.worker;
+        let filter_stats = worker.filter_stats.of(&manager, &worker.shard);
+        Self { downstream, manager, filter_stats, streams: Cell::new(0) }
+    }
+
+    /// What the filter at this place of the chain counts.
+    pub fn filter_stats(&self, place: usize) -> Option<&FilterStats> {
+        self.filter_stats.as_ref()?.get(place)
     }
 
     fn next_info(&self) -> RequestInfo {
@@ -70,9 +78,6 @@ impl Connection {
             Ok(()) => self.follow(&snapshot, &mut stream).await,
             Err(reply) => stream.exchange.reply(*reply, stream.head),
         };
-        if let Some(found) = &stream.found {
-            crate::route::apply_response_mutations(found, &mut response.head, stream.head, &stream.exchange.info);
-        }
         filter::response(filters, &mut stream, &mut response.head);
         response
     }
@@ -81,7 +86,7 @@ impl Connection {
     async fn follow(&self, snapshot: &Arc<Snapshot>, stream: &mut Stream<'_>) -> Response {
         let Stream { head, exchange, .. } = stream;
         let Some(found) = stream.found else { return exchange.reply(local::no_route(), head) };
-        match &found.route.action {
+        let mut response = match &found.route.action {
             Action::Redirect(redirect) => {
                 let mut reply = Reply::new(redirect.code, "");
                 reply.headers.append("location", redirect.location(head));
@@ -96,7 +101,9 @@ impl Connection {
                 let body = std::mem::replace(&mut stream.body, Body::Empty);
                 attempt::forward(self, snapshot, &found, action, head, body, exchange).await
             }
-        }
+        };
+        crate::route::apply_response_mutations(&found, &mut response.head, head, &exchange.info);
+        response
     }
 
     fn table<'a>(&'a self, snapshot: &'a Snapshot) -> Option<Arc<RouteTable>> {

@@ -19,6 +19,7 @@ pub mod load_balancer;
 mod path;
 pub mod proxy_protocol;
 mod query;
+mod rbac;
 pub mod route;
 mod run;
 mod run_static;

@@ -12,7 +12,7 @@ mod rewrite;
 mod table;
 
 pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeouts};
-pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value};
+pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value, path_only};
 pub use mutation::{apply_request_mutations, apply_response_mutations};
 pub use rate_limit::{Descriptor, Hits, Limit, LimitOverride, MetadataKey, RateLimit, RateLimitAction, RateLimited};
 pub use redirect::{PathRedirect, Redirect};

@@ -3,11 +3,13 @@
 
 mod envoy;
 mod exposition;
+mod filter;
 mod istio;
 mod peer;
 mod value;
 
 pub use envoy::{ClusterStats, HandshakeFailure, ListenerStats};
+pub use exposition::label;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
 pub use value::{Counter, Gauge, Histogram};
@@ -25,6 +27,7 @@ pub struct Stats {
 pub struct Shard {
     istio: istio::Table,
     envoy: envoy::Table,
+    filters: filter::Table,
 }
 
 impl Stats {
@@ -45,6 +48,7 @@ impl Stats {
         let mut out = exposition::Exposition::default();
         istio::write(shards.iter().map(|shard| &shard.istio), &mut out);
         envoy::write(shards.iter().map(|shard| &shard.envoy), &mut out);
+        shards.iter().for_each(|shard| shard.filters.write(&mut out));
         out.finish()
     }
 }
@@ -66,6 +70,16 @@ impl Shard {
 
     pub fn listener(&self, name: &str) -> Arc<ListenerStats> {
         self.envoy.listener(name)
+    }
+
+    /// A counter of a filter, by the metric's name and what stands between its braces.
+    pub fn counter(&self, metric: &str, labels: &str) -> Arc<Counter> {
+        self.filters.counter(metric, labels)
+    }
+
+    /// A gauge of a filter.
+    pub fn gauge(&self, metric: &str, labels: &str) -> Arc<Gauge> {
+        self.filters.gauge(metric, labels)
     }
 
     pub fn handshake_failed(&self, cause: HandshakeFailure) {

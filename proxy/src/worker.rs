@@ -15,6 +15,7 @@ use crate::access_log::LogSink;
 use crate::config::{Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
+use crate::filter::StatsCache;
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard};
@@ -40,6 +41,7 @@ pub struct Worker {
     pub chains: Chains,
     pub peers: PeerCache,
     pub series: SeriesCache,
+    pub filter_stats: StatsCache,
     pub shard: Arc<Shard>,
     pub log: LogSink,
     pub own: Arc<WorkloadRef>,
@@ -86,6 +88,7 @@ impl Worker {
             chains,
             peers: PeerCache::default(),
             series: SeriesCache::new(Arc::clone(&parts.shard)),
+            filter_stats: StatsCache::default(),
             shard: parts.shard,
             log: parts.log,
             own: parts.own,
@@ -139,6 +142,7 @@ impl Worker {
         *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
         self.clusters.follow(&snapshot);
         self.chains.follow(&snapshot);
+        self.filter_stats.clear();
         for (address, socket) in sockets {
             let (trigger, stop) = drain::pair();
             match tokio::net::TcpListener::from_std(socket) {

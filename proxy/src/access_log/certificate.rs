@@ -79,6 +79,22 @@ impl CertificateFact {
     }
 }
 
+/// What a leaf calls its holder: URIs, DNS names, the subject.
+pub(super) fn names(chain: &[CertificateDer<'static>]) -> Vec<String> {
+    let Some(leaf) = chain.first().and_then(parse) else { return Vec::new() };
+    let alternative = leaf.subject_alternative_name().ok().flatten();
+    let all = alternative.iter().flat_map(|names| &names.value.general_names);
+    let uris = all.clone().filter_map(|name| match name {
+        GeneralName::URI(text) => Some((*text).to_owned()),
+        _ => None,
+    });
+    let dns = all.filter_map(|name| match name {
+        GeneralName::DNSName(text) => Some((*text).to_owned()),
+        _ => None,
+    });
+    uris.chain(dns).chain([name(leaf.subject())]).collect()
+}
+
 /// When a certificate's validity begins or ends.
 pub(super) fn validity(chain: &[CertificateDer<'static>], end: bool) -> Option<SystemTime> {
     let leaf = parse(chain.first()?)?;

@@ -3,14 +3,16 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use api::prost_types::{Struct, Value, value::Kind};
 use rustls::pki_types::CertificateDer;
+use smallvec::SmallVec;
 
-use super::ResponseFlags;
+use super::{ResponseFlags, certificate};
 use crate::config::{Cluster, Endpoint, FilterChain, Listener};
-use crate::filter::DynamicMetadata;
+use crate::filter::{DynamicMetadata, rbac};
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
 use crate::route::Route;
@@ -69,6 +71,15 @@ pub struct TlsInfo {
     pub local_uri_sans: Vec<String>,
     /// The client's certificates, leaf first; none if it showed none.
     pub peer_certificates: Vec<CertificateDer<'static>>,
+    /// Read from the certificate when they are first asked for.
+    pub peer_names: OnceLock<Vec<String>>,
+}
+
+impl TlsInfo {
+    /// What the client's certificate calls it: its URIs, its DNS names, and last its subject; empty without one.
+    pub fn peer_names(&self) -> &[String] {
+        self.peer_names.get_or_init(|| certificate::names(&self.peer_certificates))
+    }
 }
 
 /// Facts of one request, or of one TCP connection where no HTTP is spoken.
@@ -113,6 +124,8 @@ pub struct RequestInfo {
     pub metadata: Option<Box<DynamicMetadata>>,
     /// Whether the health check filter knew the request for a health check.
     pub health_check: bool,
+    /// What access control decided, filter by filter; part of the metadata once it is asked for.
+    pub authorization: SmallVec<[rbac::Noted; 2]>,
 }
 
 /// All that a format may print. Header lists are those at the end of the request: as sent upstream, as sent downstream.
@@ -176,6 +189,46 @@ impl RequestInfo {
             attempts: 0,
             metadata: None,
             health_check: false,
+            authorization: SmallVec::new(),
         }
     }
+
+    /// All dynamic metadata of a namespace.
+    pub fn metadata_namespace(&self, namespace: &str) -> Option<Cow<'_, Struct>> {
+        let set = self.metadata.as_ref().and_then(|metadata| metadata.namespace(namespace));
+        match rbac::Noted::metadata(&self.authorization, namespace) {
+            None => set.map(Cow::Borrowed),
+            Some(mut noted) => {
+                for (name, value) in set.into_iter().flat_map(|set| &set.fields) {
+                    noted.fields.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+                Some(Cow::Owned(noted))
+            }
+        }
+    }
+
+    /// The value of dynamic metadata at a path below a namespace; the whole namespace without a path.
+    pub fn metadata_value<'p>(
+        &self,
+        namespace: &str,
+        path: impl IntoIterator<Item = &'p str>,
+    ) -> Option<Cow<'_, Value>> {
+        match self.metadata_namespace(namespace)? {
+            Cow::Borrowed(fields) => value_at(fields, path),
+            Cow::Owned(fields) => value_at(&fields, path).map(|value| Cow::Owned(value.into_owned())),
+        }
+    }
+}
+
+fn value_at<'p>(fields: &Struct, path: impl IntoIterator<Item = &'p str>) -> Option<Cow<'_, Value>> {
+    let mut path = path.into_iter();
+    let Some(first) = path.next() else {
+        return Some(Cow::Owned(Value { kind: Some(Kind::StructValue(fields.clone())) }));
+    };
+    let mut value = fields.fields.get(first)?;
+    for key in path {
+        let Some(Kind::StructValue(inner)) = &value.kind else { return None };
+        value = inner.fields.get(key)?;
+    }
+    Some(Cow::Borrowed(value))
 }

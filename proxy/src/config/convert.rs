@@ -17,6 +17,7 @@ mod matcher;
 mod metadata;
 mod mutation;
 mod rate_limit;
+mod rbac;
 mod redirect;
 mod retry;
 mod rewrite;
@@ -85,6 +86,13 @@ pub fn secret(wire: &sds::Secret, read_file: ReadFile<'_>) -> Result<Secret, Con
     let at = At::root("secret");
     strict::check(wire, &at)?;
     secret::convert(wire, &at, read_file)
+}
+
+#[cfg(test)]
+pub fn rbac_rules(wire: &api::envoy::config::rbac::v3::Rbac) -> Result<crate::rbac::Rules, ConfigError> {
+    let at = At::root("rules");
+    strict::check(wire, &at)?;
+    rbac::rules(wire, &at)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use api::prost_types::{Struct, Value, value::Kind};
 
-/// Made when a filter first sets a value.
+/// Made when a filter first sets a value; read with `RequestInfo::metadata_value`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DynamicMetadata {
     namespaces: BTreeMap<String, Struct>,
@@ -22,17 +22,6 @@ impl DynamicMetadata {
         self.fields(namespace).extend(values.fields);
     }
 
-    /// The value at a path below a namespace; without a path, none.
-    pub fn get<'p>(&self, namespace: &str, path: impl IntoIterator<Item = &'p str>) -> Option<&Value> {
-        let mut path = path.into_iter();
-        let mut value = self.namespaces.get(namespace)?.fields.get(path.next()?)?;
-        for key in path {
-            let Some(Kind::StructValue(inner)) = &value.kind else { return None };
-            value = inner.fields.get(key)?;
-        }
-        Some(value)
-    }
-
     /// All values of a namespace.
     pub fn namespace(&self, namespace: &str) -> Option<&Struct> {
         self.namespaces.get(namespace)
@@ -40,24 +29,5 @@ impl DynamicMetadata {
 
     fn fields(&mut self, namespace: &str) -> &mut BTreeMap<String, Value> {
         &mut self.namespaces.entry(namespace.to_owned()).or_default().fields
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_found_by_their_path() {
-        let mut metadata = DynamicMetadata::default();
-        let text = |text: &str| Kind::StringValue(text.to_owned());
-        let claims = Struct { fields: [("sub".to_owned(), Value { kind: Some(text("me")) })].into() };
-        metadata.set("jwt", "payload", Kind::StructValue(claims));
-        metadata.set("jwt", "n", Kind::NumberValue(1.0));
-        assert_eq!(metadata.get("jwt", ["payload", "sub"]).unwrap().kind, Some(text("me")));
-        for missing in [&["n", "x"][..], &["x"], &[]] {
-            assert_eq!(metadata.get("jwt", missing.iter().copied()), None);
-        }
-        assert_eq!(metadata.get("other", ["n"]), None);
     }
 }

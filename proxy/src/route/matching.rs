@@ -116,7 +116,7 @@ fn starts_with(path: &str, prefix: &str, case_sensitive: bool) -> bool {
 }
 
 /// The path without query and fragment.
-pub(super) fn path_only(path: &str) -> &str {
+pub fn path_only(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 

@@ -1,5 +1,6 @@
 //! Prometheus' text format, version 0.0.4.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -8,21 +9,21 @@ use super::value::BUCKETS;
 /// Series by metric, summed as they are added.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    counters: BTreeMap<&'static str, (&'static str, BTreeMap<String, u64>)>,
+    counters: BTreeMap<Cow<'static, str>, (&'static str, BTreeMap<String, u64>)>,
     histograms: BTreeMap<&'static str, BTreeMap<String, ([u64; BUCKETS.len() + 1], u64)>>,
 }
 
 impl Exposition {
     /// Adds to a counter's series. `labels` is what stands between the braces.
-    pub fn counter(&mut self, name: &'static str, labels: &str, value: u64) {
-        self.add(name, "counter", labels, value);
+    pub fn counter(&mut self, name: impl Into<Cow<'static, str>>, labels: &str, value: u64) {
+        self.add(name.into(), "counter", labels, value);
     }
 
-    pub fn gauge(&mut self, name: &'static str, labels: &str, value: u64) {
-        self.add(name, "gauge", labels, value);
+    pub fn gauge(&mut self, name: impl Into<Cow<'static, str>>, labels: &str, value: u64) {
+        self.add(name.into(), "gauge", labels, value);
     }
 
-    fn add(&mut self, name: &'static str, kind: &'static str, labels: &str, value: u64) {
+    fn add(&mut self, name: Cow<'static, str>, kind: &'static str, labels: &str, value: u64) {
         let (_, series) = self.counters.entry(name).or_insert_with(|| (kind, BTreeMap::new()));
         match series.get_mut(labels) {
             Some(sum) => *sum += value,

@@ -6,6 +6,7 @@ use api::envoy::config::core::v3 as core;
 use api::envoy::r#type::v3 as kinds;
 use api::prost::Name;
 use api::prost_types::Any;
+use ipnet::IpNet;
 
 use super::ReadFile;
 use crate::config::error::{At, ConfigError};
@@ -35,6 +36,12 @@ pub(super) fn is_a<M: Name>(any: &Any) -> bool {
 
 pub(super) fn port(number: u32, at: &At<'_>) -> Result<u16, ConfigError> {
     u16::try_from(number).map_err(|_| at.refuse(number, "a port is at most 65535"))
+}
+
+/// Addresses that begin with the same bits; those that are not of the prefix are dropped.
+pub(super) fn range(wire: &core::CidrRange, at: &At<'_>) -> Result<IpNet, ConfigError> {
+    let text = format!("{}/{}", wire.address_prefix, wire.prefix_len.unwrap_or(0));
+    text.parse::<IpNet>().map(|range| range.trunc()).map_err(|error| at.refuse(&text, error.to_string()))
 }
 
 pub(super) fn address(wire: Option<&core::Address>, at: &At<'_>) -> Result<EndpointAddress, ConfigError> {

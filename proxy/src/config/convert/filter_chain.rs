@@ -94,11 +94,7 @@ fn server_names(wire: &[String], at: &At<'_>) -> Result<Vec<String>, ConfigError
 }
 
 fn ranges(wire: &[CidrRange], at: &At<'_>) -> Result<Vec<IpNet>, ConfigError> {
-    let one = |(index, range): (usize, &CidrRange)| {
-        let text = format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or(0));
-        text.parse::<IpNet>().map_err(|error| at.index(index).refuse(&text, error.to_string()))
-    };
-    wire.iter().enumerate().map(one).collect()
+    wire.iter().enumerate().map(|(index, range)| basics::range(range, &at.index(index))).collect()
 }
 
 fn filter(wire: &[wire::Filter], at: &At<'_>) -> Result<NetworkFilter, ConfigError> {

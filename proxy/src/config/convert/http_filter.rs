@@ -2,6 +2,7 @@
 
 mod cors;
 mod fault;
+mod rbac;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ fn filter(any: &Any, at: &At<'_>) -> Result<Option<Filter>, ConfigError> {
         Filter::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::Cors>(any) {
         Filter::Cors
+    } else if is_a::<filters::rbac::v3::Rbac>(any) {
+        Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {
         return Ok(None);
     }))
@@ -80,6 +83,10 @@ fn settings(any: &Any, at: &At<'_>) -> Result<Settings, ConfigError> {
         Settings::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::CorsPolicy>(any) {
         Settings::Cors(Arc::new(cors::convert(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::rbac::v3::RbacPerRoute>(any) {
+        let wire: filters::rbac::v3::RbacPerRoute = unpack(any, at)?;
+        let at = at.field("rbac");
+        Settings::Rbac(wire.rbac.as_ref().map(|wire| rbac::convert(wire, &at)).transpose()?)
     } else {
         return Err(at.refuse(&any.type_url, "no filter here takes these settings from a route"));
     })

@@ -1,0 +1,48 @@
+//! What filters count: the counters of a chain, found once for each connection.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Filter, rbac};
+use crate::config::HttpManager;
+use crate::stats::Shard;
+
+/// The counters of one filter of a chain.
+#[derive(Debug)]
+pub enum FilterStats {
+    None,
+    Rbac(rbac::Stats),
+}
+
+/// The counters of the chains of one worker.
+#[derive(Debug, Default)]
+pub struct StatsCache {
+    /// By the manager's address; it is kept, so that no other comes to lie there.
+    chains: RefCell<HashMap<usize, (Arc<HttpManager>, Rc<[FilterStats]>)>>,
+}
+
+impl StatsCache {
+    /// The counters of a chain by the places of its filters; `None` if none counts.
+    pub fn of(&self, manager: &Arc<HttpManager>, shard: &Shard) -> Option<Rc<[FilterStats]>> {
+        if manager.filters.is_empty() {
+            return None;
+        }
+        let mut chains = self.chains.borrow_mut();
+        let made = || {
+            let stats = manager.filters.iter().map(|entry| match &entry.filter {
+                Filter::Rbac(rbac) => FilterStats::Rbac(rbac::Stats::new(rbac, &manager.stat_prefix, shard)),
+                Filter::Cors | Filter::Fault(_) => FilterStats::None,
+            });
+            (Arc::clone(manager), stats.collect())
+        };
+        let (_, stats) = chains.entry(Arc::as_ptr(manager).addr()).or_insert_with(made);
+        Some(Rc::clone(stats))
+    }
+
+    /// Forgets chains, which may be gone, when the configuration changes. Connections keep theirs.
+    pub fn clear(&self) {
+        self.chains.borrow_mut().clear();
+    }
+}
