@@ -11,15 +11,15 @@ use crate::filter::test_kit::message;
 use crate::http::message::Version;
 
 fn connection() -> ConnectionInfo {
+    let addresses = ("10.0.0.1:8080".parse().unwrap(), "[::ffff:10.0.0.2]:5000".parse().unwrap());
     ConnectionInfo {
-        id: 1,
-        local_address: "10.0.0.1:8080".parse().unwrap(),
-        remote_address: "[::ffff:10.0.0.2]:5000".parse().unwrap(),
+        direct_remote_address: "[::ffff:10.0.0.3]:6000".parse().unwrap(),
         requested_server_name: Some("a.example".into()),
         tls: Some(TlsInfo {
             peer_names: vec!["spiffe://td/ns/a/sa/b".into(), "urn:second".into(), "CN=peer".into()].into(),
             ..TlsInfo::default()
         }),
+        ..ConnectionInfo::between(1, addresses.0, addresses.1)
     }
 }
 
@@ -133,7 +133,7 @@ fn principals_hold_for_who_asks() {
     let name = |rule: Value| json!({"authenticated": {"principal_name": rule}});
     let cases = [
         (ip("source_ip", "10.0.0.2"), true),
-        (ip("direct_remote_ip", "10.0.0.2"), true),
+        (ip("direct_remote_ip", "10.0.0.3"), true),
         (ip("remote_ip", "10.0.0.2"), false),
         (ip("remote_ip", "192.0.2.7"), true),
         (json!({"authenticated": {}}), true),
