@@ -1,7 +1,7 @@
 //! Ends TLS with a client, and keeps what the handshake told of both sides.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -63,6 +63,7 @@ pub fn facts(connection: &rustls::ServerConnection, worker: &Worker) -> (TlsInfo
             .unwrap_or_default(),
         local_uri_sans: worker.tls.identity.iter().map(|identity| identity.current().id().to_string()).collect(),
         peer_certificates: certificates.iter().cloned().map(CertificateDer::into_owned).collect(),
+        peer_names: OnceLock::new(),
     };
     (info, peer)
 }

@@ -151,9 +151,9 @@ impl RateLimitAction {
             Self::Metadata { key, place, default, skip_if_absent } => {
                 let found = match place.find(request.info) {
                     Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
-                    _ => (!default.is_empty()).then_some(default),
+                    _ => (!default.is_empty()).then(|| default.clone()),
                 };
-                optional(key, found.cloned(), *skip_if_absent)
+                optional(key, found, *skip_if_absent)
             }
             Self::RemoteAddressMatch { key, value, default, ranges, invert } => {
                 if ranges.iter().any(|range| range.contains(&address)) == *invert {
@@ -198,8 +198,8 @@ fn masked(address: IpAddr, v4: u8, v6: u8) -> Option<IpNet> {
 }
 
 impl MetadataKey {
-    pub fn find<'a>(&self, info: &'a RequestInfo) -> Option<&'a Kind> {
-        info.metadata.as_deref()?.get(&self.namespace, self.path.iter().map(String::as_str))?.kind.as_ref()
+    pub fn find(&self, info: &RequestInfo) -> Option<Kind> {
+        info.metadata_value(&self.namespace, self.path.iter().map(String::as_str))?.into_owned().kind
     }
 }
 
