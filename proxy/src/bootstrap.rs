@@ -1,8 +1,8 @@
 //! Bootstrap files as Envoy takes them, in YAML or JSON: from the text to what a proxy serves. Everything that can be
 //! found wrong without serving is found here.
 
-mod document;
-mod proto_json;
+pub(crate) mod document;
+pub(crate) mod proto_json;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -73,8 +73,11 @@ impl Bootstrap {
 /// Whether certificates and keys can be used.
 fn check_tls(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
     let (snapshot, settings) = (bootstrap.snapshot(), TlsSettings { identity: None });
-    let server =
-        |chain: &FilterChain| chain.tls.as_ref().map_or(Ok(()), |tls| settings.server(tls, &snapshot).map(drop));
+    // A secret that is to come is judged when it comes.
+    let judged = |built: Result<(), TlsError>| if let Err(TlsError::NoSecret(_)) = built { Ok(()) } else { built };
+    let server = |chain: &FilterChain| {
+        chain.tls.as_ref().map_or(Ok(()), |tls| judged(settings.server(tls, &snapshot).map(drop)))
+    };
     for (index, listener) in bootstrap.listeners.iter().enumerate() {
         let path = format!("static_resources.listeners[{index}]");
         for (index, chain) in listener.filter_chains.iter().enumerate() {
@@ -88,7 +91,8 @@ fn check_tls(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
         let path = format!("static_resources.clusters[{index}]");
         let matched = cluster.transport_socket_matches.iter().filter_map(|matched| matched.tls.as_ref());
         for tls in cluster.tls.iter().chain(matched) {
-            settings.client(tls, &snapshot).map_err(|error| refuse(format!("{path}.transport_socket"), error))?;
+            judged(settings.client(tls, &snapshot).map(drop))
+                .map_err(|error| refuse(format!("{path}.transport_socket"), error))?;
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! The connection to the control plane: gRPC over mutual TLS with the live identity, so that each new connection
 //! presents the certificate of the day.
 
+pub mod cluster;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;

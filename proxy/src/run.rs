@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use runtime::shutdown::Shutdown;
 use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
 
 use crate::admin::{self, Admin};
-use crate::config::Node;
+use crate::config::{Node, ResourceSource, Source};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane::{channel, control_plane_id};
 use crate::data_plane::DataPlane;
@@ -60,14 +61,16 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
             cluster: settings.cluster_id.clone(),
         },
     });
+    let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
     let tasks = vec![
         tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
         tokio::spawn(admin::serve(readiness_socket, admin, true)),
-        tokio::spawn(follow(settings.clone(), identity, Arc::clone(&data_plane), ready.clone())),
+        tokio::spawn(client.run()),
     ];
     shutdown.draining().await;
     ready.send_replace(false);
     tracing::info!("draining");
+    handle.flush().await;
     wind_down(data_plane, &shutdown, settings.drain, tasks).await;
     Ok(())
 }
@@ -94,14 +97,28 @@ pub async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyE
     admin::bind(address).await.map_err(|error| ProxyError::Bind { address, error })
 }
 
-/// Follows the control plane for as long as the proxy runs.
-async fn follow(settings: Settings, identity: Identity, data_plane: Arc<DataPlane>, ready: watch::Sender<bool>) {
-    let Ok(server) = control_plane_id(&settings.trust_domain) else { return };
+/// Begins to follow the control plane.
+async fn follow(
+    settings: &Settings,
+    identity: &Identity,
+    data_plane: Arc<DataPlane>,
+    ready: watch::Sender<bool>,
+) -> Result<(xds::Client, xds::Handle), ProxyError> {
+    let server = control_plane_id(&settings.trust_domain)?;
+    let over_ads = ResourceSource { from: Source::Ads, fetch_timeout: Some(FETCH_TIMEOUT) };
     let options = xds::Options {
         node: settings.node(),
-        channel: channel(&settings.control_plane, &identity, server),
-        copy: xds::Copy::in_directory(&settings.state_dir.join("snapshot")),
-        fetch_timeout: FETCH_TIMEOUT,
+        server: Some(xds::Server {
+            channel: channel(&settings.control_plane, identity, server),
+            incremental: true,
+            metadata: MetadataMap::new(),
+            node_on_first_message_only: true,
+        }),
+        listeners: Some(over_ads.clone()),
+        clusters: Some(over_ads),
+        copy: Some(xds::Copy::in_directory(&settings.state_dir.join("snapshot"))),
+        hold: xds::Hold::All(FETCH_TIMEOUT),
+        resources: xds::Resources::with_own_secrets(xds::OWN_SECRETS),
     };
     let apply: xds::Apply = Box::new(move |snapshot| {
         let (data_plane, ready) = (Arc::clone(&data_plane), ready.clone());
@@ -111,6 +128,6 @@ async fn follow(settings: Settings, identity: Identity, data_plane: Arc<DataPlan
             applied
         })
     });
-    let (client, _) = xds::Client::start(options, apply).await;
-    client.run().await;
+    let (client, handle, _) = xds::Client::start(options, apply).await;
+    Ok((client, handle))
 }

@@ -1,16 +1,22 @@
-//! A proxy that serves a bootstrap file: no mesh, no control plane, no identity but the certificates in the file.
+//! A proxy that serves a bootstrap file, and what the server and the files give it that the file names. It has no
+//! identity but the certificates of its configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use api::envoy::config::core::v3::Node;
 use runtime::shutdown::Shutdown;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::config::{Bootstrap, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
+use crate::control_plane;
 use crate::data_plane::DataPlane;
 use crate::run::{ProxyError, bind, wind_down};
+use crate::settings;
 use crate::tls::TlsSettings;
+use crate::xds;
 
 /// Runs a proxy until it is told to end. `ready` becomes true once the configuration is in force.
 pub async fn run_static(
@@ -27,29 +33,71 @@ pub async fn run_static(
     let tls = TlsSettings { identity: None };
     let data_plane = DataPlane::start(concurrency, own(&bootstrap), tls, limit).map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
-    let serving = admin_socket.map(|socket| {
-        let admin = Admin {
-            data_plane: Arc::clone(&data_plane),
-            identity: None,
-            ready: ready.subscribe(),
-            node: bootstrap.node.clone(),
-        };
-        tokio::spawn(admin::serve(socket, Arc::new(admin), false))
-    });
-    let served = match data_plane.apply(Arc::new(bootstrap.snapshot())).await {
-        Ok(()) => {
-            ready.send_replace(true);
-            tracing::info!(listeners = bootstrap.listeners.len(), clusters = bootstrap.clusters.len(), "serving");
-            shutdown.draining().await;
-            ready.send_replace(false);
-            tracing::info!("draining");
-            Ok(())
-        }
-        Err(refused) => Err(ProxyError::Refused(refused)),
+    let (first, outcome) = oneshot::channel();
+    let apply = apply(Arc::clone(&data_plane), ready.clone(), first);
+    let (node, all_static) = (bootstrap.node.clone(), bootstrap.dynamic.listeners.is_none());
+    let (client, _, _) = xds::Client::start(options(bootstrap), apply).await;
+    let following = tokio::spawn(client.run());
+    let mut tasks = vec![following];
+    tasks.extend(admin_socket.map(|socket| {
+        let (data_plane, ready) = (Arc::clone(&data_plane), ready.subscribe());
+        tokio::spawn(admin::serve(socket, Arc::new(Admin { data_plane, identity: None, ready, node }), false))
+    }));
+    let refused = tokio::select! {
+        Ok(Err(refused)) = outcome, if all_static => Some(refused),
+        () = shutdown.draining() => None,
     };
-    let patience = if served.is_ok() { std::time::Duration::MAX } else { std::time::Duration::ZERO };
-    wind_down(data_plane, &shutdown, patience, serving.into_iter().collect()).await;
-    served
+    ready.send_replace(false);
+    let patience = if refused.is_none() { Duration::MAX } else { Duration::ZERO };
+    if refused.is_none() {
+        tracing::info!("draining");
+    }
+    wind_down(data_plane, &shutdown, patience, tasks).await;
+    refused.map_or(Ok(()), |refused| Err(ProxyError::Refused(refused)))
+}
+
+/// Tells the outcome of the first snapshot: what a file of static listeners asks for is there from the start, or the
+/// proxy is not.
+fn apply(
+    data_plane: Arc<DataPlane>,
+    ready: watch::Sender<bool>,
+    first: oneshot::Sender<Result<(), String>>,
+) -> xds::Apply {
+    let first = Arc::new(Mutex::new(Some(first)));
+    Box::new(move |snapshot| {
+        let (data_plane, ready, first) = (Arc::clone(&data_plane), ready.clone(), Arc::clone(&first));
+        Box::pin(async move {
+            let (listeners, clusters) = (snapshot.listeners.len(), snapshot.clusters.len());
+            let applied = data_plane.apply(snapshot).await;
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(first) = first {
+                ready.send_replace(applied.is_ok());
+                tracing::info!(listeners, clusters, "serving");
+                let _ = first.send(applied.clone());
+            }
+            applied
+        })
+    })
+}
+
+fn options(bootstrap: Bootstrap) -> xds::Options {
+    let server = bootstrap.dynamic.ads.as_ref();
+    let server = server.and_then(|ads| control_plane::cluster::server(ads, &bootstrap.snapshot()));
+    xds::Options {
+        node: node(&bootstrap),
+        server,
+        copy: None,
+        hold: xds::Hold::Each,
+        resources: xds::Resources::of_file(&bootstrap.file),
+        listeners: bootstrap.dynamic.listeners,
+        clusters: bootstrap.dynamic.clusters,
+    }
+}
+
+/// How the proxy introduces itself: as the file says, and who wrote it.
+fn node(bootstrap: &Bootstrap) -> Node {
+    let given = bootstrap.file.node.clone().unwrap_or_default();
+    Node { user_agent_name: "weft".to_owned(), user_agent_version_type: Some(settings::user_agent()), ..given }
 }
 
 /// Who stands in metrics for a proxy that is not in a mesh.

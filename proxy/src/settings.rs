@@ -79,6 +79,12 @@ fn own_version() -> SemanticVersion {
     }
 }
 
+/// What a proxy says of its version.
+pub fn user_agent() -> node::UserAgentVersionType {
+    let version = BuildVersion { version: Some(own_version()), metadata: None };
+    node::UserAgentVersionType::UserAgentBuildVersion(version)
+}
+
 fn text(value: impl Into<String>) -> Value {
     Value { kind: Some(Kind::StringValue(value.into())) }
 }
@@ -108,10 +114,7 @@ impl Settings {
             metadata: Some(self.metadata()),
             locality: Some(Locality { region: next(), zone: next(), sub_zone: next() }),
             user_agent_name: "weft".to_owned(),
-            user_agent_version_type: Some(node::UserAgentVersionType::UserAgentBuildVersion(BuildVersion {
-                version: Some(own_version()),
-                metadata: None,
-            })),
+            user_agent_version_type: Some(user_agent()),
             client_features: FEATURES.map(str::to_owned).to_vec(),
             ..Node::default()
         }

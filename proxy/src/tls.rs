@@ -1,7 +1,10 @@
 //! TLS settings of listeners and clusters as rustls wants them. What names the mesh's own identity (`default`, `ROOTCA`)
 //! reads it anew at each handshake, so a rotation needs nothing rebuilt.
 
+mod check;
 mod files;
+
+pub use check::{check_cluster, check_listener, check_secret};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -83,7 +86,8 @@ impl TlsSettings {
 
     fn origin(&self, tls: &CommonTls, snapshot: &Snapshot) -> Result<Origin, TlsError> {
         // A secret that is given has precedence over the agent's of the same name.
-        let own = |name: &str, of_agent| name == of_agent && !snapshot.secrets.contains_key(name);
+        let in_mesh = self.identity.is_some();
+        let own = |name: &str, of_agent| in_mesh && name == of_agent && !snapshot.secrets.contains_key(name);
         let own_certificate = matches!(&tls.certificate, Some(CertificateSource::Sds(name)) if own(name, "default"));
         let own_roots = matches!(&tls.validation, Some(ValidationSource::Sds(name)) if own(name, "ROOTCA"));
         if own_certificate && (own_roots || tls.validation.is_none()) {

@@ -12,6 +12,11 @@ const MOST_VALUES: usize = 20_000_000;
 
 /// The value of a text, which holds one document.
 pub fn parse(text: &str, format: Format) -> Result<Value, String> {
+    // Windows' editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err("the file is empty".to_owned());
+    }
     match format {
         Format::Json => serde_json::from_str::<Document>(text).map(|document| document.0).map_err(|e| e.to_string()),
         Format::Yaml => yaml(text),

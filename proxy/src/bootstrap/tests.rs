@@ -51,12 +51,49 @@ fn all_that_is_not_supported_is_told_at_once() {
 }
 
 #[test]
-fn resources_from_elsewhere_are_refused() {
-    let told = refusal("dynamic_resources: {ads_config: {api_type: GRPC}}", Format::Yaml);
-    assert!(told.starts_with("dynamic_resources: ") && told.contains("not supported yet"), "{told}");
-    let eds = "static_resources: {clusters: [{name: a, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}]}";
-    let told = refusal(eds, Format::Yaml);
-    assert!(told.starts_with("static_resources.clusters[0].eds_cluster_config.eds_config: "), "{told}");
+fn sources_that_give_nothing_are_refused() {
+    let cluster =
+        |more: &str| format!("static_resources: {{clusters: [{{name: xds, load_assignment: {{}} {more}}}]}}\n");
+    let ads =
+        "ads_config: {api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}";
+    let server = format!("dynamic_resources: {{{ads}}}\n");
+    let eds = |source: &str| {
+        format!(
+            "static_resources: {{clusters: [{{name: a, type: EDS, eds_cluster_config: {{eds_config: {source}}}}}]}}"
+        )
+    };
+    for (text, expected) in [
+        (
+            "dynamic_resources: {ads_config: {api_type: GRPC}}".to_owned(),
+            "dynamic_resources.ads_config.transport_api_version: ",
+        ),
+        (
+            "dynamic_resources: {ads_config: {api_type: REST, transport_api_version: V3}}".to_owned(),
+            "dynamic_resources.ads_config.api_type: REST: GRPC and DELTA_GRPC are supported",
+        ),
+        (
+            server.clone(),
+            "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: xds: there is no cluster",
+        ),
+        (
+            server + &cluster(""),
+            "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: xds: gRPC needs HTTP/2; give",
+        ),
+        ("dynamic_resources: {lds_config: {ads: {}}}".to_owned(), "dynamic_resources.lds_config: ads: needs a server"),
+        (
+            "dynamic_resources: {cds_config: {path_config_source: {path: /no/such}}}".to_owned(),
+            "dynamic_resources.cds_config: /no/such: there is no such file",
+        ),
+        (eds("{ads: {}}"), "static_resources.clusters[0].eds_cluster_config.eds_config: ads: needs a server"),
+        (eds("{self: {}}"), "static_resources.clusters[0].eds_cluster_config.eds_config: self: "),
+        (
+            eds("{api_config_source: {api_type: GRPC, transport_api_version: V3}}"),
+            "static_resources.clusters[0].eds_cluster_config.eds_config.api_config_source: ",
+        ),
+    ] {
+        let told = refusal(&text, Format::Yaml);
+        assert!(told.starts_with(expected), "{told:?} does not begin with {expected:?}");
+    }
 }
 
 #[test]
@@ -93,7 +130,7 @@ fn what_is_not_in_the_file_cannot_be_named() {
         ),
         Format::Yaml,
     );
-    assert!(told.starts_with("static_resources.clusters[0]: default: there is no secret"), "{told}");
+    assert!(told.contains("clusters[0].transport_socket: sds_config: default: there is no secret"), "{told}");
 }
 
 #[test]

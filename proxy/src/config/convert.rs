@@ -19,6 +19,7 @@ mod mutation;
 mod rate_limit;
 mod rbac;
 mod redirect;
+mod refers;
 mod retry;
 mod rewrite;
 mod route;
@@ -26,9 +27,14 @@ mod route_match;
 mod secret;
 mod socket;
 mod subset;
+mod source;
 mod tcp_proxy;
 mod tls;
 mod upstream_http;
+mod watched;
+
+pub use refers::{of_cluster, of_listener};
+pub use watched::watched_directories;
 
 use std::io;
 
@@ -47,11 +53,7 @@ pub type ReadFile<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 /// not supported are all told.
 pub fn bootstrap(wire: &boot::Bootstrap, read_file: ReadFile<'_>) -> Result<Bootstrap, Vec<ConfigError>> {
     let at = At::file();
-    if wire.dynamic_resources.is_some() {
-        let at = at.field("dynamic_resources");
-        return Err(vec![at.refuse("set", "is not supported yet, only static_resources are")]);
-    }
-    strict::check_static(wire, &at)?;
+    strict::check_all(wire, &at)?;
     bootstrap::convert(wire, &at, read_file).map_err(|error| vec![error])
 }
 

@@ -6,6 +6,7 @@ mod http;
 mod listener;
 mod load_balancing;
 mod route;
+mod source;
 mod text;
 mod tls;
 
@@ -14,6 +15,7 @@ pub use http::*;
 pub use listener::*;
 pub use load_balancing::*;
 pub use route::*;
+pub use source::*;
 pub use text::*;
 pub use tls::*;
 
@@ -41,10 +43,14 @@ pub struct Bootstrap {
     pub listeners: Vec<Arc<Listener>>,
     pub clusters: Vec<Arc<Cluster>>,
     pub secrets: Vec<(String, Arc<Secret>)>,
+    /// What comes from elsewhere.
+    pub dynamic: DynamicResources,
     /// `None`: no admin interface.
     pub admin: Option<SocketAddr>,
     /// Most downstream connections at a time, of all listeners together.
     pub max_connections: Option<usize>,
+    /// The file itself, for the control plane to be told its node and for `/config_dump`.
+    pub file: Arc<api::envoy::config::bootstrap::v3::Bootstrap>,
 }
 
 /// `envoy.config.core.v3.Node`: what a proxy is called.

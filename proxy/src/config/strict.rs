@@ -17,25 +17,22 @@ const DEEPEST: usize = 64;
 
 /// Checks all set fields of a message, those in its `Any` fields too.
 pub(super) fn check<M: Name>(message: &M, at: &At<'_>) -> Result<(), ConfigError> {
-    let mut check = Check { sources: true, most: 1, refused: Vec::new() };
+    let mut check = Check { most: 1, refused: Vec::new() };
     check.bytes(&M::full_name(), &message.encode_to_vec(), at, 0);
     check.refused.pop().map_or(Ok(()), Err)
 }
 
-/// As `check`, for a file, of which everything is told that is wrong, and for a proxy that no server gives resources to.
-pub(super) fn check_static<M: Name>(message: &M, at: &At<'_>) -> Result<(), Vec<ConfigError>> {
-    let mut check = Check { sources: false, most: MOST_TOLD, refused: Vec::new() };
+/// As `check`, for a file, of which everything is told that is wrong.
+pub(super) fn check_all<M: Name>(message: &M, at: &At<'_>) -> Result<(), Vec<ConfigError>> {
+    let mut check = Check { most: MOST_TOLD, refused: Vec::new() };
     check.bytes(&M::full_name(), &message.encode_to_vec(), at, 0);
     if check.refused.is_empty() { Ok(()) } else { Err(check.refused) }
 }
 
-const SOURCE: &str = "envoy.config.core.v3.ConfigSource";
 /// A file that is wrong in more places is wrong everywhere.
 const MOST_TOLD: usize = 50;
 
 struct Check {
-    /// Whether resources may be said to come from elsewhere.
-    sources: bool,
     /// How many refusals are enough.
     most: usize,
     refused: Vec<ConfigError>,
@@ -95,7 +92,6 @@ impl Check {
     fn inner(&mut self, message: &DynamicMessage, at: &At<'_>, depth: usize) {
         let descriptor = message.descriptor();
         match descriptor.full_name() {
-            SOURCE if !self.sources => self.refuse(at.refuse("a source", "only static resources are supported yet")),
             "google.protobuf.Any" => match message.transcode_to::<prost_types::Any>() {
                 Ok(any) if any == prost_types::Any::default() => {}
                 Ok(any) => self.bytes(any.type_url.rsplit('/').next().unwrap_or_default(), &any.value, at, depth),

@@ -44,6 +44,13 @@ fn pair(secret: &Secret) -> Result<Pair, TlsError> {
     Ok((chain, PrivateKeyDer::from_pem_slice(key).map_err(unusable)?))
 }
 
+/// Whether a certificate and its key are well-formed and belong together.
+pub fn usable(secret: &Secret) -> Result<(), TlsError> {
+    let (chain, key) = pair(secret)?;
+    rustls::sign::CertifiedKey::from_der(chain, key, &provider())?;
+    Ok(())
+}
+
 pub fn server(
     certificate: &Secret,
     roots: Option<Arc<RootCertStore>>,

@@ -1,23 +1,26 @@
-//! The stream to the control plane: one incremental ADS stream, opened again whenever it ends.
+//! Brings together what the proxy is given, by the bootstrap file, a server and files: asks for what is referred to,
+//! answers each response, and puts a snapshot in force whenever it may.
+
+mod keep;
+mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::core::v3::Node;
-use api::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use api::google::rpc::Status;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::disk::Copy;
-use super::resources::{Kind, Resources};
-use crate::config::Snapshot;
+use super::files::Files;
+use super::resources::{Key, Origin, Resources};
+use super::session::Session;
+use super::stream::{self, Event, Server};
+use crate::config::{ResourceKind as Kind, ResourceSource, Snapshot, Source};
 
 /// Puts a snapshot in force. The error names what could not be (an address in use); the rest is in force.
 pub type Apply = Box<dyn Fn(Arc<Snapshot>) -> Applied + Send + Sync>;
@@ -25,11 +28,24 @@ pub type Applied = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 pub struct Options {
     pub node: Node,
-    pub channel: Channel,
+    pub server: Option<Server>,
+    pub listeners: Option<ResourceSource>,
+    pub clusters: Option<ResourceSource>,
     /// Where the last configuration is kept.
-    pub copy: Copy,
-    /// How long a snapshot may wait for resources it refers to (Envoy `initial_fetch_timeout`: 15 s).
-    pub fetch_timeout: Duration,
+    pub copy: Option<Copy>,
+    pub hold: Hold,
+    /// What stands in the bootstrap file.
+    pub resources: Resources,
+}
+
+/// What a change waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// For everything that anything refers to, for so long at most: several changes take effect as one.
+    All(Duration),
+    /// At first for everything, and then each listener and cluster for what it refers to itself, as long as that
+    /// source says (Envoy's warming).
+    Each,
 }
 
 /// The client and what it holds.
@@ -37,271 +53,261 @@ pub struct Client {
     options: Options,
     apply: Apply,
     resources: Resources,
-    subscribed: BTreeMap<Kind, BTreeSet<String>>,
+    session: Option<Session>,
+    events: mpsc::Receiver<Event>,
+    files: Files,
+    /// The generation of the file that each resource was last taken from; the empty name is the whole file.
+    taken: BTreeMap<Key, (PathBuf, u64)>,
+    /// The last version of each kind that was accepted as a whole.
+    versions: BTreeMap<Kind, String>,
+    /// What is missing, and when it is not waited for any more. The empty name is the first response of a kind.
+    waiting: BTreeMap<Key, Option<Instant>>,
+    /// Kinds of which their source has spoken, or is not waited for any more.
+    heard: BTreeSet<Kind>,
+    /// Responses that wait until the snapshot they belong to is in force.
+    unanswered: Vec<Unanswered>,
     /// Something came that is not in force yet.
     dirty: bool,
     /// A part of what was put in force could not be (an address in use): it is tried again.
     incomplete: bool,
-    /// Whether the stream under way has brought anything.
-    answered: bool,
-    /// Kinds of which the control plane has spoken; before it has of listeners and clusters nothing is put in force.
-    heard: BTreeSet<Kind>,
-    /// Kinds whose answers wait until the snapshot they belong to is in force, with the nonce to answer.
-    unanswered: Vec<(Kind, String, Vec<String>)>,
+    started: bool,
+    /// When what changed is written to disk.
+    copy_due: Option<Instant>,
+    queries: mpsc::UnboundedReceiver<Query>,
 }
 
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+struct Unanswered {
+    kind: Kind,
+    nonce: String,
+    version: String,
+    errors: Vec<String>,
+}
+
+enum Query {
+    Resources(oneshot::Sender<Resources>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Asks a client that runs elsewhere.
+#[derive(Clone)]
+pub struct Handle(mpsc::UnboundedSender<Query>);
+
+impl Handle {
+    /// What the client holds; `None` once it has ended.
+    pub async fn resources(&self) -> Option<Resources> {
+        self.ask(Query::Resources).await
+    }
+
+    /// Returns when what is in force is on disk.
+    pub async fn flush(&self) {
+        self.ask(Query::Flush).await;
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
+        let (ask, answer) = oneshot::channel();
+        self.0.send(query(ask)).ok()?;
+        answer.await.ok()
+    }
+}
+
 /// How soon a listener that could not bind is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Begins with the copy on disk, if there is one; true if that was put in force.
-    pub async fn start(options: Options, apply: Apply) -> (Self, bool) {
-        let kept = options.copy.read().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the kept configuration cannot be read; waiting for the control plane");
-            None
-        });
+    pub async fn start(mut options: Options, apply: Apply) -> (Self, Handle, bool) {
+        let (ask, queries) = mpsc::unbounded_channel();
+        let (tell, events) = mpsc::channel(64);
+        match options.server.clone() {
+            // Ends when nobody takes its events any more.
+            Some(server) => drop(tokio::spawn(stream::follow(server, tell))),
+            None => drop(tell),
+        }
+        let resources = std::mem::take(&mut options.resources);
         let mut client = Self {
             options,
             apply,
-            resources: Resources::default(),
-            subscribed: BTreeMap::new(),
-            dirty: false,
-            incomplete: false,
-            answered: false,
+            resources,
+            session: None,
+            events,
+            files: Files::new(),
+            taken: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             heard: BTreeSet::new(),
             unanswered: Vec::new(),
+            dirty: true,
+            incomplete: false,
+            started: false,
+            copy_due: None,
+            queries,
         };
-        let Some(resources) = kept else { return (client, false) };
-        client.resources = resources;
-        client.heard.extend(Kind::ALL);
-        let applied = (client.apply)(Arc::new(client.resources.snapshot())).await;
-        if let Err(error) = applied {
-            tracing::warn!(%error, "a part of the kept configuration is not in force yet");
-            client.incomplete = true;
-        }
-        (client, true)
+        let kept = client.take_copy().await;
+        (client, Handle(ask), kept)
     }
 
-    /// Follows the control plane for ever.
+    /// Follows the sources for ever.
     pub async fn run(mut self) {
-        let mut wait = FIRST_RETRY;
-        let mut told = None;
         loop {
-            if self.incomplete {
-                self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
-            }
-            self.answered = false;
-            let followed = self.follow().await;
-            if self.answered {
-                wait = FIRST_RETRY;
-                told = None;
-            }
-            match followed {
-                Ok(()) => {
-                    tracing::info!("the control plane ended the stream; opening it again");
+            self.settle().await;
+            tokio::select! {
+                Some(event) = self.events.recv() => self.on_event(event),
+                () = self.files.changed() => {
+                    self.files.reread();
+                    self.dirty |= self.resources.reread();
                 }
-                Err(status) => {
-                    if told.as_deref() != Some(status.message()) {
-                        tell(&status);
-                        told = Some(status.message().to_owned());
+                () = until(self.waiting.values().flatten().min().copied()) => self.give_up_on_late(),
+                () = until(self.copy_due) => self.keep().await,
+                () = tokio::time::sleep(TRY_AGAIN), if self.incomplete => self.try_again().await,
+                Some(query) = self.queries.recv() => match query {
+                    Query::Resources(answer) => drop(answer.send(self.resources.clone())),
+                    Query::Flush(answer) => {
+                        self.keep().await;
+                        let _ = answer.send(());
                     }
-                }
+                },
             }
-            let jitter = rand::random_range(0.5..1.0);
-            tokio::time::sleep(wait.mul_f64(jitter)).await;
-            wait = (wait * 2).min(LAST_RETRY);
         }
     }
 
-    async fn follow(&mut self) -> Result<(), tonic::Status> {
-        let (requests, stream) = mpsc::channel(64);
-        self.subscribed.clear();
-        self.unanswered.clear();
+    /// Draws the consequences of what came.
+    async fn settle(&mut self) {
+        self.take_files();
+        self.subscribe();
+        self.track_missing();
+        if self.may_publish() {
+            self.put_in_force().await;
+            // What only the former snapshot referred to is wanted no more.
+            self.subscribe();
+        } else if self.options.hold == Hold::Each {
+            self.answer(&Ok(()));
+        }
+        self.watch_files();
+    }
+
+    fn may_publish(&self) -> bool {
+        let at_once = self.started && self.options.hold == Hold::Each;
+        let heard = || self.wildcards().all(|(kind, _)| self.heard.contains(&kind));
+        self.dirty && (at_once || heard() && self.resources.missing().is_empty())
+    }
+
+    /// The kinds of which all is wanted, with their source.
+    fn wildcards(&self) -> impl Iterator<Item = (Kind, &ResourceSource)> {
+        let sources = [(Kind::Cluster, &self.options.clusters), (Kind::Listener, &self.options.listeners)];
+        sources.into_iter().filter_map(|(kind, source)| Some((kind, source.as_ref()?)))
+    }
+
+    /// Tells the server which names are wanted now and were not before, and the other way round.
+    fn subscribe(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let sources = [(Kind::Cluster, &self.options.clusters), (Kind::Listener, &self.options.listeners)];
+        let of_server = |source: &Option<ResourceSource>| source.as_ref().is_some_and(|s| s.from == Source::Ads);
+        let mut names: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
+        for (key, source) in self.resources.wanted() {
+            if source.from == Source::Ads {
+                names.entry(key.0).or_default().insert(key.1);
+            }
+        }
         for kind in Kind::ALL {
-            let names = self.resources.wanted(kind);
-            if kind.is_wildcard() || !names.is_empty() {
-                send(&requests, self.first_request(kind, names)).await?;
-            }
-        }
-        let mut service = AggregatedDiscoveryServiceClient::new(self.options.channel.clone())
-            .max_decoding_message_size(256 * 1024 * 1024);
-        let mut responses = service.delta_aggregated_resources(ReceiverStream::new(stream)).await?.into_inner();
-        tracing::info!("following the control plane");
-        // What an earlier stream brought and did not put in force must not be lost with it.
-        if self.dirty && self.is_complete() {
-            self.put_in_force(&requests).await?;
-        }
-        let mut held_since = self.dirty.then(tokio::time::Instant::now);
-        loop {
-            let fetch_ends = held_since.map(|since: tokio::time::Instant| since + self.options.fetch_timeout);
-            let next = tokio::select! {
-                next = responses.next() => next,
-                () = tokio::time::sleep(TRY_AGAIN), if self.incomplete => {
-                    self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
-                    if self.incomplete {
-                        continue;
-                    }
-                    // What was refused is in force now: a new stream tells so.
-                    return Ok(());
-                }
-                () = until(fetch_ends) => {
-                    tracing::warn!("some resources did not come in time; going on without them");
-                    held_since = None;
-                    self.resources.give_up_on_missing();
-                    self.put_in_force(&requests).await?;
-                    continue;
-                }
-            };
-            match next {
-                None => return Ok(()),
-                Some(response) => {
-                    self.answered = true;
-                    self.take(response?, &requests).await?;
-                }
-            }
-            if self.dirty && self.is_complete() {
-                held_since = None;
-                self.put_in_force(&requests).await?;
-            } else if self.dirty && held_since.is_none() {
-                held_since = Some(tokio::time::Instant::now());
-            }
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        let heard = Kind::ALL.into_iter().filter(|kind| kind.is_wildcard()).all(|kind| self.heard.contains(&kind));
-        heard && self.resources.is_complete()
-    }
-
-    fn first_request(&mut self, kind: Kind, names: BTreeSet<String>) -> DeltaDiscoveryRequest {
-        self.subscribed.insert(kind, names.clone());
-        DeltaDiscoveryRequest {
-            node: Some(self.options.node.clone()),
-            type_url: kind.type_url().to_owned(),
-            resource_names_subscribe: names.into_iter().collect(),
-            initial_resource_versions: self.resources.versions(kind),
-            ..Default::default()
-        }
-    }
-
-    /// Takes a response into the model and asks for what it refers to. It is answered once it is in force.
-    async fn take(
-        &mut self,
-        response: DeltaDiscoveryResponse,
-        requests: &mpsc::Sender<DeltaDiscoveryRequest>,
-    ) -> Result<(), tonic::Status> {
-        let Some(kind) = Kind::of(&response.type_url) else {
-            return send(requests, refusal(&response.type_url, response.nonce, "this type is not subscribed to")).await;
-        };
-        let mut errors = Vec::new();
-        for resource in response.resources {
-            if let Err(error) = self.resources.insert(kind, resource) {
-                errors.push(error);
-            }
-        }
-        for name in &response.removed_resources {
-            self.resources.remove(kind, name);
-        }
-        self.dirty = true;
-        self.heard.insert(kind);
-        self.unanswered.push((kind, response.nonce, errors));
-        self.subscribe(requests).await
-    }
-
-    /// Tells the control plane which names are wanted now and were not before, and the other way round.
-    async fn subscribe(&mut self, requests: &mpsc::Sender<DeltaDiscoveryRequest>) -> Result<(), tonic::Status> {
-        for kind in [Kind::Endpoint, Kind::Route, Kind::Secret] {
-            let wanted = self.resources.wanted(kind);
-            let Some(known) = self.subscribed.get(&kind) else {
-                if !wanted.is_empty() {
-                    let request = self.first_request(kind, wanted);
-                    send(requests, request).await?;
-                }
-                continue;
-            };
-            if *known == wanted {
+            let names = names.remove(&kind).unwrap_or_default();
+            if kind.is_wildcard() && !sources.iter().any(|(of, source)| *of == kind && of_server(source)) {
                 continue;
             }
-            let request = DeltaDiscoveryRequest {
-                type_url: kind.type_url().to_owned(),
-                resource_names_subscribe: wanted.difference(known).cloned().collect(),
-                resource_names_unsubscribe: known.difference(&wanted).cloned().collect(),
-                ..Default::default()
-            };
-            for name in &request.resource_names_unsubscribe {
-                self.resources.forget(kind, name);
+            let version = self.versions.get(&kind).map(String::as_str).unwrap_or_default();
+            let due = self.unanswered.iter().any(|waiting| waiting.kind == kind);
+            let held = || self.resources.versions(kind);
+            for name in session.subscribe(kind, names, held, version, due) {
+                let key = (kind, name);
+                if self.resources.get(&key).is_none_or(|held| held.origin == Origin::Ads) {
+                    self.resources.forget(&key);
+                }
             }
-            self.subscribed.insert(kind, wanted);
-            send(requests, request).await?;
         }
-        Ok(())
+    }
+
+    /// Sets the time until which each missing thing is waited for.
+    fn track_missing(&mut self) {
+        let now = Instant::now();
+        let mut missing: BTreeMap<Key, Option<Duration>> = BTreeMap::new();
+        match self.options.hold {
+            Hold::All(longest) if self.dirty => {
+                let unheard = Kind::ALL.into_iter().filter(|kind| kind.is_wildcard() && !self.heard.contains(kind));
+                let unheard = unheard.filter(|_| !self.heard.is_empty()).map(|kind| (kind, String::new()));
+                missing.extend(unheard.chain(self.resources.missing().into_keys()).map(|key| (key, Some(longest))));
+            }
+            Hold::All(_) => {}
+            Hold::Each => {
+                let unheard = self.wildcards().filter(|(kind, _)| !self.heard.contains(kind));
+                missing.extend(unheard.map(|(kind, source)| ((kind, String::new()), source.fetch_timeout)));
+                let all = self.resources.missing();
+                missing.extend(all.into_iter().map(|(key, source)| (key, source.fetch_timeout)));
+            }
+        }
+        self.waiting.retain(|key, _| missing.contains_key(key));
+        for (key, wait) in missing {
+            self.waiting.entry(key).or_insert_with(|| wait.map(|wait| now + wait));
+        }
+    }
+
+    fn give_up_on_late(&mut self) {
+        let now = Instant::now();
+        let late = self.waiting.iter().filter(|(_, until)| until.is_some_and(|until| until <= now));
+        for (kind, name) in late.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            if name.is_empty() {
+                tracing::warn!(?kind, "nothing came in time; going on without");
+                self.heard.insert(kind);
+            } else {
+                tracing::warn!(?kind, name, "a resource did not come in time; going on without it");
+                self.resources.give_up((kind, name));
+            }
+            self.dirty = true;
+        }
     }
 
     /// Swaps the snapshot in, answers what was waiting, keeps a copy.
-    async fn put_in_force(&mut self, requests: &mpsc::Sender<DeltaDiscoveryRequest>) -> Result<(), tonic::Status> {
+    async fn put_in_force(&mut self) {
+        self.resources.advance();
         let applied = (self.apply)(Arc::new(self.resources.snapshot())).await;
         self.dirty = false;
+        self.started = true;
         self.incomplete = applied.is_err();
-        for (kind, nonce, mut errors) in std::mem::take(&mut self.unanswered) {
-            if let (Kind::Listener, Err(error)) = (kind, &applied) {
+        if let Err(error) = &applied {
+            tracing::warn!(error, "a part of the configuration is not in force yet");
+        }
+        self.answer(&applied);
+        self.keep_soon();
+    }
+
+    async fn try_again(&mut self) {
+        self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
+        if !self.incomplete {
+            // What was refused is in force now: a new stream tells so.
+            self.session = None;
+        }
+    }
+
+    fn answer(&mut self, applied: &Result<(), String>) {
+        for Unanswered { kind, nonce, version, mut errors } in std::mem::take(&mut self.unanswered) {
+            if let (Kind::Listener, Err(error)) = (kind, applied) {
                 errors.push(error.clone());
             }
-            let answer = if errors.is_empty() {
-                acknowledgement(kind, nonce)
+            let Some(session) = &mut self.session else { continue };
+            if errors.is_empty() {
+                self.versions.insert(kind, version);
             } else {
-                tracing::warn!(kind = ?kind, errors = errors.join("; "), "refused a part of the configuration");
-                refusal(kind.type_url(), nonce, &errors.join("; "))
-            };
-            send(requests, answer).await?;
+                tracing::warn!(?kind, errors = errors.join("; "), "refused a part of the configuration");
+            }
+            let accepted = self.versions.get(&kind).map(String::as_str).unwrap_or_default();
+            session.answer(kind, nonce, accepted, (!errors.is_empty()).then(|| errors.join("; ")));
         }
-        let (copy, resources) = (self.options.copy.clone(), self.resources.clone());
-        let written = tokio::task::spawn_blocking(move || copy.write(&resources)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "the configuration could not be kept on disk");
-        }
-        Ok(())
     }
 }
 
-/// Says why the stream ended; the same reason again is not worth another line.
-fn tell(status: &tonic::Status) {
-    use tonic::Code::{PermissionDenied, Unauthenticated};
-    let reason = status.message();
-    if matches!(status.code(), PermissionDenied | Unauthenticated) {
-        tracing::error!(reason, "the control plane refuses this proxy; its token may be for another service account");
-    } else {
-        tracing::warn!(code = ?status.code(), reason, "the control plane is out of reach; serving on the last configuration");
-    }
-}
-
-async fn until(moment: Option<tokio::time::Instant>) {
+async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-fn acknowledgement(kind: Kind, nonce: String) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest { type_url: kind.type_url().to_owned(), response_nonce: nonce, ..Default::default() }
-}
-
-fn refusal(type_url: &str, nonce: String, reason: &str) -> DeltaDiscoveryRequest {
-    let invalid_argument = 3;
-    DeltaDiscoveryRequest {
-        type_url: type_url.to_owned(),
-        response_nonce: nonce,
-        error_detail: Some(Status { code: invalid_argument, message: reason.to_owned(), details: vec![] }),
-        ..Default::default()
-    }
-}
-
-async fn send(
-    requests: &mpsc::Sender<DeltaDiscoveryRequest>,
-    request: DeltaDiscoveryRequest,
-) -> Result<(), tonic::Status> {
-    requests.send(request).await.map_err(|_| tonic::Status::unavailable("the stream was closed"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use api::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use api::prost::Message as _;
 
-use super::resources::{Kind, Resources};
+use super::resources::{Origin, Resources};
+use crate::config::ResourceKind as Kind;
 
 /// A file of length-delimited discovery responses, one for each kind.
 #[derive(Clone, Debug)]
@@ -23,10 +24,10 @@ impl Copy {
     pub fn write(&self, resources: &Resources) -> io::Result<()> {
         let mut bytes = Vec::new();
         for kind in Kind::ALL {
-            let held = resources.raw.get(&kind).into_iter().flatten().map(|(_, resource)| resource.clone());
+            let of_server = resources.of(kind).filter(|(_, held)| held.origin == Origin::Ads);
             let response = DeltaDiscoveryResponse {
                 type_url: kind.type_url().to_owned(),
-                resources: held.collect(),
+                resources: of_server.map(|(_, held)| held.wire.clone()).collect(),
                 ..Default::default()
             };
             bytes.extend(response.encode_length_delimited_to_vec());
@@ -37,23 +38,23 @@ impl Copy {
         runtime::files::write_atomic(&self.path, &bytes, runtime::files::PRIVATE)
     }
 
-    /// Reads the copy back; resources that this version does not understand are left out and named in the log.
-    pub fn read(&self) -> io::Result<Option<Resources>> {
+    /// Reads the copy back among the resources; false if there is none. What this version does not understand is left
+    /// out and named in the log.
+    pub fn read(&self, resources: &mut Resources) -> io::Result<bool> {
         let bytes = match std::fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             bytes => bytes?,
         };
         let mut rest = bytes.as_slice();
-        let mut resources = Resources::default();
         while !rest.is_empty() {
             let response = DeltaDiscoveryResponse::decode_length_delimited(&mut rest).map_err(io::Error::other)?;
             let Some(kind) = Kind::of(&response.type_url) else { continue };
             for resource in response.resources {
-                if let Err(error) = resources.insert(kind, resource) {
+                if let Err(error) = resources.insert(kind, resource, Origin::Ads) {
                     tracing::warn!(path = %self.path.display(), %error, "a resource of the kept configuration is left out");
                 }
             }
         }
-        Ok(Some(resources))
+        Ok(true)
     }
 }

@@ -1,267 +1,396 @@
-//! The resources received so far, as they came and as the model holds them.
+//! The resources that the proxy was given, from wherever, as they came and as the model holds them: what they refer
+//! to, what of that is still missing, and what is in force.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use api::envoy::config::bootstrap::v3::Bootstrap;
+use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
+use api::envoy::extensions::transport_sockets::tls::v3 as sds;
 use api::envoy::service::discovery::v3::Resource;
-use api::prost::Message as _;
-use api::type_url;
+use api::prost::{Message, Name};
 
 use crate::config::{
-    self, CertificateSource, CommonTls, Discovery, NetworkFilter, RouteSource, Snapshot, ValidationSource,
+    self, Cluster, ConfigError, Listener, LoadAssignment, Reference, ResourceKind as Kind, ResourceSource, Secret,
+    Snapshot, Source, convert,
 };
+use crate::route::RouteTable;
+use crate::tls;
 
-/// The kinds of resource the proxy subscribes to, in the order in which a change of several must take effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    Cluster,
-    Endpoint,
-    Listener,
-    Route,
-    Secret,
+/// Where a resource came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The bootstrap file: no other resource of its kind and name is taken.
+    Static,
+    Ads,
+    File(PathBuf),
 }
 
-impl Kind {
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret];
-
-    pub fn type_url(self) -> &'static str {
-        match self {
-            Self::Cluster => type_url::CLUSTER,
-            Self::Endpoint => type_url::ENDPOINT,
-            Self::Listener => type_url::LISTENER,
-            Self::Route => type_url::ROUTE,
-            Self::Secret => type_url::SECRET,
-        }
-    }
-
-    pub fn of(type_url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == type_url)
-    }
-
-    /// Whether everything of this kind is wanted without naming it.
-    pub fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
-    }
+/// A resource that was taken.
+#[derive(Debug)]
+pub struct Held {
+    pub wire: Resource,
+    pub origin: Origin,
+    pub updated: SystemTime,
+    references: Vec<Reference>,
+    /// The files it names, and a digest of what they held.
+    files: Vec<(PathBuf, u64)>,
+    /// Directories it wants watched besides those of the files.
+    watched: Vec<PathBuf>,
+    model: Model,
 }
 
-/// The secrets that the agent in this process keeps; they are never asked of the control plane.
-const OWN_SECRETS: [&str; 2] = ["default", "ROOTCA"];
+#[derive(Clone, Debug)]
+enum Model {
+    Cluster(Arc<Cluster>),
+    Endpoint(Arc<LoadAssignment>),
+    Listener(Arc<Listener>),
+    Route(Arc<RouteTable>),
+    Secret(Arc<Secret>),
+}
+
+/// A resource that was not taken, and why.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub wire: Resource,
+    pub reason: String,
+    pub at: SystemTime,
+}
+
+type ByName = BTreeMap<String, Arc<Held>>;
+pub type Key = (Kind, String);
 
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
-    /// As received, by kind and name; what is written to disk.
-    pub raw: BTreeMap<Kind, BTreeMap<String, Resource>>,
-    /// Names the control plane said do not exist.
-    absent: BTreeSet<(Kind, String)>,
-    model: Snapshot,
+    held: BTreeMap<Kind, ByName>,
+    /// The listeners and clusters that serve: the last of which all came that they refer to.
+    in_force: BTreeMap<Kind, ByName>,
+    /// What does not exist, or did not come in time.
+    absent: BTreeSet<Key>,
+    refused: BTreeMap<Key, Refused>,
+    /// The secrets that the agent in this process keeps; they are asked of nobody.
+    own_secrets: &'static [&'static str],
 }
 
+/// The secrets of the mesh's own identity.
+pub const OWN_SECRETS: &[&str] = &["default", "ROOTCA"];
+
 impl Resources {
-    /// Takes a resource into the model; an error leaves the previous one in force.
-    pub fn insert(&mut self, kind: Kind, resource: Resource) -> Result<(), String> {
-        let name = resource.name.clone();
-        if let Err(error) = self.convert(kind, &name, &resource) {
-            if !self.holds(kind, &name) {
-                // Nothing waits for what was refused.
-                self.absent.insert((kind, name.clone()));
+    pub fn with_own_secrets(own_secrets: &'static [&'static str]) -> Self {
+        Self { own_secrets, ..Self::default() }
+    }
+
+    /// What stands in a bootstrap file, which has been checked before.
+    pub fn of_file(file: &Bootstrap) -> Self {
+        let mut resources = Self::default();
+        let Some(given) = &file.static_resources else { return resources };
+        let all = given.clusters.iter().map(|cluster| (Kind::Cluster, api::any(cluster)));
+        let all = all.chain(given.listeners.iter().map(|listener| (Kind::Listener, api::any(listener))));
+        let all = all.chain(given.secrets.iter().map(|secret| (Kind::Secret, api::any(secret))));
+        for (kind, any) in all {
+            let named =
+                name_of(kind, &any.value).map(|name| Resource { name, resource: Some(any), ..Resource::default() });
+            if let Err(error) = named.and_then(|resource| resources.insert(kind, resource, Origin::Static)) {
+                tracing::error!(error, "a static resource is left out");
             }
-            return Err(format!("{name}: {error}"));
         }
-        self.absent.remove(&(kind, name.clone()));
-        self.raw.entry(kind).or_default().insert(name, resource);
+        resources
+    }
+
+    /// Takes a resource; an error leaves the previous one in its place.
+    pub fn insert(&mut self, kind: Kind, wire: Resource, origin: Origin) -> Result<(), String> {
+        let name = wire.name.clone();
+        let key = (kind, name.clone());
+        let held = Held::new(kind, &wire, origin).and_then(|held| self.fits(&key, &held).map(|()| held));
+        match held {
+            Ok(held) => {
+                self.absent.remove(&key);
+                self.refused.remove(&key);
+                self.held.entry(kind).or_default().insert(name, Arc::new(held));
+                Ok(())
+            }
+            Err(reason) => {
+                if !self.holds(&key) {
+                    // Nothing waits for what was refused.
+                    self.absent.insert(key.clone());
+                }
+                self.refused.insert(key, Refused { wire, reason: reason.clone(), at: SystemTime::now() });
+                Err(format!("{name}: {reason}"))
+            }
+        }
+    }
+
+    /// Whether a resource can stand beside the others.
+    fn fits(&self, key: &Key, held: &Held) -> Result<(), String> {
+        if let Model::Listener(listener) = &held.model {
+            let taken = |(name, other): (&String, &Arc<Held>)| match &other.model {
+                Model::Listener(other) if *name != key.1 && other.address == listener.address => Some(name.clone()),
+                _ => None,
+            };
+            if listener.address.port() != 0
+                && let Some(other) = self.of(Kind::Listener).find_map(taken)
+            {
+                let at = "listener.address".to_owned();
+                let rule = format!("the listener {other:?} has this address");
+                return Err(ConfigError { path: at, value: listener.address.to_string(), rule }.to_string());
+            }
+        }
         Ok(())
     }
 
-    fn convert(&mut self, kind: Kind, name: &str, resource: &Resource) -> Result<(), String> {
-        let bytes = resource.resource.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
-        let text = |error: config::ConfigError| error.to_string();
-        let broken = |error: api::prost::DecodeError| error.to_string();
-        let (name, model) = (name.to_owned(), &mut self.model);
-        match kind {
-            Kind::Cluster => {
-                let wire = api::envoy::config::cluster::v3::Cluster::decode(bytes).map_err(broken)?;
-                model.clusters.insert(name, Arc::new(config::convert::cluster(&wire, &read_file).map_err(text)?));
-            }
-            Kind::Endpoint => {
-                let wire = api::envoy::config::endpoint::v3::ClusterLoadAssignment::decode(bytes).map_err(broken)?;
-                model.endpoints.insert(name, Arc::new(config::convert::load_assignment(&wire).map_err(text)?));
-            }
-            Kind::Listener => {
-                let wire = api::envoy::config::listener::v3::Listener::decode(bytes).map_err(broken)?;
-                model.listeners.insert(name, Arc::new(config::convert::listener(&wire, &read_file).map_err(text)?));
-            }
-            Kind::Route => {
-                let wire = api::envoy::config::route::v3::RouteConfiguration::decode(bytes).map_err(broken)?;
-                model.routes.insert(name, Arc::new(config::convert::route_table(&wire).map_err(text)?));
-            }
-            Kind::Secret => {
-                let wire = api::envoy::extensions::transport_sockets::tls::v3::Secret::decode(bytes).map_err(broken)?;
-                model.secrets.insert(name, Arc::new(config::convert::secret(&wire, &read_file).map_err(text)?));
-            }
-        }
-        Ok(())
-    }
-
-    /// The control plane says that there is no such resource.
-    pub fn remove(&mut self, kind: Kind, name: &str) {
-        self.forget(kind, name);
-        self.absent.insert((kind, name.to_owned()));
+    /// The source says that there is no such resource.
+    pub fn remove(&mut self, key: &Key) {
+        self.forget(key);
+        self.absent.insert(key.clone());
     }
 
     /// Nothing refers to the resource any more; should something do so again, it has to come anew.
-    pub fn forget(&mut self, kind: Kind, name: &str) {
-        self.raw.entry(kind).or_default().remove(name);
-        self.absent.remove(&(kind, name.to_owned()));
-        match kind {
-            Kind::Cluster => drop(self.model.clusters.remove(name)),
-            Kind::Endpoint => drop(self.model.endpoints.remove(name)),
-            Kind::Listener => drop(self.model.listeners.remove(name)),
-            Kind::Route => drop(self.model.routes.remove(name)),
-            Kind::Secret => drop(self.model.secrets.remove(name)),
+    pub fn forget(&mut self, key: &Key) {
+        if let Some(held) = self.held.get_mut(&key.0) {
+            held.remove(&key.1);
         }
-    }
-
-    /// Versions of what is held, so that a new stream brings the difference only.
-    pub fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
-        let held = self.raw.get(&kind).into_iter().flatten();
-        held.map(|(name, resource)| (name.clone(), resource.version.clone())).collect()
-    }
-
-    /// The names of that kind to which clusters and listeners refer.
-    pub fn wanted(&self, kind: Kind) -> BTreeSet<String> {
-        match kind {
-            Kind::Cluster | Kind::Listener => BTreeSet::new(),
-            Kind::Endpoint => self.wanted_endpoints(),
-            Kind::Route => self.wanted_routes(),
-            Kind::Secret => self.wanted_secrets(),
-        }
-    }
-
-    fn wanted_endpoints(&self) -> BTreeSet<String> {
-        let names = self.model.clusters.values().filter_map(|cluster| match &cluster.discovery {
-            Discovery::Eds { service_name } => Some(service_name.clone()),
-            _ => None,
-        });
-        names.collect()
-    }
-
-    fn filters(&self) -> impl Iterator<Item = &config::FilterChain> {
-        self.model
-            .listeners
-            .values()
-            .flat_map(|listener| listener.filter_chains.iter().chain(&listener.default_filter_chain))
-            .map(|chain| &**chain)
-    }
-
-    fn wanted_routes(&self) -> BTreeSet<String> {
-        let names = self.filters().filter_map(|chain| match &chain.filter {
-            NetworkFilter::Http(manager) => match &manager.routes {
-                RouteSource::Rds(name) => Some(name.clone()),
-                RouteSource::Inline(_) => None,
-            },
-            NetworkFilter::Tcp(_) => None,
-        });
-        names.collect()
-    }
-
-    fn wanted_secrets(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let downstream = self.filters().filter_map(|chain| chain.tls.as_deref()).map(|tls| &tls.common);
-        let upstream = self.model.clusters.values().flat_map(|cluster| {
-            let matched = cluster.transport_socket_matches.iter().filter_map(|matched| matched.tls.as_deref());
-            cluster.tls.as_deref().into_iter().chain(matched).map(|tls| &tls.common)
-        });
-        for tls in downstream.chain(upstream) {
-            names.extend(secret_names(tls).filter(|name| !OWN_SECRETS.contains(&name.as_str())).cloned());
-        }
-        names
-    }
-
-    fn holds(&self, kind: Kind, name: &str) -> bool {
-        self.raw.get(&kind).is_some_and(|held| held.contains_key(name))
-    }
-
-    /// What is referred to and has neither come nor is known not to exist.
-    fn missing(&self) -> impl Iterator<Item = (Kind, String)> {
-        [Kind::Endpoint, Kind::Route, Kind::Secret].into_iter().flat_map(|kind| {
-            let wanted = self.wanted(kind).into_iter().map(move |name| (kind, name));
-            wanted.filter(|key| !self.holds(key.0, &key.1) && !self.absent.contains(key))
-        })
-    }
-
-    /// Whether everything referred to has come, or is known not to exist.
-    pub fn is_complete(&self) -> bool {
-        self.missing().next().is_none()
+        self.absent.remove(key);
+        self.refused.remove(key);
     }
 
     /// Waits no longer for what has not come.
-    pub fn give_up_on_missing(&mut self) {
-        let missing: Vec<_> = self.missing().collect();
-        self.absent.extend(missing);
+    pub fn give_up(&mut self, key: Key) {
+        self.absent.insert(key);
     }
 
-    /// The model as it stands; sharing what it holds.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Arc<Held>> {
+        self.held.get(&key.0)?.get(&key.1)
+    }
+
+    /// All of a kind that are held, by name.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&String, &Arc<Held>)> {
+        self.held.get(&kind).into_iter().flatten()
+    }
+
+    /// The listeners or clusters that serve.
+    pub fn in_force(&self, kind: Kind) -> impl Iterator<Item = (&String, &Arc<Held>)> {
+        self.in_force.get(&kind).into_iter().flatten()
+    }
+
+    pub fn refused(&self) -> impl Iterator<Item = (&Key, &Refused)> {
+        self.refused.iter()
+    }
+
+    /// Versions of what a server gave, so that a new stream brings the difference only.
+    pub fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
+        let of_server = self.of(kind).filter(|(_, held)| held.origin == Origin::Ads);
+        of_server.map(|(name, held)| (name.clone(), held.wire.version.clone())).collect()
+    }
+
+    /// What listeners and clusters refer to, those in force and those that will be, with its source.
+    pub fn wanted(&self) -> BTreeMap<Key, ResourceSource> {
+        let mut wanted = BTreeMap::new();
+        for kind in [Kind::Cluster, Kind::Listener] {
+            for (_, held) in self.of(kind).chain(self.in_force(kind)) {
+                for reference in &held.references {
+                    let Some(source) = &reference.source else { continue };
+                    if !self.is_own(reference) {
+                        let key = (reference.kind, reference.name.clone());
+                        wanted.entry(key).or_insert_with(|| held.resolved(source));
+                    }
+                }
+            }
+        }
+        wanted
+    }
+
+    fn is_own(&self, reference: &Reference) -> bool {
+        reference.kind == Kind::Secret && self.own_secrets.contains(&reference.name.as_str())
+    }
+
+    fn is_missing(&self, reference: &Reference) -> bool {
+        let key = (reference.kind, reference.name.clone());
+        reference.source.is_some() && !self.is_own(reference) && !self.holds(&key) && !self.absent.contains(&key)
+    }
+
+    /// What is referred to and has neither come nor is known not to exist.
+    pub fn missing(&self) -> BTreeMap<Key, ResourceSource> {
+        let mut missing = self.wanted();
+        missing.retain(|key, _| !self.holds(key) && !self.absent.contains(key));
+        missing
+    }
+
+    /// Puts in force each listener and cluster of which everything came that it refers to. The others stay as they
+    /// are in force now.
+    pub fn advance(&mut self) {
+        for kind in [Kind::Cluster, Kind::Listener] {
+            let mut next = ByName::new();
+            for (name, held) in self.of(kind) {
+                let before = || self.in_force.get(&kind).and_then(|before| before.get(name));
+                let waits = held.references.iter().any(|reference| self.is_missing(reference));
+                if let Some(held) = if waits { before() } else { Some(held) } {
+                    next.insert(name.clone(), Arc::clone(held));
+                }
+            }
+            self.in_force.insert(kind, next);
+        }
+    }
+
+    /// The model of what is in force; sharing what is held.
     pub fn snapshot(&self) -> Snapshot {
-        self.model.clone()
+        let mut snapshot = Snapshot::default();
+        let serving = [Kind::Cluster, Kind::Listener].into_iter().flat_map(|kind| self.in_force(kind));
+        let referred = [Kind::Endpoint, Kind::Route, Kind::Secret].into_iter().flat_map(|kind| self.of(kind));
+        for (name, held) in serving.chain(referred) {
+            let name = name.clone();
+            match held.model.clone() {
+                Model::Cluster(cluster) => drop(snapshot.clusters.insert(name, cluster)),
+                Model::Endpoint(endpoints) => drop(snapshot.endpoints.insert(name, endpoints)),
+                Model::Listener(listener) => drop(snapshot.listeners.insert(name, listener)),
+                Model::Route(routes) => drop(snapshot.routes.insert(name, routes)),
+                Model::Secret(secret) => drop(snapshot.secrets.insert(name, secret)),
+            }
+        }
+        snapshot
+    }
+
+    /// The directories in which files lie that resources name.
+    pub fn directories(&self) -> BTreeSet<PathBuf> {
+        let all = Kind::ALL.into_iter().flat_map(|kind| self.of(kind));
+        let of_files = |held: &Held| {
+            let parents: Vec<_> = held.files.iter().filter_map(|(path, _)| path.parent().map(PathBuf::from)).collect();
+            parents.into_iter().chain(held.watched.clone())
+        };
+        all.flat_map(|(_, held)| of_files(held)).collect()
+    }
+
+    /// Reads again the resources whose files changed; true if any did. A file that cannot be used leaves what was.
+    pub fn reread(&mut self) -> bool {
+        let changed = |held: &Held| held.files.iter().any(|(path, digest)| digest_of(path) != Some(*digest));
+        let all = Kind::ALL.into_iter().flat_map(|kind| self.of(kind).map(move |(_, held)| (kind, held)));
+        let stale: Vec<_> =
+            all.filter(|(_, held)| changed(held)).map(|(kind, held)| (kind, Arc::clone(held))).collect();
+        let mut any = false;
+        for (kind, held) in stale {
+            match self.insert(kind, held.wire.clone(), held.origin.clone()) {
+                Ok(()) => {
+                    any = true;
+                    tracing::info!(resource = held.wire.name, "took up files that changed");
+                }
+                Err(error) => tracing::warn!(%error, "files that changed cannot be used; staying with what they held"),
+            }
+        }
+        any
     }
 }
 
-fn secret_names(tls: &CommonTls) -> impl Iterator<Item = &String> {
-    let certificate = match &tls.certificate {
-        Some(CertificateSource::Sds(name)) => Some(name),
-        _ => None,
-    };
-    let validation = match &tls.validation {
-        Some(ValidationSource::Sds(name)) => Some(name),
-        _ => None,
-    };
-    certificate.into_iter().chain(validation)
+impl Held {
+    fn new(kind: Kind, wire: &Resource, origin: Origin) -> Result<Self, String> {
+        if wire.ttl.is_some() {
+            return Err("ttl: set: is not supported; give the resource without a time to live".to_owned());
+        }
+        let files = RefCell::new(Vec::new());
+        let read = |path: &str| {
+            let bytes = std::fs::read(path)?;
+            files.borrow_mut().push((PathBuf::from(path), digest(&bytes)));
+            Ok(bytes)
+        };
+        let bytes = wire.resource.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
+        let (mut references, mut watched) = (Vec::new(), Vec::new());
+        let model = match kind {
+            Kind::Cluster => {
+                let wire = decode::<cds::Cluster>(bytes)?;
+                let cluster = convert::cluster(&wire, &read).map_err(text)?;
+                references = convert::of_cluster(&wire).map_err(text)?;
+                if !files.borrow().is_empty() {
+                    watched = convert::watched_directories(&wire);
+                }
+                tls::check_cluster(&cluster).map_err(|error| error.to_string())?;
+                Model::Cluster(Arc::new(cluster))
+            }
+            Kind::Endpoint => {
+                let wire = decode::<eds::ClusterLoadAssignment>(bytes)?;
+                Model::Endpoint(Arc::new(convert::load_assignment(&wire).map_err(text)?))
+            }
+            Kind::Listener => {
+                let wire = decode::<lds::Listener>(bytes)?;
+                let mut listener = convert::listener(&wire, &read).map_err(text)?;
+                if listener.name.is_empty() {
+                    listener.name = listener.address.to_string();
+                }
+                references = convert::of_listener(&wire).map_err(text)?;
+                if !files.borrow().is_empty() {
+                    watched = convert::watched_directories(&wire);
+                }
+                tls::check_listener(&listener).map_err(|error| error.to_string())?;
+                Model::Listener(Arc::new(listener))
+            }
+            Kind::Route => {
+                let wire = decode::<rds::RouteConfiguration>(bytes)?;
+                Model::Route(Arc::new(convert::route_table(&wire).map_err(text)?))
+            }
+            Kind::Secret => {
+                let wire = decode::<sds::Secret>(bytes)?;
+                let secret = convert::secret(&wire, &read).map_err(text)?;
+                watched = convert::watched_directories(&wire);
+                tls::check_secret(&secret).map_err(|error| error.to_string())?;
+                Model::Secret(Arc::new(secret))
+            }
+        };
+        let files = files.into_inner();
+        Ok(Self { wire: wire.clone(), origin, updated: SystemTime::now(), references, files, watched, model })
+    }
+
+    /// The source of something that this resource refers to.
+    fn resolved(&self, source: &ResourceSource) -> ResourceSource {
+        let from = match (&source.from, &self.origin) {
+            (Source::Same, Origin::File(path)) => {
+                Source::File(config::FileSource { path: path.clone(), watched_directory: None })
+            }
+            (Source::Same, _) => Source::Ads,
+            (other, _) => other.clone(),
+        };
+        ResourceSource { from, fetch_timeout: source.fetch_timeout }
+    }
 }
 
-fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
-    std::fs::read(path)
+fn decode<M: Message + Name + Default>(bytes: &[u8]) -> Result<M, String> {
+    M::decode(bytes).map_err(|error| format!("this is no {}: {error}", M::full_name()))
+}
+
+fn text(error: ConfigError) -> String {
+    error.to_string()
+}
+
+fn digest_of(path: &std::path::Path) -> Option<u64> {
+    std::fs::read(path).ok().map(|bytes| digest(&bytes))
+}
+
+/// Tells changed content from unchanged; nobody gains by a collision.
+pub fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The name of a resource, as it says itself.
+pub fn name_of(kind: Kind, bytes: &[u8]) -> Result<String, String> {
+    Ok(match kind {
+        Kind::Cluster => decode::<cds::Cluster>(bytes)?.name,
+        Kind::Endpoint => decode::<eds::ClusterLoadAssignment>(bytes)?.cluster_name,
+        Kind::Listener => {
+            let listener = decode::<lds::Listener>(bytes)?;
+            // A listener without a name is called by its address.
+            let address = || convert::listener(&listener, &|_| Ok(Vec::new())).map(|made| made.address.to_string());
+            if listener.name.is_empty() { address().map_err(text)? } else { listener.name.clone() }
+        }
+        Kind::Route => decode::<rds::RouteConfiguration>(bytes)?.name,
+        Kind::Secret => decode::<sds::Secret>(bytes)?.name,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig};
-    use api::envoy::config::core::v3::{ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier};
-    use api::prost_types::Any;
-
-    use super::*;
-
-    fn resource(name: &str, value: Vec<u8>) -> Resource {
-        Resource { name: name.into(), resource: Some(Any { type_url: String::new(), value }), ..Default::default() }
-    }
-
-    fn eds_cluster(name: &str) -> Resource {
-        let source = ConfigSource {
-            config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())),
-            resource_api_version: ApiVersion::V3 as i32,
-            ..Default::default()
-        };
-        let cluster = api::envoy::config::cluster::v3::Cluster {
-            name: name.into(),
-            cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
-            eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(source), ..Default::default() }),
-            ..Default::default()
-        };
-        resource(name, cluster.encode_to_vec())
-    }
-
-    #[test]
-    fn what_was_refused_or_never_comes_is_not_waited_for() {
-        let mut resources = Resources::default();
-        resources.insert(Kind::Cluster, eds_cluster("a")).unwrap();
-        assert!(!resources.is_complete());
-        assert!(resources.insert(Kind::Endpoint, resource("a", vec![0xff, 0xff])).is_err());
-        assert!(resources.is_complete());
-        resources.insert(Kind::Cluster, eds_cluster("b")).unwrap();
-        assert!(!resources.is_complete());
-        resources.give_up_on_missing();
-        assert!(resources.is_complete());
-        // What nothing refers to any more is asked for anew when something does.
-        resources.forget(Kind::Endpoint, "b");
-        assert!(!resources.is_complete());
-    }
-}
+mod tests;

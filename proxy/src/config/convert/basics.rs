@@ -111,14 +111,3 @@ pub(super) fn data_source(
         (None, _) => Err(at.missing()),
     }
 }
-
-/// Resources of resources come over the one stream that this resource came on.
-pub(super) fn over_ads(wire: Option<&core::ConfigSource>, at: &At<'_>) -> Result<(), ConfigError> {
-    use core::config_source::ConfigSourceSpecifier;
-    match wire.and_then(|wire| wire.config_source_specifier.as_ref()) {
-        Some(ConfigSourceSpecifier::Ads(_)) => Ok(()),
-        Some(ConfigSourceSpecifier::Self_(_)) => Ok(()),
-        Some(_) => Err(at.refuse("another source", "only `ads` and `self` are supported")),
-        None => Err(at.missing()),
-    }
-}

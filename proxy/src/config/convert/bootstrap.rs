@@ -1,6 +1,7 @@
 //! Bootstrap files: static resources, the admin interface, and the limit on connections.
 
 mod references;
+mod sources;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use api::envoy::config::bootstrap::v3 as wire;
 use api::envoy::config::overload::v3::{OverloadManager, resource_monitor::ConfigType};
 use api::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 
-use super::{ReadFile, basics, cluster, listener, secret};
+use super::{ReadFile, basics, cluster, listener, secret, source};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Bootstrap, Cluster, EndpointAddress, Listener, Node, Secret};
 
@@ -25,8 +26,11 @@ pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'
         secrets: secrets(of, &resources.field("secrets"), read_file)?,
         admin: wire.admin.as_ref().map(|admin| address_of(admin, &at.field("admin"))).transpose()?.flatten(),
         max_connections: max_connections(wire.overload_manager.as_ref(), &at.field("overload_manager"))?,
+        dynamic: source::dynamic(wire.dynamic_resources.as_ref(), &at.field("dynamic_resources"))?,
+        file: Arc::new(wire.clone()),
     };
     references::check(of, &bootstrap, &resources)?;
+    sources::check(of, &bootstrap, at)?;
     Ok(bootstrap)
 }
 

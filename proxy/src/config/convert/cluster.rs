@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::envoy::config::cluster::v3 as wire;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType};
 
-use super::{ReadFile, basics, endpoint, lb_policy, metadata, subset, tls, upstream_http};
+use super::{ReadFile, basics, endpoint, lb_policy, metadata, source, subset, tls, upstream_http};
 use crate::config::error::{At, ConfigError};
 use crate::config::{CircuitBreakers, Cluster, Discovery, LoadAssignment, OutlierDetection, TransportSocketMatch};
 
@@ -71,7 +71,7 @@ fn dns_refresh_rate(wire: &wire::Cluster, at: &At<'_>) -> Result<Duration, Confi
 
 fn eds(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
     let config = wire.eds_cluster_config.as_ref().ok_or_else(|| at.missing())?;
-    basics::over_ads(config.eds_config.as_ref(), &at.field("eds_config"))?;
+    source::convert(config.eds_config.as_ref(), &at.field("eds_config"))?;
     let name = if config.service_name.is_empty() { &wire.name } else { &config.service_name };
     Ok(Discovery::Eds { service_name: name.clone() })
 }

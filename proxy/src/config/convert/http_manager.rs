@@ -10,7 +10,7 @@ use wire::http_connection_manager::{
 };
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, http_filter, route};
+use super::{access_log, http_filter, route, source};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 
@@ -83,7 +83,7 @@ fn routes(wire: Option<&RouteSpecifier>, at: &At<'_>) -> Result<RouteSource, Con
         }
         Some(RouteSpecifier::Rds(rds)) => {
             let at = at.field("rds");
-            basics::over_ads(rds.config_source.as_ref(), &at.field("config_source"))?;
+            source::convert(rds.config_source.as_ref(), &at.field("config_source"))?;
             if rds.route_config_name.is_empty() {
                 return Err(at.field("route_config_name").missing());
             }

@@ -10,7 +10,7 @@ use wire::common_tls_context::ValidationContextType;
 use wire::subject_alt_name_matcher::SanType;
 use wire::tls_parameters::TlsProtocol;
 
-use super::{ReadFile, basics, matcher, secret};
+use super::{ReadFile, basics, matcher, secret, source};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
     CertificateSource, CommonTls, DownstreamTls, ServerResumption, StringMatch, TlsVersion, UpstreamTls,
@@ -133,7 +133,7 @@ fn sds_name(wire: &wire::SdsSecretConfig, at: &At<'_>) -> Result<String, ConfigE
     }
     // Without a source, it is a secret of the bootstrap.
     if wire.sds_config.is_some() {
-        basics::over_ads(wire.sds_config.as_ref(), &at.field("sds_config"))?;
+        source::convert(wire.sds_config.as_ref(), &at.field("sds_config"))?;
     }
     Ok(wire.name.clone())
 }

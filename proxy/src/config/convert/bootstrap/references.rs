@@ -1,4 +1,4 @@
-//! What resources of a bootstrap file name must be in the file: the clusters of routes, and secrets.
+//! What resources of a bootstrap file name must be in the file: the clusters of routes.
 
 use std::collections::HashSet;
 
@@ -12,11 +12,10 @@ use rds::route::Action;
 use rds::route_action::ClusterSpecifier;
 
 use super::super::basics;
+use crate::config::Bootstrap;
 use crate::config::error::{At, ConfigError};
-use crate::config::{Bootstrap, CertificateSource, CommonTls, ValidationSource};
 
 pub(super) fn check(of: &StaticResources, bootstrap: &Bootstrap, at: &At<'_>) -> Result<(), ConfigError> {
-    secrets(bootstrap, at)?;
     let clusters: HashSet<&str> = bootstrap.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     let at = at.field("listeners");
     for (index, listener) in of.listeners.iter().enumerate() {
@@ -79,36 +78,4 @@ fn targets(action: &rds::RouteAction, clusters: &HashSet<&str>, at: &At<'_>) -> 
 
 fn known(name: &str, clusters: &HashSet<&str>, at: &At<'_>) -> Result<(), ConfigError> {
     if clusters.contains(name) { Ok(()) } else { Err(at.refuse(name, "there is no cluster of this name")) }
-}
-
-fn secrets(bootstrap: &Bootstrap, at: &At<'_>) -> Result<(), ConfigError> {
-    let names: HashSet<&str> = bootstrap.secrets.iter().map(|(name, _)| name.as_str()).collect();
-    let listeners = at.field("listeners");
-    for (index, listener) in bootstrap.listeners.iter().enumerate() {
-        let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-        for tls in chains.filter_map(|chain| chain.tls.as_ref()) {
-            held(&tls.common, &names, &listeners.index(index))?;
-        }
-    }
-    let clusters = at.field("clusters");
-    for (index, cluster) in bootstrap.clusters.iter().enumerate() {
-        let matched = cluster.transport_socket_matches.iter().filter_map(|matched| matched.tls.as_ref());
-        for tls in cluster.tls.iter().chain(matched) {
-            held(&tls.common, &names, &clusters.index(index))?;
-        }
-    }
-    Ok(())
-}
-
-fn held(tls: &CommonTls, names: &HashSet<&str>, at: &At<'_>) -> Result<(), ConfigError> {
-    let certificate = match &tls.certificate {
-        Some(CertificateSource::Sds(name)) => Some(name),
-        _ => None,
-    };
-    let roots = match &tls.validation {
-        Some(ValidationSource::Sds(name)) => Some(name),
-        _ => None,
-    };
-    let missing = certificate.into_iter().chain(roots).find(|name| !names.contains(name.as_str()));
-    missing.map_or(Ok(()), |name| Err(at.refuse(name, "there is no secret of this name in static_resources.secrets")))
 }
