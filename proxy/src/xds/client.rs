@@ -73,6 +73,7 @@ pub struct Client {
     started: bool,
     /// When what changed is written to disk.
     copy_due: Option<Instant>,
+    copy_written: Option<Instant>,
     queries: mpsc::UnboundedReceiver<Query>,
 }
 
@@ -140,6 +141,7 @@ impl Client {
             incomplete: false,
             started: false,
             copy_due: None,
+            copy_written: None,
             queries,
         };
         let kept = client.take_copy().await;

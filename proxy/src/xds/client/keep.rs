@@ -1,4 +1,5 @@
-//! The copy on disk: taken up at the start, and written some time after a change, so that many changes cost one write.
+//! The copy on disk: taken up at the start, and written after a change, once in a while at most, so that many changes
+//! cost one write.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use tokio::time::Instant;
 use super::Client;
 use crate::config::ResourceKind as Kind;
 
-/// How much of the last changes a crash may lose.
-const SOON: Duration = Duration::from_secs(1);
+/// How far apart writes are. A crash may lose the changes of this time.
+const APART: Duration = Duration::from_secs(1);
 
 impl Client {
     /// True if there was a copy and it was put in force.
@@ -33,13 +34,15 @@ impl Client {
 
     pub(super) fn keep_soon(&mut self) {
         if self.options.copy.is_some() {
-            self.copy_due.get_or_insert_with(|| Instant::now() + SOON);
+            let due = self.copy_written.map_or_else(Instant::now, |written| written + APART);
+            self.copy_due.get_or_insert(due);
         }
     }
 
     /// Writes what is not written yet.
     pub(super) async fn keep(&mut self) {
         let (Some(_), Some(copy)) = (self.copy_due.take(), self.options.copy.clone()) else { return };
+        self.copy_written = Some(Instant::now());
         let resources = self.resources.clone();
         let written = tokio::task::spawn_blocking(move || copy.write(&resources)).await;
         if let Ok(Err(error)) = written {
