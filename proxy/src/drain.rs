@@ -1,30 +1,59 @@
-//! Draining: take no new work, finish what there is. One writer, any number of connections that look or wait.
+//! Draining: take no new work, finish what there is. One writer, any number of connections that look or wait, all on
+//! one thread.
 
-use tokio::sync::watch;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
 
 /// What a connection holds to learn that it should end when it can.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    first: watch::Receiver<bool>,
-    second: Option<watch::Receiver<bool>>,
+    first: Rc<State>,
+    second: Option<Rc<State>>,
 }
 
 /// Starts the draining of all that hold its [`Drain`]s. Dropping it starts it too.
 #[derive(Debug)]
-pub struct DrainTrigger(watch::Sender<bool>);
+pub struct DrainTrigger(Rc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    started: Cell<bool>,
+    waiting: RefCell<Slab<Waker>>,
+}
+
+/// A place among those who wait. It is kept between waits, so that a connection that looks again and again registers
+/// once.
+#[derive(Debug)]
+pub struct Waiting {
+    places: [Option<(Rc<State>, Option<usize>)>; 2],
+}
 
 pub fn pair() -> (DrainTrigger, Drain) {
-    let (tx, rx) = watch::channel(false);
-    (DrainTrigger(tx), Drain { first: rx, second: None })
+    let trigger = DrainTrigger(Rc::default());
+    let drain = trigger.subscribe();
+    (trigger, drain)
 }
 
 impl DrainTrigger {
     pub fn start(&self) {
-        self.0.send_replace(true);
+        self.0.started.set(true);
+        for (_, waker) in self.0.waiting.borrow().iter() {
+            waker.wake_by_ref();
+        }
     }
 
     pub fn subscribe(&self) -> Drain {
-        Drain { first: self.0.subscribe(), second: None }
+        Drain { first: Rc::clone(&self.0), second: None }
+    }
+}
+
+impl Drop for DrainTrigger {
+    fn drop(&mut self) {
+        self.start();
     }
 }
 
@@ -35,21 +64,70 @@ impl Drain {
     }
 
     pub fn is_draining(&self) -> bool {
-        let told = |receiver: &watch::Receiver<bool>| *receiver.borrow() || receiver.has_changed().is_err();
-        told(&self.first) || self.second.as_ref().is_some_and(told)
+        self.first.started.get() || self.second.as_ref().is_some_and(|second| second.started.get())
+    }
+
+    pub fn waiting(&self) -> Waiting {
+        let place = |state: &Rc<State>| (Rc::clone(state), None);
+        Waiting { places: [Some(place(&self.first)), self.second.as_ref().map(place)] }
     }
 
     /// Waits until the draining starts.
     pub async fn draining(&self) {
-        let told = async |receiver: &watch::Receiver<bool>| {
-            let _ = receiver.clone().wait_for(|draining| *draining).await;
-        };
-        match &self.second {
-            None => told(&self.first).await,
-            Some(second) => tokio::select! {
-                () = told(&self.first) => {}
-                () = told(second) => {}
-            },
+        let mut waiting = self.waiting();
+        poll_fn(|cx| waiting.poll(cx)).await;
+    }
+}
+
+impl Waiting {
+    /// Ready once the draining starts.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for (state, place) in self.places.iter_mut().flatten() {
+            if state.started.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = state.waiting.borrow_mut();
+            match place {
+                None => *place = Some(waiting.insert(cx.waker().clone())),
+                Some(place) => waiting[*place].clone_from(cx.waker()),
+            }
         }
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for (state, place) in self.places.iter().flatten() {
+            if let Some(place) = place {
+                state.waiting.borrow_mut().remove(*place);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn either_trigger_ends_the_wait_and_nothing_stays_behind() {
+        let ((first, drain), (second, other)) = (pair(), pair());
+        let both = drain.clone().or(other);
+        {
+            let mut waiting = pin!(both.draining());
+            assert!(!poll(waiting.as_mut()) && !poll(waiting.as_mut()));
+            assert_eq!(drain.first.waiting.borrow().len(), 1);
+            second.start();
+            assert!(poll(waiting.as_mut()) && both.is_draining() && !drain.is_draining());
+        }
+        assert!(drain.first.waiting.borrow().is_empty());
+        drop(first);
+        assert!(poll(pin!(drain.draining())), "a dropped trigger counts as started");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 mod admin;
+mod alarm;
 mod bootstrap;
 pub mod config;
 mod connection_limit;

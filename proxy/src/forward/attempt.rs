@@ -1,9 +1,11 @@
 //! Sends a request upstream, again if it failed in a way that the retry policy covers, and gives its answer.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use super::finish::{Exchange, grpc_status};
 use super::local::{self, Reply};
 use super::{Connection, mirror};
 use crate::access_log::ResponseFlags;
+use crate::alarm::{self, Alarm};
 use crate::config::Snapshot;
 use crate::http::Response;
 use crate::http::body::{Body, Replay};
@@ -59,16 +62,17 @@ async fn send(
     let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
     let balance = Balance::of(connection, &cluster, (action, found.weighted), head, &exchange.info);
     exchange.chose_cluster(&cluster);
-    let limits = Limits::of(connection, action, head);
+    let limits = Limits::of(connection, action, head, Instant::from_std(exchange.info.start));
+    let mut alarm = Alarm::default();
     let received = exchange.received_watch();
     let admitted = async {
         cluster.ready().await;
         cluster.admit().await.map_err(|_| local::overflow())
     };
-    exchange.admitted(limits.hold(admitted, &received).await??);
+    exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
     found.finalize_request(head, &exchange.info);
     if head.method == "CONNECT" {
-        return tunnel(connection, &cluster, balance.wanted, exchange).await;
+        return Box::pin(tunnel(connection, &cluster, balance.wanted, exchange)).await;
     }
     let retry = found.retry().filter(|policy| policy.num_retries > 0 && policy.applies_to(head));
     let body = match body.is_end() || (retry.is_none() && action.mirrors.is_empty()) {
@@ -77,7 +81,11 @@ async fn send(
     };
     let retry = retry.map(|retry| &**retry);
     let mut tries = Tries { connection, cluster: &cluster, balance, retry, body, now: None };
-    let answer = limits.hold(tries.run(found, head, exchange), &received).await.unwrap_or_else(|reply| {
+    let answer = {
+        let trying = pin!(tries.run(found, head, exchange));
+        limits.hold(&mut alarm, trying, &received).await
+    };
+    let answer = answer.unwrap_or_else(|reply| {
         cluster.stats.rq_timeout.add(1);
         // A host that keeps a client waiting so long counts as one that failed.
         tries.blame();
@@ -122,7 +130,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(connection: &Connection, action: &RouteAction, head: &RequestHead) -> Self {
+    fn of(connection: &Connection, action: &RouteAction, head: &RequestHead, start: Instant) -> Self {
         let timeouts = &action.timeouts;
         let asked = head.headers.get_str("grpc-timeout").filter(|_| head.is_grpc()).and_then(grpc_timeout);
         let request = match (timeouts.grpc_header_max, asked) {
@@ -133,29 +141,38 @@ impl Limits {
         let stream = timeouts.max_stream.unwrap_or_default();
         let shortest = [request, stream].into_iter().filter(|limit| !limit.is_zero()).min();
         Self {
-            end: shortest.and_then(|limit| Instant::now().checked_add(limit)),
+            end: shortest.and_then(|limit| start.checked_add(limit)),
             idle: timeouts.idle.unwrap_or(connection.manager.stream_idle_timeout),
         }
     }
 
     /// Waits for an answer within the limits; while the request's body still comes the stream is not idle.
-    async fn hold<T>(&self, answer: impl Future<Output = T>, received: &Cell<u64>) -> Result<T, Reply> {
-        let mut answer = std::pin::pin!(answer);
-        loop {
-            let before = received.get();
-            let idle = (!self.idle.is_zero()).then(|| Instant::now() + self.idle);
-            let Some(wake) = [self.end, idle].into_iter().flatten().min() else { return Ok(answer.await) };
-            if let Ok(answer) = tokio::time::timeout_at(wake, answer.as_mut()).await {
-                return Ok(answer);
+    async fn hold<T>(
+        &self,
+        alarm: &mut Alarm,
+        mut answer: Pin<&mut impl Future<Output = T>>,
+        received: &Cell<u64>,
+    ) -> Result<T, Reply> {
+        let (mut seen, mut idle_until) = (received.get(), None);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
             }
-            if self.end.is_some_and(|end| end <= Instant::now()) {
-                return Err(local::timeout("response_timeout"));
+            loop {
+                idle_until = idle_until.or_else(|| alarm::after(self.idle));
+                let Some(wake) = [self.end, idle_until].into_iter().flatten().min() else { return Poll::Pending };
+                ready!(alarm.poll(wake, cx));
+                if self.end.is_some_and(|end| end <= Instant::now()) {
+                    return Poll::Ready(Err(local::timeout("response_timeout")));
+                }
+                if received.get() == seen {
+                    let reply = Reply::new(504, "stream timeout");
+                    return Poll::Ready(Err(reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")));
+                }
+                (seen, idle_until) = (received.get(), None);
             }
-            if received.get() == before {
-                let reply = Reply::new(504, "stream timeout");
-                return Err(reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"));
-            }
-        }
+        })
+        .await
     }
 }
 

@@ -142,19 +142,19 @@ fn element(connection: &Connection, peer: &crate::downstream::Peer) -> String {
     element
 }
 
-/// A random UUID (RFC 9562 section 5.4).
-fn request_id(connection: &Connection) -> String {
+/// A random UUID of version 4 (RFC 9562 section 5.4).
+fn request_id(connection: &Connection) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let worker = &connection.downstream.worker;
-    let (a, b) = (worker.random(), worker.random());
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:x}{:03x}-{:012x}",
-        a >> 32,
-        a >> 16 & 0xffff,
-        a & 0xfff,
-        8 + (b >> 62),
-        b >> 48 & 0xfff,
-        b & 0xffff_ffff_ffff
-    )
+    let bits = u128::from(worker.random()) << 64 | u128::from(worker.random());
+    let bits = bits & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let mut text = [b'-'; 36];
+    let mut left = bits;
+    for place in text.iter_mut().enumerate().rev().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, b)| b) {
+        *place = DIGITS[(left & 0xf) as usize];
+        left >>= 4;
+    }
+    text
 }
 
 impl Connection {

@@ -2,18 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::h1;
 use super::h2;
 use super::headers::Headers;
+use crate::alarm::{self, Alarm};
 
 /// A piece of a body.
 #[derive(Clone, Debug)]
@@ -62,8 +62,11 @@ pub enum Body {
 /// A body that must end in time, and must not pause for too long.
 pub struct Limited {
     inner: Body,
-    end: Option<Pin<Box<Sleep>>>,
-    pause: Option<(Duration, Pin<Box<Sleep>>)>,
+    end: Option<Instant>,
+    /// Zero is for ever.
+    pause: Duration,
+    pause_until: Option<Instant>,
+    alarm: Alarm,
 }
 
 /// Frames that were looked at, and the body that they came from.
@@ -135,9 +138,7 @@ impl Body {
         if self.is_end() || (end.is_none() && pause.is_zero()) {
             return self;
         }
-        let end = end.map(|end| Box::pin(sleep_until(end)));
-        let pause = (!pause.is_zero()).then(|| (pause, Box::pin(sleep(pause))));
-        Self::Limited(Box::new(Limited { inner: self, end, pause }))
+        Self::Limited(Box::new(Limited { inner: self, end, pause, pause_until: None, alarm: Alarm::default() }))
     }
 
     /// This body with frames that were read from it before it again.
@@ -181,18 +182,14 @@ impl Held {
 impl Limited {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         if let Poll::Ready(frame) = self.inner.poll_frame(cx) {
-            if let Some((pause, timer)) = &mut self.pause {
-                timer.as_mut().reset(Instant::now() + *pause);
-            }
+            self.pause_until = None;
             return Poll::Ready(frame);
         }
-        let late = self.end.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-        let idle = self.pause.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
-        match (late, idle) {
-            (true, _) => Poll::Ready(Some(Err(BodyError::Late))),
-            (_, true) => Poll::Ready(Some(Err(BodyError::Idle))),
-            _ => Poll::Pending,
-        }
+        self.pause_until = self.pause_until.or_else(|| alarm::after(self.pause));
+        let Some(wake) = [self.end, self.pause_until].into_iter().flatten().min() else { return Poll::Pending };
+        ready!(self.alarm.poll(wake, cx));
+        let late = self.end.is_some_and(|end| end <= Instant::now());
+        Poll::Ready(Some(Err(if late { BodyError::Late } else { BodyError::Idle })))
     }
 }
 

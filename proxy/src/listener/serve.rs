@@ -61,7 +61,7 @@ async fn arrive(worker: &Rc<Worker>, mut active: Rc<Active>, tcp: TcpStream, pee
 
 async fn inspect(arrival: &mut Arrival, active: &Active) -> io::Result<()> {
     let stats = &active.stats;
-    let inspected = arrival.inspect(&active.listener, stats).await;
+    let inspected = Box::pin(arrival.inspect(&active.listener, stats)).await;
     match &inspected {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => stats.filter_remote_close.add(1),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => stats.filter_error.add(1),
@@ -85,7 +85,8 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
         Some(Err(reason)) => return Err(io::Error::other(reason.clone())),
         Some(Ok(config)) => {
             let stream = Rewind { prefix: read.freeze(), tcp };
-            let stream = handshake::accept(worker, stats, stream, config, chain.handshake_timeout).await?;
+            let accepting = handshake::accept(worker, stats, stream, config, chain.handshake_timeout);
+            let stream = Box::pin(accepting).await?;
             let facts = handshake::facts(stream.get_ref().1, worker);
             (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some(facts))
         }
@@ -124,7 +125,7 @@ async fn hand_over(
     match &chain.filter {
         NetworkFilter::Tcp(proxy) => {
             let stream = Prefixed { prefix: read.freeze(), io };
-            crate::tcp_proxy::serve(downstream, Arc::clone(proxy), stream, &state.leaving()).await;
+            Box::pin(crate::tcp_proxy::serve(downstream, Arc::clone(proxy), stream, &state.leaving())).await;
             Ok(())
         }
         NetworkFilter::Http(manager) => {
@@ -148,7 +149,7 @@ async fn http(
         (Codec::Auto, Io::Tls(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => true,
         (Codec::Auto, _) => {
             let told = tokio::select! {
-                told = within(manager.idle_timeout, has_preface(&mut io, &mut read)) => told?,
+                told = within(manager.idle_timeout, Box::pin(has_preface(&mut io, &mut read))) => told?,
                 () = drain.draining() => return Ok(()),
             };
             told?
@@ -164,7 +165,7 @@ async fn http(
             idle_timeout: manager.idle_timeout,
         };
         let handler = Rc::new(async move |request| Rc::clone(&connection).handle(request).await);
-        return h2::serve(Prefixed { prefix: read.freeze(), io }, &options, drain, handler).await;
+        return Box::pin(h2::serve(Prefixed { prefix: read.freeze(), io }, &options, drain, handler)).await;
     }
     let options = h1::ServerOptions {
         limits: h1::Limits { bytes: manager.max_request_headers_bytes, headers: manager.max_request_headers_count },

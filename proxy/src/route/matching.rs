@@ -77,9 +77,9 @@ pub enum QueryRule {
 }
 
 impl RouteMatch {
-    /// `random` decides on `fraction`.
-    pub fn matches(&self, head: &RequestHead, random: u64) -> bool {
-        self.path.matches(head, self.case_sensitive)
+    /// `path` is the head's without its query; `random` decides on `fraction`.
+    pub(super) fn matches(&self, head: &RequestHead, path: &str, random: u64) -> bool {
+        self.path.matches(head, path, self.case_sensitive)
             && self.fraction.is_none_or(|fraction| fraction.hits(random.rotate_left(32)))
             && (!self.grpc || head.is_grpc())
             && self.headers.iter().all(|rule| rule.matches(head))
@@ -88,14 +88,10 @@ impl RouteMatch {
 }
 
 impl PathMatch {
-    fn matches(&self, head: &RequestHead, case_sensitive: bool) -> bool {
-        if matches!(self, Self::Connect) {
-            return head.method == "CONNECT";
+    fn matches(&self, head: &RequestHead, path: &str, case_sensitive: bool) -> bool {
+        if path.is_empty() {
+            return matches!(self, Self::Connect) && head.method == "CONNECT";
         }
-        if head.path.is_empty() {
-            return false;
-        }
-        let path = path_only(&head.path);
         match self {
             Self::Prefix(prefix) => starts_with(path, prefix, case_sensitive),
             Self::Exact(exact) => path.len() == exact.len() && starts_with(path, exact, case_sensitive),
@@ -104,7 +100,7 @@ impl PathMatch {
                     && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
             }
             Self::Regex(regex) => regex.is_match(path.as_bytes()),
-            Self::Connect => false,
+            Self::Connect => head.method == "CONNECT",
         }
     }
 }
@@ -117,7 +113,7 @@ fn starts_with(path: &str, prefix: &str, case_sensitive: bool) -> bool {
 
 /// The path without query and fragment.
 pub fn path_only(path: &str) -> &str {
-    path.split(['?', '#']).next().unwrap_or_default()
+    &path[..memchr::memchr2(b'?', b'#', path.as_bytes()).unwrap_or(path.len())]
 }
 
 impl HeaderMatch {

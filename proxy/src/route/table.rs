@@ -122,7 +122,8 @@ impl RouteTable {
         let route = if virtual_host.require_tls == RequireTls::All && super::redirect::scheme_of(head) != "https" {
             &TO_HTTPS
         } else {
-            virtual_host.routes.iter().find(|route| route.matches.matches(head, random))?
+            let path = super::matching::path_only(&head.path);
+            virtual_host.routes.iter().find(|route| route.matches.matches(head, path, random))?
         };
         let weighted = match &route.action {
             Action::Forward(action) => action.cluster.weighted(random),

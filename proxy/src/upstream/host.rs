@@ -136,7 +136,8 @@ impl Host {
     }
 
     async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
-        connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout).await
+        // On the heap: a request that finds a connection in the pool needs no room for the making of one.
+        Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout)).await
     }
 
     /// Opens a connection of its own, for bytes or for a switch of protocols.

@@ -83,13 +83,13 @@ pub fn is_framing(name: &[u8]) -> bool {
 /// Refuses a line that ends with LF alone, or a CR without its LF.
 pub fn strict_lines(head: &[u8]) -> Result<(), ParseError> {
     let mut previous = 0u8;
-    for byte in head {
-        if (*byte == b'\n') != (previous == b'\r') {
-            return Err(bad("bare_cr_or_lf"));
-        }
+    // Without branches, so that the compiler takes many bytes at a time.
+    let wrong = head.iter().fold(false, |wrong, byte| {
+        let bare = (*byte == b'\n') != (previous == b'\r');
         previous = *byte;
-    }
-    Ok(())
+        wrong | bare
+    });
+    if wrong { Err(bad("bare_cr_or_lf")) } else { Ok(()) }
 }
 
 /// What connection-level headers said.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite as _;
-use tokio::time::timeout;
 
 use super::conn::{Conn, Shared};
 use super::incoming::Incoming;
 use super::parse::{Limits, ParseError, Parsed, parse_request};
 use super::{Framing, encode};
-use crate::drain::Drain;
+use crate::alarm::{self, Alarm};
+use crate::drain::{Drain, Waiting};
 use crate::http::body::{Body, Frame};
 use crate::http::message::{RequestHead, ResponseHead, Version};
 use crate::http::{Request, Response};
@@ -50,8 +50,9 @@ pub async fn serve(
     refused: impl Fn(ParseError),
 ) -> io::Result<()> {
     let conn = Conn::shared(io, already_read);
+    let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default() };
     loop {
-        let parsed = match next_head(&conn, options, drain).await? {
+        let parsed = match next_head(&conn, options, &mut waits).await? {
             Head::End => return Ok(()),
             Head::Refused(error) => {
                 refused(error);
@@ -63,11 +64,11 @@ pub async fn serve(
         // What follows an offer to switch protocols may be in the other protocol already.
         let mut keep_alive = parsed.keep_alive && parsed.head.upgrade.is_none() && method != "CONNECT";
         let body = begin(&conn, &parsed);
-        let Some(response) = respond(&conn, handler(Request { head: parsed.head, body })).await else {
-            return Ok(());
-        };
+        // On the heap, so that an idle connection does not hold the room that a request needs.
+        let handling = Box::pin(handler(Request { head: parsed.head, body }));
+        let Some(response) = respond(&conn, handling).await else { return Ok(()) };
         if response.tunnel.is_some() {
-            return tunnel(conn, response, &method, version).await;
+            return Box::pin(tunnel(conn, response, &method, version)).await;
         }
         keep_alive &= !drain.is_draining();
         keep_alive &= !conn.borrow().body_failed();
@@ -89,38 +90,39 @@ enum Head {
     End,
 }
 
-/// Whether a head is complete in the buffer; cheaper than parsing it in vain.
-pub(super) fn has_head(buf: &[u8]) -> bool {
-    let mut rest = buf;
-    while let Some(lf) = rest.iter().position(|b| *b == b'\n') {
-        rest = &rest[lf + 1..];
-        if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
-            return true;
-        }
-    }
-    false
+/// What a connection waits for besides bytes.
+struct Waits {
+    draining: Waiting,
+    alarm: Alarm,
 }
 
-async fn next_head(conn: &Shared, options: &ServerOptions, drain: &Drain) -> io::Result<Head> {
+/// Whether a head is complete in the buffer; cheaper than parsing it in vain.
+pub(super) fn has_head(buf: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', buf).any(|lf| buf[lf + 1..].starts_with(b"\n") || buf[lf + 1..].starts_with(b"\r\n"))
+}
+
+async fn next_head(conn: &Shared, options: &ServerOptions, waits: &mut Waits) -> io::Result<Head> {
     // Some clients send a line end too many after a body (RFC 9112 section 2.2).
     while conn.borrow().buf.starts_with(b"\r\n") {
         let _ = conn.borrow_mut().buf.split_to(2);
     }
     if conn.borrow().buf.is_empty() {
-        let first = async {
-            tokio::select! {
-                biased;
-                read = poll_fn(|cx| conn.borrow_mut().poll_fill(cx)) => read.map(Some),
-                () = drain.draining() => Ok(None),
+        let idle_until = alarm::after(options.idle_timeout);
+        let first = poll_fn(|cx| {
+            if let Poll::Ready(read) = conn.borrow_mut().poll_fill(cx) {
+                return Poll::Ready(Some(read));
             }
-        };
-        match within(options.idle_timeout, first).await {
-            Some(Ok(Some(n))) if n > 0 => {}
+            let late = idle_until.is_some_and(|at| waits.alarm.poll(at, cx).is_ready());
+            if late || waits.draining.poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+        });
+        match first.await {
+            Some(Ok(n)) if n > 0 => {}
             Some(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => return Err(error),
             _ => return Ok(Head::End),
         }
     }
-    let head = within(options.headers_timeout, poll_fn(|cx| poll_head(conn, options, cx))).await;
+    let whole = poll_fn(|cx| poll_head(conn, options, cx));
+    let head = alarm::within(&mut waits.alarm, alarm::after(options.headers_timeout), pin!(whole)).await;
     head.unwrap_or(Ok(Head::Refused(ParseError { status: 408, detail: "request_header_timeout" })))
 }
 
@@ -157,11 +159,6 @@ fn accept(parsed: Parsed<RequestHead>, options: &ServerOptions) -> Head {
     Head::Request(Box::new(parsed))
 }
 
-/// Runs a future within a limit; zero is none.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    if limit.is_zero() { Some(future.await) } else { timeout(limit, future).await.ok() }
-}
-
 fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
     conn.borrow_mut().begin_body(parsed.framing);
     conn.borrow_mut().expects_continue = parsed.expects_continue;
@@ -170,8 +167,7 @@ fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
 }
 
 /// Runs the handler, and drops it if the client goes away meanwhile.
-async fn respond(conn: &Shared, handler: impl Future<Output = Response>) -> Option<Response> {
-    let mut handler = pin!(handler);
+async fn respond(conn: &Shared, mut handler: Pin<Box<impl Future<Output = Response>>>) -> Option<Response> {
     poll_fn(|cx| {
         if let Poll::Ready(response) = handler.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
