@@ -110,7 +110,7 @@ impl Admin {
             let assignment = match &cluster.discovery {
                 Discovery::Static(given) | Discovery::StrictDns(given) | Discovery::LogicalDns(given) => Some(given),
                 Discovery::Eds { service_name } => snapshot.endpoints.get(service_name),
-                Discovery::OriginalDst => None,
+                Discovery::OriginalDst(_) => None,
             };
             let Some(assignment) = assignment else { continue };
             for endpoint in assignment.localities.iter().flat_map(|locality| &locality.endpoints) {

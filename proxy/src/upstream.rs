@@ -6,6 +6,7 @@ mod connect;
 mod dns;
 mod host;
 mod limits;
+mod original_dst;
 mod outlier;
 mod pick;
 mod tls;

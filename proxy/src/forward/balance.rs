@@ -37,7 +37,8 @@ impl<'a> Balance<'a> {
                 || format!("{:016x}", xx(format!("{}{local}", connection.downstream.info.remote_address).as_bytes()));
             (hash, cookie) = hash_of(&action.hash_policies, head, info.remote_address.ip(), made);
         }
-        Self { wanted: Wanted { hash, metadata }, cookie }
+        let original = cluster.original(&connection.downstream.info, Some(&head.headers));
+        Self { wanted: Wanted { hash, metadata, original }, cookie }
     }
 }
 

@@ -267,3 +267,31 @@ async fn draining_finishes_what_is_under_way_and_then_closes() {
     assert_eq!(rest(&mut idle).await, "");
     assert!(TcpStream::connect(proxy.address).await.is_err(), "new connections are still taken");
 }
+
+#[tokio::test]
+async fn a_request_goes_to_the_address_that_a_header_names() {
+    let cluster = json!({"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "load_assignment": null,
+        "original_dst_lb_config": {"use_http_header": true}});
+    let proxy = Proxy::start(json!({}), cluster).await;
+    let there = proxy.upstream.local_addr().unwrap();
+    let mut client = proxy.connect().await;
+    ask(&mut client, &format!("GET /x HTTP/1.1\r\nhost: h\r\nx-envoy-original-dst-host: {there}\r\n\r\n")).await;
+    let (mut upstream, _) = proxy.upstream().await;
+    upstream.write_all(OK).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200 "));
+    client.read_exact(&mut [0; 2]).await.unwrap();
+    ask(&mut client, LAST).await;
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 503 "), "it was sent somewhere");
+}
+
+#[tokio::test]
+async fn a_client_without_a_cookie_is_given_one_that_leads_it_back() {
+    let route = json!({"hash_policy": [{"cookie": {"name": "c", "ttl": "60s"}}]});
+    let proxy = Proxy::start(route, json!({"lb_policy": "RING_HASH"})).await;
+    let mut client = proxy.connect().await;
+    ask(&mut client, LAST).await;
+    let (mut upstream, _) = proxy.upstream().await;
+    upstream.write_all(OK).await.unwrap();
+    let answer = rest(&mut client).await;
+    assert!(answer.contains("\r\nset-cookie: c=\"") && answer.contains("\"; Max-Age=60; HttpOnly\r\n"), "{answer}");
+}

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::dns;
 use super::host::{Host, InFlight};
 use super::limits::Limits;
+use super::original_dst::Originals;
 use super::outlier::{Verdict, may_eject};
 use super::tls::ClientTls;
 use crate::config::{self, Discovery, Endpoint, HealthStatus, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
@@ -20,6 +21,7 @@ pub struct Cluster {
     pub config: Arc<config::Cluster>,
     pub stats: Arc<ClusterStats>,
     pub(super) limits: Limits,
+    pub(super) originals: Originals,
     hosts: RefCell<Rc<Hosts>>,
     /// The assignment that the hosts were made from, before names were resolved.
     assignment: RefCell<Arc<LoadAssignment>>,
@@ -43,7 +45,7 @@ fn assignment_of(config: &config::Cluster, snapshot: &Snapshot) -> Arc<LoadAssig
             Arc::clone(assignment)
         }
         Discovery::Eds { service_name } => snapshot.endpoints.get(service_name).cloned().unwrap_or_default(),
-        Discovery::OriginalDst => Arc::default(),
+        Discovery::OriginalDst(_) => Arc::default(),
     }
 }
 
@@ -59,6 +61,7 @@ impl Cluster {
         let cluster = Self {
             stats,
             limits: Limits::new(&config),
+            originals: Originals::default(),
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
             resolved_at: Cell::new(None),
@@ -70,6 +73,7 @@ impl Cluster {
         let old = before.map(|before| Rc::clone(&before.hosts.borrow()));
         // Connections made under other TLS settings do not fit.
         let old = old.filter(|_| before.is_some_and(|before| cluster.same_transport(&before.config)));
+        before.iter().flat_map(|before| before.originals.hosts()).for_each(|host| host.retire());
         if let (Some(before), None) = (before, &old) {
             before.retire();
         }
@@ -90,15 +94,22 @@ impl Cluster {
     }
 
     pub(super) fn retire(&self) {
-        for host in &self.hosts.borrow().hosts {
+        for host in self.all_hosts() {
             host.retire();
         }
     }
 
     pub(super) fn expire(&self) {
-        for host in &self.hosts.borrow().hosts {
+        for host in self.all_hosts() {
             host.expire(self.config.idle_timeout);
         }
+        self.originals.sweep();
+    }
+
+    fn all_hosts(&self) -> Vec<Rc<Host>> {
+        let mut hosts = self.hosts.borrow().hosts.clone();
+        hosts.extend(self.originals.hosts());
+        hosts
     }
 
     pub(super) fn follow(&self, snapshot: &Arc<Snapshot>) {
@@ -156,7 +167,7 @@ impl Cluster {
     }
 
     /// The TLS that an endpoint wants: the first match of its labels, else the cluster's own.
-    fn client_tls(&self, endpoint: &Endpoint) -> Option<Arc<ClientTls>> {
+    pub(super) fn client_tls(&self, endpoint: &Endpoint) -> Option<Arc<ClientTls>> {
         let labels = &endpoint.transport_labels;
         let fits = |wanted: &config::TransportSocketMatch| {
             wanted.labels.iter().all(|(name, value)| labels.get(name) == Some(value))

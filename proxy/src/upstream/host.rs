@@ -120,6 +120,11 @@ impl Host {
         }
     }
 
+    /// Whether any are kept.
+    pub(super) fn has_connections(&self) -> bool {
+        !self.idle.borrow().is_empty() || !self.multiplexed.borrow().is_empty()
+    }
+
     /// Closes what is idle and keeps nothing from now on.
     pub fn retire(&self) {
         self.retired.set(true);

@@ -1,11 +1,12 @@
 //! How a request gets its host.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Hosts};
 use super::host::Host;
-use crate::config::LbMetadata;
+use crate::config::{Discovery, LbMetadata};
 use crate::load_balancer::Ask;
 
 /// What of a request or connection decides where it goes.
@@ -15,6 +16,8 @@ pub struct Wanted<'a> {
     pub hash: Option<u64>,
     /// The subset.
     pub metadata: Option<&'a LbMetadata>,
+    /// Where it was meant to go, for clusters that go there.
+    pub original: Option<SocketAddr>,
 }
 
 /// There is no host to send to.
@@ -31,6 +34,9 @@ impl Cluster {
         tries: u32,
         avoid: impl Fn(&Rc<Host>) -> bool,
     ) -> Result<Rc<Host>, PickError> {
+        if matches!(self.config.discovery, Discovery::OriginalDst(_)) {
+            return self.pick_original(wanted.original);
+        }
         let hosts = self.hosts();
         let set = match &hosts.subsets {
             None => &hosts.set,

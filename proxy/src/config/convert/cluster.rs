@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as wire;
-use wire::cluster::{ClusterDiscoveryType, DiscoveryType};
+use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
 use super::{ReadFile, basics, endpoint, lb_policy, metadata, source, subset, tls, upstream_http};
 use crate::config::error::{At, ConfigError};
-use crate::config::{CircuitBreakers, Cluster, Discovery, LoadAssignment, OutlierDetection, TransportSocketMatch};
+use crate::config::{CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch};
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
     if wire.name.is_empty() {
@@ -52,9 +52,24 @@ fn discovery(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError
         Ok(DiscoveryType::StrictDns) => Ok(Discovery::StrictDns(assignment(wire, at)?)),
         Ok(DiscoveryType::LogicalDns) => Ok(Discovery::LogicalDns(assignment(wire, at)?)),
         Ok(DiscoveryType::Eds) => eds(wire, &at.field("eds_cluster_config")),
-        Ok(DiscoveryType::OriginalDst) => Ok(Discovery::OriginalDst),
+        Ok(DiscoveryType::OriginalDst) => original_dst(wire, at).map(Discovery::OriginalDst),
         Err(_) => Err(at.field("type").refuse(kind, "is not known")),
     }
+}
+
+fn original_dst(wire: &wire::Cluster, at: &At<'_>) -> Result<OriginalDst, ConfigError> {
+    if wire.load_assignment.is_some() {
+        return Err(at.field("load_assignment").refuse("set", "an ORIGINAL_DST cluster has no endpoints of its own"));
+    }
+    let Some(LbConfig::OriginalDstLbConfig(config)) = &wire.lb_config else { return Ok(OriginalDst::default()) };
+    let at = at.field("original_dst_lb_config");
+    let name = match config.http_header_name.as_str() {
+        "" => "x-envoy-original-dst-host".to_owned(),
+        name => name.to_ascii_lowercase(),
+    };
+    let port_at = at.field("upstream_port_override");
+    let port = config.upstream_port_override.map(|port| basics::port(port, &port_at)).transpose()?;
+    Ok(OriginalDst { header: config.use_http_header.then_some(name), port: port.filter(|port| *port > 0) })
 }
 
 fn assignment(wire: &wire::Cluster, at: &At<'_>) -> Result<Arc<LoadAssignment>, ConfigError> {

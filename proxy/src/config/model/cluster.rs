@@ -51,7 +51,16 @@ pub enum Discovery {
     Eds { service_name: String },
     StrictDns(Arc<LoadAssignment>),
     LogicalDns(Arc<LoadAssignment>),
-    OriginalDst,
+    OriginalDst(OriginalDst),
+}
+
+/// `Cluster.OriginalDstLbConfig`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OriginalDst {
+    /// The request header that may say where to go instead, in lower case.
+    pub header: Option<String>,
+    /// The port to go to, whatever it was.
+    pub port: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
