@@ -79,7 +79,12 @@ async fn open(
     let metadata = weighted.map_or(&proxy.metadata_match, |weighted| &weighted.metadata_match).as_deref();
     let hash = proxy.hash_source_ip.then(|| xx(downstream.info.remote_address.ip().to_string().as_bytes()));
     let host = cluster
-        .pick(Wanted { hash, metadata, original: cluster.original(&downstream.info, None) }, || worker.random(), 1, |_| false)
+        .pick(
+            Wanted { hash, metadata, original: cluster.original(&downstream.info, None) },
+            || worker.random(),
+            1,
+            |_| false,
+        )
         .map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
     let endpoint = host.endpoint();
     info.upstream_address = host.socket_address();

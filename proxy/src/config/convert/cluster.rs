@@ -8,7 +8,9 @@ use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
 use super::{ReadFile, basics, endpoint, lb_policy, metadata, source, subset, tls, upstream_http};
 use crate::config::error::{At, ConfigError};
-use crate::config::{CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch};
+use crate::config::{
+    CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch,
+};
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
     if wire.name.is_empty() {
