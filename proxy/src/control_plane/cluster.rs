@@ -63,7 +63,7 @@ impl Target {
             Discovery::Static(given) => LoadAssignment::clone(given),
             Discovery::StrictDns(given) => resolve(given, false).await,
             Discovery::LogicalDns(given) => resolve(given, true).await,
-            Discovery::Eds { .. } | Discovery::OriginalDst => LoadAssignment::default(),
+            Discovery::Eds { .. } | Discovery::OriginalDst(_) => LoadAssignment::default(),
         };
         let endpoints: Vec<_> = assignment.localities.iter().flat_map(|locality| &locality.endpoints).collect();
         let mut failed = format!("the cluster {} has no endpoint", self.cluster.name);
