@@ -15,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+#[path = "bootstrap/dynamic.rs"]
+mod dynamic;
+
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/envoy")
 }
@@ -193,6 +196,14 @@ fn certificate(directory: &Path, file: &str, name: &str) -> CertificateDer<'stat
 }
 
 async fn over_tls(at: (IpAddr, u16), name: &str, root: &CertificateDer<'static>) -> std::io::Result<String> {
+    Ok(exchange(tls_stream(at, name, root).await?, "/over-tls", "").await)
+}
+
+async fn tls_stream(
+    at: (IpAddr, u16),
+    name: &str,
+    root: &CertificateDer<'static>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -200,8 +211,7 @@ async fn over_tls(at: (IpAddr, u16), name: &str, root: &CertificateDer<'static>)
     let config = builder.with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let tcp = TcpStream::connect(at).await?;
-    let stream = connector.connect(ServerName::try_from(name.to_owned()).unwrap(), tcp).await?;
-    Ok(exchange(stream, "/over-tls", "").await)
+    connector.connect(ServerName::try_from(name.to_owned()).unwrap(), tcp).await
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub struct ChainState {
     /// What of the snapshot its TLS was made from.
     secrets: Secrets,
     /// Starts draining when the chain goes or changes.
-    leaving: DrainTrigger,
+    leaving: Rc<DrainTrigger>,
 }
 
 impl ChainState {
@@ -65,7 +65,7 @@ impl Chains {
     }
 
     /// Follows a new snapshot. Chains that stay as they were keep their state; connections of the others are told to
-    /// end when they can.
+    /// end when they can. Where certificates alone changed, connections go on, and new ones get the new.
     pub fn follow(&self, snapshot: &Arc<Snapshot>) {
         let old = self.listeners.take();
         let mut fresh: HashMap<SocketAddr, Rc<Active>> = HashMap::new();
@@ -75,7 +75,7 @@ impl Chains {
             fresh.extend(listener.addresses().map(|address| (address, Rc::clone(&active))));
         }
         let stays = |state: &Rc<ChainState>| {
-            fresh.values().flat_map(|active| &active.chains).any(|(_, kept)| Rc::ptr_eq(kept, state))
+            fresh.values().flat_map(|active| &active.chains).any(|(_, kept)| Rc::ptr_eq(&kept.leaving, &state.leaving))
         };
         for (_, state) in old.values().flat_map(|active| &active.chains) {
             if !stays(state) {
@@ -89,21 +89,31 @@ impl Chains {
         let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain).map(|chain| {
             let secrets = secrets(chain, snapshot);
             let kept = before.and_then(|before| before.same(chain, &secrets));
-            let state = kept.unwrap_or_else(|| Rc::new(self.state(chain, secrets, snapshot)));
+            let state = kept.unwrap_or_else(|| {
+                let leaving = before.and_then(|before| before.leaving_of(chain));
+                let leaving = leaving.unwrap_or_else(|| Rc::new(drain::pair().0));
+                Rc::new(self.state(chain, secrets, snapshot, leaving))
+            });
             (Arc::clone(chain), state)
         });
         let stats = self.shard.listener(&listener.name);
         Active { listener: Arc::clone(listener), stats, chains: chains.collect() }
     }
 
-    fn state(&self, chain: &FilterChain, secrets: Secrets, snapshot: &Snapshot) -> ChainState {
+    fn state(
+        &self,
+        chain: &FilterChain,
+        secrets: Secrets,
+        snapshot: &Snapshot,
+        leaving: Rc<DrainTrigger>,
+    ) -> ChainState {
         let tls = chain.tls.as_ref().map(|tls| {
             self.settings.server(tls, snapshot).map_err(|error| {
                 tracing::warn!(chain = chain.name, %error, "a filter chain's TLS cannot be put in force; its connections are refused");
                 error.to_string()
             })
         });
-        ChainState { tls, secrets, leaving: drain::pair().0 }
+        ChainState { tls, secrets, leaving }
     }
 }
 
@@ -116,6 +126,14 @@ impl Active {
         let same =
             |(known, state): &&(Arc<FilterChain>, Rc<ChainState>)| **known == *chain && state.secrets == *secrets;
         self.chains.iter().find(same).map(|(_, state)| Rc::clone(state))
+    }
+}
+
+impl Active {
+    /// What ends the connections of a chain that differs from this one in certificates alone.
+    fn leaving_of(&self, chain: &FilterChain) -> Option<Rc<DrainTrigger>> {
+        let mut known = self.chains.iter().filter(|(known, _)| chain.differs_in_certificates_alone(known));
+        known.next().map(|(_, state)| Rc::clone(&state.leaving))
     }
 }
 
@@ -140,7 +158,7 @@ fn secrets(chain: &FilterChain, snapshot: &Snapshot) -> Secrets {
 mod tests {
     use super::super::test_kit;
     use super::*;
-    use crate::config::SocketSettings;
+    use crate::config::{CommonTls, DownstreamTls, ServerResumption, SocketSettings, TlsVersion};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -172,6 +190,33 @@ mod tests {
         assert!(plain.is_draining() && !mesh.is_draining());
         chains.follow(&Arc::default());
         assert!(mesh.is_draining());
+    }
+
+    #[test]
+    fn a_chain_whose_certificate_alone_changed_keeps_its_connections() {
+        let with = |pem: &str| {
+            let common = CommonTls {
+                certificate: Some(CertificateSource::Inline(Arc::new(Secret::TrustedCa(pem.into())))),
+                validation: None,
+                san_matchers: vec![],
+                alpn: vec![],
+                min_version: TlsVersion::V12,
+                max_version: TlsVersion::V13,
+            };
+            let resumption = ServerResumption::Any;
+            let tls = DownstreamTls { common, require_client_certificate: false, resumption };
+            let mut listener = with_chains(&["a"]);
+            Arc::make_mut(&mut listener.filter_chains[0]).tls = Some(Arc::new(tls));
+            snapshot([listener])
+        };
+        let chains = chains();
+        chains.follow(&with("old"));
+        let active = chains.at(at("127.0.0.1:1")).unwrap();
+        let before = active.state(&active.listener.filter_chains[0]).unwrap();
+        chains.follow(&with("new"));
+        let active = chains.at(at("127.0.0.1:1")).unwrap();
+        let after = active.state(&active.listener.filter_chains[0]).unwrap();
+        assert!(!Rc::ptr_eq(&before, &after) && !before.leaving().is_draining());
     }
 
     #[test]

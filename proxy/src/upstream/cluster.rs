@@ -11,7 +11,7 @@ use super::host::{Host, InFlight};
 use super::limits::Limits;
 use super::original_dst::Originals;
 use super::outlier::{Verdict, may_eject};
-use super::tls::ClientTls;
+use super::tls::{ClientTls, same_secrets};
 use crate::config::{self, Discovery, Endpoint, HealthStatus, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
 use crate::load_balancer::{Health, HostSet, Rules, Subsets};
 use crate::stats::ClusterStats;
@@ -72,7 +72,7 @@ impl Cluster {
         };
         let old = before.map(|before| Rc::clone(&before.hosts.borrow()));
         // Connections made under other TLS settings do not fit.
-        let old = old.filter(|_| before.is_some_and(|before| cluster.same_transport(&before.config)));
+        let old = old.filter(|_| before.is_some_and(|before| cluster.same_transport(before)));
         before.iter().flat_map(|before| before.originals.hosts()).for_each(|host| host.retire());
         if let (Some(before), None) = (before, &old) {
             before.retire();
@@ -83,8 +83,15 @@ impl Cluster {
         cluster
     }
 
-    fn same_transport(&self, other: &config::Cluster) -> bool {
-        self.config.tls == other.tls
+    /// Whether the certificates and roots that come by name are those that connections were made with.
+    pub(super) fn has_the_secrets_of(&self, snapshot: &Snapshot) -> bool {
+        same_secrets(&self.config, &self.secrets.borrow(), snapshot)
+    }
+
+    fn same_transport(&self, before: &Self) -> bool {
+        let other = &before.config;
+        before.has_the_secrets_of(&self.secrets.borrow())
+            && self.config.tls == other.tls
             && self.config.transport_socket_matches == other.transport_socket_matches
             && self.config.protocol == other.protocol
     }

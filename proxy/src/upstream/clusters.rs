@@ -39,7 +39,7 @@ impl Clusters {
                 cluster.retire();
                 return false;
             };
-            if *config == cluster.config {
+            if *config == cluster.config && cluster.has_the_secrets_of(snapshot) {
                 cluster.follow(snapshot);
             } else {
                 let stats = Arc::clone(&cluster.stats);

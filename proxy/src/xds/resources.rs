@@ -127,13 +127,13 @@ impl Resources {
     /// Whether a resource can stand beside the others.
     fn fits(&self, key: &Key, held: &Held) -> Result<(), String> {
         if let Model::Listener(listener) = &held.model {
+            let same =
+                |other: &Listener| listener.addresses().any(|address| address.port() != 0 && other.is_at(address));
             let taken = |(name, other): (&String, &Arc<Held>)| match &other.model {
-                Model::Listener(other) if *name != key.1 && other.address == listener.address => Some(name.clone()),
+                Model::Listener(other) if *name != key.1 && same(other) => Some(name.clone()),
                 _ => None,
             };
-            if listener.address.port() != 0
-                && let Some(other) = self.of(Kind::Listener).find_map(taken)
-            {
+            if let Some(other) = self.of(Kind::Listener).find_map(taken) {
                 let at = "listener.address".to_owned();
                 let rule = format!("the listener {other:?} has this address");
                 return Err(ConfigError { path: at, value: listener.address.to_string(), rule }.to_string());

@@ -177,6 +177,18 @@ pub struct FilterChain {
     pub filter: NetworkFilter,
 }
 
+impl FilterChain {
+    /// Whether the other has the same certificates by name, or others in their place, and is the same else.
+    pub fn differs_in_certificates_alone(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (Some(one), Some(other)) => one.differs_in_certificates_alone(other),
+            (None, None) => true,
+            _ => false,
+        };
+        tls && Self { tls: other.tls.clone(), ..self.clone() } == *other
+    }
+}
+
 /// All conditions must hold; an empty list is no condition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FilterChainMatch {

@@ -12,6 +12,24 @@ pub struct DownstreamTls {
     pub resumption: ServerResumption,
 }
 
+impl DownstreamTls {
+    /// Whether only certificates, or roots, that stand in the contexts themselves are others.
+    pub fn differs_in_certificates_alone(&self, other: &Self) -> bool {
+        let mut same = self.clone();
+        if let (Some(CertificateSource::Inline(one)), Some(CertificateSource::Inline(other))) =
+            (&mut same.common.certificate, &other.common.certificate)
+        {
+            one.clone_from(other);
+        }
+        if let (Some(ValidationSource::Inline(one)), Some(ValidationSource::Inline(other))) =
+            (&mut same.common.validation, &other.common.validation)
+        {
+            one.clone_from(other);
+        }
+        same == *other
+    }
+}
+
 /// How a returning client may skip a full handshake. Only certificates that are given are resumed; the mesh's never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerResumption {
