@@ -25,6 +25,7 @@
 pub mod call;
 pub mod cors;
 pub mod fault;
+pub mod grpc_stats;
 mod metadata;
 mod overrides;
 pub mod rbac;
@@ -36,10 +37,11 @@ pub use overrides::{Override, Overrides};
 pub use stats::{FilterStats, StatsCache};
 pub use stream::{Stream, failed_body};
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::forward::Reply;
-use crate::http::message::ResponseHead;
+use crate::http::Response;
 
 /// An entry of `http_filters`. The router is always last and is not listed.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +60,8 @@ pub enum Filter {
     Cors,
     /// `envoy.filters.http.fault`
     Fault(Arc<fault::Fault>),
+    /// `envoy.filters.http.grpc_stats`
+    GrpcStats(Arc<grpc_stats::GrpcStats>),
     /// `envoy.filters.http.rbac`
     Rbac(Arc<rbac::Rbac>),
 }
@@ -75,6 +79,7 @@ pub enum Settings {
 #[derive(Debug)]
 pub enum After<'a> {
     Cors(cors::Origin<'a>),
+    GrpcStats(Rc<grpc_stats::Call>),
 }
 
 /// A request, filter by filter; the reply of the first that answers it.
@@ -86,6 +91,7 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
         match &entry.filter {
             Filter::Cors => cors::request(entry, place, stream)?,
             Filter::Fault(own) => fault::request(own, entry, stream).await?,
+            Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
             Filter::Rbac(own) => rbac::request(own, entry, place, stream)?,
         }
     }
@@ -93,10 +99,11 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
 }
 
 /// An answer on its way back, whoever gave it.
-pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, head: &mut ResponseHead) {
+pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Response) {
     for (place, entry) in chain.iter().enumerate().rev() {
         match &entry.filter {
-            Filter::Cors => cors::response(place, stream, head),
+            Filter::Cors => cors::response(place, stream, &mut response.head),
+            Filter::GrpcStats(_) => grpc_stats::response(place, stream, response),
             Filter::Fault(_) | Filter::Rbac(_) => {}
         }
     }

@@ -19,7 +19,7 @@ use crate::filter::{self, FilterStats, Stream};
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
 use crate::http::{Request, Response, h1};
-use crate::route::{Action, RouteTable};
+use crate::route::{Action, RouteTable, VirtualHost};
 use crate::series::Ends;
 use crate::stats::Reporter;
 
@@ -78,7 +78,7 @@ impl Connection {
             Ok(()) => self.follow(&snapshot, &mut stream).await,
             Err(reply) => stream.exchange.reply(*reply, stream.head),
         };
-        filter::response(filters, &mut stream, &mut response.head);
+        filter::response(filters, &mut stream, &mut response);
         response
     }
 
@@ -99,11 +99,30 @@ impl Connection {
             }
             Action::Forward(action) => {
                 let body = std::mem::replace(&mut stream.body, Body::Empty);
-                attempt::forward(self, snapshot, &found, action, head, body, exchange).await
+                let place = found.virtual_cluster(head);
+                exchange.info.virtual_cluster = place.map(|place| (Arc::clone(found.virtual_host), place));
+                let response = attempt::forward(self, snapshot, &found, action, head, body, exchange).await;
+                self.count_virtual_cluster(found.virtual_host, place, &response, &exchange.info);
+                response
             }
         };
         crate::route::apply_response_mutations(&found, &mut response.head, head, &exchange.info);
         response
+    }
+
+    fn count_virtual_cluster(
+        &self,
+        host: &Arc<VirtualHost>,
+        place: Option<usize>,
+        response: &Response,
+        info: &RequestInfo,
+    ) {
+        if host.virtual_clusters.is_empty() {
+            return;
+        }
+        let worker = &self.downstream.worker;
+        let stats = worker.virtual_clusters.of(host, place, &worker.shard);
+        stats.count(response.head.status, info.attempts, info.flags);
     }
 
     fn table<'a>(&'a self, snapshot: &'a Snapshot) -> Option<Arc<RouteTable>> {

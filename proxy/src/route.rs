@@ -10,6 +10,7 @@ mod redirect;
 mod retry;
 mod rewrite;
 mod table;
+mod virtual_cluster;
 
 pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeouts};
 pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value, path_only};
@@ -19,6 +20,7 @@ pub use redirect::{PathRedirect, Redirect};
 pub use retry::{BackOff, Outcome, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite};
 pub use table::{Found, RequireTls, Route, RouteTable, RouteTableParts, VirtualHost};
+pub use virtual_cluster::VirtualCluster;
 
 #[cfg(test)]
 mod tests;

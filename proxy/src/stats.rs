@@ -7,12 +7,14 @@ mod filter;
 mod istio;
 mod peer;
 mod value;
+mod virtual_cluster;
 
 pub use envoy::{ClusterStats, HandshakeFailure, ListenerStats};
 pub use exposition::label;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
 pub use value::{Counter, Gauge, Histogram};
+pub use virtual_cluster::VirtualClusters;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

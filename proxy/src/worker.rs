@@ -18,7 +18,7 @@ use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
-use crate::stats::{PeerCache, Shard};
+use crate::stats::{PeerCache, Shard, VirtualClusters};
 use crate::tls::TlsSettings;
 use crate::upstream::Clusters;
 
@@ -42,6 +42,7 @@ pub struct Worker {
     pub peers: PeerCache,
     pub series: SeriesCache,
     pub filter_stats: StatsCache,
+    pub virtual_clusters: VirtualClusters,
     pub shard: Arc<Shard>,
     pub log: LogSink,
     pub own: Arc<WorkloadRef>,
@@ -89,6 +90,7 @@ impl Worker {
             peers: PeerCache::default(),
             series: SeriesCache::new(Arc::clone(&parts.shard)),
             filter_stats: StatsCache::default(),
+            virtual_clusters: VirtualClusters::default(),
             shard: parts.shard,
             log: parts.log,
             own: parts.own,
@@ -143,6 +145,7 @@ impl Worker {
         self.clusters.follow(&snapshot);
         self.chains.follow(&snapshot);
         self.filter_stats.clear();
+        self.virtual_clusters.clear();
         for (address, socket) in sockets {
             let (trigger, stop) = drain::pair();
             match tokio::net::TcpListener::from_std(socket) {

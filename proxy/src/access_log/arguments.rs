@@ -66,6 +66,9 @@ impl<'a> Command<'a> {
             "ENVIRONMENT" if !argument.is_empty() => Operator::Environment(std::env::var(argument).ok()),
             "ENVIRONMENT" => return Err(self.bad("the name of a variable is expected")),
             "PATH" => self.path(argument)?,
+            "FILTER_STATE" if argument.split(':').next() == Some("envoy.filters.http.grpc_stats") => {
+                Operator::GrpcMessages { json: !argument.ends_with(":PLAIN") }
+            }
             "FILTER_STATE" if !argument.is_empty() => Operator::Nothing,
             "COALESCE" => Operator::First(self.coalesce(argument)?),
             _ => return self.unlimited(argument),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +13,11 @@ use smallvec::SmallVec;
 
 use super::{ResponseFlags, certificate};
 use crate::config::{Cluster, Endpoint, FilterChain, Listener};
+use crate::filter::grpc_stats::Messages;
 use crate::filter::{DynamicMetadata, rbac};
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
-use crate::route::Route;
+use crate::route::{Route, VirtualHost};
 
 /// Facts of a downstream connection; shared by its requests.
 #[derive(Clone, Debug)]
@@ -124,6 +126,10 @@ pub struct RequestInfo {
     pub metadata: Option<Box<DynamicMetadata>>,
     /// Whether the health check filter knew the request for a health check.
     pub health_check: bool,
+    /// The virtual cluster that it counts for: a place in its virtual host.
+    pub virtual_cluster: Option<(Arc<VirtualHost>, usize)>,
+    /// Messages of a gRPC call, where a filter counts them for logs.
+    pub grpc_messages: Option<Rc<Messages>>,
     /// What access control decided, filter by filter; part of the metadata once it is asked for.
     pub authorization: SmallVec<[rbac::Noted; 2]>,
 }
@@ -189,6 +195,8 @@ impl RequestInfo {
             attempts: 0,
             metadata: None,
             health_check: false,
+            virtual_cluster: None,
+            grpc_messages: None,
             authorization: SmallVec::new(),
         }
     }

@@ -38,7 +38,11 @@ pub(super) enum Operator {
     },
     /// `COALESCE`: the first that has a value.
     First(Vec<Limited>),
-    /// `FILTER_STATE`: no filter of this proxy keeps any.
+    /// `FILTER_STATE` of `envoy.filters.http.grpc_stats`.
+    GrpcMessages {
+        json: bool,
+    },
+    /// `FILTER_STATE` of what no filter of this proxy keeps.
     Nothing,
     Plain(Plain),
 }

@@ -52,6 +52,7 @@ pub(super) fn print(operator: &Operator, context: &LogContext<'_>, out: &mut Vec
             None => return Printed::Absent,
         },
         Operator::First(choices) => return first(choices, context, out),
+        Operator::GrpcMessages { json } => return grpc_messages(*json, context, out),
         Operator::Nothing => return Printed::Absent,
         Operator::Plain(plain) => return print_plain(*plain, context, out),
     }
@@ -319,9 +320,25 @@ fn print_plain(plain: Plain, context: &LogContext<'_>, out: &mut Vec<u8>) -> Pri
         Plain::ConnectionId => number(Some(connection.id), out),
         Plain::StreamId => stream_id(context, out),
         Plain::UniqueId => text(Some(uuid(rand::random(), rand::random())), out),
-        // HTTP/3's, and of virtual clusters, which this proxy has neither.
-        Plain::RoundtripDuration | Plain::VirtualClusterName => Printed::Absent,
+        Plain::VirtualClusterName => {
+            let found = info.virtual_cluster.as_ref();
+            let found = found.and_then(|(host, place)| host.virtual_clusters.get(*place));
+            text(found.map(|cluster| cluster.name.as_str()), out)
+        }
+        // HTTP/3's, which this proxy does not speak.
+        Plain::RoundtripDuration => Printed::Absent,
     }
+}
+
+/// As the filter state of `envoy.filters.http.grpc_stats`.
+fn grpc_messages(json: bool, context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {
+    let messages = context.info.grpc_messages.as_ref();
+    let messages = messages.map(|messages| (messages.requests.get(), messages.responses.get()));
+    let shown = messages.map(|(requests, responses)| match json {
+        true => format!("{{\"requestMessageCount\":\"{requests}\",\"responseMessageCount\":\"{responses}\"}}"),
+        false => format!("{requests},{responses}"),
+    });
+    text(shown, out)
 }
 
 /// As Envoy counts headers: the bytes of names and values, those of the request line among them.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Filter, rbac};
+use super::{Filter, grpc_stats, rbac};
 use crate::config::HttpManager;
 use crate::stats::Shard;
 
@@ -13,6 +13,7 @@ use crate::stats::Shard;
 #[derive(Debug)]
 pub enum FilterStats {
     None,
+    GrpcStats(grpc_stats::Stats),
     Rbac(rbac::Stats),
 }
 
@@ -25,7 +26,7 @@ pub struct StatsCache {
 
 impl StatsCache {
     /// The counters of a chain by the places of its filters; `None` if none counts.
-    pub fn of(&self, manager: &Arc<HttpManager>, shard: &Shard) -> Option<Rc<[FilterStats]>> {
+    pub fn of(&self, manager: &Arc<HttpManager>, shard: &Arc<Shard>) -> Option<Rc<[FilterStats]>> {
         if manager.filters.is_empty() {
             return None;
         }
@@ -33,6 +34,7 @@ impl StatsCache {
         let made = || {
             let stats = manager.filters.iter().map(|entry| match &entry.filter {
                 Filter::Rbac(rbac) => FilterStats::Rbac(rbac::Stats::new(rbac, &manager.stat_prefix, shard)),
+                Filter::GrpcStats(config) => FilterStats::GrpcStats(grpc_stats::Stats::new(config, shard)),
                 Filter::Cors | Filter::Fault(_) => FilterStats::None,
             });
             (Arc::clone(manager), stats.collect())

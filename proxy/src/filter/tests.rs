@@ -63,3 +63,21 @@ async fn filters_run_where_no_route_matches() {
     let proxy = Proxy::start(vec![fault("f", json!({}))], host).await;
     assert_eq!(status(&proxy.get("/", "").await), 404);
 }
+
+#[tokio::test]
+async fn requests_count_for_the_first_virtual_cluster_that_takes_them() {
+    let mut host = one_route(json!({}));
+    host["virtual_clusters"] = json!([
+        {"name": "a", "headers": [{"name": ":path", "string_match": {"prefix": "/a"}}]},
+        {"name": "all-a", "headers": [{"name": ":path", "string_match": {"contains": "a"}}]}]);
+    let proxy = Proxy::start(vec![], host).await;
+    for path in ["/a", "/x/a", "/b"] {
+        proxy.get(path, "").await;
+    }
+    let metrics = proxy.plane.stats.exposition();
+    for name in ["a", "all-a", "other"] {
+        let labels = format!("envoy_virtual_cluster=\"{name}\",envoy_virtual_host=\"all\"");
+        let line = format!("envoy_vhost_vcluster_upstream_rq{{envoy_response_code=\"200\",{labels}}} 1\n");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    }
+}

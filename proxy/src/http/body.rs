@@ -42,6 +42,10 @@ pub enum BodyError {
 /// Watches a body as it passes: how many bytes, and how it ended.
 pub trait Observer {
     fn data(&mut self, bytes: usize);
+    /// The bytes themselves.
+    fn bytes(&mut self, data: &[u8]) {
+        self.data(data.len());
+    }
     /// Called once: after the last frame, on an error, or (with `None`) when the body is dropped before its end.
     fn end(&mut self, outcome: Option<Result<Option<&Headers>, &BodyError>>);
 }
@@ -198,7 +202,7 @@ impl Observed {
         let frame = ready!(self.inner.poll_frame(cx));
         match &frame {
             Some(Ok(Frame::Data(data))) => {
-                self.observer.data(data.len());
+                self.observer.bytes(data);
                 if self.inner.is_end() {
                     self.end(Some(Ok(None)));
                 }

@@ -156,12 +156,15 @@ async fn http(
         }
     };
     let scheme = if downstream.info.tls.is_some() { "https" } else { "http" };
+    let listener = downstream.info.listener.as_ref();
+    let buffer_limit = listener.map_or(usize::MAX, |listener| listener.buffer_limit);
     let connection = Rc::new(crate::forward::Connection::new(downstream, Arc::clone(manager)));
     if http2 {
         let options = h2::ServerOptions {
             scheme,
             max_concurrent_streams: manager.max_concurrent_streams,
             max_headers_bytes: manager.max_request_headers_bytes,
+            buffer_limit,
             idle_timeout: manager.idle_timeout,
         };
         let handler = Rc::new(async move |request| Rc::clone(&connection).handle(request).await);
@@ -173,6 +176,7 @@ async fn http(
         idle_timeout: manager.idle_timeout,
         headers_timeout: manager.request_headers_timeout,
         accept_http_10: manager.accept_http_10,
+        buffer_limit,
         server_name: manager.server_name.clone(),
     };
     let refused = |error: h1::ParseError| {

@@ -44,6 +44,7 @@ pub fn listener(address: SocketAddr, filter_chains: Vec<Arc<FilterChain>>) -> Li
         continue_on_listener_filters_timeout: false,
         access_logs: vec![],
         accepts_at_a_time: None,
+        buffer_limit: 1 << 20,
         ignores_global_limit: false,
     }
 }

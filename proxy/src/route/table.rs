@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::domains::Domains;
-use super::{Action, PathRedirect, RateLimit, Redirect, RetryPolicy, RouteMatch};
+use super::{Action, PathRedirect, RateLimit, Redirect, RetryPolicy, RouteMatch, VirtualCluster};
 use crate::config::{HeaderMutation, WeightedCluster};
 use crate::filter::Overrides;
 use crate::http::headers::Headers;
@@ -35,6 +35,7 @@ pub struct VirtualHost {
     pub routes: Vec<Arc<Route>>,
     pub mutation: HeaderMutation,
     pub require_tls: RequireTls,
+    pub virtual_clusters: Vec<VirtualCluster>,
     /// For routes without one of their own.
     pub retry: Option<Arc<RetryPolicy>>,
     pub overrides: Overrides,
@@ -194,6 +195,11 @@ impl<'a> Found<'a> {
             (Action::Forward(action), None) => action.cluster.unweighted(headers),
             _ => "",
         }
+    }
+
+    /// The place of the virtual cluster that a request counts for.
+    pub fn virtual_cluster(&self, head: &RequestHead) -> Option<usize> {
+        self.virtual_host.virtual_clusters.iter().position(|cluster| cluster.takes(head))
     }
 
     /// The retry policy in force: the route's, else the virtual host's.

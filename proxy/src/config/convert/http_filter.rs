@@ -2,6 +2,7 @@
 
 mod cors;
 mod fault;
+mod grpc_stats;
 mod rbac;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ fn filter(any: &Any, at: &At<'_>) -> Result<Option<Filter>, ConfigError> {
         Filter::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::Cors>(any) {
         Filter::Cors
+    } else if is_a::<filters::grpc_stats::v3::FilterConfig>(any) {
+        Filter::GrpcStats(grpc_stats::convert(&unpack(any, at)?))
     } else if is_a::<filters::rbac::v3::Rbac>(any) {
         Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {

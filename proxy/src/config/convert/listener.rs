@@ -49,6 +49,7 @@ pub(super) fn convert(wire: &wire::Listener, at: &At<'_>, read_file: ReadFile<'_
             Some(0) => return Err(at.field("max_connections_to_accept_per_socket_event").refuse(0, "is at least 1")),
             limit => limit,
         },
+        buffer_limit: wire.per_connection_buffer_limit_bytes.map_or(1 << 20, |limit| limit as usize),
         ignores_global_limit: wire.ignore_global_conn_limit,
     })
 }

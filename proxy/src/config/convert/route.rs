@@ -12,7 +12,8 @@ use super::{basics, hash_policy, http_filter, metadata, mutation, rate_limit, re
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, Fraction, HeaderMutation, WeightedCluster};
 use crate::route::{
-    Action, DirectResponse, Mirror, RequireTls, Route, RouteAction, RouteTable, RouteTableParts, Timeouts, VirtualHost,
+    Action, DirectResponse, Mirror, RequireTls, Route, RouteAction, RouteTable, RouteTableParts, Timeouts,
+    VirtualCluster, VirtualHost,
 };
 
 pub(super) fn table(wire: &wire::RouteConfiguration, at: &At<'_>) -> Result<RouteTable, ConfigError> {
@@ -66,12 +67,28 @@ fn virtual_host(wire: &wire::VirtualHost, largest_body: usize, at: &At<'_>) -> R
             at,
         )?,
         require_tls,
+        virtual_clusters: virtual_clusters(&wire.virtual_clusters, &at.field("virtual_clusters"))?,
         retry: wire.retry_policy.as_ref().map(|wire| retry::convert(wire, &retry)).transpose()?.map(Arc::new),
         overrides: http_filter::overrides(&wire.typed_per_filter_config, &own)?,
         include_request_attempt_count: wire.include_request_attempt_count,
         include_attempt_count_in_response: wire.include_attempt_count_in_response,
         rate_limits: rate_limit::of_route(&wire.rate_limits, &at.field("rate_limits"))?,
     }))
+}
+
+fn virtual_clusters(wire: &[wire::VirtualCluster], at: &At<'_>) -> Result<Vec<VirtualCluster>, ConfigError> {
+    let one = |(index, wire): (usize, &wire::VirtualCluster)| {
+        let at = at.index(index);
+        if wire.name.is_empty() {
+            return Err(at.field("name").missing());
+        }
+        if wire.headers.is_empty() {
+            return Err(at.field("headers").missing());
+        }
+        let headers = route_match::headers(&wire.headers, &at.field("headers"))?;
+        Ok(VirtualCluster { name: wire.name.clone(), headers })
+    };
+    wire.iter().enumerate().map(one).collect()
 }
 
 fn is_domain(domain: &str) -> bool {

@@ -31,6 +31,8 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
     /// Connections taken at a time before others have their turn; `None` is no limit.
     pub accepts_at_a_time: Option<u32>,
+    /// Bytes that a connection may hold of what has not been passed on (`per_connection_buffer_limit_bytes`).
+    pub buffer_limit: usize,
     /// Whether its connections do not count against the limit of the whole proxy.
     pub ignores_global_limit: bool,
 }

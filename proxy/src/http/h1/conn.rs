@@ -42,6 +42,8 @@ pub struct Conn {
     written: usize,
     pub(super) decoder: Decoder,
     read_size: usize,
+    /// How large a read grows.
+    most_read: usize,
     /// Written before the body is first waited for.
     pub(super) expects_continue: bool,
     pub(super) eof: bool,
@@ -58,6 +60,7 @@ impl Conn {
             written: 0,
             decoder: Decoder::Done,
             read_size: FIRST_READ,
+            most_read: MAX_READ,
             expects_continue: false,
             eof: false,
             message: 0,
@@ -66,6 +69,11 @@ impl Conn {
 
     pub fn shared(io: Io, already_read: BytesMut) -> Shared {
         Rc::new(RefCell::new(Self::new(io, already_read)))
+    }
+
+    /// Holds what is read at a time below a limit, as far as a head still fits.
+    pub(super) fn limit_reads(&mut self, limit: usize) {
+        self.most_read = limit.clamp(FIRST_READ, MAX_READ);
     }
 
     /// Reads more into the buffer; `Ok(0)` is the end of the stream.
@@ -91,7 +99,7 @@ impl Conn {
                 self.advance(n);
                 self.eof = n == 0;
                 if n == room {
-                    self.read_size = (self.read_size * 2).min(MAX_READ);
+                    self.read_size = (self.read_size * 2).min(self.most_read);
                 }
                 Poll::Ready(Ok(n))
             }
@@ -136,6 +144,11 @@ impl Conn {
             }
         }
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Whether there is room to gather more before it is written.
+    pub(super) fn may_gather(&self, most: usize) -> bool {
+        self.pending_out() < most.min(self.most_read)
     }
 
     /// Bytes waiting to be written.

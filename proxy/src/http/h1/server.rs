@@ -31,6 +31,8 @@ pub struct ServerOptions {
     /// For a whole head once its first byte came; zero is for ever.
     pub headers_timeout: Duration,
     pub accept_http_10: bool,
+    /// Bytes of bodies that are held at a time, each way.
+    pub buffer_limit: usize,
     /// The `server` header of answers made here.
     pub server_name: String,
 }
@@ -51,6 +53,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let conn = Conn::shared(io, already_read);
     let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default() };
+    conn.borrow_mut().limit_reads(options.buffer_limit);
     loop {
         let parsed = match next_head(&conn, options, &mut waits).await? {
             Head::End => return Ok(()),
@@ -196,7 +199,7 @@ async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Resu
     }
     loop {
         poll_fn(|cx| {
-            while !ended && conn.borrow().pending_out() < GATHER {
+            while !ended && conn.borrow().may_gather(GATHER) {
                 match body.poll_frame(cx) {
                     Poll::Pending => break,
                     Poll::Ready(frame) => ended = append(conn, framing, frame)?,

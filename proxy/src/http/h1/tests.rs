@@ -19,6 +19,7 @@ use crate::io::Io;
 
 fn options() -> ServerOptions {
     ServerOptions {
+        buffer_limit: 1 << 20,
         limits: Limits::default(),
         scheme: "http",
         idle_timeout: Duration::ZERO,

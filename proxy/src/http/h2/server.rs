@@ -23,12 +23,16 @@ pub struct ServerOptions {
     pub scheme: &'static str,
     pub max_concurrent_streams: u32,
     pub max_headers_bytes: usize,
+    /// Bytes that the client may send before they are taken, on the whole connection.
+    pub buffer_limit: usize,
     pub idle_timeout: Duration,
 }
 
 /// Bytes a peer may send before they are taken, per stream and for the connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The window of a connection cannot begin smaller (RFC 9113 section 6.9.2).
+const SMALLEST_WINDOW: u32 = 65_535;
 /// Resets of streams that the peer opened and gave up at once, before the connection is ended (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
@@ -40,10 +44,11 @@ pub async fn serve<H>(io: Prefixed, options: &ServerOptions, drain: &Drain, hand
 where
     H: AsyncFn(Request) -> Response + 'static,
 {
+    let window = u32::try_from(options.buffer_limit).unwrap_or(u32::MAX).max(SMALLEST_WINDOW);
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(STREAM_WINDOW.min(window))
+        .initial_connection_window_size(CONNECTION_WINDOW.min(window))
         .max_concurrent_streams(options.max_concurrent_streams)
         .max_header_list_size(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

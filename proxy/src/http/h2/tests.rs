@@ -16,6 +16,7 @@ use crate::io::{Io, Prefixed};
 
 fn options() -> ServerOptions {
     ServerOptions {
+        buffer_limit: 1 << 20,
         scheme: "http",
         max_concurrent_streams: 100,
         max_headers_bytes: 60 * 1024,
