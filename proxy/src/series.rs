@@ -36,7 +36,7 @@ struct Key {
 pub struct SeriesCache {
     shard: Arc<Shard>,
     /// The ends are kept, so that no other thing can come to lie at the same address.
-    requests: RefCell<HashMap<Key, (Ends, Arc<RequestSeries>)>>,
+    requests: RefCell<HashMap<Key, (Ends, Arc<RequestSeries>), foldhash::fast::RandomState>>,
 }
 
 const MAX_CACHED: usize = 4096;

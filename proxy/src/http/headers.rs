@@ -1,19 +1,59 @@
 //! A list of headers in one block of memory: names and values lie one after another in a byte arena, and each entry is
-//! four small numbers. A request is routed, changed and written out again without an allocation per header.
+//! four small numbers. A request is routed, changed and written out again without an allocation per header, and its
+//! block serves the next request of the thread.
 //!
 //! Names are lower case (RFC 9113 section 8.2; HTTP/1.1 names are folded on the way in). Order is kept. Pseudo-headers
 //! of HTTP/2 are not in here: they are fields of the head.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
-/// Headers of a request or response, or trailers.
-#[derive(Clone, Default)]
+/// Headers of a request or response, or trailers. Small to move: what they hold lies elsewhere.
+#[derive(Default)]
 pub struct Headers {
+    block: Option<Box<Block>>,
+}
+
+#[derive(Default)]
+struct Block {
     arena: Vec<u8>,
-    entries: SmallVec<[Entry; 24]>,
+    entries: Vec<Entry>,
+}
+
+/// Blocks that wait for their next use, per thread, and the largest that is kept.
+const KEPT: usize = 256;
+const LARGEST_KEPT: usize = 16 * 1024;
+
+thread_local! {
+    static BLOCKS: RefCell<Vec<Box<Block>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        let Some(mut block) = self.block.take().filter(|block| block.arena.capacity() <= LARGEST_KEPT) else { return };
+        block.arena.clear();
+        block.entries.clear();
+        // At the end of the thread there is nowhere to keep it.
+        let _ = BLOCKS.try_with(|blocks| {
+            let mut blocks = blocks.borrow_mut();
+            if blocks.len() < KEPT {
+                blocks.push(block);
+            }
+        });
+    }
+}
+
+impl Clone for Headers {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        if let Some(from) = &self.block {
+            let to = copy.block();
+            to.arena.extend_from_slice(&from.arena);
+            to.entries.extend_from_slice(&from.entries);
+        }
+        copy
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -44,17 +84,31 @@ impl Headers {
 
     /// With room for about `bytes` bytes of names and values.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { arena: Vec::with_capacity(bytes), entries: SmallVec::new() }
+        let mut headers = Self::default();
+        headers.block().arena.reserve(bytes);
+        headers
+    }
+
+    fn block(&mut self) -> &mut Block {
+        let kept = || BLOCKS.try_with(|blocks| blocks.borrow_mut().pop()).ok().flatten();
+        self.block.get_or_insert_with(|| kept().unwrap_or_default())
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.block.as_ref().map_or(&[], |block| &block.entries)
+    }
+
+    fn arena(&self) -> &[u8] {
+        self.block.as_ref().map_or(&[], |block| &block.arena)
     }
 
     pub fn clear(&mut self) {
-        self.arena.clear();
-        self.entries.clear();
+        *self = Self::default();
     }
 
     /// How many headers there are; a repeated name counts each time.
     pub fn len(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.live).count()
+        self.entries().iter().filter(|entry| entry.live).count()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -77,7 +131,7 @@ impl Headers {
         if name.len() > usize::from(u16::MAX) {
             return Err(HeaderError::Name);
         }
-        if self.arena.len() + name.len() + value.len() > u32::MAX as usize {
+        if self.arena().len() + name.len() + value.len() > u32::MAX as usize {
             return Err(HeaderError::Size);
         }
         self.push(name, value);
@@ -98,10 +152,11 @@ impl Headers {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.arena.len() as u32;
-        self.arena.extend(name.iter().map(|b| FOLDED[usize::from(*b)]));
-        self.arena.extend_from_slice(value);
-        self.entries.push(Entry {
+        let block = self.block();
+        let start = block.arena.len() as u32;
+        block.arena.extend(name.iter().map(|b| FOLDED[usize::from(*b)]));
+        block.arena.extend_from_slice(value);
+        block.entries.push(Entry {
             name: start,
             name_len: name.len() as u16,
             live: true,
@@ -111,11 +166,11 @@ impl Headers {
     }
 
     fn live(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.live)
+        self.entries().iter().filter(|entry| entry.live)
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.arena[range]
+        &self.arena()[range]
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {
@@ -166,24 +221,24 @@ impl Headers {
 
     /// Removes every header of that name; true if there was one.
     pub fn remove(&mut self, name: &str) -> bool {
+        let name = name.as_bytes();
         let mut found = false;
-        for index in 0..self.entries.len() {
-            let entry = self.entries[index];
-            if entry.live && self.name_of(&entry) == name.as_bytes() {
-                self.entries[index].live = false;
-                found = true;
-            }
-        }
+        self.retain(|other, _| {
+            let same = other == name;
+            found |= same;
+            !same
+        });
         found
     }
 
     /// Keeps the headers for which `keep(name, value)` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        for index in 0..self.entries.len() {
-            let entry = self.entries[index];
-            if entry.live && !keep(self.name_of(&entry), self.value_of(&entry)) {
-                self.entries[index].live = false;
-            }
+        let Some(block) = self.block.as_deref_mut() else { return };
+        let Block { arena, entries } = block;
+        for entry in entries.iter_mut().filter(|entry| entry.live) {
+            let (name, value) = (entry.name as usize, entry.value as usize);
+            let name = &arena[name..name + usize::from(entry.name_len)];
+            entry.live = keep(name, &arena[value..value + entry.value_len as usize]);
         }
     }
 
