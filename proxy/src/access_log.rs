@@ -8,6 +8,7 @@ mod flags;
 mod format;
 pub mod grpc;
 mod info;
+mod metadata;
 mod operator;
 mod parse;
 mod print;
@@ -20,6 +21,7 @@ pub use filter::{Comparison, ComparisonOp, LogFilter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError};
 pub use info::{ConnectionInfo, LogContext, LogKind, RequestInfo, TlsInfo};
+pub use metadata::text as metadata_text;
 pub use sink::{LogSink, Target};
 
 use crate::http::headers::Headers;

@@ -23,6 +23,9 @@ use crate::route::{Action, RouteTable, VirtualHost};
 use crate::series::Ends;
 use crate::stats::Reporter;
 
+use crate::trace;
+use finish::Underway;
+
 pub use finish::Exchange;
 pub use local::Reply;
 
@@ -61,10 +64,12 @@ impl Connection {
         let prepared = prepare::prepare(&self, &mut head, &mut info);
         let mut exchange = Exchange::new(&self, info, peer);
         let body = exchange.observe_request(body);
+        let underway = Underway::new(&mut exchange, &mut head);
         let response = match prepared {
-            Err(reply) => exchange.reply(reply, &head),
-            Ok(()) => self.route(&mut head, body, &mut exchange).await,
+            Err(reply) => underway.exchange.reply(reply, underway.head),
+            Ok(()) => self.route(underway.head, body, underway.exchange).await,
         };
+        let response = underway.answered(response);
         exchange.finish(response, head)
     }
 
@@ -73,6 +78,9 @@ impl Connection {
         let snapshot = self.downstream.worker.snapshot();
         let table = self.table(&snapshot);
         let mut stream = Stream::new(self, table.as_deref(), head, body, exchange);
+        if let Some(tracing) = &self.manager.tracing {
+            trace::begin(tracing, &mut stream);
+        }
         let filters = &self.manager.filters;
         let mut response = match filter::request(filters, &mut stream).await {
             Ok(()) => self.follow(&snapshot, &mut stream).await,

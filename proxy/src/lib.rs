@@ -30,6 +30,7 @@ pub mod stats;
 mod tcp;
 mod tcp_proxy;
 mod tls;
+mod trace;
 mod upstream;
 mod worker;
 pub mod xds;

@@ -20,6 +20,7 @@ use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
 use crate::tls::TlsSettings;
+use crate::trace::Exporters;
 use crate::upstream::Clusters;
 
 /// What a worker is made of.
@@ -41,6 +42,7 @@ pub struct Worker {
     pub chains: Chains,
     pub peers: PeerCache,
     pub series: SeriesCache,
+    pub exporters: Exporters,
     pub filter_stats: StatsCache,
     pub virtual_clusters: VirtualClusters,
     pub shard: Arc<Shard>,
@@ -89,6 +91,7 @@ impl Worker {
             chains,
             peers: PeerCache::default(),
             series: SeriesCache::new(Arc::clone(&parts.shard)),
+            exporters: Exporters::default(),
             filter_stats: StatsCache::default(),
             virtual_clusters: VirtualClusters::default(),
             shard: parts.shard,

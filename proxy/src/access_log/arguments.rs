@@ -69,6 +69,11 @@ impl<'a> Command<'a> {
             "FILTER_STATE" if argument.split(':').next() == Some("envoy.filters.http.grpc_stats") => {
                 Operator::GrpcMessages { json: !argument.ends_with(":PLAIN") }
             }
+            "DYNAMIC_METADATA" => self.metadata(argument)?,
+            "METADATA" => match argument.split_once(':') {
+                Some(("DYNAMIC", rest)) => self.metadata(rest)?,
+                _ => return Err(self.bad("the metadata of requests is kept here: DYNAMIC:NAMESPACE:KEY")),
+            },
             "FILTER_STATE" if !argument.is_empty() => Operator::Nothing,
             "COALESCE" => Operator::First(self.coalesce(argument)?),
             _ => return self.unlimited(argument),
@@ -170,6 +175,13 @@ impl<'a> Command<'a> {
             text if text.strip_prefix("ORIG_OR_") == Some(current) => Ok(Source::OriginalOrCurrent),
             _ => Err(self.bad(format!("the source is ORIG, {current} or ORIG_OR_{current}"))),
         }
+    }
+
+    fn metadata(&self, argument: &str) -> Result<Operator, FormatError> {
+        let mut parts = argument.split(':').map(str::to_owned);
+        let namespace = parts.next().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.ok_or_else(|| self.bad("a namespace is expected"))?;
+        Ok(Operator::Metadata { namespace, path: parts.collect() })
     }
 
     fn path(&self, argument: &str) -> Result<Operator, FormatError> {

@@ -11,6 +11,8 @@ pub enum LogFilter {
     /// Milliseconds.
     Duration(Comparison),
     NotHealthCheck,
+    /// Requests that were chosen to be traced.
+    Traceable,
     /// A share of requests. By the request's id, so that every proxy on its way takes the same ones, or by chance.
     Share {
         fraction: Fraction,
@@ -65,6 +67,7 @@ impl LogFilter {
             Self::StatusCode(comparison) => comparison.holds(info.response_code.unwrap_or(0).into()),
             Self::Duration(comparison) => comparison.holds(info.duration.unwrap_or_default().as_millis()),
             Self::NotHealthCheck => !info.health_check,
+            Self::Traceable => info.traced,
             Self::Share { fraction, independent } => {
                 let of_id = request_number(context).filter(|_| !independent);
                 u128::from(of_id.unwrap_or_else(rand::random)) % 1_000_000 < u128::from(fraction.0)

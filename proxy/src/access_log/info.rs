@@ -122,6 +122,10 @@ pub struct RequestInfo {
     pub upstream_transport_failure_reason: Option<Cow<'static, str>>,
     /// Tries sent upstream; 0 when none was.
     pub attempts: u32,
+    /// Whether the request was chosen to be traced.
+    pub traced: bool,
+    /// The ids of its trace and of its span here.
+    pub trace_ids: Option<(u128, u64)>,
     /// What filters left for each other and for logs.
     pub metadata: Option<Box<DynamicMetadata>>,
     /// Whether the health check filter knew the request for a health check.
@@ -197,6 +201,8 @@ impl RequestInfo {
             health_check: false,
             virtual_cluster: None,
             grpc_messages: None,
+            traced: false,
+            trace_ids: None,
             authorization: SmallVec::new(),
         }
     }

@@ -36,6 +36,11 @@ pub(super) enum Operator {
         end: bool,
         format: TimeFormat,
     },
+    /// `DYNAMIC_METADATA`: a namespace, or what is at a path below it.
+    Metadata {
+        namespace: String,
+        path: Vec<String>,
+    },
     /// `COALESCE`: the first that has a value.
     First(Vec<Limited>),
     /// `FILTER_STATE` of `envoy.filters.http.grpc_stats`.
@@ -184,4 +189,6 @@ plain! {
     ConnectionId "CONNECTION_ID"
     StreamId "STREAM_ID"
     UniqueId "UNIQUE_ID"
+    TraceId "TRACE_ID"
+    SpanId "SPAN_ID"
 }

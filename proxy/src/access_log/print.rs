@@ -51,6 +51,7 @@ pub(super) fn print(operator: &Operator, context: &LogContext<'_>, out: &mut Vec
             Some(at) => format.write(at, out),
             None => return Printed::Absent,
         },
+        Operator::Metadata { namespace, path } => return metadata(namespace, path, context, out),
         Operator::First(choices) => return first(choices, context, out),
         Operator::GrpcMessages { json } => return grpc_messages(*json, context, out),
         Operator::Nothing => return Printed::Absent,
@@ -255,6 +256,11 @@ fn peer_chain<'a>(context: &'a LogContext<'_>) -> &'a [rustls::pki_types::Certif
     context.info.connection.tls.as_ref().map_or(&[], |tls| &tls.peer_certificates)
 }
 
+fn metadata(namespace: &str, path: &[String], context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {
+    let all = context.info.metadata.as_deref().and_then(|metadata| metadata.namespace(namespace));
+    all.map_or(Printed::Absent, |all| super::metadata::print_at(all, path, out))
+}
+
 fn first(choices: &[super::operator::Limited], context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {
     let start = out.len();
     for choice in choices {
@@ -327,6 +333,8 @@ fn print_plain(plain: Plain, context: &LogContext<'_>, out: &mut Vec<u8>) -> Pri
         }
         // HTTP/3's, which this proxy does not speak.
         Plain::RoundtripDuration => Printed::Absent,
+        Plain::TraceId => text(info.trace_ids.map(|(trace, _)| format!("{trace:032x}")), out),
+        Plain::SpanId => text(info.trace_ids.map(|(_, span)| format!("{span:016x}")), out),
     }
 }
 

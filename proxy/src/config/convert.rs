@@ -30,6 +30,7 @@ mod source;
 mod subset;
 mod tcp_proxy;
 mod tls;
+mod tracing;
 mod upstream_http;
 mod watched;
 

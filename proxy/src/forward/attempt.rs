@@ -71,6 +71,7 @@ async fn send(
     };
     exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
     found.finalize_request(head, &exchange.info);
+    exchange.inject_trace(head);
     if head.method == "CONNECT" {
         return Box::pin(tunnel(connection, &cluster, balance.wanted, exchange)).await;
     }

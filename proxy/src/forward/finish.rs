@@ -17,12 +17,14 @@ use crate::http::body::{Body, BodyError, Observer};
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 use crate::series::Ends;
+use crate::trace::Active;
 use crate::upstream::{Cluster, Host, InFlight, Permit};
 
 /// A request and its answer while they are under way.
 pub struct Exchange {
     pub info: RequestInfo,
     pub ends: Ends,
+    pub span: Option<Box<Active>>,
     connection: Rc<Connection>,
     received: Rc<Cell<u64>>,
     /// When the last byte of the request's body came, from the start.
@@ -30,23 +32,40 @@ pub struct Exchange {
     request_failed: Rc<Cell<Option<RequestFailure>>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
-    finished: bool,
 }
 
-/// A client that left before it was answered is counted and logged too.
-impl Drop for Exchange {
+/// A request that has no answer yet. A client that leaves before there is one is counted and logged too.
+pub struct Underway<'a> {
+    pub exchange: &'a mut Exchange,
+    pub head: &'a mut RequestHead,
+    answered: bool,
+}
+
+impl<'a> Underway<'a> {
+    pub fn new(exchange: &'a mut Exchange, head: &'a mut RequestHead) -> Self {
+        Self { exchange, head, answered: false }
+    }
+
+    pub fn answered(mut self, response: Response) -> Response {
+        self.answered = true;
+        response
+    }
+}
+
+impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        if self.finished {
+        if self.answered {
             return;
         }
-        self.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
-        self.info.bytes_received = self.received.get();
-        self.info.request_duration = self.received_end.get();
-        self.info.duration = Some(self.info.start.elapsed());
-        self.count(false);
-        for log in &self.connection.manager.access_logs {
-            log.log(&LogContext::of_connection(&self.info), &self.connection.downstream.worker.log);
-        }
+        let exchange = &mut *self.exchange;
+        exchange.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+        exchange.info.bytes_received = exchange.received.get();
+        exchange.info.request_duration = exchange.received_end.get();
+        exchange.info.duration = Some(exchange.info.start.elapsed());
+        exchange.count(self.head.is_grpc());
+        let span = exchange.span.take();
+        let context = LogContext::of_request(&exchange.info, self.head).of_kind(LogKind::DownstreamEnd);
+        leave_traces(&exchange.connection, span, &context);
     }
 }
 
@@ -55,13 +74,13 @@ impl Exchange {
         Self {
             info,
             ends: connection.ends(peer),
+            span: None,
             connection: Rc::clone(connection),
             received: Rc::default(),
             received_end: Rc::default(),
             request_failed: Rc::default(),
             permit: None,
             in_flight: None,
-            finished: false,
         }
     }
 
@@ -140,6 +159,13 @@ impl Exchange {
         self.info.upstream_endpoint = Some(endpoint);
     }
 
+    /// Tells the next on the way which trace the request belongs to.
+    pub fn inject_trace(&self, head: &mut RequestHead) {
+        if let Some(span) = &self.span {
+            span.inject(&mut head.headers);
+        }
+    }
+
     /// Completes the answer and sees it off.
     pub fn finish(mut self, mut response: Response, request: RequestHead) -> Response {
         let manager = &self.connection.manager;
@@ -149,8 +175,10 @@ impl Exchange {
         }
         self.info.response_code = Some(response.head.status);
         self.info.grpc_status = grpc_status(&response.head.headers);
-        self.finished = true;
-        let logged = !manager.access_logs.is_empty();
+        if let Some(span) = &mut self.span {
+            span.answered(&mut response.head.headers);
+        }
+        let logged = !manager.access_logs.is_empty() || self.span.is_some();
         self.info.downstream_send = logged.then(|| self.info.start.elapsed());
         let departure = Departure {
             response: logged.then(|| response.head.headers.clone()),
@@ -203,7 +231,7 @@ impl Observer for Received {
 struct Departure {
     exchange: Exchange,
     request: RequestHead,
-    /// Kept for the log only.
+    /// Kept for the log and the span only.
     response: Option<Headers>,
     trailers: Option<Headers>,
     grpc: bool,
@@ -243,8 +271,8 @@ impl Observer for Departure {
 }
 
 impl Departure {
-    fn log(&self) {
-        let connection = &self.exchange.connection;
+    fn log(&mut self) {
+        let span = self.exchange.span.take();
         let context = LogContext {
             info: &self.exchange.info,
             request: Some(&self.request),
@@ -253,8 +281,17 @@ impl Departure {
             kind: LogKind::DownstreamEnd,
             local_reply_body: b"",
         };
-        for log in &connection.manager.access_logs {
-            log.log(&context, &connection.downstream.worker.log);
-        }
+        leave_traces(&self.exchange.connection, span, &context);
+    }
+}
+
+/// The request is over: its span is told of, and its line written.
+fn leave_traces(connection: &Connection, span: Option<Box<Active>>, context: &LogContext<'_>) {
+    let worker = &connection.downstream.worker;
+    if let (Some(span), Some(tracing)) = (span, &connection.manager.tracing) {
+        span.end(tracing, context, worker);
+    }
+    for log in &connection.manager.access_logs {
+        log.log(context, &worker.log);
     }
 }

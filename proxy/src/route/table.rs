@@ -8,6 +8,7 @@ use crate::config::{HeaderMutation, WeightedCluster};
 use crate::filter::Overrides;
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
+use crate::trace::{Decorator, RouteTracing};
 
 /// `envoy.config.route.v3.RouteConfiguration`, indexed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,8 +64,9 @@ pub struct Route {
     pub overrides: Overrides,
     /// `filter_metadata.istio.config`: the object that this route was compiled from.
     pub config: Option<String>,
-    /// `decorator.operation`: what a span of this route is called. May be empty.
-    pub operation: String,
+    /// What a span of this route is called.
+    pub decorator: Option<Decorator>,
+    pub tracing: Option<RouteTracing>,
 }
 
 /// Where a request goes. Everything is borrowed from the table; clone the `Arc`s to keep it.
@@ -157,7 +159,8 @@ static TO_HTTPS: std::sync::LazyLock<Arc<Route>> = std::sync::LazyLock::new(|| {
         mutation: HeaderMutation::default(),
         overrides: Overrides::default(),
         config: None,
-        operation: String::new(),
+        decorator: None,
+        tracing: None,
     })
 });
 

@@ -10,7 +10,7 @@ use wire::http_connection_manager::{
 };
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, http_filter, route, source};
+use super::{access_log, http_filter, route, source, tracing};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 
@@ -53,6 +53,11 @@ pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result
         upgrades: upgrades(&wire.upgrade_configs),
         accept_http_10: http1.accept_http_10,
         max_concurrent_streams: max_streams(&http2),
+        tracing: match &wire.tracing {
+            Some(wire) => Some(Arc::new(tracing::convert(wire, &at.field("tracing"))?)),
+            None => None,
+        },
+        request_ids: tracing::request_ids(wire, at)?,
     })
 }
 

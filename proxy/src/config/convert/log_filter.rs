@@ -18,6 +18,7 @@ pub(super) fn convert(wire: &wire::AccessLogFilter, at: &At<'_>) -> Result<LogFi
             LogFilter::Duration(comparison(filter.comparison.as_ref(), &at.field("duration_filter"))?)
         }
         Some(FilterSpecifier::NotHealthCheckFilter(_)) => LogFilter::NotHealthCheck,
+        Some(FilterSpecifier::TraceableFilter(_)) => LogFilter::Traceable,
         Some(FilterSpecifier::RuntimeFilter(filter)) => {
             let at = at.field("runtime_filter");
             let at = at.field("percent_sampled");

@@ -8,7 +8,9 @@ use api::envoy::config::route::v3 as wire;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
 
-use super::{basics, hash_policy, http_filter, metadata, mutation, rate_limit, redirect, retry, rewrite, route_match};
+use super::{
+    basics, hash_policy, http_filter, metadata, mutation, rate_limit, redirect, retry, rewrite, route_match, tracing,
+};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, Fraction, HeaderMutation, WeightedCluster};
 use crate::route::{
@@ -111,7 +113,12 @@ fn route(wire: &wire::Route, largest_body: usize, at: &At<'_>) -> Result<Arc<Rou
         )?,
         overrides: http_filter::overrides(&wire.typed_per_filter_config, &own)?,
         config: metadata::config(wire.metadata.as_ref()),
-        operation: wire.decorator.as_ref().map(|decorator| decorator.operation.clone()).unwrap_or_default(),
+        decorator: wire
+            .decorator
+            .as_ref()
+            .map(|decorator| tracing::decorator(decorator, &at.field("decorator")))
+            .transpose()?,
+        tracing: wire.tracing.as_ref().map(|wire| tracing::of_route(wire, &at.field("tracing"))).transpose()?,
     }))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::access_log::AccessLog;
 use crate::filter::HttpFilter;
 use crate::route::RouteTable;
+use crate::trace::{RequestIds, Tracing};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub struct HttpManager {
     pub upgrades: Vec<String>,
     pub accept_http_10: bool,
     pub max_concurrent_streams: u32,
+    pub tracing: Option<Arc<Tracing>>,
+    pub request_ids: RequestIds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,178 @@
+//! Sends finished spans to their collectors: gathered in a bounded queue per worker and provider, sent by a task when
+//! there are a few or some seconds have passed. What does not fit, or cannot be sent, is dropped and counted.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use super::settings::Provider;
+use super::span::Finished;
+use super::{otlp, zipkin};
+use crate::config::WorkloadRef;
+use crate::filter::call::{Answer, CallError, call};
+use crate::http::headers::Headers;
+use crate::http::message::{RequestHead, Version};
+use crate::stats::{Counter, Shard};
+use crate::worker::Worker;
+
+/// The queues of one worker.
+#[derive(Default)]
+pub struct Exporters {
+    queues: RefCell<Vec<Rc<Queue>>>,
+    service: OnceCell<Rc<str>>,
+}
+
+/// Spans that wait for their collector.
+pub struct Queue {
+    pub provider: Arc<Provider>,
+    spans: RefCell<Vec<Finished>>,
+    enough: Notify,
+    sending: Cell<bool>,
+    stats: Stats,
+}
+
+struct Stats {
+    spans_sent: Arc<Counter>,
+    spans_dropped: Arc<Counter>,
+    reports_sent: Arc<Counter>,
+    reports_failed: Arc<Counter>,
+    reports_dropped: Arc<Counter>,
+}
+
+/// Envoy's defaults of `tracing.*.min_flush_spans` and `tracing.*.flush_interval_ms`.
+const ENOUGH: usize = 5;
+const INTERVAL: Duration = Duration::from_secs(5);
+/// For a provider that has no such setting.
+const MOST_KEPT: usize = 1024;
+
+impl Exporters {
+    /// The queue of a provider, with a task that empties it.
+    pub fn queue(&self, worker: &Rc<Worker>, provider: &Arc<Provider>) -> Rc<Queue> {
+        let mut queues = self.queues.borrow_mut();
+        let known = queues.iter().find(|queue| Arc::ptr_eq(&queue.provider, provider) || queue.provider == *provider);
+        let queue = known.cloned().unwrap_or_else(|| {
+            queues.retain(|queue| queue.sending.get());
+            let queue = Rc::new(Queue::new(Arc::clone(provider), &worker.shard));
+            queues.push(Rc::clone(&queue));
+            queue
+        });
+        if !queue.sending.replace(true) {
+            tokio::task::spawn_local(empty(Rc::downgrade(worker), Rc::clone(&queue)));
+        }
+        queue
+    }
+
+    /// What this proxy is called in Zipkin's spans.
+    pub fn service(&self, own: &WorkloadRef) -> Rc<str> {
+        Rc::clone(self.service.get_or_init(|| own.canonical_service.as_str().into()))
+    }
+}
+
+impl Queue {
+    fn new(provider: Arc<Provider>, shard: &Shard) -> Self {
+        let counter = |what: &str| shard.counter(&format!("envoy_tracing_{}_{what}", provider.name()), "");
+        let stats = Stats {
+            spans_sent: counter("spans_sent"),
+            spans_dropped: counter("spans_dropped"),
+            reports_sent: counter("reports_sent"),
+            reports_failed: counter("reports_failed"),
+            reports_dropped: counter("reports_dropped"),
+        };
+        Self { provider, spans: RefCell::default(), enough: Notify::new(), sending: Cell::new(false), stats }
+    }
+
+    /// Never waits.
+    pub fn push(&self, span: Finished) {
+        let most = match &*self.provider {
+            Provider::Otlp(otlp) => otlp.max_cache_size,
+            Provider::Zipkin(_) => MOST_KEPT,
+        };
+        let mut spans = self.spans.borrow_mut();
+        if spans.len() >= most {
+            return self.stats.spans_dropped.add(1);
+        }
+        spans.push(span);
+        if spans.len() >= ENOUGH {
+            self.enough.notify_one();
+        }
+    }
+
+    fn count(&self, sent: usize, answer: &Result<Answer, CallError>) {
+        self.stats.spans_sent.add(sent as u64);
+        match answer {
+            Ok(answer) if is_good(answer) => self.stats.reports_sent.add(1),
+            Ok(_) => self.stats.reports_failed.add(1),
+            Err(_) => self.stats.reports_dropped.add(1),
+        }
+    }
+}
+
+fn is_good(answer: &Answer) -> bool {
+    let status = |headers: &Headers| headers.get_str("grpc-status").map(str::to_owned);
+    let grpc = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.head.headers));
+    (200..300).contains(&answer.head.status) && grpc.is_none_or(|status| status == "0")
+}
+
+/// Sends what is in a queue, for as long as anything comes.
+async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
+    loop {
+        let _ = tokio::time::timeout(INTERVAL, queue.enough.notified()).await;
+        let Some(worker) = worker.upgrade() else { return };
+        let spans = queue.spans.take();
+        // Besides the worker and this task, requests hold the queue that are yet to end.
+        if spans.is_empty() && Rc::strong_count(&queue) <= 2 {
+            return queue.sending.set(false);
+        }
+        if !spans.is_empty() {
+            let count = spans.len();
+            let (head, body) = report(&queue.provider, spans);
+            let to = queue.provider.destination();
+            let answer = call(&worker, &to.cluster, &head, body, to.timeout).await;
+            if let Err(error) = &answer {
+                tracing::debug!(cluster = to.cluster, %error, "spans are lost: the collector cannot be reached");
+            }
+            queue.count(count, &answer);
+        }
+    }
+}
+
+/// The request that carries spans.
+fn report(provider: &Provider, spans: Vec<Finished>) -> (RequestHead, Bytes) {
+    let to = provider.destination();
+    let (content_type, grpc, body) = match provider {
+        Provider::Otlp(otlp) if otlp.grpc => ("application/grpc", true, framed(&otlp::encode(otlp, spans))),
+        Provider::Otlp(otlp) => ("application/x-protobuf", false, otlp::encode(otlp, spans).into()),
+        Provider::Zipkin(zipkin) => ("application/json", false, zipkin::encode(zipkin, spans).into()),
+    };
+    let mut headers = Headers::new();
+    headers.set("content-type", content_type);
+    if grpc {
+        headers.set("te", "trailers");
+    }
+    for (name, value) in &to.headers {
+        headers.append(name, value);
+    }
+    let head = RequestHead {
+        method: "POST".to_owned(),
+        scheme: "http",
+        authority: to.authority.clone(),
+        path: to.path.clone(),
+        version: if grpc { Version::Http2 } else { Version::Http11 },
+        headers,
+        upgrade: None,
+    };
+    (head, body)
+}
+
+/// A message as gRPC puts it on the wire: not compressed, and how long it is.
+fn framed(message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.len() + 5);
+    out.put_u8(0);
+    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(message);
+    out.freeze()
+}
