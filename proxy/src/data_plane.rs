@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::access_log::LogSink;
 use crate::config::{Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
+use crate::health_check::HealthChecks;
 use crate::listener;
 use crate::stats::{Stats, encode_peer};
 use crate::tls::TlsSettings;
@@ -25,6 +26,7 @@ pub struct DataPlane {
     in_force: watch::Sender<Arc<Snapshot>>,
     pub stats: Stats,
     log: LogSink,
+    health: HealthChecks,
 }
 
 impl DataPlane {
@@ -34,6 +36,7 @@ impl DataPlane {
         let (log, _writer) = LogSink::start()?;
         let in_mesh = tls.identity.is_some();
         let (own_header, own) = (in_mesh.then(|| Arc::from(encode_peer(&own))), Arc::new(own));
+        let health = HealthChecks::new(Arc::clone(&tls));
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for index in 0..workers.max(1) {
@@ -45,6 +48,7 @@ impl DataPlane {
                 own: Arc::clone(&own),
                 own_header: own_header.clone(),
                 limit: limit.clone(),
+                health: Arc::clone(&health.board),
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
@@ -55,7 +59,8 @@ impl DataPlane {
             senders.push(sender);
         }
         let in_force = watch::Sender::new(Arc::default());
-        Ok(Self { workers: senders, threads: Mutex::new(threads), bound: Default::default(), in_force, stats, log })
+        let threads = Mutex::new(threads);
+        Ok(Self { workers: senders, threads, bound: Default::default(), in_force, stats, log, health })
     }
 
     /// Puts a snapshot in force and returns when every worker has it. The error names listeners that could not bind;
@@ -63,6 +68,9 @@ impl DataPlane {
     pub async fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
         let mut bound = self.bound.lock().await;
         let mut errors = Vec::new();
+        if let Err(error) = self.health.follow(&snapshot).await {
+            errors.push(format!("health checks cannot start: {error}"));
+        }
         let mut fresh: Vec<Vec<(SocketAddr, std::net::TcpListener)>> =
             self.workers.iter().map(|_| Vec::new()).collect();
         let binding = || snapshot.listeners.values().filter(|listener| listener.binds);

@@ -12,6 +12,7 @@ mod downstream;
 pub mod drain;
 pub mod filter;
 mod forward;
+mod health_check;
 pub mod http;
 pub mod identity;
 pub mod io;

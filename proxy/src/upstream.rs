@@ -11,7 +11,7 @@ mod outlier;
 mod pick;
 mod tls;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, client_tls};
 pub use clusters::Clusters;
 pub use connect::{ConnectError, connect};
 pub use dns::resolve;

@@ -16,6 +16,7 @@ use crate::config::{Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
+use crate::health_check::Board;
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
@@ -33,6 +34,7 @@ pub struct Parts {
     /// What it tells other proxies of the mesh about that.
     pub own_header: Option<Arc<str>>,
     pub limit: ConnectionLimit,
+    pub health: Arc<Board>,
 }
 
 /// The state of one worker. Never leaves its thread.
@@ -83,7 +85,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(15);
 
 impl Worker {
     fn new(parts: Parts) -> Self {
-        let clusters = Clusters::new(Arc::clone(&parts.shard), Arc::clone(&parts.tls));
+        let clusters = Clusters::new(Arc::clone(&parts.shard), Arc::clone(&parts.tls), parts.health);
         let chains = Chains::new(Arc::clone(&parts.tls), Arc::clone(&parts.shard));
         Self {
             snapshot: RefCell::default(),

@@ -7,6 +7,7 @@ mod cluster;
 mod endpoint;
 mod filter_chain;
 mod hash_policy;
+mod health_check;
 mod http_filter;
 mod http_manager;
 mod lb_policy;

@@ -2,6 +2,7 @@
 //! defaults are filled in, so a reader never asks what "unset" means.
 
 mod cluster;
+mod health_check;
 mod http;
 mod listener;
 mod load_balancing;
@@ -11,6 +12,7 @@ mod text;
 mod tls;
 
 pub use cluster::*;
+pub use health_check::*;
 pub use http::*;
 pub use listener::*;
 pub use load_balancing::*;

@@ -295,3 +295,24 @@ async fn a_client_without_a_cookie_is_given_one_that_leads_it_back() {
     let answer = rest(&mut client).await;
     assert!(answer.contains("\r\nset-cookie: c=\"") && answer.contains("\"; Max-Age=60; HttpOnly\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_host_that_fails_its_checks_gets_no_requests() {
+    let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = |address: SocketAddr| json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": address.port()}}}});
+    let hosts = [endpoint(free_address()), endpoint(well.local_addr().unwrap())];
+    let cluster = json!({
+        "health_checks": [{"timeout": "5s", "interval": "3600s", "no_traffic_interval": "3600s",
+            "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}],
+        "load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": hosts}]}});
+    let proxy = Proxy::start(json!({}), cluster).await;
+    let _checked = well.accept().await.unwrap();
+    for _ in 0..4 {
+        let mut client = proxy.connect().await;
+        ask(&mut client, LAST).await;
+        let (mut upstream, _) = well.accept().await.unwrap();
+        read_head(&mut upstream).await;
+        upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 200 "));
+    }
+}

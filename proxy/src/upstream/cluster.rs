@@ -13,6 +13,7 @@ use super::original_dst::Originals;
 use super::outlier::{Verdict, may_eject};
 use super::tls::{ClientTls, same_secrets};
 use crate::config::{self, Discovery, Endpoint, HealthStatus, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
+use crate::health_check::ClusterHealth;
 use crate::load_balancer::{Health, HostSet, Rules, Subsets};
 use crate::stats::ClusterStats;
 use crate::tls::TlsSettings;
@@ -26,9 +27,18 @@ pub struct Cluster {
     /// The assignment that the hosts were made from, before names were resolved.
     assignment: RefCell<Arc<LoadAssignment>>,
     resolved_at: Cell<Option<Instant>>,
-    tls: Arc<TlsSettings>,
+    around: Around,
+    /// The last change of health that was read.
+    seen: Cell<u32>,
     secrets: RefCell<Arc<Snapshot>>,
     service: Option<Arc<ServiceRef>>,
+}
+
+/// What a cluster shares with others.
+pub(super) struct Around {
+    pub tls: Arc<TlsSettings>,
+    /// What active health checks found.
+    pub checked: Option<Arc<ClusterHealth>>,
 }
 
 pub(super) struct Hosts {
@@ -53,7 +63,7 @@ impl Cluster {
     pub(super) fn new(
         config: Arc<config::Cluster>,
         snapshot: &Arc<Snapshot>,
-        tls: &Arc<TlsSettings>,
+        around: Around,
         stats: Arc<ClusterStats>,
         before: Option<&Rc<Cluster>>,
     ) -> Self {
@@ -65,7 +75,8 @@ impl Cluster {
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
             resolved_at: Cell::new(None),
-            tls: Arc::clone(tls),
+            seen: Cell::new(around.checked.as_ref().map_or(0, |checked| checked.version())),
+            around,
             secrets: RefCell::new(Arc::clone(snapshot)),
             service: config.service.clone().map(Arc::new),
             config,
@@ -162,7 +173,11 @@ impl Cluster {
 
     fn publish(&self, assignment: &Arc<LoadAssignment>, hosts: Vec<Rc<Host>>) {
         let rules = rules(&self.config);
-        let health = |host: usize| health(&hosts[host]);
+        let health: Vec<Health> = hosts.iter().map(|host| self.health(host)).collect();
+        let health = |host: usize| health[host];
+        if self.config.close_on_host_change {
+            hosts.iter().for_each(|host| host.disconnect());
+        }
         let set = HostSet::build(assignment, rules, health, |_| true);
         let subsets = self.config.subsets.as_ref();
         let subsets = subsets.map(|subsets| Box::new(Subsets::build(assignment, subsets, rules, health)));
@@ -173,18 +188,30 @@ impl Cluster {
         *self.hosts.borrow_mut() = Rc::new(Hosts { hosts, set, subsets, newest });
     }
 
-    /// The TLS that an endpoint wants: the first match of its labels, else the cluster's own.
+    /// What discovery, active checks and this worker's own experience say together.
+    fn health(&self, host: &Host) -> Health {
+        let endpoint = host.endpoint();
+        if host.health().is_ejected() || endpoint.health == HealthStatus::Unhealthy {
+            return Health::Unhealthy;
+        }
+        let of_discovery = match endpoint.health {
+            HealthStatus::Degraded => Health::Degraded,
+            _ => Health::Healthy,
+        };
+        let unchecked = endpoint.check.as_ref().is_some_and(|check| check.disabled);
+        let Some(checked) = self.around.checked.as_ref().filter(|_| !unchecked) else { return of_discovery };
+        match checked.of(&endpoint.address) {
+            None if self.config.ignore_unchecked_hosts => Health::Pending,
+            None => Health::Unhealthy,
+            Some(finding) => {
+                finding.since.inspect(|since| host.set_healthy_since(*since));
+                if finding.health == Health::Healthy { of_discovery } else { finding.health }
+            }
+        }
+    }
+
     pub(super) fn client_tls(&self, endpoint: &Endpoint) -> Option<Arc<ClientTls>> {
-        let labels = &endpoint.transport_labels;
-        let fits = |wanted: &config::TransportSocketMatch| {
-            wanted.labels.iter().all(|(name, value)| labels.get(name) == Some(value))
-        };
-        let matched = self.config.transport_socket_matches.iter().find(|matched| fits(matched));
-        let tls: Option<&Arc<UpstreamTls>> = match matched {
-            Some(matched) => matched.tls.as_ref(),
-            None => self.config.tls.as_ref(),
-        };
-        ClientTls::build(tls?, &self.tls, &self.secrets.borrow())
+        client_tls(&self.config, endpoint, &self.around.tls, &self.secrets.borrow())
     }
 
     /// Waits until names are resolved; at once for clusters without names.
@@ -219,8 +246,19 @@ impl Cluster {
 
     /// The hosts as of now.
     pub(super) fn hosts(&self) -> Rc<Hosts> {
+        self.read_health();
         self.readmit();
         Rc::clone(&self.hosts.borrow())
+    }
+
+    /// Takes in what active checks have found since.
+    fn read_health(&self) {
+        let Some(checked) = &self.around.checked else { return };
+        let version = checked.version();
+        if self.seen.replace(version) != version {
+            let hosts = Rc::clone(&self.hosts.borrow());
+            self.publish(hosts.set.assignment(), hosts.hosts.clone());
+        }
     }
 
     /// The service that the cluster stands for.
@@ -229,6 +267,9 @@ impl Cluster {
     }
 
     pub fn begin(&self, host: &Rc<Host>) -> InFlight {
+        if let Some(checked) = &self.around.checked {
+            checked.set_used();
+        }
         self.stats.rq_total.add(1);
         host.begin()
     }
@@ -268,15 +309,23 @@ fn rules(config: &config::Cluster) -> Rules {
     }
 }
 
-fn health(host: &Host) -> Health {
-    if host.health().is_ejected() {
-        return Health::Unhealthy;
-    }
-    match host.endpoint().health {
-        HealthStatus::Healthy => Health::Healthy,
-        HealthStatus::Degraded => Health::Degraded,
-        HealthStatus::Unhealthy => Health::Unhealthy,
-    }
+/// The TLS that an endpoint wants: the first match of its labels, else the cluster's own.
+pub fn client_tls(
+    config: &config::Cluster,
+    endpoint: &Endpoint,
+    settings: &TlsSettings,
+    snapshot: &Snapshot,
+) -> Option<Arc<ClientTls>> {
+    let labels = &endpoint.transport_labels;
+    let fits = |wanted: &config::TransportSocketMatch| {
+        wanted.labels.iter().all(|(name, value)| labels.get(name) == Some(value))
+    };
+    let matched = config.transport_socket_matches.iter().find(|matched| fits(matched));
+    let tls: Option<&Arc<UpstreamTls>> = match matched {
+        Some(matched) => matched.tls.as_ref(),
+        None => config.tls.as_ref(),
+    };
+    ClientTls::build(tls?, settings, snapshot)
 }
 
 impl Hosts {

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::cluster::Cluster;
-use crate::config::Snapshot;
+use super::cluster::{Around, Cluster};
+use crate::config::{self, Snapshot};
+use crate::health_check::Board;
 use crate::stats::Shard;
 use crate::tls::TlsSettings;
 
@@ -14,11 +15,12 @@ pub struct Clusters {
     known: RefCell<HashMap<String, Rc<Cluster>>>,
     shard: Arc<Shard>,
     tls: Arc<TlsSettings>,
+    health: Arc<Board>,
 }
 
 impl Clusters {
-    pub fn new(shard: Arc<Shard>, tls: Arc<TlsSettings>) -> Self {
-        Self { known: RefCell::default(), shard, tls }
+    pub fn new(shard: Arc<Shard>, tls: Arc<TlsSettings>, health: Arc<Board>) -> Self {
+        Self { known: RefCell::default(), shard, tls, health }
     }
 
     /// The cluster of that name, if the snapshot has it.
@@ -27,7 +29,8 @@ impl Clusters {
             return Some(Rc::clone(cluster));
         }
         let config = snapshot.clusters.get(name)?;
-        let cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, &self.tls, self.shard.cluster(name), None));
+        let around = self.around(config);
+        let cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, around, self.shard.cluster(name), None));
         self.known.borrow_mut().insert(name.to_owned(), Rc::clone(&cluster));
         Some(cluster)
     }
@@ -43,10 +46,16 @@ impl Clusters {
                 cluster.follow(snapshot);
             } else {
                 let stats = Arc::clone(&cluster.stats);
-                *cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, &self.tls, stats, Some(cluster)));
+                let around = self.around(config);
+                *cluster = Rc::new(Cluster::new(Arc::clone(config), snapshot, around, stats, Some(cluster)));
             }
             true
         });
+    }
+
+    fn around(&self, config: &config::Cluster) -> Around {
+        let checked = config.health_check.as_ref().map(|_| self.health.cluster(&config.name));
+        Around { tls: Arc::clone(&self.tls), checked }
     }
 
     /// Closes connections that have been idle for too long, in all clusters.

@@ -100,6 +100,10 @@ impl Host {
         self.healthy_since.get()
     }
 
+    pub(super) fn set_healthy_since(&self, since: Instant) {
+        self.healthy_since.set(since);
+    }
+
     pub fn active(&self) -> u32 {
         self.active.get()
     }
@@ -125,11 +129,16 @@ impl Host {
         !self.idle.borrow().is_empty() || !self.multiplexed.borrow().is_empty()
     }
 
+    /// Gives up the connections that there are: what is under way on them ends in peace.
+    pub(super) fn disconnect(&self) {
+        self.idle.borrow_mut().clear();
+        self.multiplexed.borrow_mut().clear();
+    }
+
     /// Closes what is idle and keeps nothing from now on.
     pub fn retire(&self) {
         self.retired.set(true);
-        self.idle.borrow_mut().clear();
-        self.multiplexed.borrow_mut().clear();
+        self.disconnect();
     }
 
     /// Closes connections that were idle for longer than the cluster allows.

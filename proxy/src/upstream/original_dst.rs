@@ -2,7 +2,6 @@
 //! says. There are no hosts but those that are in use.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,7 +11,7 @@ use super::cluster::Cluster;
 use super::host::Host;
 use super::pick::PickError;
 use crate::access_log::ConnectionInfo;
-use crate::config::{Discovery, Endpoint, EndpointAddress, HealthStatus, OriginalDst};
+use crate::config::{Discovery, Endpoint, EndpointAddress, OriginalDst};
 use crate::http::headers::Headers;
 
 /// The hosts that are in use.
@@ -55,25 +54,13 @@ impl Cluster {
                 Ok(Rc::clone(&known.get().host))
             }
             Entry::Vacant(place) => {
-                let endpoint = Arc::new(endpoint(address));
+                let endpoint = Arc::new(Endpoint::at(EndpointAddress::Socket(address)));
                 let tls = self.client_tls(&endpoint);
                 let host = Rc::new(Host::new(endpoint, tls));
                 place.insert(Known { host: Rc::clone(&host), used: true });
                 Ok(host)
             }
         }
-    }
-}
-
-fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint {
-        address: EndpointAddress::Socket(address),
-        weight: 1,
-        health: HealthStatus::Healthy,
-        hostname: None,
-        lb_metadata: None,
-        transport_labels: BTreeMap::new(),
-        workload: None,
     }
 }
 

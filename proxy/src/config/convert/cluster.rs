@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::envoy::config::cluster::v3 as wire;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
-use super::{ReadFile, basics, endpoint, lb_policy, metadata, source, subset, tls, upstream_http};
+use super::{ReadFile, basics, endpoint, health_check, lb_policy, metadata, source, subset, tls, upstream_http};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
     CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch,
@@ -19,7 +19,8 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
     let timeout = at.field("connect_timeout");
     let (lb_policy, locality_weighted) = lb_policy::convert(wire, at)?;
-    let panic = wire.common_lb_config.as_ref().and_then(|common| common.healthy_panic_threshold.as_ref());
+    let common = wire.common_lb_config.as_ref();
+    let panic = common.and_then(|common| common.healthy_panic_threshold.as_ref());
     Ok(Cluster {
         name: wire.name.clone(),
         discovery: discovery(wire, at)?,
@@ -31,6 +32,9 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         transport_socket_matches: socket_matches(wire, &at.field("transport_socket_matches"), read_file)?,
         circuit_breakers: circuit_breakers(wire, &at.field("circuit_breakers"))?,
         outlier_detection: outlier_detection(wire, &at.field("outlier_detection"))?,
+        health_check: health_check::convert(&wire.health_checks, &at.field("health_checks"))?,
+        ignore_unchecked_hosts: common.is_some_and(|common| common.ignore_new_hosts_until_first_hc),
+        close_on_host_change: common.is_some_and(|common| common.close_connections_on_host_set_change),
         idle_timeout: http.idle_timeout,
         max_requests_per_connection: http.max_requests_per_connection,
         max_concurrent_streams: http.max_concurrent_streams,

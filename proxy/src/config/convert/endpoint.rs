@@ -8,7 +8,7 @@ use wire::lb_endpoint::HostIdentifier;
 
 use super::{basics, metadata};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints};
+use crate::config::{CheckTarget, Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints};
 
 pub(super) fn convert(wire: &wire::ClusterLoadAssignment, at: &At<'_>) -> Result<LoadAssignment, ConfigError> {
     let factor = wire.policy.as_ref().and_then(|policy| policy.overprovisioning_factor);
@@ -66,7 +66,19 @@ fn endpoint(wire: &wire::LbEndpoint, at: &At<'_>) -> Result<Arc<Endpoint>, Confi
         health,
         hostname,
         lb_metadata: metadata::lb(wire.metadata.as_ref()),
+        check: check_target(endpoint.health_check_config.as_ref(), &at.field("endpoint"))?,
         transport_labels: metadata::transport_labels(wire.metadata.as_ref()),
         workload: metadata::workload(wire.metadata.as_ref()).map(Arc::new),
     }))
+}
+
+fn check_target(
+    wire: Option<&wire::endpoint::HealthCheckConfig>,
+    at: &At<'_>,
+) -> Result<Option<Box<CheckTarget>>, ConfigError> {
+    let Some(wire) = wire else { return Ok(None) };
+    let port = basics::port(wire.port_value, &at.field("health_check_config").field("port_value"))?;
+    let port = Some(port).filter(|port| *port > 0);
+    let disabled = wire.disable_active_health_check;
+    Ok(Some(Box::new(CheckTarget { port, hostname: wire.hostname.clone(), disabled })))
 }

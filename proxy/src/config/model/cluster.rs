@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
+use super::{CheckTarget, HealthCheck, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,11 @@ pub struct Cluster {
     pub transport_socket_matches: Vec<TransportSocketMatch>,
     pub circuit_breakers: CircuitBreakers,
     pub outlier_detection: Option<OutlierDetection>,
+    pub health_check: Option<Arc<HealthCheck>>,
+    /// Whether hosts that have not been checked yet are left out of the reckoning of health.
+    pub ignore_unchecked_hosts: bool,
+    /// Whether all connections are given up when a host comes, goes or changes its health.
+    pub close_on_host_change: bool,
     /// Of pooled connections; zero disables (Envoy default 1 h).
     pub idle_timeout: Duration,
     /// Zero is no limit.
@@ -145,10 +150,28 @@ pub struct Endpoint {
     /// The name by which the endpoint was given, or goes.
     pub hostname: Option<Box<str>>,
     pub lb_metadata: Option<Arc<LbMetadata>>,
+    /// What active health checks do differently here.
+    pub check: Option<Box<CheckTarget>>,
     /// `filter_metadata["envoy.transport_socket_match"]`.
     pub transport_labels: BTreeMap<String, String>,
     /// `filter_metadata["istio"]["workload"]`: what metrics say of the destination.
     pub workload: Option<Arc<WorkloadRef>>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing but its address is known.
+    pub fn at(address: EndpointAddress) -> Self {
+        Self {
+            address,
+            weight: 1,
+            health: HealthStatus::Healthy,
+            hostname: None,
+            lb_metadata: None,
+            check: None,
+            transport_labels: BTreeMap::new(),
+            workload: None,
+        }
+    }
 }
 
 /// What discovery says of an endpoint.

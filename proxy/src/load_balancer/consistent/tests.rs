@@ -1,10 +1,9 @@
 //! The host of each key is the one to which Envoy 1.40 sent it, from the same clusters.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::{EndpointAddress, HashFunction, HealthStatus, LbMetadata, RingHash};
+use crate::config::{EndpointAddress, HashFunction, LbMetadata, RingHash};
 use crate::load_balancer::hash::xx;
 
 /// Port 19001 and up, on one address.
@@ -12,15 +11,8 @@ fn endpoints(weights: &[u32], keys: &[(usize, &str)]) -> Vec<Endpoint> {
     let one = |(index, weight): (usize, &u32)| {
         let key = keys.iter().find(|(host, _)| *host == index);
         let metadata = key.map(|(_, key)| LbMetadata::from([("hash_key".to_owned(), format!("\"{key}\""))]));
-        Endpoint {
-            address: EndpointAddress::Socket(([127, 0, 0, 1], 19001 + index as u16).into()),
-            weight: *weight,
-            health: HealthStatus::Healthy,
-            hostname: None,
-            lb_metadata: metadata.map(Arc::new),
-            transport_labels: BTreeMap::new(),
-            workload: None,
-        }
+        let address = EndpointAddress::Socket(([127, 0, 0, 1], 19001 + index as u16).into());
+        Endpoint { weight: *weight, lb_metadata: metadata.map(Arc::new), ..Endpoint::at(address) }
     };
     weights.iter().enumerate().map(one).collect()
 }

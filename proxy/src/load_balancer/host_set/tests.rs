@@ -1,7 +1,6 @@
 //! Shares of traffic, with fixed dice.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -47,15 +46,7 @@ impl<A: Fn(usize) -> u32> Ask for Calm<A> {
 }
 
 fn endpoint(weight: u32, health: HealthStatus) -> Endpoint {
-    Endpoint {
-        address: EndpointAddress::Unix("/x".into()),
-        weight,
-        health,
-        hostname: None,
-        lb_metadata: None,
-        transport_labels: BTreeMap::new(),
-        workload: None,
-    }
+    Endpoint { weight, health, ..Endpoint::at(EndpointAddress::Unix("/x".into())) }
 }
 
 fn locality(priority: u32, weight: Option<u32>, hosts: &[(u32, bool)]) -> LocalityEndpoints {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{EndpointAddress, HealthStatus, LbPolicy, LocalityEndpoints, SubsetSelector};
+use crate::config::{EndpointAddress, LbPolicy, LocalityEndpoints, SubsetSelector};
 use crate::load_balancer::Ask;
 
 fn labels(pairs: &[(&str, &str)]) -> LbMetadata {
@@ -12,15 +12,8 @@ fn labels(pairs: &[(&str, &str)]) -> LbMetadata {
 
 fn assignment() -> Arc<LoadAssignment> {
     let host = |pairs: &[(&str, &str)]| {
-        Arc::new(Endpoint {
-            address: EndpointAddress::Unix("/x".into()),
-            weight: 1,
-            health: HealthStatus::Healthy,
-            hostname: None,
-            lb_metadata: Some(Arc::new(labels(pairs))),
-            transport_labels: BTreeMap::new(),
-            workload: None,
-        })
+        let metadata = Some(Arc::new(labels(pairs)));
+        Arc::new(Endpoint { lb_metadata: metadata, ..Endpoint::at(EndpointAddress::Unix("/x".into())) })
     };
     let endpoints = vec![
         host(&[("version", "1"), ("stage", "prod")]),
