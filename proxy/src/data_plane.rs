@@ -169,7 +169,7 @@ impl DataPlane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::test_kit;
+    use crate::listener::test_kit::{self, free};
 
     fn snapshot(listeners: impl IntoIterator<Item = Listener>) -> Arc<Snapshot> {
         let named = listeners.into_iter().map(|listener| (listener.name.clone(), Arc::new(listener)));
@@ -192,10 +192,6 @@ mod tests {
 
     fn plane() -> DataPlane {
         DataPlane::start(2, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap()
-    }
-
-    fn free() -> SocketAddr {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ mod peer;
 mod value;
 mod virtual_cluster;
 
-pub use envoy::{ClusterStats, HandshakeFailure, ListenerStats};
+pub use envoy::{Choice, ClusterStats, HandshakeFailure, ListenerStats, TlsStats};
 pub use exposition::label;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};

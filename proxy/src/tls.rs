@@ -3,20 +3,32 @@
 
 mod check;
 mod files;
+mod names;
+mod peers;
+mod provider;
+mod resolver;
+mod roots;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod tickets;
+
+pub use peers::Rejected;
 
 pub use check::{check_cluster, check_listener, check_secret};
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{
-    CertificateSource, CommonTls, DownstreamTls, Secret, Snapshot, StringMatch, TlsVersion, UpstreamTls,
+    CertificateSource, CommonTls, DownstreamTls, PeerRules, SanMatch, Secret, Snapshot, StringMatch, UpstreamTls,
     ValidationSource,
 };
 use crate::identity::Identity;
 use crate::identity::tls::{Allowed, ClientAuth, TlsOptions, client_config, server_config};
+use shared::Shared;
 
 /// What TLS needs besides the resource itself.
 #[derive(Clone, Debug)]
@@ -49,64 +61,88 @@ impl From<rustls::Error> for TlsError {
 /// Where certificates come from.
 enum Origin {
     Mesh(Identity),
-    Files { certificate: Option<Arc<Secret>>, roots: Option<Arc<RootCertStore>> },
+    Given { certificates: Vec<Arc<Secret>>, roots: Roots },
 }
+
+enum Roots {
+    Of(Arc<Secret>),
+    System,
+    None,
+}
+
+impl Roots {
+    fn store(&self) -> Result<Option<Arc<RootCertStore>>, TlsError> {
+        match self {
+            Self::Of(secret) => roots::roots(secret).map(Some),
+            Self::System => roots::system().map(Some),
+            Self::None => Ok(None),
+        }
+    }
+}
+
+static SERVERS: LazyLock<Shared<DownstreamTls, ServerConfig>> = LazyLock::new(Shared::new);
+static CLIENTS: LazyLock<Shared<UpstreamTls, ClientConfig>> = LazyLock::new(Shared::new);
 
 impl TlsSettings {
     /// For a filter chain.
-    pub fn server(&self, tls: &DownstreamTls, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, TlsError> {
-        let options = options(&tls.common);
-        let config = match self.origin(&tls.common, snapshot)? {
+    pub fn server(&self, tls: &Arc<DownstreamTls>, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, TlsError> {
+        match self.origin(&tls.common, snapshot)? {
             Origin::Mesh(identity) => {
-                let allowed = allowed(&tls.common.san_matchers);
+                let allowed = allowed(&tls.common.peers.names);
                 let clients = match (&tls.common.validation, tls.require_client_certificate) {
                     (None, _) => ClientAuth::None,
                     (Some(_), true) => ClientAuth::Required(allowed),
                     (Some(_), false) => ClientAuth::Optional(allowed),
                 };
-                server_config(identity.watch(), clients, &options)?
+                Ok(Arc::new(server_config(identity.watch(), clients, &options(&tls.common))?))
             }
-            Origin::Files { certificate, roots } => {
-                let certificate = certificate.ok_or(TlsError::NoCertificate("a listener"))?;
-                files::server(&certificate, roots, tls, &options)?
+            Origin::Given { certificates, .. } if certificates.is_empty() => Err(TlsError::NoCertificate("a listener")),
+            Origin::Given { certificates, roots } => {
+                SERVERS.get(tls, secrets(&certificates, &roots), || files::server(&certificates, roots.store()?, tls))
             }
-        };
-        Ok(Arc::new(config))
+        }
     }
 
     /// For the endpoints of a cluster.
-    pub fn client(&self, tls: &UpstreamTls, snapshot: &Snapshot) -> Result<Arc<ClientConfig>, TlsError> {
-        let options = options(&tls.common);
-        let config = match self.origin(&tls.common, snapshot)? {
-            Origin::Mesh(identity) => client_config(identity.watch(), allowed(&tls.common.san_matchers), &options)?,
-            Origin::Files { certificate, roots } => files::client(certificate.as_deref(), roots, tls, &options)?,
-        };
-        Ok(Arc::new(config))
+    pub fn client(&self, tls: &Arc<UpstreamTls>, snapshot: &Snapshot) -> Result<Arc<ClientConfig>, TlsError> {
+        match self.origin(&tls.common, snapshot)? {
+            Origin::Mesh(identity) => {
+                let allowed = allowed(&tls.common.peers.names);
+                Ok(Arc::new(client_config(identity.watch(), allowed, &options(&tls.common))?))
+            }
+            Origin::Given { certificates, roots } => CLIENTS.get(tls, secrets(&certificates, &roots), || {
+                files::client(certificates.first().map(|secret| &**secret), roots.store()?, tls)
+            }),
+        }
     }
 
     fn origin(&self, tls: &CommonTls, snapshot: &Snapshot) -> Result<Origin, TlsError> {
         // A secret that is given has precedence over the agent's of the same name.
         let in_mesh = self.identity.is_some();
-        let own = |name: &str, of_agent| in_mesh && name == of_agent && !snapshot.secrets.contains_key(name);
-        let own_certificate = matches!(&tls.certificate, Some(CertificateSource::Sds(name)) if own(name, "default"));
-        let own_roots = matches!(&tls.validation, Some(ValidationSource::Sds(name)) if own(name, "ROOTCA"));
-        if own_certificate && (own_roots || tls.validation.is_none()) {
+        let own = |name: &String, of_agent| in_mesh && name == of_agent && !snapshot.secrets.contains_key(name);
+        let own_certificate = tls.certificate_names().any(|name| own(name, "default"));
+        let own_roots = tls.roots_name().is_some_and(|name| own(name, "ROOTCA"));
+        if own_certificate && tls.certificates.len() == 1 && (own_roots || tls.validation.is_none()) {
+            if tls.peers != (PeerRules { names: tls.peers.names.clone(), ..PeerRules::default() }) {
+                return Err(TlsError::Mixed("rules besides names"));
+            }
             return Ok(Origin::Mesh(self.identity.clone().ok_or(TlsError::NoIdentity)?));
         }
         if own_certificate || own_roots {
             return Err(TlsError::Mixed("other certificates"));
         }
-        let certificate = match &tls.certificate {
-            None => None,
-            Some(CertificateSource::Inline(secret)) => Some(Arc::clone(secret)),
-            Some(CertificateSource::Sds(name)) => Some(secret(snapshot, name)?),
+        let certificate = |source: &CertificateSource| match source {
+            CertificateSource::Inline(secret) => Ok(Arc::clone(secret)),
+            CertificateSource::Sds(name) => secret(snapshot, name),
         };
         let roots = match &tls.validation {
-            None => None,
-            Some(ValidationSource::Inline(secret)) => Some(files::roots(secret)?),
-            Some(ValidationSource::Sds(name)) => Some(files::roots(&*secret(snapshot, name)?)?),
+            None | Some(ValidationSource::NoRoots) => Roots::None,
+            Some(ValidationSource::System) => Roots::System,
+            Some(ValidationSource::Inline(secret)) => Roots::Of(Arc::clone(secret)),
+            Some(ValidationSource::Sds(name)) => Roots::Of(secret(snapshot, name)?),
         };
-        Ok(Origin::Files { certificate, roots })
+        let certificates = tls.certificates.iter().map(certificate).collect::<Result<_, _>>()?;
+        Ok(Origin::Given { certificates, roots })
     }
 }
 
@@ -114,25 +150,29 @@ fn secret(snapshot: &Snapshot, name: &str) -> Result<Arc<Secret>, TlsError> {
     snapshot.secrets.get(name).cloned().ok_or_else(|| TlsError::NoSecret(name.to_owned()))
 }
 
+fn secrets(certificates: &[Arc<Secret>], roots: &Roots) -> Vec<Arc<Secret>> {
+    let mut all = certificates.to_vec();
+    if let Roots::Of(secret) = roots {
+        all.push(Arc::clone(secret));
+    }
+    all
+}
+
 fn options(tls: &CommonTls) -> TlsOptions {
-    let within = |version| tls.min_version <= version && version <= tls.max_version;
-    let mut versions = Vec::new();
-    if within(TlsVersion::V13) {
-        versions.push(&rustls::version::TLS13);
+    TlsOptions {
+        alpn: provider::alpn(tls),
+        versions: provider::versions(tls),
+        provider: provider::provider(tls),
+        ..TlsOptions::default()
     }
-    if within(TlsVersion::V12) {
-        versions.push(&rustls::version::TLS12);
-    }
-    let alpn = tls.alpn.iter().map(|protocol| protocol.clone().into_bytes()).collect();
-    TlsOptions { alpn, versions, ..TlsOptions::default() }
 }
 
 /// The identities that matchers let in; none let in all of the trust domain.
-fn allowed(matchers: &[StringMatch]) -> Allowed {
+fn allowed(matchers: &[SanMatch]) -> Allowed {
     if matchers.is_empty() {
         return Allowed::Any;
     }
-    let exact = |matcher: &StringMatch| match matcher {
+    let exact = |matcher: &SanMatch| match &matcher.matcher {
         StringMatch::Exact { text, ignore_case: false } => text.parse().ok(),
         _ => None,
     };
@@ -142,6 +182,6 @@ fn allowed(matchers: &[StringMatch]) -> Allowed {
     let matchers = matchers.to_vec();
     Allowed::Matching(Arc::new(move |id| {
         let text = id.to_string();
-        matchers.iter().any(|matcher| matcher.matches(text.as_bytes()))
+        matchers.iter().any(|wanted| wanted.matcher.matches(text.as_bytes()))
     }))
 }

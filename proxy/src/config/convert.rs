@@ -31,6 +31,8 @@ mod source;
 mod subset;
 mod tcp_proxy;
 mod tls;
+mod tls_parameters;
+mod tls_validation;
 mod tracing;
 mod upstream_http;
 mod watched;

@@ -25,7 +25,7 @@ pub fn server(ads: &Ads, snapshot: &Snapshot) -> Option<Server> {
         if tls.common.alpn.is_empty() {
             tls.common.alpn.push("h2".to_owned());
         }
-        ClientTls::build(&tls, &TlsSettings { identity: None }, snapshot)
+        ClientTls::build(&Arc::new(tls), &TlsSettings { identity: None }, snapshot)
     });
     let target = Arc::new(Target { cluster, tls, next: AtomicUsize::new(0) });
     let connector = tower::service_fn(move |_| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::config::{CertificateSource, FilterChain, Listener, Secret, Snapshot, ValidationSource};
+use crate::config::{FilterChain, Listener, Secret, Snapshot};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::stats::{ListenerStats, Shard};
 use crate::tls::TlsSettings;
@@ -137,21 +137,12 @@ impl Active {
     }
 }
 
-/// The certificate and the trust bundle that a chain's TLS takes from the snapshot.
-type Secrets = [Option<Arc<Secret>>; 2];
+/// What a chain's TLS takes from the snapshot.
+type Secrets = Vec<Option<Arc<Secret>>>;
 
 fn secrets(chain: &FilterChain, snapshot: &Snapshot) -> Secrets {
-    let Some(tls) = &chain.tls else { return [None, None] };
-    let held = |name: &String| snapshot.secrets.get(name).cloned();
-    let certificate = match &tls.common.certificate {
-        Some(CertificateSource::Sds(name)) => held(name),
-        _ => None,
-    };
-    let roots = match &tls.common.validation {
-        Some(ValidationSource::Sds(name)) => held(name),
-        _ => None,
-    };
-    [certificate, roots]
+    let names = chain.tls.iter().flat_map(|tls| tls.common.secret_names());
+    names.map(|name| snapshot.secrets.get(name).cloned()).collect()
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
             let stream = Rewind { prefix: read.freeze(), tcp };
             let accepting = handshake::accept(worker, stats, stream, config, chain.handshake_timeout);
             let stream = Box::pin(accepting).await?;
-            let facts = handshake::facts(stream.get_ref().1, worker);
+            let trusted = chain.tls.as_ref().is_none_or(|tls| !tls.common.peers.accept_untrusted);
+            let facts = handshake::facts(stream.get_ref().1, trusted, worker, stats);
             (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some(facts))
         }
     };

@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::config::Keepalive;
+    use crate::listener::test_kit::free;
 
     #[test]
     fn a_socket_is_as_its_settings_say() {
@@ -110,7 +111,6 @@ mod tests {
 
     #[test]
     fn workers_share_a_socket_or_have_one_each() {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         for shared in [true, false] {
             let settings = SocketSettings { shared, ..SocketSettings::default() };
             let sockets = bind(free(), &settings, 3).unwrap();

@@ -48,3 +48,14 @@ pub fn listener(address: SocketAddr, filter_chains: Vec<Arc<FilterChain>>) -> Li
         ignores_global_limit: false,
     }
 }
+
+/// An address that nobody else is given for as long as this process runs: it is held by a socket that does not listen,
+/// beside which another may.
+pub fn free() -> SocketAddr {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address
+}

@@ -2,6 +2,7 @@
 
 mod original_dst;
 mod proxy_protocol;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,12 +13,9 @@ use tokio::net::TcpStream;
 use crate::config::WorkloadRef;
 use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
+use crate::listener::test_kit::free;
 use crate::tls::TlsSettings;
 use crate::{Format, parse_bootstrap};
-
-pub fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 /// A proxy that serves these listeners.
 pub async fn start(listeners: &[String]) -> DataPlane {

@@ -1,6 +1,6 @@
 //! Envoy's own metrics of clusters and listeners, and failed handshakes by cause.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::exposition::{Exposition, label};
@@ -34,6 +34,7 @@ pub struct ListenerStats {
     pub filter_error: Counter,
     pub filter_remote_close: Counter,
     pub handshake_timeout: Counter,
+    pub tls: TlsStats,
     /// Connections without the PROXY protocol header that is expected, or with a bad one.
     pub proxy_protocol_error: Counter,
     /// Requests refused by the codec.
@@ -48,6 +49,68 @@ pub enum HandshakeFailure {
     Protocol,
     Io,
     Timeout,
+}
+
+/// `envoy_listener_ssl_*`.
+#[derive(Debug, Default)]
+pub struct TlsStats {
+    pub handshake: Counter,
+    pub session_reused: Counter,
+    /// Handshakes in which the client showed no certificate, and did not have to.
+    pub no_certificate: Counter,
+    pub connection_error: Counter,
+    pub fail_verify_no_cert: Counter,
+    pub fail_verify_error: Counter,
+    pub fail_verify_san: Counter,
+    pub fail_verify_cert_hash: Counter,
+    /// How many handshakes chose a version, a suite, a group.
+    chosen: Mutex<BTreeMap<(Choice, String), u64>>,
+}
+
+/// What a handshake chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Choice {
+    Version,
+    Cipher,
+    Group,
+}
+
+impl Choice {
+    /// The metric and its label.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Version => ("envoy_listener_ssl_versions", "envoy_ssl_version"),
+            Self::Cipher => ("envoy_listener_ssl_ciphers", "envoy_ssl_cipher"),
+            Self::Group => ("envoy_listener_ssl_curves", "envoy_ssl_curve"),
+        }
+    }
+}
+
+impl TlsStats {
+    /// Counts what a handshake chose. There are few to choose from.
+    pub fn chose(&self, choice: Choice, name: &str) {
+        *lock(&self.chosen).entry((choice, name.to_owned())).or_default() += 1;
+    }
+}
+
+fn tls(stats: &TlsStats, labels: &str, out: &mut Exposition) {
+    for (name, counter) in [
+        ("envoy_listener_ssl_handshake", &stats.handshake),
+        ("envoy_listener_ssl_session_reused", &stats.session_reused),
+        ("envoy_listener_ssl_no_certificate", &stats.no_certificate),
+        ("envoy_listener_ssl_connection_error", &stats.connection_error),
+        ("envoy_listener_ssl_fail_verify_no_cert", &stats.fail_verify_no_cert),
+        ("envoy_listener_ssl_fail_verify_error", &stats.fail_verify_error),
+        ("envoy_listener_ssl_fail_verify_san", &stats.fail_verify_san),
+        ("envoy_listener_ssl_fail_verify_cert_hash", &stats.fail_verify_cert_hash),
+    ] {
+        out.counter(name, labels, counter.get());
+    }
+    for ((choice, chosen), count) in lock(&stats.chosen).iter() {
+        let ((metric, name), mut labels) = (choice.names(), labels.to_owned());
+        label(&mut labels, name, chosen);
+        out.counter(metric, &labels, *count);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +177,7 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             out.counter("envoy_listener_downstream_cx_transport_socket_connect_timeout", &labels, late);
             let refused = stats.proxy_protocol_error.get();
             out.counter("envoy_listener_downstream_cx_proxy_proto_error", &labels, refused);
+            tls(&stats.tls, &labels, out);
             out.counter("envoy_listener_http_downstream_cx_protocol_error", &labels, stats.rq_refused.get());
         }
         for cause in HandshakeFailure::ALL {

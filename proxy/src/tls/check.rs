@@ -1,13 +1,13 @@
 //! Whether the certificates and roots that a resource brings can be used, before it is put in force: a pair of files of
 //! which only one was replaced yet must not take the place of what works.
 
-use super::{TlsError, TlsSettings, files};
+use super::{TlsError, TlsSettings, files, roots};
 use crate::config::{CertificateSource, Cluster, CommonTls, Listener, Secret, Snapshot, ValidationSource};
 
 pub fn check_secret(secret: &Secret) -> Result<(), TlsError> {
     match secret {
         Secret::Certificate { .. } => files::usable(secret),
-        Secret::TrustedCa(_) => files::roots(secret).map(drop),
+        Secret::TrustedCa(_) => roots::roots(secret).map(drop),
     }
 }
 
@@ -27,13 +27,13 @@ const SETTINGS: TlsSettings = TlsSettings { identity: None };
 
 /// Secrets that come by name are judged when they come.
 fn check(tls: &CommonTls, build: impl Fn() -> Result<(), TlsError>) -> Result<(), TlsError> {
-    let named = matches!(tls.certificate, Some(CertificateSource::Sds(_)))
-        || matches!(tls.validation, Some(ValidationSource::Sds(_)));
-    if !named {
+    if tls.secret_names().next().is_none() {
         return build();
     }
-    if let Some(CertificateSource::Inline(secret)) = &tls.certificate {
-        check_secret(secret)?;
+    for certificate in &tls.certificates {
+        if let CertificateSource::Inline(secret) = certificate {
+            check_secret(secret)?;
+        }
     }
     match &tls.validation {
         Some(ValidationSource::Inline(secret)) => check_secret(secret),

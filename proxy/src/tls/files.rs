@@ -2,194 +2,102 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use runtime::Clock;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::TlsError;
-use crate::config::{DownstreamTls, Secret, ServerResumption, StringMatch, UpstreamTls};
-use crate::identity::tls::TlsOptions;
+use super::peers::PeerJudge;
+use super::resolver::Certificates;
+use super::tickets::{Sessions, Ticketer};
+use super::{TlsError, provider};
+use crate::config::{DownstreamTls, Secret, UpstreamTls};
 
 /// Of a cluster. More would be memory for nothing.
 const MOST_SESSIONS: u32 = 4096;
 
-/// The roots of a trust bundle.
-pub fn roots(secret: &Secret) -> Result<Arc<RootCertStore>, TlsError> {
-    let Secret::TrustedCa(pem) = secret else {
-        return Err(TlsError::Unusable("a trust bundle was expected, and this is a certificate".to_owned()));
-    };
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| TlsError::Unusable(error.to_string()))?;
-        store.add(certificate)?;
-    }
-    Ok(Arc::new(store))
-}
-
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn pair(secret: &Secret) -> Result<Pair, TlsError> {
+/// A certificate and its key, which belong together.
+fn certified(secret: &Secret, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let Secret::Certificate { chain, key } = secret else {
         return Err(TlsError::Unusable("a certificate was expected, and this is a trust bundle".to_owned()));
     };
     let unusable = |error: rustls::pki_types::pem::Error| TlsError::Unusable(error.to_string());
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(unusable)?;
-    Ok((chain, PrivateKeyDer::from_pem_slice(key).map_err(unusable)?))
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(unusable)?;
+    Ok(CertifiedKey::from_der(chain, key, provider)?)
 }
 
 /// Whether a certificate and its key are well-formed and belong together.
 pub fn usable(secret: &Secret) -> Result<(), TlsError> {
-    let (chain, key) = pair(secret)?;
-    rustls::sign::CertifiedKey::from_der(chain, key, &provider())?;
-    Ok(())
+    certified(secret, &default_provider()).map(drop)
 }
 
 pub fn server(
-    certificate: &Secret,
+    certificates: &[Arc<Secret>],
     roots: Option<Arc<RootCertStore>>,
     tls: &DownstreamTls,
-    options: &TlsOptions,
 ) -> Result<ServerConfig, TlsError> {
-    if !tls.common.san_matchers.is_empty() {
-        return Err(TlsError::Mixed("subject alternative names of clients outside the mesh"));
-    }
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&options.versions)?;
-    let builder = match roots {
-        None => builder.with_no_client_auth(),
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            let verifier = if tls.require_client_certificate { verifier } else { verifier.allow_unauthenticated() };
-            let verifier = verifier.build().map_err(|error| TlsError::Unusable(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+    let provider = provider::provider(&tls.common);
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&provider::versions(&tls.common))?;
+    let judges = tls.common.validation.is_some();
+    let builder = if judges {
+        let judge = PeerJudge::new(roots, &tls.common.peers, Arc::clone(&provider))?;
+        builder.with_client_cert_verifier(Arc::new(judge.insists(tls.require_client_certificate)))
+    } else {
+        builder.with_no_client_auth()
     };
-    let (chain, key) = pair(certificate)?;
-    let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = options.alpn.clone();
-    match tls.resumption {
-        ServerResumption::Any => {}
-        ServerResumption::SessionIds => config.send_tls13_tickets = 0,
-        ServerResumption::Off => {
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
-        }
-    }
+    let certified = certificates.iter().map(|secret| certified(secret, &provider)).collect::<Result<_, _>>()?;
+    let resolver = Certificates::new(certified, tls.full_scan_certs_on_sni_mismatch);
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = provider::alpn(&tls.common);
+    config.ignore_client_order = !tls.prefer_client_ciphers;
+    resume(&mut config, tls, judges)?;
     Ok(config)
+}
+
+/// In TLS 1.3 sessions are resumed by tickets alone, as in BoringSSL.
+fn resume(config: &mut ServerConfig, tls: &DownstreamTls, judges: bool) -> Result<(), TlsError> {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    if judges {
+        return Ok(());
+    }
+    config.session_storage = Sessions::storage(&tls.resumption, Clock::system());
+    if let Some(ticketer) = Ticketer::new(&tls.resumption, Clock::system())? {
+        config.ticketer = ticketer;
+        config.send_tls13_tickets = 2;
+    }
+    Ok(())
 }
 
 pub fn client(
     certificate: Option<&Secret>,
     roots: Option<Arc<RootCertStore>>,
     tls: &UpstreamTls,
-    options: &TlsOptions,
 ) -> Result<ClientConfig, TlsError> {
-    let inner = match roots {
-        None => None,
-        Some(roots) => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-            Some(verifier.map_err(|error| TlsError::Unusable(error.to_string()))?)
-        }
-    };
-    let verifier = Arc::new(Verifier { inner, matchers: tls.common.san_matchers.clone(), provider: provider() });
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&options.versions)?
+    let provider = provider::provider(&tls.common);
+    let judge = PeerJudge::new(roots, &tls.common.peers, Arc::clone(&provider))?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&provider::versions(&tls.common))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(judge.by_server_name(tls.auto_sni_san_validation)));
     let mut config = match certificate {
         None => builder.with_no_client_auth(),
         Some(certificate) => {
-            let (chain, key) = pair(certificate)?;
-            builder.with_client_auth_cert(chain, key)?
+            let certified = Arc::new(certified(certificate, &provider)?);
+            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
         }
     };
-    config.alpn_protocols = options.alpn.clone();
+    config.alpn_protocols = provider::alpn(&tls.common);
     config.resumption = match tls.max_session_keys {
         0 => Resumption::disabled(),
         sessions => Resumption::in_memory_sessions(sessions.min(MOST_SESSIONS) as usize),
     };
     Ok(config)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(default_provider())
-}
-
-/// Verifies a server as Envoy does: the chain where there are roots, its names where there are matchers, and nothing
-/// where neither is configured.
-#[derive(Debug)]
-struct Verifier {
-    inner: Option<Arc<WebPkiServerVerifier>>,
-    matchers: Vec<StringMatch>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if let Some(inner) = &self.inner {
-            match inner.verify_server_cert(leaf, intermediates, name, ocsp, now) {
-                // The names are the matchers' to judge.
-                Err(Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                )) => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
-            }
-        }
-        let named = self.matchers.is_empty() || {
-            let names = subject_alt_names(leaf);
-            self.matchers.iter().any(|matcher| names.iter().any(|name| matcher.matches(name.as_bytes())))
-        };
-        if named { Ok(ServerCertVerified::assertion()) } else { Err(CertificateError::NotValidForName.into()) }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// DNS names, URIs and addresses of a certificate.
-fn subject_alt_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
-    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress([a, b, c, d]) => Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string()),
-        _ => None,
-    };
-    names.value.general_names.iter().filter_map(text).collect()
 }

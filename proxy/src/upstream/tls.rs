@@ -16,8 +16,8 @@ pub struct ClientTls {
 
 impl ClientTls {
     /// Settings that cannot be put in force refuse every connection rather than go without TLS.
-    pub fn build(tls: &UpstreamTls, settings: &TlsSettings, snapshot: &Snapshot) -> Option<Arc<Self>> {
-        let mutual = matches!(tls.common.certificate, Some(CertificateSource::Sds(_)));
+    pub fn build(tls: &Arc<UpstreamTls>, settings: &TlsSettings, snapshot: &Snapshot) -> Option<Arc<Self>> {
+        let mutual = matches!(tls.common.certificates.as_slice(), [CertificateSource::Sds(_)]);
         let config = settings.client(tls, snapshot).unwrap_or_else(|error| {
             tracing::warn!(sni = tls.sni, %error, "no TLS to this upstream; its connections will fail");
             refuse_all()

@@ -1,21 +1,22 @@
 //! Transport sockets and their TLS contexts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use api::envoy::extensions::transport_sockets::tls::v3 as wire;
 use core::transport_socket::ConfigType;
-use wire::common_tls_context::ValidationContextType;
-use wire::subject_alt_name_matcher::SanType;
-use wire::tls_parameters::TlsProtocol;
+use wire::downstream_tls_context::{OcspStaplePolicy, SessionTicketKeysType};
 
-use super::{ReadFile, basics, matcher, secret, source};
+use super::{ReadFile, basics, secret, source, tls_parameters, tls_validation};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
-    CertificateSource, CommonTls, DownstreamTls, ServerResumption, StringMatch, TlsVersion, UpstreamTls,
-    ValidationSource,
+    CertificateSource, CommonTls, DownstreamTls, ServerResumption, Tickets, UpstreamTls, ValidationSource,
 };
+
+/// BoringSSL's default, which is Envoy's.
+const SESSION: Duration = Duration::from_secs(7200);
 
 /// `None` is plaintext.
 pub(super) fn downstream(
@@ -26,23 +27,67 @@ pub(super) fn downstream(
     let at = at.field("typed_config");
     let Some(context) = context::<wire::DownstreamTlsContext>(wire, &at)? else { return Ok(None) };
     let common = common(context.common_tls_context.as_ref(), &at.field("common_tls_context"), read_file)?;
-    if common.certificate.is_none() {
+    if common.certificates.is_empty() {
         return Err(at.field("common_tls_context").refuse("no certificate", "a server needs one"));
     }
     let require_client_certificate = context.require_client_certificate == Some(true);
     if require_client_certificate && common.validation.is_none() {
         return Err(at.field("require_client_certificate").refuse("true", "needs a validation context"));
     }
-    Ok(Some(Arc::new(DownstreamTls { common, require_client_certificate, resumption: resumption(&context) })))
+    let policy = OcspStaplePolicy::try_from(context.ocsp_staple_policy);
+    if policy != Ok(OcspStaplePolicy::LenientStapling) {
+        let at = at.field("ocsp_staple_policy");
+        return Err(at.refuse(context.ocsp_staple_policy, "only LENIENT_STAPLING is supported: nothing is stapled"));
+    }
+    Ok(Some(Arc::new(DownstreamTls {
+        common,
+        require_client_certificate,
+        resumption: resumption(&context, &at, read_file)?,
+        prefer_client_ciphers: context.prefer_client_ciphers,
+        full_scan_certs_on_sni_mismatch: context.full_scan_certs_on_sni_mismatch == Some(true),
+    })))
 }
 
-fn resumption(wire: &wire::DownstreamTlsContext) -> ServerResumption {
-    use wire::downstream_tls_context::SessionTicketKeysType::DisableStatelessSessionResumption;
-    match (&wire.session_ticket_keys_type, wire.disable_stateful_session_resumption) {
-        (_, true) => ServerResumption::Off,
-        (Some(DisableStatelessSessionResumption(true)), false) => ServerResumption::SessionIds,
-        _ => ServerResumption::Any,
+fn resumption(
+    wire: &wire::DownstreamTlsContext,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<ServerResumption, ConfigError> {
+    let tickets = match &wire.session_ticket_keys_type {
+        Some(SessionTicketKeysType::DisableStatelessSessionResumption(true)) => Tickets::Off,
+        Some(SessionTicketKeysType::SessionTicketKeys(keys)) => {
+            ticket_keys(keys, &at.field("session_ticket_keys"), read_file)?
+        }
+        Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(_)) => {
+            let at = at.field("session_ticket_keys_sds_secret_config");
+            return Err(at.refuse("keys over SDS", "give them by `session_ticket_keys`"));
+        }
+        _ => Tickets::Own,
+    };
+    let timeout = at.field("session_timeout");
+    Ok(ServerResumption {
+        stateful: !wire.disable_stateful_session_resumption,
+        tickets,
+        timeout: basics::duration(wire.session_timeout.as_ref(), SESSION, &timeout)?,
+    })
+}
+
+fn ticket_keys(
+    wire: &wire::TlsSessionTicketKeys,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Tickets, ConfigError> {
+    let at = at.field("keys");
+    let one = |(index, key): (usize, &core::DataSource)| {
+        let at = at.index(index);
+        let bytes = basics::data_source(key, &at, Some(read_file))?;
+        let length = bytes.len();
+        <[u8; 80]>::try_from(bytes).map_err(|_| at.refuse(format_args!("{length} bytes"), "a key has 80 bytes"))
+    };
+    if wire.keys.is_empty() {
+        return Err(at.missing());
     }
+    wire.keys.iter().enumerate().map(one).collect::<Result<_, _>>().map(Tickets::Shared)
 }
 
 /// `None` is plaintext.
@@ -54,9 +99,20 @@ pub(super) fn upstream(
     let at = at.field("typed_config");
     let Some(context) = context::<wire::UpstreamTlsContext>(wire, &at)? else { return Ok(None) };
     let common = common(context.common_tls_context.as_ref(), &at.field("common_tls_context"), read_file)?;
+    if let [_, _, ..] = common.certificates.as_slice() {
+        return Err(at.field("common_tls_context").refuse("certificates", "a client shows one"));
+    }
+    if context.sni.len() > 255 {
+        return Err(at.field("sni").refuse(context.sni, "is at most 255 bytes"));
+    }
+    if context.auto_sni_san_validation && matches!(common.validation, None | Some(ValidationSource::NoRoots)) {
+        let at = at.field("auto_sni_san_validation");
+        return Err(at.refuse(true, "needs roots to judge the certificate by, in the validation context"));
+    }
     Ok(Some(Arc::new(UpstreamTls {
         common,
         sni: context.sni,
+        auto_sni_san_validation: context.auto_sni_san_validation,
         max_session_keys: context.max_session_keys.unwrap_or(1),
     })))
 }
@@ -80,54 +136,42 @@ fn common(
 ) -> Result<CommonTls, ConfigError> {
     let Some(wire) = wire else { return Err(at.missing()) };
     let params = wire.tls_params.clone().unwrap_or_default();
-    let versions = at.field("tls_params");
-    let (validation, san_matchers) = validation(wire.validation_context_type.as_ref(), at, read_file)?;
+    let params = tls_parameters::convert(&params, &at.field("tls_params"))?;
+    let (validation, peers) = tls_validation::convert(wire.validation_context_type.as_ref(), at, read_file)?;
     Ok(CommonTls {
-        certificate: certificate(wire, at, read_file)?,
+        certificates: certificates(wire, at, read_file)?,
         validation,
-        san_matchers,
+        peers,
         alpn: wire.alpn_protocols.clone(),
-        min_version: version(
-            params.tls_minimum_protocol_version,
-            TlsVersion::V12,
-            &versions.field("tls_minimum_protocol_version"),
-        )?,
-        max_version: version(
-            params.tls_maximum_protocol_version,
-            TlsVersion::V13,
-            &versions.field("tls_maximum_protocol_version"),
-        )?,
+        min_version: params.min_version,
+        max_version: params.max_version,
+        cipher_suites: params.cipher_suites,
+        groups: params.groups,
     })
 }
 
-fn version(wire: i32, default: TlsVersion, at: &At<'_>) -> Result<TlsVersion, ConfigError> {
-    match TlsProtocol::try_from(wire) {
-        Ok(TlsProtocol::TlsAuto) => Ok(default),
-        Ok(TlsProtocol::TlSv12) => Ok(TlsVersion::V12),
-        Ok(TlsProtocol::TlSv13) => Ok(TlsVersion::V13),
-        Ok(old) => Err(at.refuse(old.as_str_name(), "TLS 1.2 and 1.3 are supported")),
-        Err(_) => Err(at.refuse(wire, "is not known")),
-    }
-}
-
-fn certificate(
+fn certificates(
     wire: &wire::CommonTlsContext,
     at: &At<'_>,
     read_file: ReadFile<'_>,
-) -> Result<Option<CertificateSource>, ConfigError> {
+) -> Result<Vec<CertificateSource>, ConfigError> {
     let (inline, sds) = (at.field("tls_certificates"), at.field("tls_certificate_sds_secret_configs"));
-    match (wire.tls_certificates.as_slice(), wire.tls_certificate_sds_secret_configs.as_slice()) {
-        ([], []) => Ok(None),
-        ([one], []) => {
-            let secret = secret::certificate(one, &inline.index(0), read_file)?;
-            Ok(Some(CertificateSource::Inline(Arc::new(secret))))
-        }
-        ([], [one]) => Ok(Some(CertificateSource::Sds(sds_name(one, &sds.index(0))?))),
-        (many, _) => Err(at.refuse(format_args!("{} certificates", many.len()), "one certificate is supported")),
+    let (given, named) = (&wire.tls_certificates, &wire.tls_certificate_sds_secret_configs);
+    if !given.is_empty() && !named.is_empty() {
+        return Err(sds.refuse(named.len(), "certificates are given here or by name, not both"));
     }
+    let mut all = Vec::new();
+    for (index, one) in given.iter().enumerate() {
+        let secret = secret::certificate(one, &inline.index(index), read_file)?;
+        all.push(CertificateSource::Inline(Arc::new(secret)));
+    }
+    for (index, one) in named.iter().enumerate() {
+        all.push(CertificateSource::Sds(sds_name(one, &sds.index(index))?));
+    }
+    Ok(all)
 }
 
-fn sds_name(wire: &wire::SdsSecretConfig, at: &At<'_>) -> Result<String, ConfigError> {
+pub(super) fn sds_name(wire: &wire::SdsSecretConfig, at: &At<'_>) -> Result<String, ConfigError> {
     if wire.name.is_empty() {
         return Err(at.field("name").missing());
     }
@@ -136,51 +180,4 @@ fn sds_name(wire: &wire::SdsSecretConfig, at: &At<'_>) -> Result<String, ConfigE
         source::convert(wire.sds_config.as_ref(), &at.field("sds_config"))?;
     }
     Ok(wire.name.clone())
-}
-
-type Validation = (Option<ValidationSource>, Vec<StringMatch>);
-
-fn validation(
-    wire: Option<&ValidationContextType>,
-    at: &At<'_>,
-    read_file: ReadFile<'_>,
-) -> Result<Validation, ConfigError> {
-    match wire {
-        None => Ok((None, Vec::new())),
-        Some(ValidationContextType::ValidationContext(context)) => {
-            let at = at.field("validation_context");
-            let secret = secret::trusted_ca(context, &at, read_file)?;
-            Ok((Some(ValidationSource::Inline(Arc::new(secret))), sans(context, &at)?))
-        }
-        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => {
-            let name = sds_name(config, &at.field("validation_context_sds_secret_config"))?;
-            Ok((Some(ValidationSource::Sds(name)), Vec::new()))
-        }
-        Some(ValidationContextType::CombinedValidationContext(combined)) => {
-            let at = at.field("combined_validation_context");
-            let sds = at.field("validation_context_sds_secret_config");
-            let config = combined.validation_context_sds_secret_config.as_ref().ok_or_else(|| sds.missing())?;
-            let context = combined.default_validation_context.clone().unwrap_or_default();
-            let at = at.field("default_validation_context");
-            if context.trusted_ca.is_some() {
-                return Err(at.field("trusted_ca").refuse("roots", "come from the secret beside it"));
-            }
-            Ok((Some(ValidationSource::Sds(sds_name(config, &sds)?)), sans(&context, &at)?))
-        }
-        Some(_) => Err(at.field("validation_context_type").refuse("a certificate provider", "is not supported")),
-    }
-}
-
-fn sans(wire: &wire::CertificateValidationContext, at: &At<'_>) -> Result<Vec<StringMatch>, ConfigError> {
-    let at = at.field("match_typed_subject_alt_names");
-    let one = |(index, san): (usize, &wire::SubjectAltNameMatcher)| {
-        let at = at.index(index);
-        match SanType::try_from(san.san_type) {
-            Ok(SanType::Uri | SanType::Dns) => {}
-            other => return Err(at.field("san_type").refuse(format_args!("{other:?}"), "URI and DNS are supported")),
-        }
-        let at = at.field("matcher");
-        san.matcher.as_ref().ok_or_else(|| at.missing()).and_then(|wire| matcher::string(wire, &at))
-    };
-    wire.match_typed_subject_alt_names.iter().enumerate().map(one).collect()
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use api::SpiffeId;
 use runtime::Clock;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::UnixTime;
 use rustls::server::NoServerSessionStorage;
@@ -28,6 +29,8 @@ pub struct TlsOptions {
     /// Protocols to negotiate, the preferred first.
     pub alpn: Vec<Vec<u8>>,
     pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// Suites and groups.
+    pub provider: Arc<CryptoProvider>,
     pub clock: Clock,
 }
 
@@ -44,7 +47,8 @@ pub enum ClientAuth {
 impl Default for TlsOptions {
     /// TLS 1.2 and 1.3, no ALPN.
     fn default() -> Self {
-        Self { alpn: Vec::new(), versions: ALL_VERSIONS.to_vec(), clock: Clock::system() }
+        let provider = Arc::new(default_provider());
+        Self { alpn: Vec::new(), versions: ALL_VERSIONS.to_vec(), provider, clock: Clock::system() }
     }
 }
 
@@ -54,7 +58,7 @@ pub fn server_config(
     clients: ClientAuth,
     options: &TlsOptions,
 ) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_details(Arc::new(default_provider()), TlsTime::of(&options.clock))
+    let builder = ServerConfig::builder_with_details(Arc::clone(&options.provider), TlsTime::of(&options.clock))
         .with_protocol_versions(&options.versions)?;
     let resolver = Arc::new(CertResolver::new(svids.clone()));
     let verifier = |allowed, insist| Arc::new(PeerVerifier::new(svids, allowed, insist));
@@ -78,7 +82,7 @@ pub fn client_config(
 ) -> Result<ClientConfig, Error> {
     let resolver = Arc::new(CertResolver::new(svids.clone()));
     let verifier = PeerVerifier::new(svids, servers, true);
-    let mut config = ClientConfig::builder_with_details(Arc::new(default_provider()), TlsTime::of(&options.clock))
+    let mut config = ClientConfig::builder_with_details(Arc::clone(&options.provider), TlsTime::of(&options.clock))
         .with_protocol_versions(&options.versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))

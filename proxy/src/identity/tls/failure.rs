@@ -24,6 +24,10 @@ pub enum Failure {
     NotAllowed(SpiffeId),
     #[error("the certificate may not be used for this side of a connection")]
     WrongUsage,
+    #[error("the certificate was revoked")]
+    Revoked,
+    #[error("no list in force says that the certificate is not revoked")]
+    UnknownRevocation,
     /// The peer ended the handshake; its own log tells why.
     #[error("the peer ended the handshake with the alert {0:?}")]
     RefusedByPeer(AlertDescription),
@@ -43,6 +47,8 @@ impl Failure {
             Self::UnknownAuthority => "unknown_authority",
             Self::NotAllowed(_) => "not_allowed",
             Self::WrongUsage => "wrong_usage",
+            Self::Revoked => "revoked",
+            Self::UnknownRevocation => "unknown_revocation",
             Self::RefusedByPeer(_) => "refused_by_peer",
             Self::Other(_) => "other",
         }
@@ -70,6 +76,8 @@ impl Failure {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::WrongUsage,
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::UnknownRevocationStatus => Self::UnknownRevocation,
             CertificateError::Other(OtherError(inner)) => {
                 inner.downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::Other(inner.to_string()))
             }
@@ -84,6 +92,8 @@ impl From<webpki::Error> for Failure {
             webpki::Error::CertExpired { .. } => Self::Expired,
             webpki::Error::CertNotValidYet { .. } => Self::NotYetValid,
             webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Self::UnknownAuthority,
+            webpki::Error::CertRevoked => Self::Revoked,
+            webpki::Error::UnknownRevocationStatus | webpki::Error::CrlExpired { .. } => Self::UnknownRevocation,
             webpki::Error::RequiredEkuNotFoundContext(_) => Self::WrongUsage,
             other => Self::Other(format!("the certificate cannot be verified: {other}")),
         }
@@ -98,6 +108,8 @@ impl From<Failure> for Error {
             Failure::NotYetValid => CertificateError::NotValidYet,
             Failure::UnknownAuthority => CertificateError::UnknownIssuer,
             Failure::WrongUsage => CertificateError::InvalidPurpose,
+            Failure::Revoked => CertificateError::Revoked,
+            Failure::UnknownRevocation => CertificateError::UnknownRevocationStatus,
             Failure::NoCertificate => return Self::NoCertificatesPresented,
             other => CertificateError::Other(OtherError(Arc::new(other))),
         };
