@@ -149,7 +149,7 @@ fn secrets(chain: &FilterChain, snapshot: &Snapshot) -> Secrets {
 mod tests {
     use super::super::test_kit;
     use super::*;
-    use crate::config::{CommonTls, DownstreamTls, ServerResumption, SocketSettings, TlsVersion};
+    use crate::config::{CertificateSource, SocketSettings};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -186,16 +186,8 @@ mod tests {
     #[test]
     fn a_chain_whose_certificate_alone_changed_keeps_its_connections() {
         let with = |pem: &str| {
-            let common = CommonTls {
-                certificate: Some(CertificateSource::Inline(Arc::new(Secret::TrustedCa(pem.into())))),
-                validation: None,
-                san_matchers: vec![],
-                alpn: vec![],
-                min_version: TlsVersion::V12,
-                max_version: TlsVersion::V13,
-            };
-            let resumption = ServerResumption::Any;
-            let tls = DownstreamTls { common, require_client_certificate: false, resumption };
+            let secret = Arc::new(Secret::TrustedCa(pem.into()));
+            let tls = test_kit::tls(CertificateSource::Inline(secret));
             let mut listener = with_chains(&["a"]);
             Arc::make_mut(&mut listener.filter_chains[0]).tls = Some(Arc::new(tls));
             snapshot([listener])

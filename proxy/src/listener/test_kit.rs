@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    ClusterChoice, Direction, FilterChain, FilterChainMatch, Listener, NetworkFilter, SocketSettings, TcpProxy,
+    CertificateSource, ClusterChoice, CommonTls, Direction, DownstreamTls, FilterChain, FilterChainMatch, Listener,
+    NetworkFilter, PeerRules, ServerResumption, SocketSettings, TcpProxy, Tickets, TlsVersion,
 };
 
 /// A chain in plaintext that goes to the cluster `c`.
@@ -25,6 +26,26 @@ pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
         handshake_timeout: Duration::ZERO,
         filter: NetworkFilter::Tcp(Arc::new(proxy)),
     })
+}
+
+/// TLS with a certificate and nothing else.
+pub fn tls(certificate: CertificateSource) -> DownstreamTls {
+    DownstreamTls {
+        common: CommonTls {
+            certificates: vec![certificate],
+            validation: None,
+            peers: PeerRules::default(),
+            alpn: vec![],
+            min_version: TlsVersion::V12,
+            max_version: TlsVersion::V13,
+            cipher_suites: None,
+            groups: None,
+        },
+        require_client_certificate: false,
+        resumption: ServerResumption { stateful: false, tickets: Tickets::Off, timeout: Duration::ZERO },
+        prefer_client_ciphers: false,
+        full_scan_certs_on_sni_mismatch: false,
+    }
 }
 
 /// A listener with these chains and nothing else.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use crate::config::{CertificateSource, Cluster, Snapshot, UpstreamTls, ValidationSource};
+use crate::config::{CertificateSource, Cluster, Snapshot, UpstreamTls};
 use crate::tls::TlsSettings;
 
 pub struct ClientTls {
@@ -29,17 +29,11 @@ impl ClientTls {
 /// Whether the secrets that a cluster names are the same in two snapshots.
 pub fn same_secrets(cluster: &Cluster, one: &Snapshot, other: &Snapshot) -> bool {
     let matched = cluster.transport_socket_matches.iter().filter_map(|matched| matched.tls.as_ref());
-    cluster.tls.iter().chain(matched).all(|tls| {
-        let certificate = match &tls.common.certificate {
-            Some(CertificateSource::Sds(name)) => Some(name),
-            _ => None,
-        };
-        let roots = match &tls.common.validation {
-            Some(ValidationSource::Sds(name)) => Some(name),
-            _ => None,
-        };
-        certificate.into_iter().chain(roots).all(|name| one.secrets.get(name) == other.secrets.get(name))
-    })
+    cluster
+        .tls
+        .iter()
+        .chain(matched)
+        .all(|tls| tls.common.secret_names().all(|name| one.secrets.get(name) == other.secrets.get(name)))
 }
 
 /// Trusts nobody.
