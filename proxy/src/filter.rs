@@ -26,6 +26,7 @@ pub mod call;
 pub mod cors;
 pub mod fault;
 pub mod grpc_stats;
+pub mod jwt_authn;
 mod metadata;
 mod overrides;
 pub mod rbac;
@@ -62,6 +63,8 @@ pub enum Filter {
     Fault(Arc<fault::Fault>),
     /// `envoy.filters.http.grpc_stats`
     GrpcStats(Arc<grpc_stats::GrpcStats>),
+    /// `envoy.filters.http.jwt_authn`
+    JwtAuthn(Arc<jwt_authn::JwtAuthn>),
     /// `envoy.filters.http.rbac`
     Rbac(Arc<rbac::Rbac>),
 }
@@ -71,6 +74,7 @@ pub enum Filter {
 pub enum Settings {
     Cors(Arc<cors::CorsPolicy>),
     Fault(Arc<fault::Fault>),
+    JwtAuthn(jwt_authn::PerRoute),
     /// `None`: nothing is enforced.
     Rbac(Option<Arc<rbac::Rbac>>),
 }
@@ -92,6 +96,7 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
             Filter::Cors => cors::request(entry, place, stream)?,
             Filter::Fault(own) => fault::request(own, entry, stream).await?,
             Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
+            Filter::JwtAuthn(own) => jwt_authn::request(own, entry, stream).await?,
             Filter::Rbac(own) => rbac::request(own, entry, place, stream)?,
         }
     }
@@ -104,7 +109,7 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Re
         match &entry.filter {
             Filter::Cors => cors::response(place, stream, &mut response.head),
             Filter::GrpcStats(_) => grpc_stats::response(place, stream, response),
-            Filter::Fault(_) | Filter::Rbac(_) => {}
+            Filter::Fault(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
         }
     }
 }

@@ -16,6 +16,7 @@ mod health_check;
 pub mod http;
 pub mod identity;
 pub mod io;
+mod jwt;
 mod listener;
 pub mod load_balancer;
 mod path;

@@ -16,6 +16,7 @@ use crate::config::{Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
+use crate::filter::jwt_authn::{self, KeyStore};
 use crate::health_check::Board;
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
@@ -43,6 +44,8 @@ pub struct Worker {
     pub clusters: Clusters,
     pub chains: Chains,
     pub peers: PeerCache,
+    /// Keys of those who sign tokens.
+    pub keys: KeyStore,
     pub series: SeriesCache,
     pub exporters: Exporters,
     pub filter_stats: StatsCache,
@@ -92,6 +95,7 @@ impl Worker {
             clusters,
             chains,
             peers: PeerCache::default(),
+            keys: KeyStore::default(),
             series: SeriesCache::new(Arc::clone(&parts.shard)),
             exporters: Exporters::default(),
             filter_stats: StatsCache::default(),
@@ -149,6 +153,7 @@ impl Worker {
         *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
         self.clusters.follow(&snapshot);
         self.chains.follow(&snapshot);
+        jwt_authn::prefetch(self, &snapshot);
         self.filter_stats.clear();
         self.virtual_clusters.clear();
         for (address, socket) in sockets {

@@ -35,7 +35,7 @@ impl StatsCache {
             let stats = manager.filters.iter().map(|entry| match &entry.filter {
                 Filter::Rbac(rbac) => FilterStats::Rbac(rbac::Stats::new(rbac, &manager.stat_prefix, shard)),
                 Filter::GrpcStats(config) => FilterStats::GrpcStats(grpc_stats::Stats::new(config, shard)),
-                Filter::Cors | Filter::Fault(_) => FilterStats::None,
+                Filter::Cors | Filter::Fault(_) | Filter::JwtAuthn(_) => FilterStats::None,
             });
             (Arc::clone(manager), stats.collect())
         };

@@ -62,19 +62,32 @@ impl Proxy {
         Self::with_network_filters(vec![manager(http_filters, virtual_host)]).await
     }
 
+    /// With clusters besides, each of one host, with these fields.
+    pub async fn with_clusters(
+        http_filters: Vec<Value>,
+        virtual_host: Value,
+        clusters: &[(&str, SocketAddr, Value)],
+    ) -> Self {
+        Self::with_all(vec![manager(http_filters, virtual_host)], clusters).await
+    }
+
     pub async fn with_network_filters(filters: Vec<Value>) -> Self {
+        Self::with_all(filters, &[]).await
+    }
+
+    async fn with_all(filters: Vec<Value>, clusters: &[(&str, SocketAddr, Value)]) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let plane = DataPlane::start(1, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
-        let wire = json!({"name": "c", "connect_timeout": "1s", "type": "STATIC", "load_assignment": {
-            "cluster_name": "c", "endpoints": [{"lb_endpoints": [{"endpoint": {"address":
-                socket(upstream.local_addr().unwrap())}}]}]}});
         let listener = json!({"name": "l", "address": socket(address), "filter_chains": [{"filters": filters}]});
         let mut snapshot = Snapshot::default();
         let listener = convert::listener(&message::<Listener>(&listener), &no_files).unwrap();
         snapshot.listeners.insert("l".into(), Arc::new(listener));
-        let cluster = convert::cluster(&message::<Cluster>(&wire), &no_files).unwrap();
-        snapshot.clusters.insert("c".into(), Arc::new(cluster));
+        let own = ("c", upstream.local_addr().unwrap(), json!({}));
+        for (name, address, fields) in clusters.iter().chain([&own]) {
+            let cluster = convert::cluster(&cluster(name, *address, fields), &no_files).unwrap();
+            snapshot.clusters.insert((*name).to_owned(), Arc::new(cluster));
+        }
         plane.apply(Arc::new(snapshot)).await.unwrap();
         let seen = Arc::default();
         tokio::spawn(answer_all(upstream, Arc::clone(&seen)));
@@ -99,6 +112,23 @@ impl Proxy {
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+fn cluster(name: &str, address: SocketAddr, fields: &Value) -> Cluster {
+    let mut wire = json!({"name": name, "connect_timeout": "1s", "type": "STATIC", "load_assignment": {
+        "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(address)}}]}]}});
+    for (name, value) in fields.as_object().unwrap() {
+        wire[name] = value.clone();
+    }
+    message(&wire)
+}
+
+/// Why a chain of these filters is refused.
+pub fn refusal(http_filters: Vec<Value>) -> String {
+    let address = socket(SocketAddr::from(([127, 0, 0, 1], 1)));
+    let filters = [manager(http_filters, one_route(json!({})))];
+    let listener = json!({"name": "l", "address": address, "filter_chains": [{"filters": filters}]});
+    convert::listener(&message::<Listener>(&listener), &no_files).expect_err("refused").to_string()
 }
 
 fn socket(address: SocketAddr) -> Value {

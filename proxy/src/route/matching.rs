@@ -87,6 +87,13 @@ impl RouteMatch {
     }
 }
 
+impl RouteMatch {
+    /// Whether the conditions hold for a request, for those who have no routes (the rules of a filter).
+    pub fn takes(&self, head: &RequestHead, random: u64) -> bool {
+        self.matches(head, path_only(&head.path), random)
+    }
+}
+
 impl PathMatch {
     fn matches(&self, head: &RequestHead, path: &str, case_sensitive: bool) -> bool {
         if path.is_empty() {

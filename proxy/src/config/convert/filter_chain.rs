@@ -30,7 +30,7 @@ pub(super) fn convert(
             Duration::from_secs(15),
             &at.field("transport_socket_connect_timeout"),
         )?,
-        filter: filter(&wire.filters, &at.field("filters"))?,
+        filter: filter(&wire.filters, &at.field("filters"), read_file)?,
     }))
 }
 
@@ -97,7 +97,7 @@ fn ranges(wire: &[CidrRange], at: &At<'_>) -> Result<Vec<IpNet>, ConfigError> {
     wire.iter().enumerate().map(|(index, range)| basics::range(range, &at.index(index))).collect()
 }
 
-fn filter(wire: &[wire::Filter], at: &At<'_>) -> Result<NetworkFilter, ConfigError> {
+fn filter(wire: &[wire::Filter], at: &At<'_>, read_file: ReadFile<'_>) -> Result<NetworkFilter, ConfigError> {
     let [only] = wire else {
         return Err(at.refuse(format_args!("{} filters", wire.len()), "a chain has one filter, which ends it"));
     };
@@ -107,7 +107,8 @@ fn filter(wire: &[wire::Filter], at: &At<'_>) -> Result<NetworkFilter, ConfigErr
     };
     let typed = at.field("typed_config");
     if basics::is_a::<HttpConnectionManager>(any) {
-        http_manager::convert(&basics::unpack(any, &typed)?, &typed).map(|m| NetworkFilter::Http(Arc::new(m)))
+        http_manager::convert(&basics::unpack(any, &typed)?, &typed, read_file)
+            .map(|m| NetworkFilter::Http(Arc::new(m)))
     } else if basics::is_a::<api::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy>(any) {
         tcp_proxy::convert(&basics::unpack(any, &typed)?, &typed).map(|proxy| NetworkFilter::Tcp(Arc::new(proxy)))
     } else {

@@ -3,6 +3,7 @@
 mod cors;
 mod fault;
 mod grpc_stats;
+mod jwt_authn;
 mod rbac;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,17 @@ use api::envoy::extensions::filters::network::http_connection_manager::v3 as wir
 use api::prost_types::Any;
 use wire::http_filter::ConfigType;
 
+use super::ReadFile;
 use super::basics::{is_a, unpack};
 use crate::config::error::{At, ConfigError};
 use crate::filter::{Filter, HttpFilter, Override, Overrides, Settings};
 
 /// The router ends the list and is left out.
-pub(super) fn chain(wire: &[wire::HttpFilter], at: &At<'_>) -> Result<Vec<HttpFilter>, ConfigError> {
+pub(super) fn chain(
+    wire: &[wire::HttpFilter],
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Vec<HttpFilter>, ConfigError> {
     let Some((last, others)) = wire.split_last() else {
         return Err(at.refuse("no filter", "the last filter is the router"));
     };
@@ -30,7 +36,7 @@ pub(super) fn chain(wire: &[wire::HttpFilter], at: &At<'_>) -> Result<Vec<HttpFi
     if last.disabled {
         return Err(end.field("disabled").refuse(true, "the router cannot be disabled"));
     }
-    others.iter().enumerate().map(|(index, one)| entry(one, &at.index(index))).collect()
+    others.iter().enumerate().map(|(index, one)| entry(one, &at.index(index), read_file)).collect()
 }
 
 fn typed<'a>(wire: &'a wire::HttpFilter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
@@ -40,23 +46,25 @@ fn typed<'a>(wire: &'a wire::HttpFilter, at: &At<'_>) -> Result<&'a Any, ConfigE
     }
 }
 
-fn entry(wire: &wire::HttpFilter, at: &At<'_>) -> Result<HttpFilter, ConfigError> {
+fn entry(wire: &wire::HttpFilter, at: &At<'_>, read_file: ReadFile<'_>) -> Result<HttpFilter, ConfigError> {
     if wire.name.is_empty() {
         return Err(at.field("name").missing());
     }
-    let filter = filter(typed(wire, at)?, &at.field("typed_config"))?;
+    let filter = filter(typed(wire, at)?, &at.field("typed_config"), read_file)?;
     let filter = filter.ok_or_else(|| at.refuse(&wire.name, "this HTTP filter is not supported"))?;
     Ok(HttpFilter { name: wire.name.clone(), disabled: wire.disabled, filter })
 }
 
 /// `None` if there is no such filter.
-fn filter(any: &Any, at: &At<'_>) -> Result<Option<Filter>, ConfigError> {
+fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filter>, ConfigError> {
     Ok(Some(if is_a::<filters::fault::v3::HttpFault>(any) {
         Filter::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::Cors>(any) {
         Filter::Cors
     } else if is_a::<filters::grpc_stats::v3::FilterConfig>(any) {
         Filter::GrpcStats(grpc_stats::convert(&unpack(any, at)?))
+    } else if is_a::<filters::jwt_authn::v3::JwtAuthentication>(any) {
+        Filter::JwtAuthn(Arc::new(jwt_authn::convert(&unpack(any, at)?, at, read_file)?))
     } else if is_a::<filters::rbac::v3::Rbac>(any) {
         Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {
@@ -86,6 +94,8 @@ fn settings(any: &Any, at: &At<'_>) -> Result<Settings, ConfigError> {
         Settings::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::CorsPolicy>(any) {
         Settings::Cors(Arc::new(cors::convert(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::jwt_authn::v3::PerRouteConfig>(any) {
+        Settings::JwtAuthn(jwt_authn::per_route(&unpack(any, at)?, at)?)
     } else if is_a::<filters::rbac::v3::RbacPerRoute>(any) {
         let wire: filters::rbac::v3::RbacPerRoute = unpack(any, at)?;
         let at = at.field("rbac");

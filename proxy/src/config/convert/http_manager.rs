@@ -17,7 +17,11 @@ use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, Route
 const HOUR: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 
-pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<HttpManager, ConfigError> {
+pub(super) fn convert(
+    wire: &wire::HttpConnectionManager,
+    at: &At<'_>,
+    read_file: super::ReadFile<'_>,
+) -> Result<HttpManager, ConfigError> {
     let common = wire.common_http_protocol_options.unwrap_or_default();
     let http1 = wire.http_protocol_options.clone().unwrap_or_default();
     let http2 = wire.http2_protocol_options.clone().unwrap_or_default();
@@ -34,7 +38,7 @@ pub(super) fn convert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result
         stat_prefix: wire.stat_prefix.clone(),
         codec: codec(wire.codec_type, &at.field("codec_type"))?,
         routes: routes(wire.route_specifier.as_ref(), at)?,
-        filters: http_filter::chain(&wire.http_filters, &at.field("http_filters"))?,
+        filters: http_filter::chain(&wire.http_filters, &at.field("http_filters"), read_file)?,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
         use_remote_address: wire.use_remote_address == Some(true),
         xff_num_trusted_hops: wire.xff_num_trusted_hops,
