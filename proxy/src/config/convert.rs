@@ -9,6 +9,7 @@ mod filter_chain;
 mod hash_policy;
 mod health_check;
 mod http_filter;
+mod http2;
 mod http_manager;
 mod lb_policy;
 mod listener;

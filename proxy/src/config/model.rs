@@ -4,6 +4,7 @@
 mod cluster;
 mod health_check;
 mod http;
+mod http2;
 mod listener;
 mod load_balancing;
 mod route;
@@ -14,6 +15,7 @@ mod tls;
 pub use cluster::*;
 pub use health_check::*;
 pub use http::*;
+pub use http2::*;
 pub use listener::*;
 pub use load_balancing::*;
 pub use route::*;

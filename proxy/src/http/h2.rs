@@ -2,7 +2,10 @@
 
 mod client;
 mod convert;
+mod flood;
+mod frames;
 mod incoming;
+mod keepalive;
 mod server;
 
 pub use client::{Client, ClientOptions, SendError, handshake};
@@ -14,6 +17,7 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -35,8 +39,8 @@ impl From<h2::Error> for SendBodyError {
     }
 }
 
-/// Sends a body as the peer's window allows.
-async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), SendBodyError> {
+/// Sends a body as the peer's window allows, and gives it up if that stays shut for `idle` (zero: never).
+async fn send_body(mut stream: SendStream<Bytes>, mut body: Body, idle: Duration) -> Result<(), SendBodyError> {
     loop {
         let frame = poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(reset) => Poll::Ready(Err(reset)),
@@ -47,7 +51,7 @@ async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), 
             Err(_) => return Err(SendBodyError::Stream),
             Ok(Some(Ok(Frame::Data(data)))) => {
                 let end = body.is_end();
-                send_data(&mut stream, data, end).await?;
+                send_data(&mut stream, data, end, idle).await?;
                 if end {
                     return Ok(());
                 }
@@ -62,18 +66,36 @@ async fn send_body(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), 
     }
 }
 
-async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+async fn send_data(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    end: bool,
+    idle: Duration,
+) -> Result<(), h2::Error> {
     if data.is_empty() {
         return if end { stream.send_data(data, true) } else { Ok(()) };
     }
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
-        let room = poll_fn(|cx| poll_capacity(stream, cx)).await?;
+        let room = capacity(stream, idle).await?;
         let piece = data.split_to(room.min(data.len()));
         let last = end && data.is_empty();
         stream.send_data(piece, last)?;
     }
     Ok(())
+}
+
+async fn capacity(stream: &mut SendStream<Bytes>, idle: Duration) -> Result<usize, h2::Error> {
+    if stream.capacity() > 0 || idle.is_zero() {
+        return poll_fn(|cx| poll_capacity(stream, cx)).await;
+    }
+    match tokio::time::timeout(idle, poll_fn(|cx| poll_capacity(stream, cx))).await {
+        Ok(room) => room,
+        Err(_) => {
+            stream.send_reset(h2::Reason::CANCEL);
+            Err(h2::Reason::CANCEL.into())
+        }
+    }
 }
 
 fn poll_capacity(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {

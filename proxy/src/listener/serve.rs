@@ -163,10 +163,12 @@ async fn http(
     if http2 {
         let options = h2::ServerOptions {
             scheme,
-            max_concurrent_streams: manager.max_concurrent_streams,
+            http2: manager.http2.clone(),
             max_headers_bytes: manager.max_request_headers_bytes,
             buffer_limit,
+            max_headers_count: manager.max_request_headers_count,
             idle_timeout: manager.idle_timeout,
+            stream_idle_timeout: manager.stream_idle_timeout,
         };
         let handler = Rc::new(async move |request| Rc::clone(&connection).handle(request).await);
         return Box::pin(h2::serve(Prefixed { prefix: read.freeze(), io }, &options, drain, handler)).await;

@@ -198,7 +198,7 @@ impl Host {
         }
         let connected = self.connect(cluster).await?;
         if connected.http2 {
-            let (client, via) = self.begin_h2(connected).await?;
+            let (client, via) = self.begin_h2(connected, cluster).await?;
             self.send_h2(client, via, head, body).await
         } else {
             let via = connected.via();
@@ -230,7 +230,7 @@ impl Host {
         let mut clients = self.multiplexed.borrow_mut();
         let limit = cluster.max_requests_per_connection;
         clients.retain(|(client, _)| !client.is_closed() && (limit == 0 || client.served() < limit));
-        clients.iter().find(|(client, _)| client.has_room(cluster.max_concurrent_streams)).cloned()
+        clients.iter().find(|(client, _)| client.has_room(cluster.http2.max_concurrent_streams)).cloned()
     }
 
     async fn multiplexed(&self, cluster: &config::Cluster) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
@@ -238,12 +238,17 @@ impl Host {
             return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        self.begin_h2(connected).await
+        self.begin_h2(connected, cluster).await
     }
 
-    async fn begin_h2(&self, connected: Connected) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
+    async fn begin_h2(
+        &self,
+        connected: Connected,
+        cluster: &config::Cluster,
+    ) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
         let via = connected.via();
-        let client = h2::handshake(connected.io, h2::ClientOptions { max_headers_bytes: 64 * 1024 })
+        let options = h2::ClientOptions { max_headers_bytes: 64 * 1024, http2: &cluster.http2 };
+        let client = h2::handshake(connected.io, options)
             .await
             .map_err(|error| UpstreamError::ResetBeforeAnswer(error.to_string()))?;
         if !self.retired.get() {

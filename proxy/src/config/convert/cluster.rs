@@ -37,7 +37,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         close_on_host_change: common.is_some_and(|common| common.close_connections_on_host_set_change),
         idle_timeout: http.idle_timeout,
         max_requests_per_connection: http.max_requests_per_connection,
-        max_concurrent_streams: http.max_concurrent_streams,
+        http2: http.http2,
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
         locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,

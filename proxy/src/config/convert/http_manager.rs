@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use wire::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
 };
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, http_filter, route, source, tracing};
+use super::{access_log, http2, http_filter, route, source, tracing};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 
@@ -24,7 +23,7 @@ pub(super) fn convert(
 ) -> Result<HttpManager, ConfigError> {
     let common = wire.common_http_protocol_options.unwrap_or_default();
     let http1 = wire.http_protocol_options.clone().unwrap_or_default();
-    let http2 = wire.http2_protocol_options.clone().unwrap_or_default();
+    let options = wire.http2_protocol_options.clone().unwrap_or_default();
     let time = |value: &Option<_>, default, name| {
         Ok::<_, ConfigError>(maybe_duration(value.as_ref(), &at.field(name))?.unwrap_or(default))
     };
@@ -56,17 +55,13 @@ pub(super) fn convert(
         max_request_headers_count: common.max_headers_count.unwrap_or(100) as usize,
         upgrades: upgrades(&wire.upgrade_configs),
         accept_http_10: http1.accept_http_10,
-        max_concurrent_streams: max_streams(&http2),
         tracing: match &wire.tracing {
             Some(wire) => Some(Arc::new(tracing::convert(wire, &at.field("tracing"))?)),
             None => None,
         },
         request_ids: tracing::request_ids(wire, at)?,
+        http2: http2::downstream(&options, &at.field("http2_protocol_options"))?,
     })
-}
-
-fn max_streams(http2: &core::Http2ProtocolOptions) -> u32 {
-    http2.max_concurrent_streams.unwrap_or(1024)
 }
 
 fn headers_bytes(kilobytes: Option<u32>, at: &At<'_>) -> Result<usize, ConfigError> {

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::envoy::config::core::v3::Http2ProtocolOptions;
 use api::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use api::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use api::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use api::prost_types::Any;
 
-use super::basics;
-use crate::config::UpstreamProtocol;
+use super::{basics, http2};
+use crate::config::{Http2Options, UpstreamProtocol};
 use crate::config::error::{At, ConfigError};
 
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -19,7 +18,7 @@ pub(super) struct UpstreamHttp {
     pub protocol: UpstreamProtocol,
     pub idle_timeout: Duration,
     pub max_requests_per_connection: u32,
-    pub max_concurrent_streams: u32,
+    pub http2: Http2Options,
 }
 
 pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<UpstreamHttp, ConfigError> {
@@ -29,11 +28,11 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
     }
     let at = at.key(KEY);
     let wire: HttpProtocolOptions = options.get(KEY).map_or(Ok(Default::default()), |any| basics::unpack(any, &at))?;
-    let (protocol, http2) = match wire.upstream_protocol_options {
+    let (protocol, options) = match wire.upstream_protocol_options {
         None => (UpstreamProtocol::Http1, None),
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
             None | Some(ProtocolConfig::HttpProtocolOptions(_)) => (UpstreamProtocol::Http1, None),
-            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => (UpstreamProtocol::Http2, Some(http2)),
+            Some(ProtocolConfig::Http2ProtocolOptions(options)) => (UpstreamProtocol::Http2, Some(options)),
             Some(ProtocolConfig::Http3ProtocolOptions(_)) => return Err(at.refuse("HTTP/3", "is not supported")),
         },
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(of)) => {
@@ -48,10 +47,6 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
         protocol,
         idle_timeout: basics::duration(common.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
-        max_concurrent_streams: streams(http2.as_ref()),
+        http2: http2::upstream(&options.unwrap_or_default(), &at.field("http2_protocol_options"))?,
     })
-}
-
-fn streams(http2: Option<&Http2ProtocolOptions>) -> u32 {
-    http2.and_then(|http2| http2.max_concurrent_streams).unwrap_or(1024)
 }

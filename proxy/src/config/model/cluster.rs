@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckTarget, HealthCheck, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
+use super::{CheckTarget, HealthCheck, Http2Options, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// Zero is no limit.
     pub max_requests_per_connection: u32,
-    pub max_concurrent_streams: u32,
+    pub http2: Http2Options,
     /// Percent (0 to 100) of healthy hosts under which health is ignored.
     pub panic_threshold: f64,
     /// Whether the weights of localities count (`locality_weighted_lb_config`); else hosts alone do.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Http2Options;
 use crate::access_log::AccessLog;
 use crate::filter::HttpFilter;
 use crate::route::RouteTable;
@@ -37,9 +38,9 @@ pub struct HttpManager {
     /// Lower-case upgrade protocols that are let through (`websocket`, `connect`).
     pub upgrades: Vec<String>,
     pub accept_http_10: bool,
-    pub max_concurrent_streams: u32,
     pub tracing: Option<Arc<Tracing>>,
     pub request_ids: RequestIds,
+    pub http2: Http2Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

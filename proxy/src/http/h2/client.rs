@@ -5,24 +5,24 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 
 use super::server::content_length;
-use super::{Incoming, SendBodyError, convert, send_body};
+use super::{Incoming, SendBodyError, convert, keepalive, send_body};
+use crate::config::Http2Options;
 use crate::http::Response;
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, ResponseHead, Version};
 use crate::io::{Io, Prefixed};
 
 #[derive(Clone, Copy, Debug)]
-pub struct ClientOptions {
+pub struct ClientOptions<'a> {
     pub max_headers_bytes: u32,
+    pub http2: &'a Http2Options,
 }
-
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// A connection to a server. Clones share it.
 #[derive(Clone)]
@@ -63,11 +63,12 @@ pub enum SendError {
 }
 
 /// Begins HTTP/2 on a connection; the connection itself runs as a task of the worker.
-pub async fn handshake(io: Io, options: ClientOptions) -> Result<Client, SendError> {
+pub async fn handshake(io: Io, options: ClientOptions<'_>) -> Result<Client, SendError> {
     let io = Prefixed { prefix: Bytes::new(), io };
-    let (send, connection) = h2::client::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+    let (send, mut connection) = h2::client::Builder::new()
+        .initial_window_size(options.http2.stream_window)
+        .initial_connection_window_size(options.http2.connection_window)
+        .header_table_size(options.http2.hpack_table_size)
         .max_header_list_size(options.max_headers_bytes)
         .enable_push(false)
         .handshake::<_, Bytes>(io)
@@ -75,8 +76,12 @@ pub async fn handshake(io: Io, options: ClientOptions) -> Result<Client, SendErr
         .map_err(|error| SendError::Connection(error.to_string()))?;
     let closed = Rc::new(Cell::new(false));
     let ended = Rc::clone(&closed);
+    let lost = keepalive::lost(connection.ping_pong(), options.http2.keepalive);
     tokio::task::spawn_local(async move {
-        let _ = connection.await;
+        tokio::select! {
+            _ = connection => {}
+            () = lost => {}
+        }
         ended.set(true);
     });
     Ok(Client { send, active: Rc::default(), served: Rc::default(), closed })
@@ -114,7 +119,7 @@ impl Client {
         self.served.set(self.served.get() + 1);
         let active = Active(Rc::clone(&self.active));
         let mut answer = std::pin::pin!(answer);
-        let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body)) as _);
+        let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body, Duration::ZERO)) as _);
         let response = poll_fn(|cx| {
             if let Some(rest) = &mut sending
                 && let Poll::Ready(sent) = rest.as_mut().poll(cx)

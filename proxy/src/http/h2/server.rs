@@ -11,7 +11,9 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 
-use super::{Incoming, convert, send_body};
+use super::flood::Guarded;
+use super::{Incoming, convert, keepalive, send_body};
+use crate::config::Http2Options;
 use crate::drain::Drain;
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, ResponseHead, Version};
@@ -21,16 +23,16 @@ use crate::io::Prefixed;
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     pub scheme: &'static str,
-    pub max_concurrent_streams: u32,
+    pub http2: Http2Options,
     pub max_headers_bytes: usize,
     /// Bytes that the client may send before they are taken, on the whole connection.
     pub buffer_limit: usize,
+    pub max_headers_count: usize,
     pub idle_timeout: Duration,
+    /// How long a client may leave an answer unread; zero is for ever.
+    pub stream_idle_timeout: Duration,
 }
 
-/// Bytes a peer may send before they are taken, per stream and for the connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The window of a connection cannot begin smaller (RFC 9113 section 6.9.2).
 const SMALLEST_WINDOW: u32 = 65_535;
 /// Resets of streams that the peer opened and gave up at once, before the connection is ended (CVE-2023-44487).
@@ -47,14 +49,16 @@ where
     let window = u32::try_from(options.buffer_limit).unwrap_or(u32::MAX).max(SMALLEST_WINDOW);
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW.min(window))
-        .initial_connection_window_size(CONNECTION_WINDOW.min(window))
-        .max_concurrent_streams(options.max_concurrent_streams)
+        .initial_window_size(options.http2.stream_window.min(window))
+        .initial_connection_window_size(options.http2.connection_window.min(window))
+        .header_table_size(options.http2.hpack_table_size)
+        .max_concurrent_streams(options.http2.max_concurrent_streams)
         .max_header_list_size(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_PENDING_RESETS);
-    let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(io));
+    let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
+    let mut lost = pin!(keepalive::lost(conn.ping_pong(), options.http2.keepalive));
     let mut leaving = false;
     let active = Rc::new(());
     let ended = Rc::new(tokio::sync::Notify::new());
@@ -64,6 +68,7 @@ where
             biased;
             next = conn.accept() => next,
             () = ended.notified() => continue,
+            () = &mut lost => return Err(io::ErrorKind::TimedOut.into()),
             () = drain.draining(), if !leaving => {
                 leaving = true;
                 conn.graceful_shutdown();
@@ -80,29 +85,43 @@ where
             Some(Err(error)) => return Err(io::Error::other(error)),
             None => return Ok(()),
         };
-        let (handler, scheme) = (Rc::clone(&handler), options.scheme);
+        let (handler, limits) = (Rc::clone(&handler), Limits::of(options));
         let (active, ended) = (Rc::clone(&active), Rc::clone(&ended));
         tokio::task::spawn_local(async move {
-            serve_stream(request, respond, scheme, &*handler).await;
+            serve_stream(request, respond, limits, &*handler).await;
             drop(active);
             ended.notify_one();
         });
     }
 }
 
+/// What a stream needs of the options.
+#[derive(Clone, Copy)]
+struct Limits {
+    scheme: &'static str,
+    headers: usize,
+    idle: Duration,
+}
+
+impl Limits {
+    fn of(options: &ServerOptions) -> Self {
+        Self { scheme: options.scheme, headers: options.max_headers_count, idle: options.stream_idle_timeout }
+    }
+}
+
 async fn serve_stream<H>(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    scheme: &'static str,
+    limits: Limits,
     handler: &H,
 ) where
     H: AsyncFn(Request) -> Response,
 {
-    let Some(request) = convert_request(request, scheme) else {
-        let mut refused = http::Response::new(());
-        *refused.status_mut() = http::StatusCode::BAD_REQUEST;
-        let _ = respond.send_response(refused, true);
-        return;
+    if request.headers().len() > limits.headers {
+        return refuse(&mut respond, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    let Some(request) = convert_request(request, limits.scheme) else {
+        return refuse(&mut respond, http::StatusCode::BAD_REQUEST);
     };
     let method = request.head.method.clone();
     let mut answer = pin!(handler(request));
@@ -124,8 +143,14 @@ async fn serve_stream<H>(
     if let Ok(stream) = respond.send_response(head, end)
         && !end
     {
-        let _ = send_body(stream, body).await;
+        let _ = send_body(stream, body, limits.idle).await;
     }
+}
+
+fn refuse(respond: &mut SendResponse<Bytes>, status: http::StatusCode) {
+    let mut refused = http::Response::new(());
+    *refused.status_mut() = status;
+    let _ = respond.send_response(refused, true);
 }
 
 /// `None`: the request is malformed in a way that the framing layer does not see.

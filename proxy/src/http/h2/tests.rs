@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::config::{Http2Options, PingSettings};
 use crate::drain;
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, ResponseHead, Version};
@@ -18,9 +19,11 @@ fn options() -> ServerOptions {
     ServerOptions {
         buffer_limit: 1 << 20,
         scheme: "http",
-        max_concurrent_streams: 100,
+        http2: Http2Options { max_concurrent_streams: 100, ..Http2Options::default() },
         max_headers_bytes: 60 * 1024,
+        max_headers_count: 100,
         idle_timeout: Duration::ZERO,
+        stream_idle_timeout: Duration::ZERO,
     }
 }
 
@@ -31,7 +34,7 @@ async fn connect(handler: impl AsyncFn(Request) -> Response + 'static, drain: dr
         let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
         let _ = serve(io, &options(), &drain, Rc::new(handler)).await;
     });
-    handshake(Io::Unix(ours), ClientOptions { max_headers_bytes: 60 * 1024 }).await.unwrap()
+    handshake(Io::Unix(ours), ClientOptions { max_headers_bytes: 60 * 1024, http2: &Http2Options::default() }).await.unwrap()
 }
 
 fn head(method: &str) -> RequestHead {
@@ -259,6 +262,60 @@ async fn a_client_that_never_says_a_word_is_not_waited_for() {
             let (_trigger, drain) = drain::pair();
             let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
             assert!(serve(io, &options(), &drain, Rc::new(echo)).await.is_err());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn more_headers_than_are_allowed_are_refused() {
+    LocalSet::new()
+        .run_until(async {
+            let mut client = raw(echo, options()).await;
+            let mut request = post();
+            for n in 0..101 {
+                request.headers_mut().append("x-many", n.into());
+            }
+            let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+            assert_eq!(answer.status(), 431);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_never_read_is_given_up() {
+    LocalSet::new()
+        .run_until(async {
+            let handler = async |_: Request| {
+                let body = Body::Full(Bytes::from(vec![0; 1024 * 1024]));
+                Response::new(ResponseHead::new(200), body)
+            };
+            let impatient = ServerOptions { stream_idle_timeout: Duration::from_secs(5), ..options() };
+            let mut client = raw(handler, impatient).await;
+            let answer = client.send_request(post(), true).unwrap().0.await.unwrap();
+            let mut body = answer.into_body();
+            // The window is never opened again.
+            while let Some(Ok(_)) = body.data().await {}
+            assert!(!body.is_end_stream());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_no_ping_is_left() {
+    LocalSet::new()
+        .run_until(async {
+            let keepalive = PingSettings { interval: Duration::from_secs(10), jitter: 0, timeout: Duration::from_secs(2) };
+            let http2 = Http2Options { keepalive: Some(keepalive), ..Http2Options::default() };
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            let (_trigger, drain) = drain::pair();
+            let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
+            let start = tokio::time::Instant::now();
+            let asking = ServerOptions { http2, ..options() };
+            // A client that says what it must, and nothing more.
+            tokio::io::AsyncWriteExt::write_all(&mut ours, PREFACE).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut ours, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            assert!(serve(io, &asking, &drain, Rc::new(echo)).await.is_err());
+            assert_eq!(start.elapsed().as_secs(), 12);
         })
         .await;
 }
