@@ -2,10 +2,14 @@
 //! sides. Each case is data; what the upstream receives is judged byte for byte.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod abuse;
 mod answers;
+mod frames;
+mod http2;
 mod oracle;
 mod paths;
 mod recorder;
 mod requests;
+mod servers;
 mod vectors;
 mod weft;

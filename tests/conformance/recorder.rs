@@ -1,9 +1,13 @@
 //! An upstream that keeps every byte it receives, and answers each request that has come whole.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::os::fd::AsRawFd as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::oracle;
 
@@ -11,6 +15,9 @@ pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Far longer than anything here takes; whoever waits so long has found a hang.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer of which nothing is taken for so long is stuck.
+const STUCK: Duration = Duration::from_millis(500);
 
 pub struct Recorder {
     pub address: SocketAddr,
@@ -26,8 +33,21 @@ struct Shared {
 #[derive(Default)]
 struct State {
     connections: Vec<Connection>,
-    /// The answer to the next request, and whether the connection ends with it; [`OK`] afterwards.
-    script: Option<(Vec<u8>, bool)>,
+    /// The answer to the next request, and whether the connection ends with it; `always` afterwards.
+    script: Option<(Arc<[u8]>, bool)>,
+    always: Always,
+    requests: usize,
+    most_at_once: usize,
+    /// Answers that the proxy does not take.
+    blocked: usize,
+}
+
+#[derive(Clone, Default)]
+enum Always {
+    #[default]
+    Ok,
+    Answer(Arc<[u8]>),
+    Never,
 }
 
 struct Connection {
@@ -55,7 +75,37 @@ impl Recorder {
 
     /// Answers the next request with these bytes.
     pub fn script(&self, answer: Vec<u8>, close: bool) {
-        self.shared.lock().script = Some((answer, close));
+        self.shared.lock().script = Some((answer.into(), close));
+    }
+
+    /// Answers every request with these bytes.
+    pub fn always(&self, answer: Vec<u8>) {
+        self.shared.lock().always = Always::Answer(answer.into());
+    }
+
+    /// Answers no request.
+    pub fn never(&self) {
+        self.shared.lock().always = Always::Never;
+    }
+
+    /// Waits until so many requests have come in all.
+    pub fn requests(&self, number: usize) {
+        drop(self.shared.wait(|state| state.requests >= number));
+    }
+
+    /// Waits until so many answers are stuck.
+    pub fn blocked(&self, number: usize) {
+        drop(self.shared.wait(|state| state.blocked >= number));
+    }
+
+    /// The most connections that were open at a time.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.lock().most_at_once
+    }
+
+    /// What came on each connection so far.
+    pub fn take_all(&self) -> Vec<Vec<u8>> {
+        self.shared.lock().connections.iter().map(|one| one.bytes.clone()).collect()
     }
 
     /// What came on each connection, once all of them have ended by the proxy's doing.
@@ -83,23 +133,41 @@ impl Recorder {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self, until: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let (state, waited) = self.changed.wait_timeout_while(self.lock(), PATIENCE, |state| !until(state)).unwrap();
-        assert!(!waited.timed_out(), "the proxy keeps a connection to the upstream open");
+        assert!(!waited.timed_out(), "what the upstream waits for does not happen");
         state
+    }
+
+    fn write(&self, stream: &mut TcpStream, mut answer: &[u8]) {
+        while !answer.is_empty() {
+            match stream.write(answer) {
+                Ok(n) => answer = &answer[n..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.lock().blocked += 1;
+                    self.changed.notify_all();
+                    // From now on it waits as long as it takes.
+                    stream.set_write_timeout(None).unwrap();
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     fn accepted(&self, stream: &TcpStream, peer: SocketAddr) -> usize {
         let mut state = self.lock();
         state.connections.push(Connection { peer, bytes: Vec::new(), stream: Some(stream.try_clone().unwrap()) });
+        let open = state.connections.iter().filter_map(|one| one.stream.as_ref()).filter(|one| is_open(one)).count();
+        state.most_at_once = state.most_at_once.max(open);
         self.changed.notify_all();
         state.connections.len() - 1
     }
 
     fn serve(&self, index: usize, mut stream: TcpStream) {
+        stream.set_write_timeout(Some(STUCK)).unwrap();
         let mut answered = 0;
         let mut piece = [0; 65536];
         while let Ok(n) = stream.read(&mut piece)
@@ -111,11 +179,12 @@ impl Shared {
             let Ok(told) = oracle::requests(bytes) else { continue };
             let heads: Vec<bool> = told.whole.iter().skip(answered).map(|one| one.method == "HEAD").collect();
             answered = told.whole.len();
-            let answers: Vec<(Vec<u8>, bool)> =
-                heads.into_iter().map(|head| state.script.take().unwrap_or_else(|| (plain(head), false))).collect();
+            state.requests += heads.len();
+            let answers: Vec<(Arc<[u8]>, bool)> = heads.into_iter().filter_map(|head| state.answer(head)).collect();
             drop(state);
+            self.changed.notify_all();
             for (answer, close) in answers {
-                let _ = stream.write_all(&answer);
+                self.write(&mut stream, &answer);
                 if close {
                     let _ = stream.shutdown(Shutdown::Write);
                 }
@@ -124,6 +193,22 @@ impl Shared {
         self.lock().connections[index].stream = None;
         self.changed.notify_all();
     }
+}
+
+impl State {
+    fn answer(&mut self, head: bool) -> Option<(Arc<[u8]>, bool)> {
+        self.script.take().or_else(|| match &self.always {
+            Always::Ok => Some((plain(head).into(), false)),
+            Always::Answer(answer) => Some((Arc::clone(answer), false)),
+            Always::Never => None,
+        })
+    }
+}
+
+/// Whether the proxy has not closed it; nothing is read.
+fn is_open(stream: &TcpStream) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    !matches!(recv(stream.as_raw_fd(), &mut [0], flags), Ok(0) | Err(Errno::ECONNRESET))
 }
 
 fn plain(head: bool) -> Vec<u8> {

@@ -45,6 +45,25 @@ impl Weft {
     }
 }
 
+impl Weft {
+    /// Resident memory in kB; from here on the peak is counted.
+    pub fn memory(&self) -> usize {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory since, in kB.
+    pub fn peak_memory(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
 impl Drop for Weft {
     fn drop(&mut self) {
         let _ = self.child.kill();

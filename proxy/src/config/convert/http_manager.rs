@@ -9,7 +9,7 @@ use wire::http_connection_manager::{
 };
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, http2, http_filter, route, source, tracing};
+use super::{access_log, http_filter, http2, route, source, tracing};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 

@@ -9,8 +9,8 @@ use api::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit
 use api::prost_types::Any;
 
 use super::{basics, http2};
-use crate::config::{Http2Options, UpstreamProtocol};
 use crate::config::error::{At, ConfigError};
+use crate::config::{Http2Options, UpstreamProtocol};
 
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 

@@ -43,6 +43,8 @@ impl Guarded {
 
 struct Counts {
     limits: FloodLimits,
+    /// SETTINGS came, as they must before all else (RFC 9113 section 3.4).
+    begun: bool,
     /// HEADERS that came; trailers are among them.
     streams: u64,
     data_sent: u64,
@@ -59,6 +61,7 @@ impl Counts {
     fn new(limits: FloodLimits, now: Instant) -> Self {
         Self {
             limits,
+            begun: false,
             streams: 0,
             data_sent: 0,
             window_updates: 0,
@@ -72,6 +75,10 @@ impl Counts {
 
     fn inbound(&mut self, frame: Frame) {
         let limits = self.limits;
+        if !self.begun {
+            self.begun = true;
+            self.judge(frame.kind == frames::SETTINGS && !frame.is_ack(), "frames before its SETTINGS");
+        }
         if matches!(frame.kind, frames::DATA | frames::HEADERS | frames::CONTINUATION) {
             let empty = frame.length == 0 && !(frame.ends_stream() && frame.kind != frames::CONTINUATION);
             self.empty = if empty { self.empty + 1 } else { 0 };
@@ -215,7 +222,7 @@ mod tests {
     use super::*;
 
     fn counts() -> Counts {
-        Counts::new(FloodLimits::default(), Instant::now())
+        Counts { begun: true, ..Counts::new(FloodLimits::default(), Instant::now()) }
     }
 
     fn frame(kind: u8, length: u32, flags: u8) -> Frame {
@@ -272,6 +279,16 @@ mod tests {
             counts.inbound(frame(frames::RST_STREAM, 4, 0));
         }
         assert_eq!(counts.flood, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_comes_before_settings() {
+        let mut counts = Counts::new(FloodLimits::default(), Instant::now());
+        counts.inbound(frame(frames::SETTINGS, 0, 0));
+        assert!(counts.check().is_ok());
+        let mut counts = Counts::new(FloodLimits::default(), Instant::now());
+        counts.inbound(frame(frames::PING, 8, 0));
+        assert!(counts.check().is_err());
     }
 
     #[tokio::test(start_paused = true)]

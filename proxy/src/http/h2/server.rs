@@ -38,6 +38,9 @@ const SMALLEST_WINDOW: u32 = 65_535;
 /// Resets of streams that the peer opened and gave up at once, before the connection is ended (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
+/// What of an answer waits, per stream, for a client that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// The preface and the first settings must come within this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -54,9 +57,11 @@ where
         .header_table_size(options.http2.hpack_table_size)
         .max_concurrent_streams(options.http2.max_concurrent_streams)
         .max_header_list_size(u32::try_from(options.max_headers_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_PENDING_RESETS);
-    let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
+    let handshake =
+        tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
     let mut lost = pin!(keepalive::lost(conn.ping_pong(), options.http2.keepalive));
     let mut leaving = false;

@@ -34,7 +34,9 @@ async fn connect(handler: impl AsyncFn(Request) -> Response + 'static, drain: dr
         let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
         let _ = serve(io, &options(), &drain, Rc::new(handler)).await;
     });
-    handshake(Io::Unix(ours), ClientOptions { max_headers_bytes: 60 * 1024, http2: &Http2Options::default() }).await.unwrap()
+    handshake(Io::Unix(ours), ClientOptions { max_headers_bytes: 60 * 1024, http2: &Http2Options::default() })
+        .await
+        .unwrap()
 }
 
 fn head(method: &str) -> RequestHead {
@@ -304,7 +306,8 @@ async fn an_answer_that_is_never_read_is_given_up() {
 async fn a_client_that_answers_no_ping_is_left() {
     LocalSet::new()
         .run_until(async {
-            let keepalive = PingSettings { interval: Duration::from_secs(10), jitter: 0, timeout: Duration::from_secs(2) };
+            let keepalive =
+                PingSettings { interval: Duration::from_secs(10), jitter: 0, timeout: Duration::from_secs(2) };
             let http2 = Http2Options { keepalive: Some(keepalive), ..Http2Options::default() };
             let (mut ours, theirs) = UnixStream::pair().unwrap();
             let (_trigger, drain) = drain::pair();
