@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::tcp::Side;
+
 /// One side of a proxied connection.
 #[derive(Debug)]
 pub enum Io {
@@ -43,6 +45,21 @@ impl Io {
             Self::Unix(_) => return,
         };
         let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl Side for Io {
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) | Self::Tls(_) => None,
+        }
+    }
+}
+
+impl Side for Prefixed {
+    fn plain(&self) -> Option<&TcpStream> {
+        if self.prefix.is_empty() { self.io.plain() } else { None }
     }
 }
 
