@@ -15,6 +15,7 @@ check:
 	else echo "cargo-deny is not installed: licences and bans were not checked"; fi
 
 bench:
+	@scripts/test-setup bench
 	cargo bench
 
 console:

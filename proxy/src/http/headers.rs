@@ -26,6 +26,8 @@ const KEPT: usize = 256;
 const LARGEST_KEPT: usize = 16 * 1024;
 
 thread_local! {
+    // Boxed, so that what moves between the pool and a head is a pointer.
+    #[allow(clippy::vec_box)]
     static BLOCKS: RefCell<Vec<Box<Block>>> = const { RefCell::new(Vec::new()) };
 }
 
