@@ -72,7 +72,7 @@ impl Admin {
         match request.uri().path() {
             "/ready" | "/healthz/ready" => self.ready(),
             "/stats/prometheus" | "/metrics" => {
-                let mut answer = text(StatusCode::OK, self.data_plane.stats.exposition());
+                let mut answer = text(StatusCode::OK, self.data_plane.metrics());
                 let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
                 answer.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
                 answer

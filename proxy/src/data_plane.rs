@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -14,7 +14,7 @@ use crate::config::{Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::health_check::HealthChecks;
 use crate::listener;
-use crate::stats::{Stats, encode_peer};
+use crate::stats::{Server, Stats, encode_peer};
 use crate::tls::TlsSettings;
 use crate::worker::{self, Command, Parts};
 
@@ -27,6 +27,7 @@ pub struct DataPlane {
     pub stats: Stats,
     log: LogSink,
     health: HealthChecks,
+    started: Instant,
 }
 
 impl DataPlane {
@@ -60,7 +61,27 @@ impl DataPlane {
         }
         let in_force = watch::Sender::new(Arc::default());
         let threads = Mutex::new(threads);
-        Ok(Self { workers: senders, threads, bound: Default::default(), in_force, stats, log, health })
+        Ok(Self {
+            workers: senders,
+            threads,
+            bound: Default::default(),
+            in_force,
+            stats,
+            log,
+            health,
+            started: Instant::now(),
+        })
+    }
+
+    /// All metrics, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let snapshot = self.in_force.borrow().clone();
+        self.stats.exposition_of(Some(&Server {
+            started: self.started,
+            concurrency: self.workers.len(),
+            listeners: snapshot.listeners.len(),
+            clusters: snapshot.clusters.len(),
+        }))
     }
 
     /// Puts a snapshot in force and returns when every worker has it. The error names listeners that could not bind;

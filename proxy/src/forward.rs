@@ -21,7 +21,7 @@ use crate::http::message::RequestHead;
 use crate::http::{Request, Response, h1};
 use crate::route::{Action, RouteTable, VirtualHost};
 use crate::series::Ends;
-use crate::stats::Reporter;
+use crate::stats::{HttpStats, Reporter};
 
 use crate::trace;
 use finish::Underway;
@@ -34,6 +34,7 @@ pub struct Connection {
     pub downstream: Downstream,
     pub manager: Arc<HttpManager>,
     filter_stats: Option<Rc<[FilterStats]>>,
+    stats: Arc<HttpStats>,
     streams: Cell<u64>,
 }
 
@@ -41,7 +42,33 @@ impl Connection {
     pub fn new(downstream: Downstream, manager: Arc<HttpManager>) -> Self {
         let worker = &downstream.worker;
         let filter_stats = worker.filter_stats.of(&manager, &worker.shard);
-        Self { downstream, manager, filter_stats, streams: Cell::new(0) }
+        let stats = worker.shard.http(&manager.stat_prefix);
+        stats.cx_total.add(1);
+        stats.cx_active.up();
+        Self { downstream, manager, filter_stats, stats, streams: Cell::new(0) }
+    }
+
+    /// The connection turned out to carry this version of HTTP.
+    pub fn speaks(&self, http2: bool) {
+        let of_version = if http2 { &self.stats.cx_http2_total } else { &self.stats.cx_http1_total };
+        of_version.add(1);
+    }
+
+    /// Most requests raise no flag.
+    fn count_flags(&self, flags: ResponseFlags) {
+        if flags.is_empty() {
+            return;
+        }
+        for (flag, counter) in [
+            (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, &self.stats.rq_rx_reset),
+            (ResponseFlags::STREAM_IDLE_TIMEOUT, &self.stats.rq_idle_timeout),
+            (ResponseFlags::NO_ROUTE_FOUND, &self.stats.no_route),
+            (ResponseFlags::NO_CLUSTER_FOUND, &self.stats.no_cluster),
+        ] {
+            if flags.contains(flag) {
+                counter.add(1);
+            }
+        }
     }
 
     /// What the filter at this place of the chain counts.
@@ -60,6 +87,7 @@ impl Connection {
         let Request { mut head, body } = request;
         let mut info = self.next_info();
         info.protocol = Some(head.version);
+        self.stats.began(head.version);
         let peer = prepare::take_peer(&self, &mut head);
         let prepared = prepare::prepare(&self, &mut head, &mut info);
         let mut exchange = Exchange::new(&self, info, peer);
@@ -96,11 +124,13 @@ impl Connection {
         let Some(found) = stream.found else { return exchange.reply(local::no_route(), head) };
         let mut response = match &found.route.action {
             Action::Redirect(redirect) => {
+                self.stats.rq_redirect.add(1);
                 let mut reply = Reply::new(redirect.code, "");
                 reply.headers.append("location", redirect.location(head));
                 exchange.reply(reply, head)
             }
             Action::DirectResponse(direct) => {
+                self.stats.rq_direct_response.add(1);
                 let mut reply = Reply::new(direct.status, "");
                 reply.body = direct.body.clone().into();
                 exchange.reply(reply, head)
@@ -173,9 +203,17 @@ impl Connection {
         info.response_code = Some(error.status);
         info.response_code_details = Some(error.detail.into());
         info.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+        self.stats.cx_protocol_error.add(1);
         for log in &self.manager.access_logs {
             log.log(&LogContext::of_connection(&info), &self.downstream.worker.log);
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stats.cx_active.down();
+        self.stats.cx_destroy.add(1);
     }
 }
 

@@ -13,6 +13,7 @@ use body::Body;
 use message::{RequestHead, ResponseHead};
 
 use crate::io::Prefixed;
+use crate::upstream::Counted;
 
 /// A request on its way from a client.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub struct Via {
     /// Unique in this process.
     pub id: u64,
     pub local_address: Option<SocketAddr>,
+    pub _counted: Option<Counted>,
 }
 
 impl Response {

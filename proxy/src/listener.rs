@@ -3,6 +3,7 @@
 mod arrival;
 mod chain;
 mod chains;
+pub mod connection_log;
 mod handshake;
 mod serve;
 mod sniff;

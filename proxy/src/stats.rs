@@ -1,18 +1,24 @@
 //! What the proxy counts. Each worker counts in a shard of its own, with plain adds on cells that only it writes; a
 //! scrape sums the shards. Names and labels are Istio's and Envoy's, so that their dashboards work.
 
+mod cluster;
 mod envoy;
 mod exposition;
 mod filter;
+mod http;
 mod istio;
 mod peer;
+mod server;
 mod value;
 mod virtual_cluster;
 
-pub use envoy::{Choice, ClusterStats, HandshakeFailure, ListenerStats, TlsStats};
+pub use cluster::ClusterStats;
+pub use envoy::{Choice, HandshakeFailure, ListenerStats, TlsStats};
 pub use exposition::label;
+pub use http::HttpStats;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
+pub use server::Server;
 pub use value::{Counter, Gauge, Histogram};
 pub use virtual_cluster::VirtualClusters;
 
@@ -46,11 +52,20 @@ impl Stats {
 
     /// All metrics in Prometheus' text format, summed over the shards.
     pub fn exposition(&self) -> String {
+        self.exposition_of(None)
+    }
+
+    /// The same with what is to be said of the whole proxy.
+    pub fn exposition_of(&self, server: Option<&Server>) -> String {
         let shards = self.lock().clone();
         let mut out = exposition::Exposition::default();
         istio::write(shards.iter().map(|shard| &shard.istio), &mut out);
         envoy::write(shards.iter().map(|shard| &shard.envoy), &mut out);
         shards.iter().for_each(|shard| shard.filters.write(&mut out));
+        if let Some(server) = server {
+            let connections = shards.iter().map(|shard| shard.envoy.connections()).sum();
+            server::write(server, connections, &mut out);
+        }
         out.finish()
     }
 }
@@ -68,6 +83,11 @@ impl Shard {
 
     pub fn cluster(&self, name: &str) -> Arc<ClusterStats> {
         self.envoy.cluster(name)
+    }
+
+    /// The counters of HTTP connection managers with this `stat_prefix`.
+    pub fn http(&self, prefix: &str) -> Arc<HttpStats> {
+        self.envoy.http(prefix)
     }
 
     pub fn listener(&self, name: &str) -> Arc<ListenerStats> {

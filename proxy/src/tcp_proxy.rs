@@ -1,15 +1,18 @@
 //! Connections whose bytes are not looked at (Envoy `TcpProxy`): to a host of the chosen cluster and back.
 
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::access_log::{LogContext, LogKind, RequestInfo, ResponseFlags};
 use crate::config::{Direction, TcpProxy};
 use crate::downstream::Downstream;
 use crate::drain::Drain;
+use crate::http::Via;
 use crate::http::headers::Headers;
 use crate::io::{Io, Prefixed};
+use crate::listener::connection_log;
 use crate::load_balancer::hash::xx;
 use crate::series::Ends;
 use crate::stats::Reporter;
@@ -31,7 +34,7 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
             series.opened.add(1);
             series.closed.add(1);
         }
-        Ok(upstream) => {
+        Ok((upstream, _via)) => {
             let series = downstream.worker.series.connection(&ends, info.flags);
             series.opened.add(1);
             let mut upstream = upstream;
@@ -58,8 +61,9 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
     }
     info.duration = Some(info.start.elapsed());
     for log in &proxy.access_logs {
-        log.log(&LogContext::of_connection(&info), &downstream.worker.log);
+        log.log(&LogContext::of_connection(&info).of_kind(LogKind::TcpConnectionEnd), &downstream.worker.log);
     }
+    connection_log::write(&downstream.worker, info);
 }
 
 async fn open(
@@ -67,7 +71,7 @@ async fn open(
     proxy: &TcpProxy,
     info: &mut RequestInfo,
     ends: &mut Ends,
-) -> Result<Io, ResponseFlags> {
+) -> Result<(Io, Rc<Via>), ResponseFlags> {
     let worker = &downstream.worker;
     let headers = Headers::new();
     let weighted = proxy.cluster.weighted(worker.random());
@@ -94,10 +98,11 @@ async fn open(
     }
     info.upstream_endpoint = Some(endpoint);
     match host.open(&cluster.config).await {
-        Ok((io, local)) => {
-            info.upstream_local_address = local;
+        Ok((io, via)) => {
+            info.upstream_local_address = via.local_address;
+            info.upstream_connection_id = Some(via.id);
             cluster.report(&host, Verdict::Good);
-            Ok(io)
+            Ok((io, via))
         }
         Err(error) => {
             cluster.stats.cx_connect_fail.add(1);

@@ -13,7 +13,7 @@ mod tls;
 
 pub use cluster::{Cluster, client_tls};
 pub use clusters::Clusters;
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Counted, connect};
 pub use dns::resolve;
 pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;

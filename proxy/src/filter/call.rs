@@ -74,7 +74,7 @@ async fn exchange(worker: &Rc<Worker>, name: &str, head: &RequestHead, body: Byt
     })?;
     let head = response.head;
     cluster.report(&host, Verdict::of_status(head.status));
-    cluster.stats.rq_xx[usize::from(head.status / 100).clamp(1, 5) - 1].add(1);
+    cluster.stats.answered(head.status);
     let (body, trailers) = whole(response.body).await?;
     Ok(Answer { head, body, trailers })
 }

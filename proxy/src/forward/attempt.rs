@@ -291,6 +291,7 @@ impl Tries<'_> {
         }
         let left = exchange.info.attempts <= retry.num_retries;
         if !left {
+            self.cluster.stats.rq_retry_limit_exceeded.add(1);
             exchange.info.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
         }
         left
@@ -299,8 +300,9 @@ impl Tries<'_> {
     fn conclude(&self, tried: Try, exchange: &mut Exchange) -> Result<Response, Reply> {
         match tried {
             Try::Answer(mut response) => {
-                let class = usize::from(response.head.status / 100).clamp(1, 5) - 1;
-                self.cluster.stats.rq_xx[class].add(1);
+                if exchange.info.attempts > 1 && response.head.status < 500 {
+                    self.cluster.stats.rq_retry_success.add(1);
+                }
                 exchange.info.response_code_details = Some("via_upstream".into());
                 let elapsed = exchange.info.start.elapsed();
                 exchange.info.response_duration = Some(elapsed);
@@ -318,11 +320,14 @@ impl Tries<'_> {
                 Ok(response)
             }
             Try::TimedOut => {
-                self.cluster.stats.rq_timeout.add(1);
+                self.cluster.stats.rq_per_try_timeout.add(1);
                 Err(local::timeout("upstream_per_try_timeout"))
             }
             Try::Failed(UpstreamError::RequestBody) => Err(exchange.cut_request()),
             Try::Failed(error) => {
+                if matches!(error, UpstreamError::Reset(_) | UpstreamError::RefusedStream) {
+                    self.cluster.stats.rq_rx_reset.add(1);
+                }
                 if let UpstreamError::Connect(cause) = &error {
                     self.cluster.stats.cx_connect_fail.add(1);
                     exchange.info.upstream_transport_failure_reason = Some(cause.to_string().into());
@@ -388,14 +393,15 @@ async fn tunnel(
     let worker = &connection.downstream.worker;
     let host = cluster.pick(wanted, || worker.random(), 1, |_| false).map_err(|_| local::no_healthy_upstream())?;
     exchange.trying(cluster, &host);
-    let (io, local) = host.open(&cluster.config).await.map_err(|error| {
+    let (io, via) = host.open(&cluster.config).await.map_err(|error| {
         cluster.report(&host, Verdict::LocalOrigin);
         cluster.stats.cx_connect_fail.add(1);
         failure(&error)
     })?;
-    exchange.info.upstream_local_address = local;
+    exchange.info.upstream_local_address = via.local_address;
     let mut response = Response::new(ResponseHead::new(200), Body::Empty);
     response.tunnel = Some(Box::new(Prefixed { prefix: Bytes::new(), io }));
+    response.via = Some(via);
     Ok(response)
 }
 

@@ -17,6 +17,7 @@ use crate::http::body::{Body, BodyError, Observer};
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 use crate::series::Ends;
+use crate::stats::ClusterStats;
 use crate::trace::Active;
 use crate::upstream::{Cluster, Host, InFlight, Permit};
 
@@ -30,6 +31,8 @@ pub struct Exchange {
     /// When the last byte of the request's body came, from the start.
     received_end: Rc<Cell<Option<Duration>>>,
     request_failed: Rc<Cell<Option<RequestFailure>>>,
+    /// Of the cluster that was chosen.
+    cluster: Option<Arc<ClusterStats>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
 }
@@ -79,6 +82,7 @@ impl Exchange {
             received: Rc::default(),
             received_end: Rc::default(),
             request_failed: Rc::default(),
+            cluster: None,
             permit: None,
             in_flight: None,
         }
@@ -90,8 +94,16 @@ impl Exchange {
         let code = info.response_code.unwrap_or(0);
         let series = self.connection.downstream.worker.series.request(&self.ends, info.flags, code, grpc, grpc_status);
         series.total.add(1);
-        let milliseconds = info.duration.unwrap_or_default().as_millis();
-        series.duration_milliseconds.observe(u64::try_from(milliseconds).unwrap_or(u64::MAX));
+        let milliseconds = u64::try_from(info.duration.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        series.duration_milliseconds.observe(milliseconds);
+        self.connection.stats.ended(info.response_code, milliseconds);
+        self.connection.count_flags(info.flags);
+        if let (Some(cluster), Some(status)) = (&self.cluster, info.response_code) {
+            cluster.answered(status);
+            if info.response_duration.is_some() {
+                cluster.took(milliseconds);
+            }
+        }
         series.request_bytes.observe(info.bytes_received);
         series.response_bytes.observe(info.bytes_sent);
     }
@@ -143,6 +155,7 @@ impl Exchange {
 
     pub fn chose_cluster(&mut self, cluster: &Cluster) {
         self.info.upstream_cluster = Some(Arc::clone(&cluster.config));
+        self.cluster = Some(Arc::clone(&cluster.stats));
         self.ends.service = cluster.service();
     }
 

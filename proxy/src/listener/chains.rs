@@ -96,7 +96,7 @@ impl Chains {
             });
             (Arc::clone(chain), state)
         });
-        let stats = self.shard.listener(&listener.name);
+        let stats = self.shard.listener(&listener.stat_name());
         Active { listener: Arc::clone(listener), stats, chains: chains.collect() }
     }
 

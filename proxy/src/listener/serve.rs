@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::arrival::Arrival;
 use super::chain::{self, Facts};
 use super::chains::{Active, ChainState};
+use super::connection_log::ConnectionLog;
 use super::handshake;
 use crate::access_log::ConnectionInfo;
 use crate::config::{Codec, FilterChain, HttpManager, NetworkFilter};
@@ -74,8 +75,17 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
     let stats = &active.stats;
     let Arrival { tcp, read, local, remote, direct, restored, sniffed, tlvs } = arrival;
     let facts = Facts { destination: local, source: remote, direct_source: direct, sniffed: &sniffed };
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let mut log = ConnectionLog::begin(&active.listener, || ConnectionInfo {
+        direct_remote_address: direct,
+        requested_server_name: sniffed.server_name.clone(),
+        listener: Some(Arc::clone(&active.listener)),
+        ..ConnectionInfo::between(id, local, remote)
+    });
     let Some(chain) = chain::pick(&active.listener, &facts) else {
         stats.no_filter_chain_match.add(1);
+        log.no_filter_chain();
+        log.end(worker);
         return Ok(());
     };
     let Some(state) = active.state(chain) else { return Ok(()) };
@@ -86,7 +96,14 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
         Some(Ok(config)) => {
             let stream = Rewind { prefix: read.freeze(), tcp };
             let accepting = handshake::accept(worker, stats, stream, config, chain.handshake_timeout);
-            let stream = Box::pin(accepting).await?;
+            let stream = match Box::pin(accepting).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    log.handshake_failed(&error);
+                    log.end(worker);
+                    return Err(error);
+                }
+            };
             let trusted = chain.tls.as_ref().is_none_or(|tls| !tls.common.peers.accept_untrusted);
             let facts = handshake::facts(stream.get_ref().1, trusted, worker, stats);
             (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some(facts))
@@ -94,7 +111,7 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
     };
     let (tls, peer_identity) = tls.unzip();
     let info = ConnectionInfo {
-        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        id,
         local_address: local,
         local_address_restored: restored,
         remote_address: remote,
@@ -112,7 +129,14 @@ async fn serve(worker: &Rc<Worker>, active: &Active, arrival: Arrival) -> io::Re
         info: Arc::new(info),
         peer: peer_identity.flatten(),
     };
-    hand_over(downstream, chain, &state, io, read, stats).await
+    log.learnt(&downstream.info);
+    // Of opaque connections the TCP proxy knows the most, and writes it.
+    let opaque = matches!(chain.filter, NetworkFilter::Tcp(_));
+    let served = hand_over(downstream, chain, &state, io, read, stats).await;
+    if !opaque {
+        log.end(worker);
+    }
+    served
 }
 
 async fn hand_over(
@@ -160,6 +184,7 @@ async fn http(
     let listener = downstream.info.listener.as_ref();
     let buffer_limit = listener.map_or(usize::MAX, |listener| listener.buffer_limit);
     let connection = Rc::new(crate::forward::Connection::new(downstream, Arc::clone(manager)));
+    connection.speaks(http2);
     if http2 {
         let options = h2::ServerOptions {
             scheme,

@@ -1,5 +1,6 @@
 //! Connections through running listeners, which answer with what they know of them.
 
+mod connection_log;
 mod original_dst;
 mod proxy_protocol;
 mod tls;

@@ -1,24 +1,12 @@
-//! Envoy's own metrics of clusters and listeners, and failed handshakes by cause.
+//! Envoy's own metrics by their owner: those of listeners, and failed handshakes by cause, are here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::cluster::{self, ClusterStats};
 use super::exposition::{Exposition, label};
+use super::http::{self, HttpStats};
 use super::value::{Counter, Gauge};
-
-/// `envoy_cluster_*`.
-#[derive(Debug, Default)]
-pub struct ClusterStats {
-    pub rq_total: Counter,
-    pub rq_active: Gauge,
-    pub rq_retry: Counter,
-    pub rq_timeout: Counter,
-    pub rq_pending_overflow: Counter,
-    /// By class: index 0 is 1xx.
-    pub rq_xx: [Counter; 5],
-    pub cx_connect_fail: Counter,
-    pub none_healthy: Counter,
-}
 
 /// `envoy_listener_*`.
 #[derive(Debug, Default)]
@@ -117,6 +105,7 @@ fn tls(stats: &TlsStats, labels: &str, out: &mut Exposition) {
 pub struct Table {
     clusters: Mutex<HashMap<String, Arc<ClusterStats>>>,
     listeners: Mutex<HashMap<String, Arc<ListenerStats>>>,
+    managers: Mutex<HashMap<String, Arc<HttpStats>>>,
     handshakes: [Counter; 5],
 }
 
@@ -135,6 +124,15 @@ impl Table {
 
     pub fn listener(&self, name: &str) -> Arc<ListenerStats> {
         named(&self.listeners, name)
+    }
+
+    pub fn http(&self, prefix: &str) -> Arc<HttpStats> {
+        named(&self.managers, prefix)
+    }
+
+    /// Connections that listeners have now.
+    pub fn connections(&self) -> u64 {
+        lock(&self.listeners).values().map(|listener| listener.cx_active.get()).sum()
     }
 
     pub fn handshake_failed(&self, cause: HandshakeFailure) {
@@ -160,12 +158,14 @@ impl HandshakeFailure {
 pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) {
     for table in tables {
         for (name, stats) in lock(&table.clusters).iter() {
-            cluster(name, stats, out);
+            cluster::write(name, stats, out);
         }
         for (name, stats) in lock(&table.listeners).iter() {
             let mut labels = String::new();
             label(&mut labels, "envoy_listener_address", name);
             out.counter("envoy_listener_downstream_cx_total", &labels, stats.cx_total.get());
+            let gone = stats.cx_total.get().saturating_sub(stats.cx_active.get());
+            out.counter("envoy_listener_downstream_cx_destroy", &labels, gone);
             out.gauge("envoy_listener_downstream_cx_active", &labels, stats.cx_active.get());
             out.counter("envoy_listener_downstream_global_cx_overflow", &labels, stats.cx_overflow.get());
             out.counter("envoy_listener_no_filter_chain_match", &labels, stats.no_filter_chain_match.get());
@@ -180,27 +180,13 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             tls(&stats.tls, &labels, out);
             out.counter("envoy_listener_http_downstream_cx_protocol_error", &labels, stats.rq_refused.get());
         }
+        for (prefix, stats) in lock(&table.managers).iter() {
+            http::write(prefix, stats, out);
+        }
         for cause in HandshakeFailure::ALL {
             let mut labels = String::new();
             label(&mut labels, "cause", cause.as_str());
             out.counter("weft_proxy_handshake_failures_total", &labels, table.handshakes[cause as usize].get());
         }
-    }
-}
-
-fn cluster(name: &str, stats: &ClusterStats, out: &mut Exposition) {
-    let mut labels = String::new();
-    label(&mut labels, "envoy_cluster_name", name);
-    out.counter("envoy_cluster_upstream_rq_total", &labels, stats.rq_total.get());
-    out.gauge("envoy_cluster_upstream_rq_active", &labels, stats.rq_active.get());
-    out.counter("envoy_cluster_upstream_rq_retry", &labels, stats.rq_retry.get());
-    out.counter("envoy_cluster_upstream_rq_timeout", &labels, stats.rq_timeout.get());
-    out.counter("envoy_cluster_upstream_rq_pending_overflow", &labels, stats.rq_pending_overflow.get());
-    out.counter("envoy_cluster_upstream_cx_connect_fail", &labels, stats.cx_connect_fail.get());
-    out.counter("envoy_cluster_upstream_cx_none_healthy", &labels, stats.none_healthy.get());
-    for (index, class) in stats.rq_xx.iter().enumerate() {
-        let mut labels = labels.clone();
-        label(&mut labels, "envoy_response_code_class", &(index + 1).to_string());
-        out.counter("envoy_cluster_upstream_rq_xx", &labels, class.get());
     }
 }

@@ -23,6 +23,15 @@ impl Exposition {
         self.add(name.into(), "gauge", labels, value);
     }
 
+    /// A gauge that every worker sees alike: the greatest counts, not the sum.
+    pub fn level(&mut self, name: impl Into<Cow<'static, str>>, labels: &str, value: u64) {
+        let (_, series) = self.counters.entry(name.into()).or_insert_with(|| ("gauge", BTreeMap::new()));
+        match series.get_mut(labels) {
+            Some(known) => *known = value.max(*known),
+            None => drop(series.insert(labels.to_owned(), value)),
+        }
+    }
+
     fn add(&mut self, name: Cow<'static, str>, kind: &'static str, labels: &str, value: u64) {
         let (_, series) = self.counters.entry(name).or_insert_with(|| (kind, BTreeMap::new()));
         match series.get_mut(labels) {

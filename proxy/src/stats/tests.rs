@@ -85,3 +85,57 @@ proptest::proptest! {
         let _ = decode_peer(&value);
     }
 }
+
+#[tokio::test]
+async fn requests_show_under_envoys_names() {
+    use crate::filter::test_kit::{Proxy, one_route};
+    let proxy = Proxy::start(Vec::new(), one_route(serde_json::json!({}))).await;
+    for _ in 0..2 {
+        assert!(proxy.get("/", "").await.starts_with("HTTP/1.1 200 "));
+    }
+    let metrics = proxy.plane.metrics();
+    let (manager, cluster) = ("envoy_http_conn_manager_prefix=\"x\"", "envoy_cluster_name=\"c\"");
+    let listener = format!("envoy_listener_address=\"{}\"", proxy.address.to_string().replace(':', "_"));
+    for line in [
+        format!("envoy_http_downstream_rq_total{{{manager}}} 2"),
+        format!("envoy_http_downstream_rq_http1_total{{{manager}}} 2"),
+        format!("envoy_http_downstream_rq_xx{{{manager},envoy_response_code_class=\"2\"}} 2"),
+        format!("envoy_http_downstream_rq_completed{{{manager}}} 2"),
+        format!("envoy_http_downstream_rq_time_count{{{manager}}} 2"),
+        format!("envoy_http_downstream_cx_total{{{manager}}} 2"),
+        format!("envoy_cluster_upstream_rq_total{{{cluster}}} 2"),
+        format!("envoy_cluster_upstream_rq{{{cluster},envoy_response_code=\"200\"}} 2"),
+        format!("envoy_cluster_upstream_rq_xx{{{cluster},envoy_response_code_class=\"2\"}} 2"),
+        format!("envoy_cluster_upstream_rq_time_count{{{cluster}}} 2"),
+        format!("envoy_cluster_upstream_cx_total{{{cluster}}} 2"),
+        format!("envoy_cluster_membership_healthy{{{cluster}}} 1"),
+        format!("envoy_listener_downstream_cx_total{{{listener}}} 2"),
+        "envoy_server_live{} 1".to_owned(),
+        "envoy_cluster_manager_active_clusters{} 1".to_owned(),
+    ] {
+        assert!(metrics.contains(&format!("{line}\n")), "{line} is not in {metrics}");
+    }
+    assert!(metrics.contains("# TYPE envoy_cluster_upstream_cx_active gauge\n"));
+    assert!(metrics.contains("# TYPE envoy_cluster_upstream_rq_time histogram\n"));
+}
+
+#[test]
+fn statuses_that_find_no_place_count_by_class() {
+    let stats = Stats::default();
+    let cluster = stats.shard().cluster("c");
+    (200..220).for_each(|status| cluster.answered(status));
+    let text = stats.exposition();
+    assert!(
+        text.contains("envoy_cluster_upstream_rq_xx{envoy_cluster_name=\"c\",envoy_response_code_class=\"2\"} 20\n")
+    );
+    assert_eq!(text.matches("envoy_cluster_upstream_rq{").count(), 16);
+}
+
+#[test]
+fn a_level_is_the_same_in_every_worker() {
+    let stats = Stats::default();
+    for shard in [stats.shard(), stats.shard()] {
+        shard.cluster("c").membership_total.set(3);
+    }
+    assert!(stats.exposition().contains("envoy_cluster_membership_total{envoy_cluster_name=\"c\"} 3\n"));
+}

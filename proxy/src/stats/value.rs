@@ -25,6 +25,10 @@ impl Gauge {
         self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
     pub fn down(&self) {
         self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
     }

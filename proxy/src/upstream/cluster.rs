@@ -162,7 +162,7 @@ impl Cluster {
                     host.describe(endpoint);
                     Rc::clone(host)
                 }
-                None => Rc::new(Host::new(Arc::clone(endpoint), self.client_tls(endpoint))),
+                None => Rc::new(Host::new(Arc::clone(endpoint), self.client_tls(endpoint)).counted_in(&self.stats)),
             });
         }
         for host in known.into_values().flatten() {
@@ -174,6 +174,9 @@ impl Cluster {
     fn publish(&self, assignment: &Arc<LoadAssignment>, hosts: Vec<Rc<Host>>) {
         let rules = rules(&self.config);
         let health: Vec<Health> = hosts.iter().map(|host| self.health(host)).collect();
+        self.stats.membership_total.set(hosts.len() as u64);
+        let healthy = health.iter().filter(|health| **health == Health::Healthy).count();
+        self.stats.membership_healthy.set(healthy as u64);
         let health = |host: usize| health[host];
         if self.config.close_on_host_change {
             hosts.iter().for_each(|host| host.disconnect());

@@ -16,6 +16,7 @@ use super::tls::ClientTls;
 use crate::config::EndpointAddress;
 use crate::http::Via;
 use crate::io::{Io, Rewind};
+use crate::stats::ClusterStats;
 
 /// Why no connection could be opened. All are the upstream's or the network's doing, and may be tried elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +33,30 @@ pub enum ConnectError {
 
 impl Connected {
     /// What logs say of it.
-    pub fn via(&self) -> Rc<Via> {
+    pub fn via(&self, stats: Option<&Arc<ClusterStats>>) -> Rc<Via> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        Rc::new(Via { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), local_address: self.local })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let counted = stats.cloned().map(Counted::new);
+        Rc::new(Via { id, local_address: self.local, _counted: counted })
+    }
+}
+
+/// Counts a connection for as long as it is known.
+#[derive(Debug)]
+pub struct Counted(Arc<ClusterStats>);
+
+impl Counted {
+    fn new(stats: Arc<ClusterStats>) -> Self {
+        stats.cx_total.add(1);
+        stats.cx_active.up();
+        Self(stats)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.cx_active.down();
+        self.0.cx_destroy.add(1);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::http::body::Body;
 use crate::http::message::{RequestHead, Version};
 use crate::http::{Response, Via, h1, h2};
 use crate::io::Io;
+use crate::stats::ClusterStats;
 
 /// A host and its connections.
 pub struct Host {
@@ -26,6 +27,8 @@ pub struct Host {
     idle: RefCell<Vec<Idle>>,
     multiplexed: RefCell<Vec<(h2::Client, Rc<Via>)>>,
     tls: Option<Arc<ClientTls>>,
+    /// Where its connections are counted.
+    stats: Option<Arc<ClusterStats>>,
     /// Set when the host left the cluster: connections are not kept any more.
     retired: Cell<bool>,
 }
@@ -78,8 +81,14 @@ impl Host {
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             tls,
+            stats: None,
             retired: Cell::new(false),
         }
+    }
+
+    pub fn counted_in(mut self, stats: &Arc<ClusterStats>) -> Self {
+        self.stats = Some(Arc::clone(stats));
+        self
     }
 
     /// The endpoint as last described.
@@ -151,13 +160,18 @@ impl Host {
 
     async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
         // On the heap: a request that finds a connection in the pool needs no room for the making of one.
-        Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout)).await
+        let connected = Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout)).await;
+        if let (Err(ConnectError::Timeout(_)), Some(stats)) = (&connected, &self.stats) {
+            stats.cx_connect_timeout.add(1);
+        }
+        connected
     }
 
     /// Opens a connection of its own, for bytes or for a switch of protocols.
-    pub async fn open(&self, cluster: &config::Cluster) -> Result<(Io, Option<SocketAddr>), UpstreamError> {
+    pub async fn open(&self, cluster: &config::Cluster) -> Result<(Io, Rc<Via>), UpstreamError> {
         let connected = self.connect(cluster).await?;
-        Ok((connected.io, connected.local))
+        let via = connected.via(self.stats.as_ref());
+        Ok((connected.io, via))
     }
 
     /// Sends a request and reads the head of its answer.
@@ -201,7 +215,7 @@ impl Host {
             let (client, via) = self.begin_h2(connected, cluster).await?;
             self.send_h2(client, via, head, body).await
         } else {
-            let via = connected.via();
+            let via = connected.via(self.stats.as_ref());
             self.send_h1(h1::Client::new(connected.io), via, cluster, head, body).await
         }
     }
@@ -222,7 +236,7 @@ impl Host {
             return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        let via = connected.via();
+        let via = connected.via(self.stats.as_ref());
         Ok((h1::Client::new(connected.io), via))
     }
 
@@ -246,7 +260,10 @@ impl Host {
         connected: Connected,
         cluster: &config::Cluster,
     ) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
-        let via = connected.via();
+        let via = connected.via(self.stats.as_ref());
+        if let Some(stats) = &self.stats {
+            stats.cx_http2_total.add(1);
+        }
         let options = h2::ClientOptions { max_headers_bytes: 64 * 1024, http2: &cluster.http2 };
         let client = h2::handshake(connected.io, options)
             .await

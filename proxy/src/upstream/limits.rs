@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cluster::Cluster;
 use crate::config::{self, UpstreamProtocol};
+use crate::stats::ClusterStats;
 
 /// A circuit breaker stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +51,7 @@ impl Drop for Permit {
         let requests = &self.cluster.limits.requests;
         requests.set(requests.get().saturating_sub(1));
         self.cluster.stats.rq_active.down();
+        self.cluster.stats.rq_open.set(0);
     }
 }
 
@@ -58,6 +60,7 @@ impl Cluster {
     pub async fn admit(self: &Rc<Self>) -> Result<Permit, Overflow> {
         let breakers = self.config.circuit_breakers;
         if self.limits.requests.get() >= breakers.max_requests {
+            self.stats.rq_open.set(1);
             self.stats.rq_pending_overflow.add(1);
             return Err(Overflow);
         }
@@ -78,16 +81,37 @@ impl Cluster {
             self.stats.rq_pending_overflow.add(1);
             return Err(Overflow);
         }
-        let _waiting = Held::on(&self.limits.pending);
+        let _waiting = (Held::on(&self.limits.pending), Waiting::count(&self.stats));
         Arc::clone(all).acquire_owned().await.map_err(|_| Overflow)
     }
 
     /// Counts a retry under way; `None` if there are too many.
     pub fn begin_retry(&self) -> Option<impl Drop + '_> {
-        (self.limits.retries.get() < self.config.circuit_breakers.max_retries).then(|| {
+        let room = self.limits.retries.get() < self.config.circuit_breakers.max_retries;
+        if !room {
+            self.stats.rq_retry_overflow.add(1);
+        }
+        room.then(|| {
             self.stats.rq_retry.add(1);
             Held::on(&self.limits.retries)
         })
+    }
+}
+
+/// Counts a request that waits for a connection.
+struct Waiting<'a>(&'a ClusterStats);
+
+impl<'a> Waiting<'a> {
+    fn count(stats: &'a ClusterStats) -> Self {
+        stats.rq_pending_total.add(1);
+        stats.rq_pending_active.up();
+        Self(stats)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.rq_pending_active.down();
     }
 }
 

@@ -56,7 +56,7 @@ impl Cluster {
             Entry::Vacant(place) => {
                 let endpoint = Arc::new(Endpoint::at(EndpointAddress::Socket(address)));
                 let tls = self.client_tls(&endpoint);
-                let host = Rc::new(Host::new(endpoint, tls));
+                let host = Rc::new(Host::new(endpoint, tls).counted_in(&self.stats));
                 place.insert(Known { host: Rc::clone(&host), used: true });
                 Ok(host)
             }

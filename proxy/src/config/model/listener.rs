@@ -38,6 +38,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// What Envoy's metrics call it: its address, with the colons replaced.
+    pub fn stat_name(&self) -> String {
+        self.address.to_string().replace(':', "_")
+    }
+
     /// Where it takes connections, or is found by those that hand them over.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.address).chain(self.additional_addresses.iter().copied())

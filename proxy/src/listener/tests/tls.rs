@@ -66,7 +66,7 @@ async fn handshakes_are_counted_by_what_they_chose_and_failures_by_their_cause()
     }
     assert!(!answer(address, b"").await.contains("HTTP"), "plaintext is no handshake");
     let metrics = plane.stats.exposition();
-    let own = "envoy_listener_address=\"l\"";
+    let own = format!("envoy_listener_address=\"{}\"", address.to_string().replace(':', "_"));
     for (name, labels) in [
         ("handshake", ""),
         ("fail_verify_san", ""),

@@ -1,0 +1,52 @@
+//! The access log of a listener: a line for each connection when it is over, one that led nowhere too.
+
+use std::sync::Arc;
+
+use crate::access_log::{ConnectionInfo, LogContext, RequestInfo, ResponseFlags};
+use crate::config::Listener;
+use crate::worker::Worker;
+
+/// A connection whose lines are to be written; `None` where the listener has no access log.
+pub struct ConnectionLog(Option<RequestInfo>);
+
+impl ConnectionLog {
+    /// Begins with the connection, so that its duration is that of the connection.
+    pub fn begin(listener: &Listener, known: impl FnOnce() -> ConnectionInfo) -> Self {
+        Self((!listener.access_logs.is_empty()).then(|| RequestInfo::new(Arc::new(known()), 0)))
+    }
+
+    /// More is known of the connection now.
+    pub fn learnt(&mut self, connection: &Arc<ConnectionInfo>) {
+        if let Some(info) = &mut self.0 {
+            info.connection = Arc::clone(connection);
+        }
+    }
+
+    pub fn no_filter_chain(&mut self) {
+        if let Some(info) = &mut self.0 {
+            info.flags |= ResponseFlags::NO_ROUTE_FOUND;
+            info.connection_termination_details = Some("filter_chain_not_found".into());
+        }
+    }
+
+    pub fn handshake_failed(&mut self, error: &std::io::Error) {
+        if let Some(info) = &mut self.0 {
+            info.downstream_transport_failure_reason = Some(error.to_string().into());
+        }
+    }
+
+    pub fn end(self, worker: &Worker) {
+        if let Some(info) = self.0 {
+            write(worker, info);
+        }
+    }
+}
+
+/// Writes the lines of a connection of which all is known.
+pub fn write(worker: &Worker, mut info: RequestInfo) {
+    let listener = info.connection.listener.clone();
+    info.duration = Some(info.start.elapsed());
+    for log in listener.iter().flat_map(|listener| &listener.access_logs) {
+        log.log(&LogContext::of_connection(&info), &worker.log);
+    }
+}
