@@ -1,5 +1,6 @@
 //! Connections whose bytes are not looked at (Envoy `TcpProxy`): to a host of the chosen cluster and back.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +65,16 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
         log.log(&LogContext::of_connection(&info).of_kind(LogKind::TcpConnectionEnd), &downstream.worker.log);
     }
     connection_log::write(&downstream.worker, info);
+}
+
+/// Logs a connection that a filter before this one closed.
+pub fn log_closed(downstream: &Downstream, proxy: &TcpProxy, reason: Cow<'static, str>) {
+    let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
+    info.connection_termination_details = Some(reason).filter(|reason| !reason.is_empty());
+    info.duration = Some(info.start.elapsed());
+    for log in &proxy.access_logs {
+        log.log(&LogContext::of_connection(&info), &downstream.worker.log);
+    }
 }
 
 async fn open(

@@ -18,6 +18,7 @@ mod log_filter;
 mod matcher;
 mod metadata;
 mod mutation;
+mod network_filter;
 mod rate_limit;
 mod rbac;
 mod redirect;

@@ -23,6 +23,7 @@ use crate::downstream::Downstream;
 use crate::drain::Drain;
 use crate::http::{h1, h2};
 use crate::io::{Io, Prefixed, Rewind};
+use crate::network_filter::{Verdict, admit};
 use crate::stats::ListenerStats;
 use crate::worker::Worker;
 
@@ -143,10 +144,23 @@ async fn hand_over(
     downstream: Downstream,
     chain: &Arc<FilterChain>,
     state: &Rc<ChainState>,
-    io: Io,
-    read: BytesMut,
+    mut io: Io,
+    mut read: BytesMut,
     stats: &ListenerStats,
 ) -> io::Result<()> {
+    let verdict = match chain.before.is_empty() {
+        true => Verdict::Goes(Vec::new()),
+        false => Box::pin(admit(&chain.before, &downstream, &mut io, &mut read)).await?,
+    };
+    let _held = match verdict {
+        Verdict::Goes(held) => held,
+        Verdict::Closed(reason) => {
+            if let NetworkFilter::Tcp(proxy) = &chain.filter {
+                crate::tcp_proxy::log_closed(&downstream, proxy, reason);
+            }
+            return Ok(());
+        }
+    };
     match &chain.filter {
         NetworkFilter::Tcp(proxy) => {
             let stream = Prefixed { prefix: read.freeze(), io };

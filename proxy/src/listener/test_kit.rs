@@ -20,6 +20,7 @@ pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
         access_logs: vec![],
     };
     Arc::new(FilterChain {
+        before: vec![],
         name: name.into(),
         matches,
         tls: None,

@@ -6,13 +6,15 @@ use std::time::Duration;
 use api::envoy::config::core::v3::CidrRange;
 use api::envoy::config::listener::v3 as wire;
 use api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use api::prost_types::Any;
 use ipnet::IpNet;
 use wire::filter::ConfigType;
 use wire::filter_chain_match::ConnectionSourceType;
 
-use super::{ReadFile, basics, http_manager, tcp_proxy, tls};
+use super::{ReadFile, basics, http_manager, network_filter, tcp_proxy, tls};
 use crate::config::error::{At, ConfigError};
 use crate::config::{FilterChain, FilterChainMatch, NetworkFilter, SourceType, TransportProtocol};
+use crate::network_filter::ConnectionFilter;
 
 pub(super) fn convert(
     wire: &wire::FilterChain,
@@ -21,6 +23,7 @@ pub(super) fn convert(
 ) -> Result<Arc<FilterChain>, ConfigError> {
     let matches = wire.filter_chain_match.as_ref();
     let matches = matches.map(|matches| conditions(matches, &at.field("filter_chain_match"))).transpose()?;
+    let (before, filter) = filters(&wire.filters, &at.field("filters"), read_file)?;
     Ok(Arc::new(FilterChain {
         name: wire.name.clone(),
         matches: matches.unwrap_or_default(),
@@ -30,7 +33,8 @@ pub(super) fn convert(
             Duration::from_secs(15),
             &at.field("transport_socket_connect_timeout"),
         )?,
-        filter: filter(&wire.filters, &at.field("filters"), read_file)?,
+        before,
+        filter,
     }))
 }
 
@@ -97,21 +101,40 @@ fn ranges(wire: &[CidrRange], at: &At<'_>) -> Result<Vec<IpNet>, ConfigError> {
     wire.iter().enumerate().map(|(index, range)| basics::range(range, &at.index(index))).collect()
 }
 
-fn filter(wire: &[wire::Filter], at: &At<'_>, read_file: ReadFile<'_>) -> Result<NetworkFilter, ConfigError> {
-    let [only] = wire else {
-        return Err(at.refuse(format_args!("{} filters", wire.len()), "a chain has one filter, which ends it"));
+/// The filters of a chain: the last one ends it.
+fn filters(
+    wire: &[wire::Filter],
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<(Vec<ConnectionFilter>, NetworkFilter), ConfigError> {
+    let Some((last, before)) = wire.split_last() else {
+        return Err(at.refuse("no filter", "a chain has a filter that ends it"));
     };
-    let at = at.index(0);
-    let Some(ConfigType::TypedConfig(any)) = &only.config_type else {
-        return Err(at.field("typed_config").missing());
-    };
+    let before = before.iter().enumerate().map(|(index, one)| {
+        let at = at.index(index);
+        let typed = at.field("typed_config");
+        let filter = network_filter::convert(config(one, &typed)?, &typed)?;
+        filter.ok_or_else(|| at.refuse(&one.name, "this network filter is not supported before the last one"))
+    });
+    Ok((before.collect::<Result<_, _>>()?, end(last, &at.index(wire.len() - 1), read_file)?))
+}
+
+fn config<'a>(wire: &'a wire::Filter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
+    match &wire.config_type {
+        Some(ConfigType::TypedConfig(any)) => Ok(any),
+        _ => Err(at.missing()),
+    }
+}
+
+fn end(wire: &wire::Filter, at: &At<'_>, read_file: ReadFile<'_>) -> Result<NetworkFilter, ConfigError> {
     let typed = at.field("typed_config");
+    let any = config(wire, &typed)?;
     if basics::is_a::<HttpConnectionManager>(any) {
         http_manager::convert(&basics::unpack(any, &typed)?, &typed, read_file)
             .map(|m| NetworkFilter::Http(Arc::new(m)))
     } else if basics::is_a::<api::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy>(any) {
         tcp_proxy::convert(&basics::unpack(any, &typed)?, &typed).map(|proxy| NetworkFilter::Tcp(Arc::new(proxy)))
     } else {
-        Err(at.refuse(&only.name, "this network filter is not supported"))
+        Err(at.refuse(&wire.name, "this network filter cannot end a chain"))
     }
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::{ClusterChoice, DownstreamTls, HttpManager, LbMetadata};
 use crate::access_log::AccessLog;
+use crate::network_filter::ConnectionFilter;
 
 /// `envoy.config.listener.v3.Listener`.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +182,8 @@ pub struct FilterChain {
     pub tls: Option<Arc<DownstreamTls>>,
     /// How long a TLS handshake may take; zero is for ever (`transport_socket_connect_timeout`, 15 s if not set).
     pub handshake_timeout: Duration,
+    /// Filters that a connection passes first, in order.
+    pub before: Vec<ConnectionFilter>,
     pub filter: NetworkFilter,
 }
 

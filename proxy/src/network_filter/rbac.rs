@@ -1,0 +1,56 @@
+//! Access control of connections (Envoy, `envoy.filters.network.rbac`). What it decides on does not change while a
+//! connection lasts, so that judging it once, or again with all that comes (`CONTINUOUS`), is the same.
+
+use std::time::Duration;
+
+use crate::access_log::RequestInfo;
+use crate::downstream::Downstream;
+use crate::rbac::{Facts, Rules};
+use crate::stats::{Shard, label};
+
+/// `envoy.extensions.filters.network.rbac.v3.RBAC`.
+#[derive(Debug, PartialEq)]
+pub struct NetworkRbac {
+    pub stat_prefix: String,
+    pub rules: Option<Rules>,
+    pub shadow_rules: Option<Rules>,
+    pub shadow_rules_prefix: String,
+    /// Before a connection that is denied is closed.
+    pub delay_deny: Duration,
+}
+
+impl NetworkRbac {
+    /// The reason if the connection is denied.
+    pub fn judge(&self, downstream: &Downstream) -> Option<String> {
+        let info = RequestInfo::new(std::sync::Arc::clone(&downstream.info), 0);
+        let facts = Facts { connection: &downstream.info, info: &info, head: None };
+        let shard = &downstream.worker.shard;
+        if let Some(rules) = &self.shadow_rules {
+            let verdict = if rules.decide(&facts).allowed { "shadow_allowed" } else { "shadow_denied" };
+            let prefix = &self.shadow_rules_prefix;
+            self.count(&if prefix.is_empty() { verdict.to_owned() } else { format!("{prefix}_{verdict}") }, shard);
+        }
+        let rules = self.rules.as_ref()?;
+        let decision = rules.decide(&facts);
+        if decision.allowed {
+            self.count("allowed", shard);
+            return None;
+        }
+        Some(rules.denial(decision))
+    }
+
+    /// Counts a denial, and waits as long as it is to hurt.
+    pub async fn deny(&self, shard: &Shard) {
+        self.count("denied", shard);
+        if !self.delay_deny.is_zero() {
+            tokio::time::sleep(self.delay_deny).await;
+        }
+    }
+
+    fn count(&self, name: &str, shard: &Shard) {
+        let mut labels = String::new();
+        label(&mut labels, "envoy_rbac_prefix", &self.stat_prefix);
+        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        shard.counter(&format!("envoy_rbac_{name}"), &labels).add(1);
+    }
+}
