@@ -26,7 +26,9 @@ pub mod call;
 pub mod cors;
 pub mod fault;
 pub mod grpc_stats;
+pub mod header_mutation;
 pub mod jwt_authn;
+pub mod local_rate_limit;
 mod metadata;
 mod overrides;
 pub mod rbac;
@@ -63,8 +65,12 @@ pub enum Filter {
     Fault(Arc<fault::Fault>),
     /// `envoy.filters.http.grpc_stats`
     GrpcStats(Arc<grpc_stats::GrpcStats>),
+    /// `envoy.filters.http.header_mutation`
+    HeaderMutation(Arc<header_mutation::Mutator>),
     /// `envoy.filters.http.jwt_authn`
     JwtAuthn(Arc<jwt_authn::JwtAuthn>),
+    /// `envoy.filters.http.local_ratelimit`
+    LocalRateLimit(Arc<local_rate_limit::LocalRateLimit>),
     /// `envoy.filters.http.rbac`
     Rbac(Arc<rbac::Rbac>),
 }
@@ -74,7 +80,9 @@ pub enum Filter {
 pub enum Settings {
     Cors(Arc<cors::CorsPolicy>),
     Fault(Arc<fault::Fault>),
+    HeaderMutation(Arc<header_mutation::Mutations>),
     JwtAuthn(jwt_authn::PerRoute),
+    LocalRateLimit(Arc<local_rate_limit::LocalRateLimit>),
     /// `None`: nothing is enforced.
     Rbac(Option<Arc<rbac::Rbac>>),
 }
@@ -84,6 +92,7 @@ pub enum Settings {
 pub enum After<'a> {
     Cors(cors::Origin<'a>),
     GrpcStats(Rc<grpc_stats::Call>),
+    LocalRateLimit(local_rate_limit::Left),
 }
 
 /// A request, filter by filter; the reply of the first that answers it.
@@ -96,7 +105,9 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
             Filter::Cors => cors::request(entry, place, stream)?,
             Filter::Fault(own) => fault::request(own, entry, stream).await?,
             Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
+            Filter::HeaderMutation(own) => header_mutation::request(own, entry, stream),
             Filter::JwtAuthn(own) => jwt_authn::request(own, entry, stream).await?,
+            Filter::LocalRateLimit(own) => local_rate_limit::request(own, entry, place, stream)?,
             Filter::Rbac(own) => rbac::request(own, entry, place, stream)?,
         }
     }
@@ -109,7 +120,11 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Re
         match &entry.filter {
             Filter::Cors => cors::response(place, stream, &mut response.head),
             Filter::GrpcStats(_) => grpc_stats::response(place, stream, response),
-            Filter::Fault(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
+            Filter::HeaderMutation(own) if !stream.is_disabled(entry) => {
+                header_mutation::response(own, entry, stream, &mut response.head);
+            }
+            Filter::LocalRateLimit(_) => local_rate_limit::response(place, stream, &mut response.head),
+            Filter::HeaderMutation(_) | Filter::Fault(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
         }
     }
 }

@@ -8,13 +8,14 @@ mod local;
 mod mirror;
 mod prepare;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
 use crate::config::{Direction, HttpManager, RouteSource, Snapshot};
 use crate::downstream::Downstream;
+use crate::filter::local_rate_limit::{Buckets, LocalRateLimit, OwnBuckets};
 use crate::filter::{self, FilterStats, Stream};
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
@@ -35,6 +36,7 @@ pub struct Connection {
     pub manager: Arc<HttpManager>,
     filter_stats: Option<Rc<[FilterStats]>>,
     stats: Arc<HttpStats>,
+    buckets: RefCell<OwnBuckets>,
     streams: Cell<u64>,
 }
 
@@ -45,7 +47,7 @@ impl Connection {
         let stats = worker.shard.http(&manager.stat_prefix);
         stats.cx_total.add(1);
         stats.cx_active.up();
-        Self { downstream, manager, filter_stats, stats, streams: Cell::new(0) }
+        Self { downstream, manager, filter_stats, stats, buckets: RefCell::default(), streams: Cell::new(0) }
     }
 
     /// The connection turned out to carry this version of HTTP.
@@ -74,6 +76,11 @@ impl Connection {
     /// What the filter at this place of the chain counts.
     pub fn filter_stats(&self, place: usize) -> Option<&FilterStats> {
         self.filter_stats.as_ref()?.get(place)
+    }
+
+    /// The rate limits that this connection has for itself.
+    pub fn own_buckets(&self, limit: &Arc<LocalRateLimit>) -> Rc<Buckets> {
+        self.buckets.borrow_mut().of(limit)
     }
 
     fn next_info(&self) -> RequestInfo {

@@ -22,11 +22,22 @@ pub fn remove(path: &mut String, name: &str) {
 /// Gives a parameter one value, as it stands, in place of those it had.
 pub fn set(path: &mut String, name: &str, value: &str) {
     remove(path, name);
+    add(path, name, value);
+}
+
+/// Gives a parameter one more value, as it stands.
+pub fn add(path: &mut String, name: &str, value: &str) {
     let separator = if path.contains('?') { '&' } else { '?' };
     path.push(separator);
     path.push_str(name);
     path.push('=');
     path.push_str(value);
+}
+
+/// A text as the value of a parameter: what would end it, or the path, is percent-encoded.
+pub fn encode(text: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$'()*,;:@/?=".contains(byte);
+    text.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn pairs(path: &str) -> impl Iterator<Item = &str> {

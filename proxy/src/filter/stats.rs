@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::local_rate_limit::{self, LocalRateLimit};
 use super::{Filter, grpc_stats, rbac};
 use crate::config::HttpManager;
 use crate::stats::Shard;
@@ -22,6 +23,8 @@ pub enum FilterStats {
 pub struct StatsCache {
     /// By the manager's address; it is kept, so that no other comes to lie there.
     chains: RefCell<HashMap<usize, (Arc<HttpManager>, Rc<[FilterStats]>)>>,
+    /// Routes may have limits of their own, which count for themselves.
+    local_rate_limits: RefCell<HashMap<usize, (Arc<LocalRateLimit>, Rc<local_rate_limit::Stats>)>>,
 }
 
 impl StatsCache {
@@ -35,7 +38,7 @@ impl StatsCache {
             let stats = manager.filters.iter().map(|entry| match &entry.filter {
                 Filter::Rbac(rbac) => FilterStats::Rbac(rbac::Stats::new(rbac, &manager.stat_prefix, shard)),
                 Filter::GrpcStats(config) => FilterStats::GrpcStats(grpc_stats::Stats::new(config, shard)),
-                Filter::Cors | Filter::Fault(_) | Filter::JwtAuthn(_) => FilterStats::None,
+                _ => FilterStats::None,
             });
             (Arc::clone(manager), stats.collect())
         };
@@ -43,8 +46,15 @@ impl StatsCache {
         Some(Rc::clone(stats))
     }
 
+    pub fn local_rate_limit(&self, limit: &Arc<LocalRateLimit>, shard: &Shard) -> Rc<local_rate_limit::Stats> {
+        let mut limits = self.local_rate_limits.borrow_mut();
+        let made = || (Arc::clone(limit), Rc::new(local_rate_limit::Stats::new(&limit.stat_prefix, shard)));
+        Rc::clone(&limits.entry(Arc::as_ptr(limit).addr()).or_insert_with(made).1)
+    }
+
     /// Forgets chains, which may be gone, when the configuration changes. Connections keep theirs.
     pub fn clear(&self) {
         self.chains.borrow_mut().clear();
+        self.local_rate_limits.borrow_mut().clear();
     }
 }

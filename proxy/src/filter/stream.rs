@@ -73,7 +73,7 @@ impl<'a> Stream<'a> {
     }
 
     /// What every level sets for a filter, from the most specific on.
-    pub fn all_settings(&self, filter: &'a HttpFilter) -> impl Iterator<Item = &'a Settings> {
+    pub fn all_settings(&self, filter: &HttpFilter) -> impl Iterator<Item = &'a Settings> {
         Self::overrides(self.found, &filter.name).filter_map(|level| level.settings.as_ref())
     }
 

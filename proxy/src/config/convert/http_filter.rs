@@ -3,7 +3,9 @@
 mod cors;
 mod fault;
 mod grpc_stats;
+mod header_mutation;
 mod jwt_authn;
+mod local_rate_limit;
 mod rbac;
 
 use std::collections::BTreeMap;
@@ -65,6 +67,10 @@ fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filt
         Filter::GrpcStats(grpc_stats::convert(&unpack(any, at)?))
     } else if is_a::<filters::jwt_authn::v3::JwtAuthentication>(any) {
         Filter::JwtAuthn(Arc::new(jwt_authn::convert(&unpack(any, at)?, at, read_file)?))
+    } else if is_a::<filters::header_mutation::v3::HeaderMutation>(any) {
+        Filter::HeaderMutation(Arc::new(header_mutation::filter(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::local_ratelimit::v3::LocalRateLimit>(any) {
+        Filter::LocalRateLimit(local_rate_limit::convert(&unpack(any, at)?, at)?)
     } else if is_a::<filters::rbac::v3::Rbac>(any) {
         Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {
@@ -96,6 +102,11 @@ fn settings(any: &Any, at: &At<'_>) -> Result<Settings, ConfigError> {
         Settings::Cors(Arc::new(cors::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::jwt_authn::v3::PerRouteConfig>(any) {
         Settings::JwtAuthn(jwt_authn::per_route(&unpack(any, at)?, at)?)
+    } else if is_a::<filters::header_mutation::v3::HeaderMutationPerRoute>(any) {
+        let wire: filters::header_mutation::v3::HeaderMutationPerRoute = unpack(any, at)?;
+        Settings::HeaderMutation(header_mutation::mutations(wire.mutations.as_ref(), &at.field("mutations"))?)
+    } else if is_a::<filters::local_ratelimit::v3::LocalRateLimit>(any) {
+        Settings::LocalRateLimit(local_rate_limit::convert(&unpack(any, at)?, at)?)
     } else if is_a::<filters::rbac::v3::RbacPerRoute>(any) {
         let wire: filters::rbac::v3::RbacPerRoute = unpack(any, at)?;
         let at = at.field("rbac");

@@ -67,7 +67,7 @@ fn local_rate_limit(
     let bucket = at.field("token_bucket");
     Ok(LocalRateLimit {
         stat_prefix: prefix(&wire.stat_prefix, at)?,
-        bucket: token_bucket(wire.token_bucket.as_ref().ok_or_else(|| bucket.missing())?, &bucket)?,
+        bucket: TokenBucket::new(token_rate(wire.token_bucket.as_ref().ok_or_else(|| bucket.missing())?, &bucket)?),
         enabled: enabled(wire.runtime_enabled.as_ref()),
     })
 }
@@ -81,7 +81,7 @@ fn enabled(flag: Option<&RuntimeFeatureFlag>) -> bool {
     flag.and_then(|flag| flag.default_value) != Some(false)
 }
 
-pub(super) fn token_bucket(wire: &WireBucket, at: &At<'_>) -> Result<TokenBucket, ConfigError> {
+pub(super) fn token_rate(wire: &WireBucket, at: &At<'_>) -> Result<TokenRate, ConfigError> {
     let interval = at.field("fill_interval");
     let fill_interval = basics::maybe_duration(wire.fill_interval.as_ref(), &interval)?;
     let fill_interval = fill_interval.ok_or_else(|| interval.missing())?;
@@ -92,5 +92,5 @@ pub(super) fn token_bucket(wire: &WireBucket, at: &At<'_>) -> Result<TokenBucket
     if tokens_per_fill == 0 {
         return Err(at.field("tokens_per_fill").refuse(0, "is at least 1"));
     }
-    Ok(TokenBucket::new(TokenRate { max_tokens: wire.max_tokens, tokens_per_fill, fill_interval }))
+    Ok(TokenRate { max_tokens: wire.max_tokens, tokens_per_fill, fill_interval })
 }
