@@ -80,7 +80,7 @@ impl Client {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        encode::request(&mut conn.borrow_mut().out, head, framing);
+        encode::request(conn.borrow_mut().out(), head, framing);
         let mut sending: Option<Pin<Box<dyn Future<Output = Sent>>>> = None;
         if !poll_fn(|cx| poll_first_write(&conn, &mut body, framing, cx)).await? {
             sending = Some(Box::pin(send_rest(Rc::clone(&conn), body, framing)));
@@ -141,7 +141,7 @@ fn poll_first_write(
     cx: &mut Context<'_>,
 ) -> Poll<Result<bool, SendError>> {
     let mut ended = framing == Framing::Length(0);
-    while !ended && conn.borrow().out.len() < GATHER {
+    while !ended && conn.borrow().may_gather(GATHER) {
         match body.poll_frame(cx) {
             Poll::Pending => break,
             Poll::Ready(frame) => ended = append(conn, framing, frame).map_err(|()| SendError::RequestBody)?,
@@ -162,14 +162,14 @@ fn append(
     framing: Framing,
     frame: Option<Result<Frame, crate::http::body::BodyError>>,
 ) -> Result<bool, ()> {
-    let out = &mut conn.borrow_mut().out;
+    let mut conn = conn.borrow_mut();
     match frame {
         Some(Ok(Frame::Data(data))) => {
-            encode::data(out, framing, &data);
+            conn.push_data(framing, data);
             return Ok(false);
         }
-        Some(Ok(Frame::Trailers(trailers))) => encode::end(out, framing, Some(&trailers)),
-        None => encode::end(out, framing, None),
+        Some(Ok(Frame::Trailers(trailers))) => encode::end(conn.out(), framing, Some(&trailers)),
+        None => encode::end(conn.out(), framing, None),
         Some(Err(_)) => return Err(()),
     }
     Ok(true)

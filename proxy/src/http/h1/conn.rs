@@ -1,7 +1,7 @@
 //! A connection and its buffers. Idle connections hold no buffer: it is lent from the worker's pool when bytes come.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Framing;
+use super::{Framing, encode};
 use super::chunked::{Chunked, Decoded};
 use crate::http::body::{BodyError, Frame};
 use crate::io::Io;
@@ -21,8 +21,12 @@ const FIRST_READ: usize = 8 * 1024;
 const MAX_READ: usize = 256 * 1024;
 const POOL: usize = 64;
 
+/// Data of a body that is at least this long is written from where it lies, not gathered with the rest.
+const LARGE: usize = 8 * 1024;
+
 thread_local! {
     static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How far the body that is being read has come.
@@ -38,8 +42,10 @@ pub enum Decoder {
 pub struct Conn {
     pub(super) io: Io,
     pub(super) buf: BytesMut,
-    pub(super) out: Vec<u8>,
+    out: Vec<u8>,
     written: usize,
+    /// Goes out after `out`.
+    tail: Bytes,
     pub(super) decoder: Decoder,
     read_size: usize,
     /// How large a read grows.
@@ -58,6 +64,7 @@ impl Conn {
             buf: already_read,
             out: Vec::new(),
             written: 0,
+            tail: Bytes::new(),
             decoder: Decoder::Done,
             read_size: FIRST_READ,
             most_read: MAX_READ,
@@ -128,32 +135,66 @@ impl Conn {
         }
     }
 
+    /// Where heads and frames are written to. Nothing is added while a tail waits.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        &mut self.out
+    }
+
+    /// Adds a piece of a body.
+    pub(super) fn push_data(&mut self, framing: Framing, data: Bytes) {
+        if data.len() >= LARGE && framing != Framing::Chunked {
+            self.tail = data;
+        } else {
+            encode::data(self.out(), framing, &data);
+        }
+    }
+
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..]))?;
+        while self.pending_out() > 0 {
+            let out = &self.out[self.written..];
+            let io = Pin::new(&mut self.io);
+            let n = match (out.is_empty(), self.tail.is_empty()) {
+                (_, true) => ready!(io.poll_write(cx, out))?,
+                (true, false) => ready!(io.poll_write(cx, &self.tail))?,
+                _ => ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(&self.tail)]))?,
+            };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += n;
+            let of_out = n.min(out.len());
+            self.written += of_out;
+            self.tail.advance(n - of_out);
         }
         if self.written > 0 {
             self.written = 0;
-            self.out.clear();
-            if self.out.capacity() > MAX_READ {
-                self.out = Vec::new();
-            }
+            self.give_back_output();
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    fn give_back_output(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        if out.capacity() <= 4 * FIRST_READ {
+            out.clear();
+            OUTPUTS.with_borrow_mut(|pool| {
+                if pool.len() < POOL {
+                    pool.push(out);
+                }
+            });
+        }
+    }
+
     /// Whether there is room to gather more before it is written.
     pub(super) fn may_gather(&self, most: usize) -> bool {
-        self.pending_out() < most.min(self.most_read)
+        self.tail.is_empty() && self.pending_out() < most.min(self.most_read)
     }
 
     /// Bytes waiting to be written.
     pub(super) fn pending_out(&self) -> usize {
-        self.out.len() - self.written
+        self.out.len() - self.written + self.tail.len()
     }
 
     /// Prepares for the body that follows a head.
@@ -186,7 +227,7 @@ impl Conn {
             }
             if self.expects_continue {
                 self.expects_continue = false;
-                self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             if self.pending_out() > 0 && self.decoder != Decoder::Close {
                 // An interim answer must not wait behind the body that it asks for.

@@ -78,7 +78,7 @@ pub async fn serve(
         let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
         keep_alive &= framing != Framing::Close;
         conn.borrow_mut().expects_continue = false;
-        encode::response(&mut conn.borrow_mut().out, &response.head, framing, !keep_alive);
+        encode::response(conn.borrow_mut().out(), &response.head, framing, !keep_alive);
         write_body(&conn, response.body, framing).await?;
         if !keep_alive || !discard_request(&conn).await {
             return poll_fn(|cx| poll_shutdown(&conn, cx)).await;
@@ -195,7 +195,7 @@ fn gone(conn: &mut Conn, cx: &mut Context<'_>) -> bool {
 async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Result<()> {
     let mut ended = framing == Framing::None || body.is_end();
     if ended {
-        encode::end(&mut conn.borrow_mut().out, framing, None);
+        encode::end(conn.borrow_mut().out(), framing, None);
     }
     loop {
         poll_fn(|cx| {
@@ -206,7 +206,7 @@ async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Resu
                 }
                 if !ended && body.is_end() {
                     ended = true;
-                    encode::end(&mut conn.borrow_mut().out, framing, None);
+                    encode::end(conn.borrow_mut().out(), framing, None);
                 }
             }
             let mut conn = conn.borrow_mut();
@@ -236,10 +236,10 @@ fn append(
     let mut conn = conn.borrow_mut();
     match frame {
         Some(Ok(Frame::Data(data))) => {
-            encode::data(&mut conn.out, framing, &data);
+            conn.push_data(framing, data);
             return Ok(false);
         }
-        Some(Ok(Frame::Trailers(_))) | None => encode::end(&mut conn.out, framing, None),
+        Some(Ok(Frame::Trailers(_))) | None => encode::end(conn.out(), framing, None),
         Some(Err(error)) => {
             // A cut answer must not look whole.
             conn.io.reset_on_drop();
@@ -275,7 +275,7 @@ async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions) -> io
     let mut head = ResponseHead::new(error.status);
     head.headers.append("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
     head.headers.append("server", &options.server_name);
-    encode::response(&mut conn.borrow_mut().out, &head, Framing::Length(0), true);
+    encode::response(conn.borrow_mut().out(), &head, Framing::Length(0), true);
     poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
     poll_fn(|cx| poll_shutdown(conn, cx)).await
 }
@@ -289,7 +289,7 @@ fn poll_shutdown(conn: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 /// Writes the head of a switch of protocols, then copies bytes both ways.
 async fn tunnel(conn: Shared, response: Response, method: &str, version: Version) -> io::Result<()> {
     let framing = encode::response_framing(response.head.status, method, None, version);
-    encode::response(&mut conn.borrow_mut().out, &response.head, framing, false);
+    encode::response(conn.borrow_mut().out(), &response.head, framing, false);
     poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
     // Whoever observes the body learns of the end of the tunnel by its drop.
     let _observed = response.body;

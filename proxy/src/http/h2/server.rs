@@ -13,6 +13,7 @@ use h2::server::SendResponse;
 
 use super::flood::Guarded;
 use super::{Incoming, convert, keepalive, send_body};
+use crate::alarm::{self, Alarm};
 use crate::config::Http2Options;
 use crate::drain::Drain;
 use crate::http::body::Body;
@@ -64,22 +65,30 @@ where
         tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
     let mut lost = pin!(keepalive::lost(conn.ping_pong(), options.http2.keepalive));
+    let (mut waiting, mut alarm, mut idle_until) = (drain.waiting(), Alarm::default(), None);
     let mut leaving = false;
     let active = Rc::new(());
-    let ended = Rc::new(tokio::sync::Notify::new());
     loop {
-        let idle = Rc::strong_count(&active) == 1 && !options.idle_timeout.is_zero();
-        let next = tokio::select! {
-            biased;
-            next = conn.accept() => next,
-            () = ended.notified() => continue,
-            () = &mut lost => return Err(io::ErrorKind::TimedOut.into()),
-            () = drain.draining(), if !leaving => {
-                leaving = true;
-                conn.graceful_shutdown();
-                continue;
+        // A stream that ends wakes this task, for its last frame is written here.
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(next) = conn.poll_accept(cx) {
+                return Poll::Ready(Event::Next(next));
             }
-            () = tokio::time::sleep(options.idle_timeout), if idle && !leaving => {
+            if lost.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Lost);
+            }
+            if leaving {
+                return Poll::Pending;
+            }
+            let busy = Rc::strong_count(&active) > 1;
+            idle_until = if busy { None } else { idle_until.or_else(|| alarm::after(options.idle_timeout)) };
+            let idle = idle_until.is_some_and(|at| alarm.poll(at, cx).is_ready());
+            if idle || waiting.poll(cx).is_ready() { Poll::Ready(Event::Leave) } else { Poll::Pending }
+        });
+        let next = match event.await {
+            Event::Next(next) => next,
+            Event::Lost => return Err(io::ErrorKind::TimedOut.into()),
+            Event::Leave => {
                 leaving = true;
                 conn.graceful_shutdown();
                 continue;
@@ -91,13 +100,23 @@ where
             None => return Ok(()),
         };
         let (handler, limits) = (Rc::clone(&handler), Limits::of(options));
-        let (active, ended) = (Rc::clone(&active), Rc::clone(&ended));
+        let active = Rc::clone(&active);
         tokio::task::spawn_local(async move {
+            // Kept until the stream is done with.
+            let _active = active;
             serve_stream(request, respond, limits, &*handler).await;
-            drop(active);
-            ended.notify_one();
         });
     }
+}
+
+/// What a connection waits for.
+enum Event {
+    /// A stream, an error, or the end.
+    Next(Option<Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    /// It was idle for too long, or the listener drains.
+    Leave,
+    /// The client does not answer any more.
+    Lost,
 }
 
 /// What a stream needs of the options.
