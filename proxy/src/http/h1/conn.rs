@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Framing, encode};
 use super::chunked::{Chunked, Decoded};
+use super::{Framing, encode};
 use crate::http::body::{BodyError, Frame};
 use crate::io::Io;
 
