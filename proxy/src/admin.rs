@@ -1,24 +1,35 @@
-//! The admin interface, on loopback only, and the readiness port: Envoy's and Istio's paths, answered in their shapes.
-//! Private keys are never shown.
+//! The admin interface, and the readiness port: Envoy's and Istio's paths, answered in their shapes. What changes
+//! something is asked for by POST. Private keys are never shown.
 
+mod actions;
+mod certs;
+mod clusters;
+mod dump;
+mod listeners;
+mod server;
+mod statistics;
+
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
+use api::envoy::config::bootstrap::v3::Bootstrap;
+use api::envoy::config::core::v3::Node;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::config::{Discovery, HealthStatus, Node};
 use crate::data_plane::DataPlane;
 use crate::identity::Identity;
+use crate::xds;
 
 /// What the admin interface looks at.
 pub struct Admin {
@@ -28,6 +39,13 @@ pub struct Admin {
     /// Whether a configuration is in force and the proxy is not draining.
     pub ready: watch::Receiver<bool>,
     pub node: Node,
+    pub resources: xds::Handle,
+    /// The bootstrap file, if the proxy has one.
+    pub file: Arc<Bootstrap>,
+    pub concurrency: usize,
+    pub started: Instant,
+    /// Told when somebody asks the proxy to end.
+    pub quit: Arc<Notify>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -42,8 +60,11 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, readiness_only: bool)
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let answer = if readiness_only { admin.readiness(&request) } else { admin.answer(&request) };
-                async move { Ok::<_, Infallible>(answer) }
+                let admin = Arc::clone(&admin);
+                async move {
+                    let answer = if readiness_only { admin.readiness(&request) } else { admin.answer(&request).await };
+                    Ok::<_, Infallible>(answer)
+                }
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(10));
@@ -57,6 +78,30 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
+/// A path, whether it changes something, and what it is for. In the order of `/help`.
+const PATHS: [(&str, bool, &str); 20] = [
+    ("/", false, "this list"),
+    ("/certs", false, "certificates in use, with their names and dates"),
+    ("/clusters", false, "clusters and their hosts (format=text|json, filter=REGEX)"),
+    ("/config_dump", false, "the configuration (resource=FIELD, name_regex=REGEX, include_eds)"),
+    ("/drain_listeners", true, "stop listening (graceful: and ask connections to end; inboundonly)"),
+    ("/healthcheck/fail", true, "let health checks of this proxy fail"),
+    ("/healthcheck/ok", true, "let health checks of this proxy pass again"),
+    ("/healthz/ready", false, "as /ready"),
+    ("/help", false, "this list"),
+    ("/hot_restart_version", false, "whether a new process can take over (it cannot)"),
+    ("/listeners", false, "listeners and their addresses (format=text|json)"),
+    ("/logging", true, "show or change log levels (level=LEVEL, paths=NAME:LEVEL,…, NAME=LEVEL)"),
+    ("/memory", false, "memory of the process, in bytes"),
+    ("/metrics", false, "as /stats/prometheus"),
+    ("/quitquitquit", true, "end the proxy"),
+    ("/ready", false, "200 if the proxy serves, else 503"),
+    ("/runtime", false, "runtime values (there are none)"),
+    ("/server_info", false, "version, state, uptime, node"),
+    ("/stats", false, "metrics (format=text|json|prometheus, filter=REGEX, usedonly, type=Counters|Gauges)"),
+    ("/stats/prometheus", false, "metrics in Prometheus' format (filter=REGEX, usedonly)"),
+];
+
 impl Admin {
     fn readiness(&self, request: &Request<Incoming>) -> Answer {
         match request.uri().path() {
@@ -65,102 +110,124 @@ impl Admin {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
-        if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let path = request.uri().path();
+        let Some((_, changes, _)) = PATHS.iter().find(|(known, ..)| *known == path) else {
+            return text(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
+        };
+        if *changes && request.method() != Method::POST {
+            let told = format!("Method {} not allowed, POST required.", request.method());
+            return text(StatusCode::METHOD_NOT_ALLOWED, told);
         }
-        match request.uri().path() {
+        if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, format!("Method {} not allowed.", request.method()));
+        }
+        let query = Query(request.uri().query().unwrap_or_default());
+        match path {
+            "/" | "/help" => text(StatusCode::OK, help()),
             "/ready" | "/healthz/ready" => self.ready(),
-            "/stats/prometheus" | "/metrics" => {
-                let mut answer = text(StatusCode::OK, self.data_plane.metrics());
-                let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
-                answer.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-                answer
-            }
-            "/listeners" => self.listeners(),
-            "/clusters" => self.clusters(),
+            "/stats" => self.stats(&query),
+            "/stats/prometheus" | "/metrics" => self.prometheus(&query),
+            "/listeners" => self.listeners(&query),
+            "/clusters" => self.clusters(&query).await,
             "/certs" => self.certs(),
             "/server_info" => self.server_info(),
-            _ => text(StatusCode::NOT_FOUND, PATHS),
+            "/memory" => server::memory(),
+            "/runtime" => json(&serde_json::json!({"entries": {}, "layers": []})),
+            "/hot_restart_version" => text(StatusCode::OK, "disabled"),
+            "/config_dump" => self.config_dump(&query).await,
+            "/drain_listeners" => self.drain_listeners(&query).await,
+            "/healthcheck/fail" => self.fail_health_checks(true),
+            "/healthcheck/ok" => self.fail_health_checks(false),
+            "/logging" => actions::logging(&query),
+            "/quitquitquit" => self.quit(),
+            _ => text(StatusCode::NOT_FOUND, help()),
         }
-    }
-
-    fn ready(&self) -> Answer {
-        if *self.ready.borrow() {
-            text(StatusCode::OK, "LIVE\n")
-        } else {
-            text(StatusCode::SERVICE_UNAVAILABLE, "PRE_INITIALIZING\n")
-        }
-    }
-
-    fn listeners(&self) -> Answer {
-        let snapshot = self.data_plane.snapshots().borrow().clone();
-        let mut out = String::new();
-        for listener in snapshot.listeners.values() {
-            let _ = writeln!(out, "{}::{}", listener.name, listener.address);
-        }
-        text(StatusCode::OK, out)
-    }
-
-    /// The configured endpoints of each cluster.
-    fn clusters(&self) -> Answer {
-        let snapshot = self.data_plane.snapshots().borrow().clone();
-        let mut out = String::new();
-        for (name, cluster) in &snapshot.clusters {
-            let assignment = match &cluster.discovery {
-                Discovery::Static(given) | Discovery::StrictDns(given) | Discovery::LogicalDns(given) => Some(given),
-                Discovery::Eds { service_name } => snapshot.endpoints.get(service_name),
-                Discovery::OriginalDst(_) => None,
-            };
-            let Some(assignment) = assignment else { continue };
-            for endpoint in assignment.localities.iter().flat_map(|locality| &locality.endpoints) {
-                let health = match endpoint.health {
-                    HealthStatus::Healthy => "healthy",
-                    HealthStatus::Degraded => "/degraded_eds_health",
-                    HealthStatus::Unhealthy => "/failed_eds_health",
-                };
-                let _ = writeln!(out, "{name}::{:?}::health_flags::{health}", endpoint.address);
-                let _ = writeln!(out, "{name}::{:?}::weight::{}", endpoint.address, endpoint.weight);
-            }
-        }
-        text(StatusCode::OK, out)
-    }
-
-    fn certs(&self) -> Answer {
-        let Some(identity) = &self.identity else { return json(&json!({"certificates": []})) };
-        let svid = identity.current();
-        let seconds =
-            |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        json(&json!({"certificates": [{
-            "cert_chain": [{
-                "subject_alt_names": [{"uri": svid.id().to_string()}],
-                "serial_number": svid.serial(),
-                "valid_from": seconds(svid.not_before()),
-                "expiration_time": seconds(svid.not_after()),
-            }],
-        }]}))
-    }
-
-    fn server_info(&self) -> Answer {
-        json(&json!({
-            "version": concat!("weft/", env!("CARGO_PKG_VERSION")),
-            "state": if *self.ready.borrow() { "LIVE" } else { "PRE_INITIALIZING" },
-            "node": {"id": self.node.id, "cluster": self.node.cluster},
-        }))
     }
 }
 
-const PATHS: &str = "paths: /ready /stats/prometheus /listeners /clusters /certs /server_info\n";
+fn help() -> String {
+    let line = |(path, changes, purpose): &(&str, bool, &str)| {
+        format!("  {path}{}: {purpose}\n", if *changes { " (POST)" } else { "" })
+    };
+    format!("admin commands are:\n{}", PATHS.iter().map(line).collect::<String>())
+}
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+/// The query of a request.
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The pairs, decoded; a name without `=` has an empty value.
+    fn pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let decoded = |text| percent_decoded(text);
+        self.0.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        })
+    }
+
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn is_json(&self) -> bool {
+        self.get("format").is_some_and(|format| format == "json")
+    }
+
+    /// A filter, or why it is none.
+    fn regex(&self, name: &str) -> Result<Option<regex::Regex>, Answer> {
+        let wrong = |error: regex::Error| text(StatusCode::BAD_REQUEST, format!("Invalid re2 regex: {error}\n"));
+        self.get(name).map(|pattern| regex::Regex::new(&pattern)).transpose().map_err(wrong)
+    }
+}
+
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::new(), 0);
+    while let Some(byte) = bytes.get(at) {
+        let escaped = (*byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
+        let escaped = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        at += if escaped.is_some() { 3 } else { 1 };
+        out.push(escaped.unwrap_or(if *byte == b'+' { b' ' } else { *byte }));
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn of_kind(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    of_kind(status, "text/plain; charset=UTF-8", body)
 }
 
 fn json(value: &serde_json::Value) -> Answer {
-    let mut answer = text(StatusCode::OK, format!("{value:#}\n"));
-    let kind = hyper::header::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-    answer
+    of_kind(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
+
+/// A moment as protobuf's JSON has it.
+fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time =
+        i64::try_from(since.as_secs()).ok().and_then(|secs| time::OffsetDateTime::from_unix_timestamp(secs).ok());
+    let Some(time) = time else { return String::new() };
+    let (date, clock) = (time.date(), time.time());
+    let (hour, minute, second) = clock.as_hms();
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+#[cfg(test)]
+mod tests;

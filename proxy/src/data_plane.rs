@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,13 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::LogSink;
-use crate::config::{Listener, Snapshot, SocketSettings, WorkloadRef};
+use crate::config::{Direction, Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::health_check::HealthChecks;
 use crate::listener;
 use crate::stats::{Server, Stats, encode_peer};
 use crate::tls::TlsSettings;
-use crate::worker::{self, Command, Parts};
+use crate::upstream::HostReport;
+use crate::worker::{self, Command, Failing, Parts};
 
 /// The workers of a proxy.
 pub struct DataPlane {
@@ -25,9 +27,27 @@ pub struct DataPlane {
     bound: tokio::sync::Mutex<HashMap<SocketAddr, SocketSettings>>,
     in_force: watch::Sender<Arc<Snapshot>>,
     pub stats: Stats,
+    /// Whether health checks of this proxy are to fail.
+    pub failing: Failing,
+    draining: AtomicBool,
+    /// Which listeners bind no more, whatever a snapshot says.
+    stopped: Mutex<Option<Stopped>>,
     log: LogSink,
     health: HealthChecks,
     started: Instant,
+}
+
+/// Listeners that were told to stop taking connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    All,
+    Inbound,
+}
+
+impl Stopped {
+    fn covers(self, listener: &Listener) -> bool {
+        self == Self::All || listener.direction == Direction::Inbound
+    }
 }
 
 impl DataPlane {
@@ -38,6 +58,7 @@ impl DataPlane {
         let in_mesh = tls.identity.is_some();
         let (own_header, own) = (in_mesh.then(|| Arc::from(encode_peer(&own))), Arc::new(own));
         let health = HealthChecks::new(Arc::clone(&tls));
+        let failing = Failing::default();
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for index in 0..workers.max(1) {
@@ -50,6 +71,7 @@ impl DataPlane {
                 own_header: own_header.clone(),
                 limit: limit.clone(),
                 health: Arc::clone(&health.board),
+                failing: Arc::clone(&failing),
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
@@ -60,13 +82,16 @@ impl DataPlane {
             senders.push(sender);
         }
         let in_force = watch::Sender::new(Arc::default());
-        let threads = Mutex::new(threads);
+        let (bound, stopped, draining) = Default::default();
         Ok(Self {
             workers: senders,
-            threads,
-            bound: Default::default(),
+            threads: Mutex::new(threads),
+            bound,
             in_force,
             stats,
+            failing,
+            draining,
+            stopped,
             log,
             health,
             started: Instant::now(),
@@ -94,7 +119,9 @@ impl DataPlane {
         }
         let mut fresh: Vec<Vec<(SocketAddr, std::net::TcpListener)>> =
             self.workers.iter().map(|_| Vec::new()).collect();
-        let binding = || snapshot.listeners.values().filter(|listener| listener.binds);
+        let stopped = *self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let binds = |listener: &&Arc<Listener>| listener.binds && stopped.is_none_or(|what| !what.covers(listener));
+        let binding = || snapshot.listeners.values().filter(binds);
         let all = binding().flat_map(|listener| listener.addresses().map(move |address| (address, listener)));
         let wanted: HashMap<SocketAddr, &Arc<Listener>> = all.collect();
         // First let go: an address may move to one that overlaps it.
@@ -150,11 +177,41 @@ impl DataPlane {
         self.in_force.subscribe()
     }
 
-    /// Takes no new connections and waits until those there are have ended, at most for `patience`.
-    pub async fn drain(&self, patience: Duration) {
+    /// Closes the sockets of listeners for good; connections go on.
+    pub async fn stop_listening(&self, what: Stopped) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+        let snapshot = self.in_force.borrow().clone();
+        // What it says of binding cannot fail: it binds less than before.
+        let _ = self.apply(snapshot).await;
+    }
+
+    /// Takes no new connections, and asks those there are to end.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
         for worker in &self.workers {
             let _ = worker.send(Command::Drain);
         }
+    }
+
+    /// Whether the end has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How the upstream hosts are, one report for each worker that knows one.
+    pub async fn hosts(&self) -> Vec<HostReport> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (ask, answer) = oneshot::channel();
+            let _ = worker.send(Command::Hosts(ask));
+            all.extend(answer.await.unwrap_or_default());
+        }
+        all
+    }
+
+    /// Takes no new connections and waits until those there are have ended, at most for `patience`.
+    pub async fn drain(&self, patience: Duration) {
+        self.begin_drain();
         let ended = async {
             while self.connections().await > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;

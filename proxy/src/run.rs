@@ -3,14 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::shutdown::Shutdown;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::metadata::MetadataMap;
 
 use crate::admin::{self, Admin};
-use crate::config::{Node, ResourceSource, Source};
+use crate::config::{ResourceSource, Source};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane::{channel, control_plane_id};
 use crate::data_plane::DataPlane;
@@ -52,26 +52,32 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
     let data_plane = DataPlane::start(settings.workers, settings.own(), tls, ConnectionLimit::default())
         .map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
+    let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
+    let quit = Arc::new(Notify::new());
     let admin = Arc::new(Admin {
         data_plane: Arc::clone(&data_plane),
-        identity: Some(identity.clone()),
+        identity: Some(identity),
         ready: ready.subscribe(),
-        node: Node {
-            id: format!("{}.{}", settings.workload, settings.namespace),
-            cluster: settings.cluster_id.clone(),
-        },
+        node: settings.node(),
+        resources: handle.clone(),
+        file: Arc::default(),
+        concurrency: settings.workers,
+        started: Instant::now(),
+        quit: Arc::clone(&quit),
     });
-    let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
     let tasks = vec![
         tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
         tokio::spawn(admin::serve(readiness_socket, admin, true)),
         tokio::spawn(client.run()),
     ];
-    shutdown.draining().await;
+    let patience = tokio::select! {
+        () = shutdown.draining() => settings.drain,
+        () = quit.notified() => Duration::ZERO,
+    };
     ready.send_replace(false);
     tracing::info!("draining");
     handle.flush().await;
-    wind_down(data_plane, &shutdown, settings.drain, tasks).await;
+    wind_down(data_plane, &shutdown, patience, tasks).await;
     Ok(())
 }
 

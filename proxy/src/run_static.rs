@@ -2,11 +2,11 @@
 //! identity but the certificates of its configuration.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::envoy::config::core::v3::Node;
 use runtime::shutdown::Shutdown;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::config::{Bootstrap, WorkloadRef};
@@ -35,21 +35,31 @@ pub async fn run_static(
     let data_plane = Arc::new(data_plane);
     let (first, outcome) = oneshot::channel();
     let apply = apply(Arc::clone(&data_plane), ready.clone(), first);
-    let (node, all_static) = (bootstrap.node.clone(), bootstrap.dynamic.listeners.is_none());
-    let (client, _, _) = xds::Client::start(options(bootstrap), apply).await;
-    let following = tokio::spawn(client.run());
-    let mut tasks = vec![following];
-    tasks.extend(admin_socket.map(|socket| {
-        let (data_plane, ready) = (Arc::clone(&data_plane), ready.subscribe());
-        tokio::spawn(admin::serve(socket, Arc::new(Admin { data_plane, identity: None, ready, node }), false))
-    }));
-    let refused = tokio::select! {
-        Ok(Err(refused)) = outcome, if all_static => Some(refused),
-        () = shutdown.draining() => None,
+    let (node, all_static) = (node(&bootstrap), bootstrap.dynamic.listeners.is_none());
+    let (file, quit) = (Arc::clone(&bootstrap.file), Arc::new(Notify::new()));
+    let (client, resources, _) = xds::Client::start(options(bootstrap), apply).await;
+    let mut tasks = vec![tokio::spawn(client.run())];
+    if let Some(socket) = admin_socket {
+        let admin = Admin {
+            data_plane: Arc::clone(&data_plane),
+            identity: None,
+            ready: ready.subscribe(),
+            node,
+            resources,
+            file,
+            concurrency,
+            started: Instant::now(),
+            quit: Arc::clone(&quit),
+        };
+        tasks.push(tokio::spawn(admin::serve(socket, Arc::new(admin), false)));
+    }
+    let (refused, patience) = tokio::select! {
+        Ok(Err(refused)) = outcome, if all_static => (Some(refused), Duration::ZERO),
+        () = quit.notified() => (None, Duration::ZERO),
+        () = shutdown.draining() => (None, Duration::MAX),
     };
     ready.send_replace(false);
-    let patience = if refused.is_none() { Duration::MAX } else { Duration::ZERO };
-    if refused.is_none() {
+    if !patience.is_zero() {
         tracing::info!("draining");
     }
     wind_down(data_plane, &shutdown, patience, tasks).await;

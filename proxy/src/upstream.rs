@@ -9,6 +9,7 @@ mod limits;
 mod original_dst;
 mod outlier;
 mod pick;
+mod report;
 mod tls;
 
 pub use cluster::{Cluster, client_tls};
@@ -19,4 +20,5 @@ pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;
 pub use outlier::Verdict;
 pub use pick::Wanted;
+pub use report::HostReport;
 pub use tls::ClientTls;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +24,7 @@ use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
 use crate::tls::TlsSettings;
 use crate::trace::Exporters;
-use crate::upstream::Clusters;
+use crate::upstream::{Clusters, HostReport};
 
 /// What a worker is made of.
 pub struct Parts {
@@ -36,6 +37,7 @@ pub struct Parts {
     pub own_header: Option<Arc<str>>,
     pub limit: ConnectionLimit,
     pub health: Arc<Board>,
+    pub failing: Failing,
 }
 
 /// The state of one worker. Never leaves its thread.
@@ -61,7 +63,12 @@ pub struct Worker {
     drain: DrainTrigger,
     limit: ConnectionLimit,
     connections: Rc<Cell<usize>>,
+    /// Whether health checks of this proxy are to fail, as the admin interface was told.
+    pub failing: Failing,
 }
+
+/// Set for the whole proxy by `/healthcheck/fail`, and cleared by `/healthcheck/ok`.
+pub type Failing = Arc<AtomicBool>;
 
 /// What the control thread asks of a worker.
 pub enum Command {
@@ -75,6 +82,8 @@ pub enum Command {
     Stop,
     /// How many connections there are.
     Connections(oneshot::Sender<usize>),
+    /// How its upstream hosts are.
+    Hosts(oneshot::Sender<Vec<HostReport>>),
 }
 
 /// Runs a worker until its commands end.
@@ -111,6 +120,7 @@ impl Worker {
             drain: drain::pair().0,
             limit: parts.limit,
             connections: Rc::default(),
+            failing: parts.failing,
         }
     }
 
@@ -145,6 +155,7 @@ impl Worker {
                     self.drain.start();
                 }
                 Some(Command::Connections(answer)) => drop(answer.send(self.connections.get())),
+                Some(Command::Hosts(answer)) => drop(answer.send(self.clusters.report())),
             }
         }
     }

@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+#[path = "bootstrap/admin.rs"]
+mod admin;
 #[path = "bootstrap/dynamic.rs"]
 mod dynamic;
 
@@ -114,19 +116,6 @@ async fn the_router_routes_redirects_answers_and_refuses() {
     assert_all(&hello, &["HTTP/1.1 200", "x-answered-by: proxy", "server: envoy", "hello from the proxy"]);
     proxy.stop().await;
     assert!(TcpStream::connect(http).await.is_err(), "a stopped proxy listens no more");
-}
-
-#[tokio::test]
-async fn the_admin_interface_shows_what_is_served() {
-    let address = address();
-    let proxy = Proxy::start(&example("router.yaml", address)).await;
-    let admin = (address, 9901);
-    assert_all(&get(admin, "/ready", "").await, &["HTTP/1.1 200", "LIVE"]);
-    assert_all(&get(admin, "/listeners", "").await, &[&format!("http::{address}:10000")]);
-    assert_all(&get(admin, "/clusters", "").await, &["first::", "second::", "health_flags::healthy"]);
-    assert_all(&get(admin, "/server_info", "").await, &["\"id\": \"router\"", "\"cluster\": \"examples\""]);
-    assert_all(&get(admin, "/certs", "").await, &["\"certificates\": []"]);
-    proxy.stop().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
-//! Protobuf's JSON mapping: values to messages, through the descriptors. What the message does not know is an error.
+//! Protobuf's JSON mapping, through the descriptors: values to messages, where what a message does not know is an
+//! error, and messages to values, where what is secret is not shown.
 
 use api::prost::{Message as _, Name};
-use prost_reflect::DynamicMessage;
+use api::prost_types::Any;
+use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::Value;
 use serde_path_to_error::Track;
 
@@ -21,4 +23,52 @@ pub fn message<M: Name + Default>(value: Value) -> Result<M, BootstrapError> {
         path => wrong(path.to_owned(), error.to_string()),
     })?;
     M::decode(mapped.encode_to_vec().as_slice()).map_err(|error| wrong(String::new(), error.to_string()))
+}
+
+/// The JSON of a packed message, with its type, and names as they stand in the .proto files. What is secret in it is
+/// said to be there and not shown.
+pub fn packed(any: &Any) -> Value {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    let descriptor = api::descriptor_pool().get_message_by_name(name);
+    let message = descriptor.and_then(|descriptor| DynamicMessage::decode(descriptor, any.value.as_slice()).ok());
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    let json = message.and_then(|message| message.serialize_with_options(serde_json::value::Serializer, &options).ok());
+    let mut object = serde_json::Map::from_iter([("@type".to_owned(), Value::from(any.type_url.as_str()))]);
+    if let Some(Value::Object(fields)) = json {
+        object.extend(fields);
+    }
+    let mut json = Value::Object(object);
+    redact(&mut json);
+    json
+}
+
+/// The fields that Envoy's .proto files mark as sensitive.
+const SECRET: [&str; 8] = [
+    "private_key",
+    "private_key_provider",
+    "password",
+    "pkcs12",
+    "session_ticket_keys",
+    "generic_secret",
+    "client_secret",
+    "hmac_secret",
+];
+
+fn redact(json: &mut Value) {
+    match json {
+        Value::Object(fields) => fields
+            .iter_mut()
+            .for_each(|(name, value)| if SECRET.contains(&name.as_str()) { hide(value) } else { redact(value) }),
+        Value::Array(values) => values.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+fn hide(json: &mut Value) {
+    match json {
+        Value::Object(fields) => fields.values_mut().for_each(hide),
+        Value::Array(values) => values.iter_mut().for_each(hide),
+        Value::String(text) => *text = "[redacted]".to_owned(),
+        _ => {}
+    }
 }

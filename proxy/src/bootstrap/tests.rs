@@ -33,7 +33,7 @@ fn what_is_not_known_or_not_supported_is_refused_with_its_path() {
             "static_resources: {clusters: [{name: a, per_connection_buffer_limit_bytes: 5}]}",
             "static_resources.clusters[0].per_connection_buffer_limit_bytes: ".into(),
         ),
-        ("layered_runtime: {layers: [{name: x}]}", "layered_runtime: ".into()),
+        ("layered_runtime: {layers: [{name: x}]}", "layered_runtime.layers[0].static_layer: not set: ".into()),
         ("admin: {access_log_path: /tmp/x}", "admin.access_log_path: /tmp/x: ".into()),
         ("static_resources: {clusters: [{}]}", "static_resources.clusters[0].name: not set: is required".into()),
     ] {
@@ -162,4 +162,37 @@ fn a_key_that_is_none_is_found_before_serving() {
     let told = refusal(&text, Format::Yaml);
     let expected = "static_resources.listeners[0].filter_chains[0].transport_socket: TLS: the certificate or key";
     assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
+fn what_ordinary_files_say_of_the_process_is_taken_and_the_rest_is_named() {
+    let ordinary = "
+node: {id: n1, cluster: c1, locality: {region: r, zone: z}, metadata: {ROLE: edge}}
+admin:
+  profile_path: /var/lib/x/envoy.prof
+  access_log: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/null}}]
+  address: {socket_address: {address: 127.0.0.1, port_value: 15000}}
+stats_config: {use_all_default_tags: true}
+stats_flush_interval: 5s
+cluster_manager: {}
+layered_runtime:
+  layers:
+  - {name: static, static_layer: {overload: {global_downstream_max_connections: '50000'}}}
+  - {name: admin, admin_layer: {}}
+overload_manager: {refresh_interval: 0.25s}
+";
+    let bootstrap = parse_bootstrap(ordinary, Format::Yaml).unwrap();
+    assert_eq!(bootstrap.max_connections, Some(50_000));
+    let layer = |values: &str| format!("layered_runtime: {{layers: [{{name: x, static_layer: {values}}}]}}");
+    for (text, expected) in [
+        (layer("{re2.max: 5}"), "layered_runtime.layers[0].static_layer[\"re2.max\"]: 5: nothing reads this key"),
+        (layer("{overload.global_downstream_max_connections: 0}"), "layered_runtime.layers[0].static_layer["),
+        ("layered_runtime: {layers: [{name: x, rtds_layer: {}}]}".into(), "layered_runtime.layers[0].rtds_layer: "),
+        ("stats_config: {use_all_default_tags: false}".into(), "stats_config.use_all_default_tags: false: "),
+        ("watchdogs: {}".into(), "watchdogs: "),
+        ("cluster_manager: {outlier_detection: {event_log_path: /x}}".into(), "cluster_manager.outlier_detection: "),
+    ] {
+        let told = refusal(&text, Format::Yaml);
+        assert!(told.starts_with(expected), "{told:?} does not begin with {expected:?}");
+    }
 }

@@ -124,7 +124,7 @@ impl Cluster {
         self.originals.sweep();
     }
 
-    fn all_hosts(&self) -> Vec<Rc<Host>> {
+    pub(super) fn all_hosts(&self) -> Vec<Rc<Host>> {
         let mut hosts = self.hosts.borrow().hosts.clone();
         hosts.extend(self.originals.hosts());
         hosts

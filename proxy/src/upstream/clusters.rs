@@ -58,6 +58,11 @@ impl Clusters {
         Around { tls: Arc::clone(&self.tls), checked }
     }
 
+    /// Those that were used so far.
+    pub(super) fn known(&self) -> Vec<(String, Rc<Cluster>)> {
+        self.known.borrow().iter().map(|(name, cluster)| (name.clone(), Rc::clone(cluster))).collect()
+    }
+
     /// Closes connections that have been idle for too long, in all clusters.
     pub fn expire(&self) {
         for cluster in self.known.borrow().values() {

@@ -1,10 +1,11 @@
 //! Bootstrap files: static resources, the admin interface, and the limit on connections.
 
+mod admin;
 mod references;
+mod runtime;
 mod sources;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::envoy::config::bootstrap::v3 as wire;
@@ -13,9 +14,10 @@ use api::envoy::extensions::resource_monitors::downstream_connections::v3::Downs
 
 use super::{ReadFile, basics, cluster, listener, secret, source};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Bootstrap, Cluster, EndpointAddress, Listener, Node, Secret};
+use crate::config::{Bootstrap, Cluster, Listener, Node, Secret};
 
 pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Bootstrap, ConfigError> {
+    metrics(wire, at)?;
     let (none, resources) = (wire::bootstrap::StaticResources::default(), at.field("static_resources"));
     let of = wire.static_resources.as_ref().unwrap_or(&none);
     let node = wire.node.as_ref();
@@ -24,8 +26,8 @@ pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'
         listeners: listeners(of, &resources.field("listeners"), read_file)?,
         clusters: clusters(of, &resources.field("clusters"), read_file)?,
         secrets: secrets(of, &resources.field("secrets"), read_file)?,
-        admin: wire.admin.as_ref().map(|admin| address_of(admin, &at.field("admin"))).transpose()?.flatten(),
-        max_connections: max_connections(wire.overload_manager.as_ref(), &at.field("overload_manager"))?,
+        admin: wire.admin.as_ref().map(|admin| admin::address(admin, &at.field("admin"))).transpose()?.flatten(),
+        max_connections: limit(wire, at)?,
         dynamic: source::dynamic(wire.dynamic_resources.as_ref(), &at.field("dynamic_resources"))?,
         file: Arc::new(wire.clone()),
     };
@@ -86,17 +88,19 @@ where
     if seen.insert(value.clone()) { Ok(()) } else { Err(at.refuse(value, rule)) }
 }
 
-/// There is no log of the admin interface, which is what `/dev/null` asks for.
-#[expect(deprecated, reason = "most bootstrap files that are about still set this field")]
-fn address_of(wire: &wire::Admin, at: &At<'_>) -> Result<Option<SocketAddr>, ConfigError> {
-    if !["", "/dev/null"].contains(&wire.access_log_path.as_str()) {
-        return Err(at.field("access_log_path").refuse(&wire.access_log_path, "only /dev/null is supported"));
-    }
-    let at = at.field("address");
-    match wire.address.as_ref().map(|address| basics::address(Some(address), &at)).transpose()? {
-        None => Ok(None),
-        Some(EndpointAddress::Socket(address)) => Ok(Some(address)),
-        Some(other) => Err(at.refuse(format_args!("{other:?}"), "the admin interface binds an IP address")),
+/// By the overload manager, and by the runtime key that came before it: the smaller holds.
+fn limit(wire: &wire::Bootstrap, at: &At<'_>) -> Result<Option<usize>, ConfigError> {
+    let manager = max_connections(wire.overload_manager.as_ref(), &at.field("overload_manager"))?;
+    let runtime = runtime::max_connections(wire.layered_runtime.as_ref(), &at.field("layered_runtime"))?;
+    Ok(manager.into_iter().chain(runtime).min())
+}
+
+/// Metrics carry the tags that Envoy gives them by default, and are made when they are asked for.
+fn metrics(wire: &wire::Bootstrap, at: &At<'_>) -> Result<(), ConfigError> {
+    let at = at.field("stats_config");
+    match wire.stats_config.as_ref().and_then(|config| config.use_all_default_tags) {
+        Some(false) => Err(at.field("use_all_default_tags").refuse(false, "metrics always carry their default tags")),
+        _ => Ok(()),
     }
 }
 
