@@ -54,7 +54,7 @@ async fn it_shows_what_is_served_in_the_shapes_of_envoy() {
     let stats = json_of(admin, &format!("/stats?format=json&usedonly&filter={name}")).await;
     let known = stats["stats"].as_array().unwrap();
     assert!(known.iter().all(|one| one["name"] == json!(name) && one["value"] == json!(1)), "{stats}");
-    assert_all(&get(admin, "/stats", "").await, &["cluster.first.", ": 0\n"]);
+    assert_all(&get(admin, "/stats", "").await, &["listener.", ": 0\n"]);
     assert_all(&get(admin, "/stats/prometheus", "").await, &["# TYPE envoy_"]);
     proxy.stop().await;
 }
