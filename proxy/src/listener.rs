@@ -14,7 +14,7 @@ pub mod test_kit;
 mod tests;
 
 pub use chains::Chains;
-pub use socket::bind;
+pub use socket::{bind, keepalive_of};
 
 use std::io;
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ mod limits;
 mod original_dst;
 mod outlier;
 mod pick;
+mod pool;
 mod report;
 mod tls;
 

@@ -70,7 +70,7 @@ impl Target {
         for _ in 0..endpoints.len() {
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
             let address = &endpoints[turn].address;
-            match connect(address, self.tls.as_ref(), self.cluster.connect_timeout).await {
+            match connect(address, self.tls.as_ref(), &self.cluster).await {
                 Ok(connected) => return Ok(connected.io),
                 Err(error) => failed = format!("{address:?}: {error}"),
             }

@@ -52,7 +52,7 @@ fn open(address: SocketAddr, settings: &SocketSettings, share: bool) -> io::Resu
     Ok(socket.into())
 }
 
-fn keepalive_of(settings: &crate::config::Keepalive) -> TcpKeepalive {
+pub fn keepalive_of(settings: &crate::config::Keepalive) -> TcpKeepalive {
     let mut keepalive = TcpKeepalive::new();
     if let Some(time) = settings.time {
         keepalive = keepalive.with_time(time);

@@ -119,7 +119,7 @@ impl Cluster {
 
     pub(super) fn expire(&self) {
         for host in self.all_hosts() {
-            host.expire(self.config.idle_timeout);
+            host.expire(&self.config);
         }
         self.originals.sweep();
     }

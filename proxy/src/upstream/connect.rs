@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::tls::ClientTls;
-use crate::config::EndpointAddress;
+use crate::config::{Cluster, EndpointAddress};
 use crate::http::Via;
 use crate::io::{Io, Rewind};
+use crate::listener::keepalive_of;
 use crate::stats::ClusterStats;
 
 /// Why no connection could be opened. All are the upstream's or the network's doing, and may be tried elsewhere.
@@ -29,6 +30,19 @@ pub enum ConnectError {
     Tls(io::Error),
     #[error("{0} has no address")]
     Unresolved(String),
+}
+
+impl ConnectError {
+    /// The same for another request that waited for the connection.
+    pub fn again(&self) -> Self {
+        let same = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+        match self {
+            Self::Refused(error) => Self::Refused(same(error)),
+            Self::Timeout(limit) => Self::Timeout(*limit),
+            Self::Tls(error) => Self::Tls(same(error)),
+            Self::Unresolved(name) => Self::Unresolved(name.clone()),
+        }
+    }
 }
 
 impl Connected {
@@ -71,17 +85,21 @@ pub struct Connected {
 pub async fn connect(
     address: &EndpointAddress,
     tls: Option<&Arc<ClientTls>>,
-    limit: Duration,
+    cluster: &Cluster,
 ) -> Result<Connected, ConnectError> {
-    match tokio::time::timeout(limit, open(address, tls)).await {
+    match tokio::time::timeout(cluster.connect_timeout, open(address, tls, cluster)).await {
         Ok(connected) => connected,
-        Err(_) => Err(ConnectError::Timeout(limit)),
+        Err(_) => Err(ConnectError::Timeout(cluster.connect_timeout)),
     }
 }
 
-async fn open(address: &EndpointAddress, tls: Option<&Arc<ClientTls>>) -> Result<Connected, ConnectError> {
+async fn open(
+    address: &EndpointAddress,
+    tls: Option<&Arc<ClientTls>>,
+    cluster: &Cluster,
+) -> Result<Connected, ConnectError> {
     let tcp = match address {
-        EndpointAddress::Socket(address) => TcpStream::connect(address).await.map_err(ConnectError::Refused)?,
+        EndpointAddress::Socket(address) => tcp(*address, cluster).await.map_err(ConnectError::Refused)?,
         EndpointAddress::Name(name, _) => return Err(ConnectError::Unresolved(name.clone())),
         EndpointAddress::Unix(path) => return unix(path).await,
     };
@@ -95,6 +113,22 @@ async fn open(address: &EndpointAddress, tls: Option<&Arc<ClientTls>>) -> Result
         .map_err(ConnectError::Tls)?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Connected { io: Io::Tls(Box::new(stream.into())), local, http2 })
+}
+
+async fn tcp(address: SocketAddr, cluster: &Cluster) -> io::Result<TcpStream> {
+    if cluster.tcp_keepalive.is_none() && cluster.source_address.is_none() {
+        return TcpStream::connect(address).await;
+    }
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    // A source of the other family is for other hosts.
+    if let Some(source) = cluster.source_address.filter(|source| source.is_ipv6() == address.is_ipv6()) {
+        socket.set_reuseaddr(true)?;
+        socket.bind(source)?;
+    }
+    if let Some(keepalive) = &cluster.tcp_keepalive {
+        socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive_of(keepalive))?;
+    }
+    socket.connect(address).await
 }
 
 async fn unix(path: &str) -> Result<Connected, ConnectError> {

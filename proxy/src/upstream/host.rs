@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::connect::{ConnectError, Connected, connect};
 use super::outlier::HealthRecord;
+use super::pool::{Origin, Pool};
 use super::tls::ClientTls;
 use crate::config::{self, Endpoint, EndpointAddress, UpstreamProtocol};
 use crate::http::body::Body;
@@ -24,19 +25,10 @@ pub struct Host {
     healthy_since: Cell<Instant>,
     /// Requests and connections under way.
     active: Cell<u32>,
-    idle: RefCell<Vec<Idle>>,
-    multiplexed: RefCell<Vec<(h2::Client, Rc<Via>)>>,
+    pub(super) pool: Pool,
     tls: Option<Arc<ClientTls>>,
     /// Where its connections are counted.
     stats: Option<Arc<ClusterStats>>,
-    /// Set when the host left the cluster: connections are not kept any more.
-    retired: Cell<bool>,
-}
-
-struct Idle {
-    client: h1::Client,
-    via: Rc<Via>,
-    since: Instant,
 }
 
 /// Why an attempt on a host brought no answer.
@@ -68,9 +60,6 @@ impl Drop for InFlight {
     }
 }
 
-/// More idle connections than this are closed rather than kept, per host and worker.
-const MAX_IDLE: usize = 1024;
-
 impl Host {
     pub fn new(endpoint: Arc<Endpoint>, tls: Option<Arc<ClientTls>>) -> Self {
         Self {
@@ -78,11 +67,9 @@ impl Host {
             health: HealthRecord::default(),
             healthy_since: Cell::new(Instant::now()),
             active: Cell::new(0),
-            idle: RefCell::default(),
-            multiplexed: RefCell::default(),
+            pool: Pool::default(),
             tls,
             stats: None,
-            retired: Cell::new(false),
         }
     }
 
@@ -135,32 +122,27 @@ impl Host {
 
     /// Whether any are kept.
     pub(super) fn has_connections(&self) -> bool {
-        !self.idle.borrow().is_empty() || !self.multiplexed.borrow().is_empty()
+        !self.pool.is_empty()
     }
 
     /// Gives up the connections that there are: what is under way on them ends in peace.
     pub(super) fn disconnect(&self) {
-        self.idle.borrow_mut().clear();
-        self.multiplexed.borrow_mut().clear();
+        self.pool.give_up();
     }
 
     /// Closes what is idle and keeps nothing from now on.
     pub fn retire(&self) {
-        self.retired.set(true);
-        self.disconnect();
+        self.pool.retire();
     }
 
     /// Closes connections that were idle for longer than the cluster allows.
-    pub fn expire(&self, idle_timeout: Duration) {
-        if !idle_timeout.is_zero() {
-            self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < idle_timeout);
-        }
-        self.multiplexed.borrow_mut().retain(|(client, _)| !client.is_closed());
+    pub(super) fn expire(&self, cluster: &config::Cluster) {
+        self.pool.expire(cluster);
     }
 
     async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
         // On the heap: a request that finds a connection in the pool needs no room for the making of one.
-        let connected = Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster.connect_timeout)).await;
+        let connected = Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster)).await;
         if let (Err(ConnectError::Timeout(_)), Some(stats)) = (&connected, &self.stats) {
             stats.cx_connect_timeout.add(1);
         }
@@ -190,11 +172,11 @@ impl Host {
         };
         // A switch of protocols is an HTTP/1.1 affair.
         if http2 && head.upgrade.is_none() && head.method != "CONNECT" {
-            let (client, via) = self.multiplexed(cluster).await?;
-            self.send_h2(client, via, head, body).await
+            let (client, origin) = self.multiplexed(cluster).await?;
+            self.send_h2(client, origin.via, head, body).await
         } else {
-            let (client, via) = self.checkout(cluster).await?;
-            self.send_h1(client, via, cluster, head, body).await
+            let (client, origin) = self.checkout(cluster).await?;
+            self.send_h1(client, origin, cluster, head, body).await
         }
     }
 
@@ -204,63 +186,65 @@ impl Host {
         head: &RequestHead,
         body: Body,
     ) -> Result<Response, UpstreamError> {
-        if let Some((client, via)) = self.reusable_h2(cluster) {
-            return self.send_h2(client, via, head, body).await;
+        if let Some((client, origin)) = self.pool.reuse_h2(cluster) {
+            return self.send_h2(client, origin.via, head, body).await;
         }
-        if let Some((client, via)) = self.reusable_h1(cluster) {
-            return self.send_h1(client, via, cluster, head, body).await;
+        if let Some((client, origin)) = self.pool.reuse_h1(cluster) {
+            return self.send_h1(client, origin, cluster, head, body).await;
         }
-        let connected = self.connect(cluster).await?;
-        if connected.http2 {
-            let (client, via) = self.begin_h2(connected, cluster).await?;
-            self.send_h2(client, via, head, body).await
-        } else {
-            let via = connected.via(self.stats.as_ref());
-            self.send_h1(h1::Client::new(connected.io), via, cluster, head, body).await
-        }
-    }
-
-    fn reusable_h1(&self, cluster: &config::Cluster) -> Option<(h1::Client, Rc<Via>)> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { client, via, since }) = idle.pop() {
-            let expired = !cluster.idle_timeout.is_zero() && since.elapsed() >= cluster.idle_timeout;
-            if !expired && !client.is_stale() {
-                return Some((client, via));
+        let own = RefCell::new(None);
+        let make = || async {
+            let connected = self.connect(cluster).await?;
+            self.pool.declined_h2.set(!connected.http2);
+            if connected.http2 {
+                return self.begin_h2(connected, cluster).await.map(Some);
             }
+            *own.borrow_mut() = Some(connected);
+            Ok(None)
+        };
+        if let Some((client, origin)) = Box::pin(self.share_h2(cluster, make)).await? {
+            return self.send_h2(client, origin.via, head, body).await;
         }
-        None
+        let connected = match own.take() {
+            Some(connected) => connected,
+            None => self.connect(cluster).await?,
+        };
+        if connected.http2 {
+            self.pool.declined_h2.set(false);
+            let (client, origin) = self.begin_h2(connected, cluster).await?;
+            return self.send_h2(client, origin.via, head, body).await;
+        }
+        let origin = self.pool.origin(connected.via(self.stats.as_ref()));
+        self.send_h1(h1::Client::new(connected.io), origin, cluster, head, body).await
     }
 
-    async fn checkout(&self, cluster: &config::Cluster) -> Result<(h1::Client, Rc<Via>), UpstreamError> {
-        if let Some(reusable) = self.reusable_h1(cluster) {
+    async fn checkout(&self, cluster: &config::Cluster) -> Result<(h1::Client, Origin), UpstreamError> {
+        if let Some(reusable) = self.pool.reuse_h1(cluster) {
             return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        let via = connected.via(self.stats.as_ref());
-        Ok((h1::Client::new(connected.io), via))
+        let origin = self.pool.origin(connected.via(self.stats.as_ref()));
+        Ok((h1::Client::new(connected.io), origin))
     }
 
-    fn reusable_h2(&self, cluster: &config::Cluster) -> Option<(h2::Client, Rc<Via>)> {
-        let mut clients = self.multiplexed.borrow_mut();
-        let limit = cluster.max_requests_per_connection;
-        clients.retain(|(client, _)| !client.is_closed() && (limit == 0 || client.served() < limit));
-        clients.iter().find(|(client, _)| client.has_room(cluster.http2.max_concurrent_streams)).cloned()
-    }
-
-    async fn multiplexed(&self, cluster: &config::Cluster) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
-        if let Some(reusable) = self.reusable_h2(cluster) {
+    async fn multiplexed(
+        self: &Rc<Self>,
+        cluster: &Arc<config::Cluster>,
+    ) -> Result<(h2::Client, Origin), UpstreamError> {
+        if let Some(reusable) = self.pool.reuse_h2(cluster) {
             return Ok(reusable);
         }
-        let connected = self.connect(cluster).await?;
-        self.begin_h2(connected, cluster).await
+        let make = || async { self.begin_h2(self.connect(cluster).await?, cluster).await.map(Some) };
+        let made = Box::pin(self.share_h2(cluster, make)).await?;
+        made.ok_or(UpstreamError::RefusedStream)
     }
 
     async fn begin_h2(
-        &self,
+        self: &Rc<Self>,
         connected: Connected,
-        cluster: &config::Cluster,
-    ) -> Result<(h2::Client, Rc<Via>), UpstreamError> {
-        let via = connected.via(self.stats.as_ref());
+        cluster: &Arc<config::Cluster>,
+    ) -> Result<(h2::Client, Origin), UpstreamError> {
+        let origin = self.pool.origin(connected.via(self.stats.as_ref()));
         if let Some(stats) = &self.stats {
             stats.cx_http2_total.add(1);
         }
@@ -268,10 +252,8 @@ impl Host {
         let client = h2::handshake(connected.io, options)
             .await
             .map_err(|error| UpstreamError::ResetBeforeAnswer(error.to_string()))?;
-        if !self.retired.get() {
-            self.multiplexed.borrow_mut().push((client.clone(), Rc::clone(&via)));
-        }
-        Ok((client, via))
+        self.keep_h2(&client, &origin, cluster);
+        Ok((client, origin))
     }
 
     async fn send_h2(
@@ -294,21 +276,16 @@ impl Host {
     async fn send_h1(
         self: &Rc<Self>,
         client: h1::Client,
-        via: Rc<Via>,
+        origin: Origin,
         cluster: &Arc<config::Cluster>,
         head: &RequestHead,
         body: Body,
     ) -> Result<Response, UpstreamError> {
-        let host = Rc::downgrade(self);
-        let same = Rc::clone(&via);
-        let limit = cluster.max_requests_per_connection;
+        let (host, kept) = (Rc::downgrade(self), Arc::clone(cluster));
+        let via = Rc::clone(&origin.via);
         let reuse = move |client: h1::Client| {
-            if let Some(host) = host.upgrade()
-                && !host.retired.get()
-                && (limit == 0 || client.served < limit)
-                && host.idle.borrow().len() < MAX_IDLE
-            {
-                host.idle.borrow_mut().push(Idle { client, via: same, since: Instant::now() });
+            if let Some(host) = host.upgrade() {
+                host.keep_h1(client, origin, &kept);
             }
         };
         let sent = client.send(head, body, h1::Limits::default(), reuse).await;

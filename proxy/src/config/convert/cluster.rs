@@ -1,12 +1,16 @@
 //! Clusters.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as wire;
+use api::envoy::config::core::v3::socket_address::PortSpecifier;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
-use super::{ReadFile, basics, endpoint, health_check, lb_policy, metadata, source, subset, tls, upstream_http};
+use super::{
+    ReadFile, basics, endpoint, health_check, lb_policy, metadata, socket, source, subset, tls, upstream_http,
+};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
     CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch,
@@ -19,6 +23,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
     let timeout = at.field("connect_timeout");
     let (lb_policy, locality_weighted) = lb_policy::convert(wire, at)?;
+    let options = wire.upstream_connection_options.as_ref();
     let common = wire.common_lb_config.as_ref();
     let panic = common.and_then(|common| common.healthy_panic_threshold.as_ref());
     Ok(Cluster {
@@ -38,6 +43,9 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         idle_timeout: http.idle_timeout,
         max_requests_per_connection: http.max_requests_per_connection,
         http2: http.http2,
+        max_connection_duration: http.max_connection_duration,
+        tcp_keepalive: options.and_then(|options| options.tcp_keepalive.as_ref()).map(socket::keepalive),
+        source_address: source_address(wire, &at.field("upstream_bind_config"))?,
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
         locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
@@ -111,6 +119,22 @@ fn socket_matches(
         })
     };
     wire.transport_socket_matches.iter().enumerate().map(one).collect()
+}
+
+fn source_address(wire: &wire::Cluster, at: &At<'_>) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(source) = wire.upstream_bind_config.as_ref().and_then(|config| config.source_address.as_ref()) else {
+        return Ok(None);
+    };
+    let at = at.field("source_address");
+    let port = match source.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => basics::port(port, &at.field("port_value"))?,
+        Some(PortSpecifier::NamedPort(_)) => return Err(at.field("named_port").refuse("set", "is not supported")),
+        None => 0,
+    };
+    match source.address.parse() {
+        Ok(ip) => Ok(Some(SocketAddr::new(ip, port))),
+        Err(_) => Err(at.field("address").refuse(&source.address, "is an IP address")),
+    }
 }
 
 fn circuit_breakers(wire: &wire::Cluster, at: &At<'_>) -> Result<CircuitBreakers, ConfigError> {

@@ -31,8 +31,11 @@ pub(super) fn convert(
         let field = at.field("http_protocol_options");
         return Err(field.field("allow_absolute_url").refuse(false, "cannot be turned off"));
     }
-    let idle = at.field("common_http_protocol_options");
-    let idle = idle.field("idle_timeout");
+    let common_at = at.field("common_http_protocol_options");
+    if let Some(duration) = &common.max_connection_duration {
+        return Err(common_at.field("max_connection_duration").refuse(duration, "is supported in clusters alone"));
+    }
+    let idle = common_at.field("idle_timeout");
     Ok(HttpManager {
         stat_prefix: wire.stat_prefix.clone(),
         codec: codec(wire.codec_type, &at.field("codec_type"))?,

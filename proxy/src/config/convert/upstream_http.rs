@@ -18,6 +18,7 @@ pub(super) struct UpstreamHttp {
     pub protocol: UpstreamProtocol,
     pub idle_timeout: Duration,
     pub max_requests_per_connection: u32,
+    pub max_connection_duration: Option<Duration>,
     pub http2: Http2Options,
 }
 
@@ -47,6 +48,10 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
         protocol,
         idle_timeout: basics::duration(common.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
+        max_connection_duration: basics::maybe_duration(
+            common.max_connection_duration.as_ref(),
+            &common_at.field("max_connection_duration"),
+        )?,
         http2: http2::upstream(&options.unwrap_or_default(), &at.field("http2_protocol_options"))?,
     })
 }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckTarget, HealthCheck, Http2Options, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
+use super::{
+    CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, UpstreamTls,
+};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,11 @@ pub struct Cluster {
     /// Zero is no limit.
     pub max_requests_per_connection: u32,
     pub http2: Http2Options,
+    /// After which a connection takes no more requests.
+    pub max_connection_duration: Option<Duration>,
+    pub tcp_keepalive: Option<Keepalive>,
+    /// Where connections come from (`upstream_bind_config.source_address`).
+    pub source_address: Option<SocketAddr>,
     /// Percent (0 to 100) of healthy hosts under which health is ignored.
     pub panic_threshold: f64,
     /// Whether the weights of localities count (`locality_weighted_lb_config`); else hosts alone do.

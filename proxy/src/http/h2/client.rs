@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -31,17 +31,21 @@ pub struct Client {
     active: Rc<Cell<u32>>,
     served: Rc<Cell<u32>>,
     closed: Rc<Cell<bool>>,
+    idle_since: Rc<Cell<Instant>>,
 }
 
 /// The rest of a request's body on its way.
 pub(super) type Sending = Pin<Box<dyn Future<Output = Result<(), SendBodyError>>>>;
 
 /// A stream that is under way, counted on its connection.
-pub struct Active(Rc<Cell<u32>>);
+pub struct Active(Rc<Cell<u32>>, Rc<Cell<Instant>>);
 
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
+        if self.0.get() == 0 {
+            self.1.set(Instant::now());
+        }
     }
 }
 
@@ -84,7 +88,8 @@ pub async fn handshake(io: Io, options: ClientOptions<'_>) -> Result<Client, Sen
         }
         ended.set(true);
     });
-    Ok(Client { send, active: Rc::default(), served: Rc::default(), closed })
+    let idle_since = Rc::new(Cell::new(Instant::now()));
+    Ok(Client { send, active: Rc::default(), served: Rc::default(), closed, idle_since })
 }
 
 impl Client {
@@ -103,10 +108,19 @@ impl Client {
         self.served.get()
     }
 
+    /// When the last stream ended.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    /// Streams that the server takes at a time, as far as it has said.
+    pub fn peer_limit(&self) -> u32 {
+        u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX)
+    }
+
     /// Whether the server takes another stream now.
     pub fn has_room(&self, limit: u32) -> bool {
-        let peer = u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX);
-        !self.is_closed() && self.active() < limit.min(peer)
+        !self.is_closed() && self.active() < limit.min(self.peer_limit())
     }
 
     /// Sends a request and reads the head of the answer.
@@ -117,7 +131,7 @@ impl Client {
         let (answer, stream) = send.send_request(request, end).map_err(failure)?;
         self.active.set(self.active.get() + 1);
         self.served.set(self.served.get() + 1);
-        let active = Active(Rc::clone(&self.active));
+        let active = Active(Rc::clone(&self.active), Rc::clone(&self.idle_since));
         let mut answer = std::pin::pin!(answer);
         let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body, Duration::ZERO)) as _);
         let response = poll_fn(|cx| {
