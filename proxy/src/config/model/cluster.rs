@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, UpstreamTls,
-};
+use super::{CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
