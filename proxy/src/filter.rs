@@ -24,13 +24,16 @@
 
 pub mod call;
 pub mod cors;
+pub mod ext_authz;
 pub mod fault;
+pub mod grpc;
 pub mod grpc_stats;
 pub mod header_mutation;
 pub mod jwt_authn;
 pub mod local_rate_limit;
 mod metadata;
 mod overrides;
+pub mod ratelimit;
 pub mod rbac;
 mod stats;
 mod stream;
@@ -61,6 +64,8 @@ pub struct HttpFilter {
 pub enum Filter {
     /// `envoy.filters.http.cors`; its policy stands in the route.
     Cors,
+    /// `envoy.filters.http.ext_authz`
+    ExtAuthz(Arc<ext_authz::ExtAuthz>),
     /// `envoy.filters.http.fault`
     Fault(Arc<fault::Fault>),
     /// `envoy.filters.http.grpc_stats`
@@ -71,6 +76,8 @@ pub enum Filter {
     JwtAuthn(Arc<jwt_authn::JwtAuthn>),
     /// `envoy.filters.http.local_ratelimit`
     LocalRateLimit(Arc<local_rate_limit::LocalRateLimit>),
+    /// `envoy.filters.http.ratelimit`
+    RateLimit(Arc<ratelimit::RateLimitFilter>),
     /// `envoy.filters.http.rbac`
     Rbac(Arc<rbac::Rbac>),
 }
@@ -81,8 +88,10 @@ pub enum Settings {
     Cors(Arc<cors::CorsPolicy>),
     Fault(Arc<fault::Fault>),
     HeaderMutation(Arc<header_mutation::Mutations>),
+    ExtAuthz(ext_authz::PerRoute),
     JwtAuthn(jwt_authn::PerRoute),
     LocalRateLimit(Arc<local_rate_limit::LocalRateLimit>),
+    RateLimit(Arc<ratelimit::PerRoute>),
     /// `None`: nothing is enforced.
     Rbac(Option<Arc<rbac::Rbac>>),
 }
@@ -91,6 +100,8 @@ pub enum Settings {
 #[derive(Debug)]
 pub enum After<'a> {
     Cors(cors::Origin<'a>),
+    ExtAuthz(Vec<ext_authz::Change>),
+    RateLimit(ratelimit::Told),
     GrpcStats(Rc<grpc_stats::Call>),
     LocalRateLimit(local_rate_limit::Left),
 }
@@ -103,11 +114,13 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
         }
         match &entry.filter {
             Filter::Cors => cors::request(entry, place, stream)?,
+            Filter::ExtAuthz(own) => ext_authz::request(own, entry, place, stream).await?,
             Filter::Fault(own) => fault::request(own, entry, stream).await?,
             Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
             Filter::HeaderMutation(own) => header_mutation::request(own, entry, stream),
             Filter::JwtAuthn(own) => jwt_authn::request(own, entry, stream).await?,
             Filter::LocalRateLimit(own) => local_rate_limit::request(own, entry, place, stream)?,
+            Filter::RateLimit(own) => ratelimit::request(own, entry, place, stream).await?,
             Filter::Rbac(own) => rbac::request(own, entry, place, stream)?,
         }
     }
@@ -119,6 +132,8 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Re
     for (place, entry) in chain.iter().enumerate().rev() {
         match &entry.filter {
             Filter::Cors => cors::response(place, stream, &mut response.head),
+            Filter::ExtAuthz(_) => ext_authz::response(place, stream, &mut response.head),
+            Filter::RateLimit(_) => ratelimit::response(place, stream, &mut response.head),
             Filter::GrpcStats(_) => grpc_stats::response(place, stream, response),
             Filter::HeaderMutation(own) if !stream.is_disabled(entry) => {
                 header_mutation::response(own, entry, stream, &mut response.head);

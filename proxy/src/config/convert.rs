@@ -6,6 +6,7 @@ mod bootstrap;
 mod cluster;
 mod endpoint;
 mod filter_chain;
+mod grpc_service;
 mod hash_policy;
 mod health_check;
 mod http2;

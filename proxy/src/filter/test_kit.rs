@@ -96,8 +96,12 @@ impl Proxy {
 
     /// The whole answer to a request that closes its connection.
     pub async fn ask(&self, request: &str) -> String {
+        self.ask_bytes(request.as_bytes()).await
+    }
+
+    pub async fn ask_bytes(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(request).await.unwrap();
         let mut all = Vec::new();
         let _ = stream.read_to_end(&mut all).await;
         String::from_utf8_lossy(&all).into_owned()

@@ -91,6 +91,13 @@ pub(super) fn runtime_fraction(
     wire.default_value.as_ref().map(|value| fraction(value, &at)).transpose()
 }
 
+/// The status of an answer made here.
+pub(super) fn http_status(wire: Option<&kinds::HttpStatus>, default: u16, at: &At<'_>) -> Result<u16, ConfigError> {
+    let Some(wire) = wire else { return Ok(default) };
+    let status = u16::try_from(wire.code).ok().filter(|status| (200..=599).contains(status));
+    status.ok_or_else(|| at.field("code").refuse(wire.code, "is from 200 to 599"))
+}
+
 /// Without a reader, files are refused.
 pub(super) fn data_source(
     wire: &core::DataSource,

@@ -1,11 +1,13 @@
 //! HTTP filters: the chain of a connection manager, and what routes set for its filters. One file for each filter.
 
 mod cors;
+mod ext_authz;
 mod fault;
 mod grpc_stats;
 mod header_mutation;
 mod jwt_authn;
 mod local_rate_limit;
+mod ratelimit;
 mod rbac;
 
 use std::collections::BTreeMap;
@@ -63,6 +65,8 @@ fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filt
         Filter::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::Cors>(any) {
         Filter::Cors
+    } else if is_a::<filters::ext_authz::v3::ExtAuthz>(any) {
+        Filter::ExtAuthz(Arc::new(ext_authz::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::grpc_stats::v3::FilterConfig>(any) {
         Filter::GrpcStats(grpc_stats::convert(&unpack(any, at)?))
     } else if is_a::<filters::jwt_authn::v3::JwtAuthentication>(any) {
@@ -71,6 +75,8 @@ fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filt
         Filter::HeaderMutation(Arc::new(header_mutation::filter(&unpack(any, at)?, at)?))
     } else if is_a::<filters::local_ratelimit::v3::LocalRateLimit>(any) {
         Filter::LocalRateLimit(local_rate_limit::convert(&unpack(any, at)?, at)?)
+    } else if is_a::<filters::ratelimit::v3::RateLimit>(any) {
+        Filter::RateLimit(Arc::new(ratelimit::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::rbac::v3::Rbac>(any) {
         Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {
@@ -100,6 +106,10 @@ fn settings(any: &Any, at: &At<'_>) -> Result<Settings, ConfigError> {
         Settings::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::CorsPolicy>(any) {
         Settings::Cors(Arc::new(cors::convert(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::ext_authz::v3::ExtAuthzPerRoute>(any) {
+        Settings::ExtAuthz(ext_authz::per_route(&unpack(any, at)?, at)?)
+    } else if is_a::<filters::ratelimit::v3::RateLimitPerRoute>(any) {
+        Settings::RateLimit(Arc::new(ratelimit::per_route(&unpack(any, at)?, at)?))
     } else if is_a::<filters::jwt_authn::v3::PerRouteConfig>(any) {
         Settings::JwtAuthn(jwt_authn::per_route(&unpack(any, at)?, at)?)
     } else if is_a::<filters::header_mutation::v3::HeaderMutationPerRoute>(any) {

@@ -27,7 +27,11 @@ pub(super) fn authority(host: &str, at: &At<'_>) -> Result<HeaderAdd, ConfigErro
     Ok(HeaderAdd { name: ":authority".to_owned(), value, action, keep_empty: false })
 }
 
-fn adds(wire: &[wire::HeaderValueOption], request: bool, at: &At<'_>) -> Result<Vec<HeaderAdd>, ConfigError> {
+pub(super) fn adds(
+    wire: &[wire::HeaderValueOption],
+    request: bool,
+    at: &At<'_>,
+) -> Result<Vec<HeaderAdd>, ConfigError> {
     wire.iter().enumerate().map(|(index, one)| add(one, request, &at.index(index))).collect()
 }
 

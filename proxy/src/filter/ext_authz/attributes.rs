@@ -1,0 +1,179 @@
+//! What a gRPC service is told of a request (`envoy.service.auth.v3.AttributeContext`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use api::envoy::config::core::v3 as core;
+use api::envoy::service::auth::v3 as wire;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use core::address::Address;
+use core::socket_address::PortSpecifier;
+use wire::attribute_context::{HttpRequest, Peer, Request, TlsSession};
+
+use super::{ExtAuthz, Held};
+use crate::access_log::RequestInfo;
+use crate::config::StringMatch;
+use crate::filter::Stream;
+use crate::http::message::RequestHead;
+
+pub const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+
+pub fn check_request(
+    own: &ExtAuthz,
+    held: Option<&Held>,
+    extensions: BTreeMap<String, String>,
+    stream: &Stream<'_>,
+) -> wire::CheckRequest {
+    let info = &stream.exchange.info;
+    let tls = info.connection.tls.as_ref();
+    let own_name = tls.and_then(|tls| tls.local_uri_sans.first());
+    let attributes = wire::AttributeContext {
+        source: Some(source(own, info, stream.head)),
+        destination: Some(Peer {
+            address: Some(address(info.connection.local_address)),
+            principal: own_name.cloned().unwrap_or_default(),
+            ..Peer::default()
+        }),
+        request: Some(Request {
+            time: Some(SystemTime::into(info.start_time)),
+            http: Some(http_request(own, held, stream)),
+        }),
+        context_extensions: extensions,
+        metadata_context: Some(metadata(own, info)),
+        route_metadata_context: Some(core::Metadata::default()),
+        tls_session: own
+            .include_tls_session
+            .then(|| TlsSession { sni: info.connection.requested_server_name.clone().unwrap_or_default() }),
+    };
+    wire::CheckRequest { attributes: Some(attributes) }
+}
+
+fn source(own: &ExtAuthz, info: &RequestInfo, head: &RequestHead) -> Peer {
+    let tls = info.connection.tls.as_ref();
+    let certificate = tls.and_then(|tls| tls.peer_certificates.first()).filter(|_| own.include_peer_certificate);
+    Peer {
+        address: Some(address(info.connection.remote_address)),
+        service: head.headers.get_str("x-envoy-downstream-service-cluster").unwrap_or_default().to_owned(),
+        principal: tls.and_then(|tls| tls.peer_names().first()).cloned().unwrap_or_default(),
+        certificate: certificate.map(|certificate| url_encoded_pem(certificate)).unwrap_or_default(),
+        ..Peer::default()
+    }
+}
+
+/// As `%DOWNSTREAM_PEER_CERT%` of Envoy: PEM, the characters of which a URL has other uses percent-encoded.
+fn url_encoded_pem(certificate: &[u8]) -> String {
+    let body = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in body.as_bytes().chunks(64) {
+        pem.push_str(&String::from_utf8_lossy(line));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    let encoded = |c: char| match c {
+        '\n' => "%0A".to_owned(),
+        ' ' => "%20".to_owned(),
+        '+' => "%2B".to_owned(),
+        '/' => "%2F".to_owned(),
+        '=' => "%3D".to_owned(),
+        other => other.to_string(),
+    };
+    pem.chars().map(encoded).collect()
+}
+
+fn address(address: SocketAddr) -> core::Address {
+    core::Address {
+        address: Some(Address::SocketAddress(core::SocketAddress {
+            address: address.ip().to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
+            ..core::SocketAddress::default()
+        })),
+    }
+}
+
+fn metadata(own: &ExtAuthz, info: &RequestInfo) -> core::Metadata {
+    let mut all = core::Metadata::default();
+    let Some(known) = info.metadata.as_deref() else { return all };
+    for name in &own.metadata_namespaces {
+        if let Some(fields) = known.namespace(name) {
+            all.filter_metadata.insert(name.clone(), fields.clone());
+        }
+    }
+    all
+}
+
+fn http_request(own: &ExtAuthz, held: Option<&Held>, stream: &Stream<'_>) -> HttpRequest {
+    let head = &*stream.head;
+    let as_bytes = held.is_some_and(|held| held.as_bytes);
+    let bytes = held.map(|held| held.bytes.as_ref()).unwrap_or_default();
+    // The framing has taken the header away; a body of unknown length is as long as what was held of it.
+    let length = (!stream.body.is_end()).then(|| stream.body.length()).flatten();
+    let mut request = HttpRequest {
+        id: stream.worker().random().to_string(),
+        method: head.method.clone(),
+        path: head.path.clone(),
+        host: head.authority.clone(),
+        scheme: head.scheme.to_owned(),
+        size: length.map_or(bytes.len() as i64, |length| i64::try_from(length).unwrap_or(i64::MAX)),
+        protocol: head.version.as_str().to_owned(),
+        body: if as_bytes { String::new() } else { clean(bytes) },
+        raw_body: if as_bytes { bytes.to_vec() } else { Vec::new() },
+        ..HttpRequest::default()
+    };
+    let mut headers = told(own, head);
+    if let Some(length) = length.filter(|_| own.tells(b"content-length")) {
+        headers.push(("content-length".to_owned(), length.to_string().into_bytes()));
+    }
+    if let Some(held) = held {
+        headers.push((PARTIAL_BODY.to_owned(), held.partial.to_string().into_bytes()));
+    }
+    if own.raw_headers {
+        let raw = |(key, raw_value)| core::HeaderValue { key, raw_value, ..core::HeaderValue::default() };
+        request.header_map = Some(core::HeaderMap { headers: headers.into_iter().map(raw).collect() });
+    } else {
+        for (name, value) in headers {
+            let entry = request.headers.entry(name).or_default();
+            if !entry.is_empty() {
+                entry.push(',');
+            }
+            entry.push_str(&clean(&value));
+        }
+    }
+    request
+}
+
+/// The headers that the service may see, the parts of the head among them.
+fn told(own: &ExtAuthz, head: &RequestHead) -> Vec<(String, Vec<u8>)> {
+    let parts = [
+        (":authority", head.authority.as_str()),
+        (":method", head.method.as_str()),
+        (":path", head.path.as_str()),
+        (":scheme", head.scheme),
+    ];
+    let parts = parts.into_iter().filter(|(_, value)| !value.is_empty());
+    let parts = parts.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let all = parts.chain(head.headers.iter()).filter(|(name, _)| own.tells(name));
+    all.map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.to_vec())).collect()
+}
+
+impl ExtAuthz {
+    fn tells(&self, name: &[u8]) -> bool {
+        self.allowed_headers.as_ref().is_none_or(|allowed| matches(allowed, name))
+            && !matches(&self.disallowed_headers, name)
+    }
+}
+
+pub fn matches(list: &[StringMatch], name: &[u8]) -> bool {
+    list.iter().any(|one| one.matches(name))
+}
+
+/// Text; each byte that is no part of a character is a `!`.
+pub fn clean(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    text
+}
