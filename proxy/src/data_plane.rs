@@ -109,6 +109,11 @@ impl DataPlane {
         }))
     }
 
+    /// Opens the files of access logs anew.
+    pub fn reopen_logs(&self) {
+        self.log.reopen();
+    }
+
     /// Puts a snapshot in force and returns when every worker has it. The error names listeners that could not bind;
     /// everything else is in force.
     pub async fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {

@@ -116,6 +116,9 @@ impl Connection {
         if let Some(tracing) = &self.manager.tracing {
             trace::begin(tracing, &mut stream);
         }
+        if self.manager.logs_new_requests {
+            stream.exchange.log_start(stream.head);
+        }
         let filters = &self.manager.filters;
         let mut response = match filter::request(filters, &mut stream).await {
             Ok(()) => self.follow(&snapshot, &mut stream).await,

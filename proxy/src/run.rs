@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use runtime::shutdown::Shutdown;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tonic::metadata::MetadataMap;
 
@@ -69,6 +70,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
         tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
         tokio::spawn(admin::serve(readiness_socket, admin, true)),
         tokio::spawn(client.run()),
+        tokio::spawn(reopen_logs(Arc::clone(&data_plane))),
     ];
     let patience = tokio::select! {
         () = shutdown.draining() => settings.drain,
@@ -79,6 +81,14 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
     handle.flush().await;
     wind_down(data_plane, &shutdown, patience, tasks).await;
     Ok(())
+}
+
+/// Opens the files of access logs anew whenever SIGUSR1 asks for it, as those do who move logs away.
+pub async fn reopen_logs(data_plane: Arc<DataPlane>) {
+    let Ok(mut asked) = signal(SignalKind::user_defined1()) else { return };
+    while asked.recv().await.is_some() {
+        data_plane.reopen_logs();
+    }
 }
 
 /// Lets connections end for as long as there is patience, then ends everything.

@@ -13,7 +13,7 @@ use crate::config::{Bootstrap, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane;
 use crate::data_plane::DataPlane;
-use crate::run::{ProxyError, bind, wind_down};
+use crate::run::{ProxyError, bind, reopen_logs, wind_down};
 use crate::settings;
 use crate::tls::TlsSettings;
 use crate::xds;
@@ -38,7 +38,7 @@ pub async fn run_static(
     let (node, all_static) = (node(&bootstrap), bootstrap.dynamic.listeners.is_none());
     let (file, quit) = (Arc::clone(&bootstrap.file), Arc::new(Notify::new()));
     let (client, resources, _) = xds::Client::start(options(bootstrap), apply).await;
-    let mut tasks = vec![tokio::spawn(client.run())];
+    let mut tasks = vec![tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))];
     if let Some(socket) = admin_socket {
         let admin = Admin {
             data_plane: Arc::clone(&data_plane),

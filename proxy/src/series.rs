@@ -2,7 +2,7 @@
 //! describe. The labels are written once, when the combination is first seen.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::access_log::ResponseFlags;
@@ -37,6 +37,7 @@ pub struct SeriesCache {
     shard: Arc<Shard>,
     /// The ends are kept, so that no other thing can come to lie at the same address.
     requests: RefCell<HashMap<Key, (Ends, Arc<RequestSeries>), foldhash::fast::RandomState>>,
+    principals: RefCell<HashSet<Arc<str>>>,
 }
 
 const MAX_CACHED: usize = 4096;
@@ -47,7 +48,20 @@ fn address<T: ?Sized>(thing: &Option<Arc<T>>) -> usize {
 
 impl SeriesCache {
     pub fn new(shard: Arc<Shard>) -> Self {
-        Self { shard, requests: RefCell::default() }
+        Self { shard, requests: RefCell::default(), principals: RefCell::default() }
+    }
+
+    /// The same text as long as it is kept, so that a client is known again when it comes back on another connection.
+    pub fn principal(&self, principal: Arc<str>) -> Arc<str> {
+        let mut known = self.principals.borrow_mut();
+        if let Some(known) = known.get(&principal) {
+            return Arc::clone(known);
+        }
+        if known.len() >= MAX_CACHED {
+            known.clear();
+        }
+        known.insert(Arc::clone(&principal));
+        principal
     }
 
     pub fn request(

@@ -39,6 +39,7 @@ pub struct LogSink {
 enum Message {
     Line(Target, Vec<u8>),
     Flush(SyncSender<()>),
+    Reopen,
 }
 
 const QUEUED_LINES: usize = 16_384;
@@ -63,6 +64,12 @@ impl LogSink {
     /// Lines dropped because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Closes the files, so that each is opened anew for its next line: a log that was moved away begins afresh. Not
+    /// for the data path.
+    pub fn reopen(&self) {
+        let _ = self.queue.send(Message::Reopen);
     }
 
     /// Waits until every line queued so far is written. Not for the data path.
@@ -97,6 +104,10 @@ impl Writer {
                     self.flush();
                     pending = false;
                     let _ = done.send(());
+                }
+                Ok(Message::Reopen) => {
+                    self.flush();
+                    self.open.clear();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.flush();

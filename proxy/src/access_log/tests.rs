@@ -239,6 +239,24 @@ fn the_sink_writes_lines_in_order() {
     writer.join().unwrap();
 }
 
+#[test]
+fn a_log_that_was_moved_away_begins_afresh() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let (sink, writer) = LogSink::start().unwrap();
+    let target = Target::of_path(path.to_str().unwrap());
+    sink.send(&target, b"before\n".to_vec());
+    sink.flush();
+    std::fs::rename(&path, &moved).unwrap();
+    sink.send(&target, b"between\n".to_vec());
+    sink.reopen();
+    sink.send(&target, b"after\n".to_vec());
+    drop(sink);
+    writer.join().unwrap();
+    assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\nbetween\n");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
+}
+
 proptest! {
     #[test]
     fn any_format_parses_or_is_refused(text in ".*") {

@@ -106,6 +106,10 @@ impl Exchange {
         }
         series.request_bytes.observe(info.bytes_received);
         series.response_bytes.observe(info.bytes_sent);
+        if let Some(messages) = &info.grpc_messages {
+            series.request_messages.add(messages.requests.get());
+            series.response_messages.add(messages.responses.get());
+        }
     }
 
     /// Counts the bytes of the request's body as they pass, and holds it to the time a request may take.
@@ -172,6 +176,12 @@ impl Exchange {
         self.info.upstream_endpoint = Some(endpoint);
     }
 
+    /// Writes the line of a request that has just come.
+    pub fn log_start(&self, head: &RequestHead) {
+        let context = LogContext::of_request(&self.info, head).of_kind(LogKind::DownstreamStart);
+        leave_traces(&self.connection, None, &context);
+    }
+
     /// Tells the next on the way which trace the request belongs to.
     pub fn inject_trace(&self, head: &mut RequestHead) {
         if let Some(span) = &self.span {
@@ -193,6 +203,11 @@ impl Exchange {
         }
         let logged = !manager.access_logs.is_empty() || self.span.is_some();
         self.info.downstream_send = logged.then(|| self.info.start.elapsed());
+        if manager.logs_tunnels && response.tunnel.is_some() {
+            let context = LogContext::of_request(&self.info, &request).with_response(&response.head.headers, None);
+            let context = context.of_kind(LogKind::DownstreamTunnelSuccessfullyEstablished);
+            leave_traces(&self.connection, None, &context);
+        }
         let departure = Departure {
             response: logged.then(|| response.head.headers.clone()),
             trailers: None,
@@ -308,3 +323,6 @@ fn leave_traces(connection: &Connection, span: Option<Box<Active>>, context: &Lo
         log.log(context, &worker.log);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,10 @@ pub fn facts(
     stats: &ListenerStats,
 ) -> (TlsInfo, Option<Peer>) {
     let certificates = connection.peer_certificates().unwrap_or_default();
-    let peer = if trusted { Peer::of(certificates) } else { None };
+    let mut peer = if trusted { Peer::of(certificates) } else { None };
+    if let Some(peer) = &mut peer {
+        peer.principal = worker.series.principal(Arc::clone(&peer.principal));
+    }
     let group = connection.negotiated_key_exchange_group();
     let info = TlsInfo {
         version: match connection.protocol_version() {

@@ -43,6 +43,9 @@ pub struct RequestSeries {
     pub duration_milliseconds: Histogram,
     pub request_bytes: Histogram,
     pub response_bytes: Histogram,
+    /// gRPC's, where a filter counts them.
+    pub request_messages: Counter,
+    pub response_messages: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +164,11 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             out.histogram("istio_request_duration_milliseconds", labels, series.duration_milliseconds.read());
             out.histogram("istio_request_bytes", labels, series.request_bytes.read());
             out.histogram("istio_response_bytes", labels, series.response_bytes.read());
+            let messages = [&series.request_messages, &series.response_messages].map(Counter::get);
+            if messages != [0, 0] {
+                out.counter("istio_request_messages_total", labels, messages[0]);
+                out.counter("istio_response_messages_total", labels, messages[1]);
+            }
         }
         for (labels, series) in lock(&table.connections).iter() {
             out.counter("istio_tcp_connections_opened_total", labels, series.opened.get());

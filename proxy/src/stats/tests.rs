@@ -108,6 +108,7 @@ async fn requests_show_under_envoys_names() {
         format!("envoy_cluster_upstream_rq_xx{{{cluster},envoy_response_code_class=\"2\"}} 2"),
         format!("envoy_cluster_upstream_rq_time_count{{{cluster}}} 2"),
         format!("envoy_cluster_upstream_cx_total{{{cluster}}} 2"),
+        format!("envoy_cluster_upstream_cx_http1_total{{{cluster}}} 2"),
         format!("envoy_cluster_membership_healthy{{{cluster}}} 1"),
         format!("envoy_listener_downstream_cx_total{{{listener}}} 2"),
         "envoy_server_live{} 1".to_owned(),

@@ -214,7 +214,7 @@ impl Host {
             let (client, origin) = self.begin_h2(connected, cluster).await?;
             return self.send_h2(client, origin.via, head, body).await;
         }
-        let origin = self.pool.origin(connected.via(self.stats.as_ref()));
+        let origin = self.pool.origin(self.begin_h1(&connected));
         self.send_h1(h1::Client::new(connected.io), origin, cluster, head, body).await
     }
 
@@ -223,8 +223,15 @@ impl Host {
             return Ok(reusable);
         }
         let connected = self.connect(cluster).await?;
-        let origin = self.pool.origin(connected.via(self.stats.as_ref()));
+        let origin = self.pool.origin(self.begin_h1(&connected));
         Ok((h1::Client::new(connected.io), origin))
+    }
+
+    fn begin_h1(&self, connected: &Connected) -> Rc<Via> {
+        if let Some(stats) = &self.stats {
+            stats.cx_http1_total.add(1);
+        }
+        connected.via(self.stats.as_ref())
     }
 
     async fn multiplexed(

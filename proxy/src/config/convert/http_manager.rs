@@ -42,6 +42,14 @@ pub(super) fn convert(
         routes: routes(wire.route_specifier.as_ref(), at)?,
         filters: http_filter::chain(&wire.http_filters, &at.field("http_filters"), read_file)?,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
+        logs_new_requests: wire
+            .access_log_options
+            .as_ref()
+            .is_some_and(|options| options.flush_access_log_on_new_request),
+        logs_tunnels: wire
+            .access_log_options
+            .as_ref()
+            .is_some_and(|options| options.flush_log_on_tunnel_successfully_established),
         use_remote_address: wire.use_remote_address == Some(true),
         xff_num_trusted_hops: wire.xff_num_trusted_hops,
         forward_client_cert: forward_client_cert(wire, at)?,

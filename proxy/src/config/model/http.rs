@@ -18,6 +18,9 @@ pub struct HttpManager {
     /// In order; the router, which ends the list, is left out.
     pub filters: Vec<HttpFilter>,
     pub access_logs: Vec<AccessLog>,
+    /// Whether a line is written too when a request comes, and when a tunnel is established.
+    pub logs_new_requests: bool,
+    pub logs_tunnels: bool,
     /// Whether the peer is the edge of trust: `x-forwarded-for` gets its address, and its claims are not believed.
     pub use_remote_address: bool,
     pub xff_num_trusted_hops: u32,
