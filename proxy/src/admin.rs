@@ -79,7 +79,7 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// A path, whether it changes something, and what it is for. In the order of `/help`.
-const PATHS: [(&str, bool, &str); 20] = [
+const PATHS: [(&str, bool, &str); 21] = [
     ("/", false, "this list"),
     ("/certs", false, "certificates in use, with their names and dates"),
     ("/clusters", false, "clusters and their hosts (format=text|json, filter=REGEX)"),
@@ -96,6 +96,7 @@ const PATHS: [(&str, bool, &str); 20] = [
     ("/metrics", false, "as /stats/prometheus"),
     ("/quitquitquit", true, "end the proxy"),
     ("/ready", false, "200 if the proxy serves, else 503"),
+    ("/reopen_logs", true, "open the files of access logs anew"),
     ("/runtime", false, "runtime values (there are none)"),
     ("/server_info", false, "version, state, uptime, node"),
     ("/stats", false, "metrics (format=text|json|prometheus, filter=REGEX, usedonly, type=Counters|Gauges)"),
@@ -141,6 +142,7 @@ impl Admin {
             "/healthcheck/ok" => self.fail_health_checks(false),
             "/logging" => actions::logging(&query),
             "/quitquitquit" => self.quit(),
+            "/reopen_logs" => self.reopen_logs(),
             _ => text(StatusCode::NOT_FOUND, help()),
         }
     }

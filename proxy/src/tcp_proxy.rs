@@ -16,9 +16,10 @@ use crate::io::{Io, Prefixed};
 use crate::listener::connection_log;
 use crate::load_balancer::hash::xx;
 use crate::series::Ends;
-use crate::stats::Reporter;
+use crate::stats::{Reporter, label};
 use crate::tcp::copy_both;
 use crate::upstream::{Verdict, Wanted};
+use crate::worker::Worker;
 
 /// How long a connection may go on after its filter chain is gone (Istio `drainDuration`).
 const DRAIN: Duration = Duration::from_secs(45);
@@ -26,6 +27,7 @@ const DRAIN: Duration = Duration::from_secs(45);
 pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Prefixed, drain: &Drain) {
     let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
     let mut ends = ends(&downstream);
+    count(&downstream.worker, &proxy, &[("downstream_cx_total", 1)]);
     let opened = open(&downstream, &proxy, &mut info, &mut ends).await;
     match opened {
         Err(flags) => {
@@ -61,10 +63,27 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
         }
     }
     info.duration = Some(info.start.elapsed());
+    let once = |flag| u64::from(info.flags.contains(flag));
+    let ended = [
+        ("downstream_cx_rx_bytes_total", info.bytes_received),
+        ("downstream_cx_tx_bytes_total", info.bytes_sent),
+        ("downstream_cx_no_route", once(ResponseFlags::NO_CLUSTER_FOUND)),
+        ("idle_timeout", once(ResponseFlags::STREAM_IDLE_TIMEOUT)),
+    ];
+    count(&downstream.worker, &proxy, &ended);
     for log in &proxy.access_logs {
         log.log(&LogContext::of_connection(&info).of_kind(LogKind::TcpConnectionEnd), &downstream.worker.log);
     }
     connection_log::write(&downstream.worker, info);
+}
+
+/// Adds to Envoy's metrics of TCP proxies (`tcp.<stat_prefix>.*`).
+fn count(worker: &Worker, proxy: &TcpProxy, counts: &[(&str, u64)]) {
+    let mut labels = String::new();
+    label(&mut labels, "envoy_tcp_prefix", &proxy.stat_prefix);
+    for (name, count) in counts {
+        worker.shard.counter(&format!("envoy_tcp_{name}"), &labels).add(*count);
+    }
 }
 
 /// Logs a connection that a filter before this one closed.

@@ -169,6 +169,8 @@ plain! {
     ResponseTxDuration "RESPONSE_TX_DURATION"
     RoundtripDuration "ROUNDTRIP_DURATION"
     UpstreamHost "UPSTREAM_HOST"
+    UpstreamHostName "UPSTREAM_HOST_NAME"
+    UpstreamHostNameWithoutPort "UPSTREAM_HOST_NAME_WITHOUT_PORT"
     UpstreamCluster "UPSTREAM_CLUSTER"
     UpstreamClusterRaw "UPSTREAM_CLUSTER_RAW"
     UpstreamRequestAttemptCount "UPSTREAM_REQUEST_ATTEMPT_COUNT"

@@ -306,11 +306,19 @@ fn print_plain(plain: Plain, context: &LogContext<'_>, out: &mut Vec<u8>) -> Pri
             number(millis(sent.and_then(|(end, begin)| end.checked_sub(begin))), out)
         }
         Plain::UpstreamHost => upstream_host(context, out),
+        Plain::UpstreamHostName => match upstream_name(context) {
+            Some(name) => text(Some(name), out),
+            None => upstream_host(context, out),
+        },
+        Plain::UpstreamHostNameWithoutPort => match upstream_name(context) {
+            Some(name) => text(name.split(':').next(), out),
+            None => text(info.upstream_address.map(|address| address.ip()), out),
+        },
         Plain::UpstreamCluster | Plain::UpstreamClusterRaw => {
             text(info.upstream_cluster.as_ref().map(|cluster| cluster.name.as_str()), out)
         }
         Plain::UpstreamRequestAttemptCount => number(Some(info.attempts), out),
-        Plain::UpstreamConnectionId => number(info.upstream_connection_id, out),
+        Plain::UpstreamConnectionId => number(Some(info.upstream_connection_id.unwrap_or(0)), out),
         Plain::DownstreamLocalUriSan => text(tls.map(|tls| tls.local_uri_sans.join(",")), out),
         Plain::DownstreamTlsVersion => text(tls.map(|tls| tls.version), out),
         Plain::DownstreamTlsCipher => text(tls.map(|tls| tls.cipher.as_str()), out),
@@ -378,6 +386,11 @@ fn uuid(a: u64, b: u64) -> String {
         0x8000 | b >> 48 & 0x3fff,
         b & 0xffff_ffff_ffff
     )
+}
+
+/// The name that the endpoint is given, or under which it was found.
+fn upstream_name<'a>(context: &'a LogContext<'_>) -> Option<&'a str> {
+    context.info.upstream_endpoint.as_ref()?.hostname.as_deref()
 }
 
 fn upstream_host(context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {

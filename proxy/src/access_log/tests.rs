@@ -105,6 +105,7 @@ fn values_are_what_envoy_prints() {
         ("%DOWNSTREAM_DIRECT_REMOTE_PORT% %UPSTREAM_REMOTE_PORT%", "40000 9080"),
         ("%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)% %COMMON_DURATION(US_TX_BEG:DS_TX_END:ms)%", "12000 -"),
         ("%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"X-NO\"},\"PROTOCOL\"]}):4%", "HTTP"),
+        ("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", "127.0.10.13:9080 127.0.10.13"),
         ("%GRPC_STATUS% %GRPC_STATUS_NUMBER% %TRAILER(X)% %FILTER_STATE(a:PLAIN)%", "- - - -"),
         ("%RESPONSE_FLAGS_LONG%|%ACCESS_LOG_TYPE%|%CUSTOM_FLAGS%", "-|NotSet|"),
     ] {
