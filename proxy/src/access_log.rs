@@ -17,6 +17,7 @@ mod time_format;
 pub mod tls_names;
 mod write;
 
+pub use certificate::CertificateFact;
 pub use filter::{Comparison, ComparisonOp, LogFilter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError};

@@ -3,12 +3,15 @@
 
 mod attempt;
 mod balance;
+mod client_cert;
 mod finish;
+mod limits;
 mod local;
 mod mirror;
 mod prepare;
+mod trust;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,6 +41,8 @@ pub struct Connection {
     stats: Arc<HttpStats>,
     buckets: RefCell<OwnBuckets>,
     streams: Cell<u64>,
+    /// What is told of the client's certificate, once it is asked for.
+    client_cert: OnceCell<String>,
 }
 
 impl Connection {
@@ -47,7 +52,15 @@ impl Connection {
         let stats = worker.shard.http(&manager.stat_prefix);
         stats.cx_total.add(1);
         stats.cx_active.up();
-        Self { downstream, manager, filter_stats, stats, buckets: RefCell::default(), streams: Cell::new(0) }
+        Self {
+            downstream,
+            manager,
+            filter_stats,
+            stats,
+            buckets: RefCell::default(),
+            streams: Cell::new(0),
+            client_cert: OnceCell::new(),
+        }
     }
 
     /// The connection turned out to carry this version of HTTP.
@@ -154,6 +167,7 @@ impl Connection {
                 response
             }
         };
+        exchange.info.response_code = Some(response.head.status);
         crate::route::apply_response_mutations(&found, &mut response.head, head, &exchange.info);
         response
     }
@@ -214,6 +228,8 @@ impl Connection {
         info.response_code_details = Some(error.detail.into());
         info.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
         self.stats.cx_protocol_error.add(1);
+        info.protocol = Some(crate::http::message::Version::Http11);
+        info.bytes_sent = error.body().len() as u64;
         for log in &self.manager.access_logs {
             log.log(&LogContext::of_connection(&info), &self.downstream.worker.log);
         }

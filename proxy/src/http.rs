@@ -32,6 +32,8 @@ pub struct Response {
     pub tunnel: Option<Box<Prefixed>>,
     /// The connection that the answer came on; `None` for one that is made here.
     pub via: Option<Rc<Via>>,
+    /// Whether the connection ends with it (HTTP/1.1).
+    pub close: bool,
 }
 
 /// What is known of a connection to an upstream for as long as it lasts.
@@ -45,6 +47,6 @@ pub struct Via {
 
 impl Response {
     pub fn new(head: ResponseHead, body: Body) -> Self {
-        Self { head, body, tunnel: None, via: None }
+        Self { head, body, tunnel: None, via: None, close: false }
     }
 }

@@ -5,22 +5,26 @@ fn split(path: &str) -> (&str, &str) {
     path.split_at(path.find('?').unwrap_or(path.len()))
 }
 
-/// Decodes escapes of unreserved characters, writes the others in upper case, turns backslashes into slashes, and
-/// resolves `.` and `..`. `None`: an escape is malformed, or the path leaves its root.
+/// Decodes escapes of unreserved characters, escapes what no URI may hold, turns backslashes into slashes, and resolves
+/// `.` and `..`, also with parameters, without leaving the root. Escapes that are malformed stay. This is what Envoy
+/// makes of a path. `None`: the path hides a NUL.
 pub fn normalize(path: &str) -> Option<String> {
     let (path, query) = split(path);
-    if !path.contains(['%', '\\']) && !path.contains("/.") {
+    if path.contains("%00") {
+        return None;
+    }
+    if !path.bytes().any(|byte| matches!(byte, b'%' | b'\\') || is_foreign(byte)) && !path.contains("/.") {
         return Some(format!("{path}{query}"));
     }
-    let decoded = decode_unreserved(path)?;
+    let decoded = decode_unreserved(path);
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = decoded.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
-        match segment {
+        match segment.split(';').next().unwrap_or_default() {
             "." => {}
-            ".." => drop(kept.pop()?),
-            segment => {
+            ".." => drop(kept.pop()),
+            _ => {
                 kept.push(segment);
                 continue;
             }
@@ -32,37 +36,37 @@ pub fn normalize(path: &str) -> Option<String> {
     Some(format!("/{}{query}", kept.join("/")))
 }
 
-fn decode_unreserved(path: &str) -> Option<String> {
+/// Whether a byte has no place in a path (RFC 3986 section 3.3).
+fn is_foreign(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}') || !byte.is_ascii_graphic()
+}
+
+fn decode_unreserved(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(path.len());
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            b'%' => {
-                let hex = bytes.get(at + 1..at + 3)?;
-                let value = u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?;
-                // A hidden NUL ends the path for many a backend.
-                if hex[0] == b'+' || value == 0 {
-                    return None;
-                }
-                if value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~') {
+            b'%' => match escaped(&bytes[at + 1..]) {
+                Some(value) if value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~') => {
                     out.push(char::from(value));
-                } else {
-                    out.push_str(&format!("%{value:02X}"));
+                    at += 2;
                 }
-                at += 3;
-            }
-            b'\\' => {
-                out.push('/');
-                at += 1;
-            }
-            byte => {
-                out.push(char::from(byte));
-                at += 1;
-            }
+                _ => out.push('%'),
+            },
+            b'\\' => out.push('/'),
+            byte if is_foreign(byte) => out.push_str(&format!("%{byte:02X}")),
+            byte => out.push(char::from(byte)),
         }
+        at += 1;
     }
-    Some(out)
+    out
+}
+
+/// The value of two hexadecimal digits.
+fn escaped(after: &[u8]) -> Option<u8> {
+    let digit = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 
 /// Makes one slash of several.
@@ -103,13 +107,16 @@ mod tests {
             ("/a/b/..", "/a/"),
             ("/a/.", "/a/"),
             ("/%61dmin", "/admin"),
-            ("/%2e%2E/x?q=%2e", ""),
+            ("/%2e%2E/x?q=%2e", "/x?q=%2e"),
             ("/a/%2e%2e/b?q=/../", "/b?q=/../"),
-            ("/a%2fb", "/a%2Fb"),
+            ("/a%2fb", "/a%2fb"),
             ("/a\\b", "/a/b"),
-            ("/..", ""),
-            ("/a/%zz", ""),
-            ("/a/%4", ""),
+            ("/..", "/"),
+            ("/a/%zz", "/a/%zz"),
+            ("/a/%4", "/a/%4"),
+            ("/a%00b", ""),
+            ("/a/..;x/b", "/b"),
+            ("/{a}|b", "/%7Ba%7D%7Cb"),
             ("/a%00", ""),
             ("/.hidden", "/.hidden"),
             ("/...", "/..."),
@@ -130,7 +137,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn a_normal_path_stays_as_it_is(path in "/[a-z./%0-9A-F]{0,30}") {
-            if let Some(normal) = normalize(&path) {
+            let Some(normal) = normalize(&path) else { return Ok(()) };
+            // Only an escape of a percent sign, which stays, can bring another one to light.
+            if !normal.contains('%') {
                 proptest::prop_assert_eq!(normalize(&normal), Some(normal.clone()));
             }
         }

@@ -16,7 +16,7 @@ pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeou
 pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value, path_only};
 pub use mutation::{apply_request_mutations, apply_response_mutations};
 pub use rate_limit::{Descriptor, Hits, Limit, LimitOverride, MetadataKey, RateLimit, RateLimitAction, RateLimited};
-pub use redirect::{PathRedirect, Redirect};
+pub use redirect::{PathRedirect, Redirect, scheme_of};
 pub use retry::{BackOff, Outcome, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite};
 pub use table::{Found, RequireTls, Route, RouteTable, RouteTableParts, VirtualHost};

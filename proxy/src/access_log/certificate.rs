@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
 /// Which fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CertificateFact {
+pub enum CertificateFact {
     Subject,
     Issuer,
     Serial,
@@ -22,6 +22,8 @@ pub(super) enum CertificateFact {
     IpSan,
     EmailSan,
     Pem,
+    /// All certificates of the chain, one after another.
+    ChainPem,
     ChainFingerprints256,
     ChainFingerprints1,
     ChainSerials,
@@ -59,6 +61,7 @@ impl CertificateFact {
             }
             Self::ChainSerials => Some(joined(chain.iter().filter_map(|one| Some(serial(&parse(one)?))))),
             Self::Pem => Some(url_encoded_pem(leaf)),
+            Self::ChainPem => Some(chain.iter().map(url_encoded_pem).collect()),
             Self::Subject => parse(leaf).map(|leaf| name(leaf.subject())),
             Self::Issuer => parse(leaf).map(|leaf| name(leaf.issuer())),
             Self::Serial => parse(leaf).map(|leaf| serial(&leaf)),

@@ -1,11 +1,8 @@
 //! Sends a request upstream, again if it failed in a way that the retry policy covers, and gives its answer.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +10,11 @@ use tokio::time::Instant;
 
 use super::balance::Balance;
 use super::finish::{Exchange, grpc_status};
+use super::limits::Limits;
 use super::local::{self, Reply};
 use super::{Connection, mirror};
 use crate::access_log::ResponseFlags;
-use crate::alarm::{self, Alarm};
+use crate::alarm::Alarm;
 use crate::config::Snapshot;
 use crate::http::Response;
 use crate::http::body::{Body, Replay};
@@ -38,10 +36,14 @@ pub async fn forward(
     body: Body,
     exchange: &mut Exchange,
 ) -> Response {
-    match send(connection, snapshot, found, action, head, body, exchange).await {
+    let mut response = match send(connection, snapshot, found, action, head, body, exchange).await {
         Ok(response) => response,
         Err(reply) => exchange.reply(reply, head),
+    };
+    if found.virtual_host.include_attempt_count_in_response && exchange.info.attempts > 0 && !exchange.is_cut() {
+        response.head.headers.set("x-envoy-attempt-count", exchange.info.attempts.to_string());
     }
+    response
 }
 
 async fn send(
@@ -54,15 +56,16 @@ async fn send(
     exchange: &mut Exchange,
 ) -> Result<Response, Reply> {
     let worker = &connection.downstream.worker;
-    let switch = if head.method == "CONNECT" { Some("connect") } else { head.upgrade.as_deref() };
-    if switch.is_some_and(|protocol| !action.allows_upgrade(protocol, &connection.manager.upgrades)) {
-        return Err(Reply::new(403, "").flagged(ResponseFlags::NONE, "upgrade_failed"));
-    }
     let cluster = worker.clusters.get(found.cluster(&head.headers), snapshot);
     let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
     let balance = Balance::of(connection, &cluster, (action, found.weighted), head, &exchange.info);
     exchange.chose_cluster(&cluster);
-    let limits = Limits::of(connection, action, head, Instant::from_std(exchange.info.start));
+    let switch = if head.method == "CONNECT" { Some("connect") } else { head.upgrade.as_deref() };
+    if switch.is_some_and(|protocol| !action.allows_upgrade(protocol, &connection.manager.upgrades)) {
+        return Err(Reply::new(403, "").flagged(ResponseFlags::NONE, "upgrade_failed"));
+    }
+    let retry = found.retry().map(|retry| &**retry);
+    let limits = Limits::of(connection, action, retry, head, Instant::from_std(exchange.info.start));
     let mut alarm = Alarm::default();
     let received = exchange.received_watch();
     let admitted = async {
@@ -70,18 +73,18 @@ async fn send(
         cluster.admit().await.map_err(|_| local::overflow())
     };
     exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
+    limits.tell(head);
     found.finalize_request(head, &exchange.info);
     exchange.inject_trace(head);
     if head.method == "CONNECT" {
         return Box::pin(tunnel(connection, &cluster, balance.wanted, exchange)).await;
     }
-    let retry = found.retry().filter(|policy| policy.num_retries > 0 && policy.applies_to(head));
+    let retry = retry.filter(|policy| policy.num_retries > 0 && policy.applies_to(head));
     let body = match body.is_end() || (retry.is_none() && action.mirrors.is_empty()) {
         true => Source::Once(Some(body)),
         false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
     };
-    let retry = retry.map(|retry| &**retry);
-    let mut tries = Tries { connection, cluster: &cluster, balance, retry, body, now: None };
+    let mut tries = Tries { connection, cluster: &cluster, balance, retry, limits: &limits, body, now: None };
     let answer = {
         let trying = pin!(tries.run(found, head, exchange));
         limits.hold(&mut alarm, trying, &received).await
@@ -93,7 +96,7 @@ async fn send(
         Err(reply)
     });
     let answer = answer.map(|mut response| {
-        response.body = response.body.limited(limits.end, limits.idle);
+        response.body = response.body.limited(limits.end(), limits.idle);
         response
     });
     mirror::send(connection, snapshot, action, head, &tries.body);
@@ -123,83 +126,12 @@ impl Source {
     }
 }
 
-/// How long a request may take.
-struct Limits {
-    end: Option<Instant>,
-    /// Zero is for ever.
-    idle: Duration,
-}
-
-impl Limits {
-    fn of(connection: &Connection, action: &RouteAction, head: &RequestHead, start: Instant) -> Self {
-        let timeouts = &action.timeouts;
-        let asked = head.headers.get_str("grpc-timeout").filter(|_| head.is_grpc()).and_then(grpc_timeout);
-        let request = match (timeouts.grpc_header_max, asked) {
-            (Some(max), Some(asked)) if max.is_zero() => asked,
-            (Some(max), Some(asked)) => asked.min(max),
-            _ => timeouts.request,
-        };
-        let stream = timeouts.max_stream.unwrap_or_default();
-        let shortest = [request, stream].into_iter().filter(|limit| !limit.is_zero()).min();
-        Self {
-            end: shortest.and_then(|limit| start.checked_add(limit)),
-            idle: timeouts.idle.unwrap_or(connection.manager.stream_idle_timeout),
-        }
-    }
-
-    /// Waits for an answer within the limits; while the request's body still comes the stream is not idle.
-    async fn hold<T>(
-        &self,
-        alarm: &mut Alarm,
-        mut answer: Pin<&mut impl Future<Output = T>>,
-        received: &Cell<u64>,
-    ) -> Result<T, Reply> {
-        let (mut seen, mut idle_until) = (received.get(), None);
-        poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Ok(answer));
-            }
-            loop {
-                idle_until = idle_until.or_else(|| alarm::after(self.idle));
-                let Some(wake) = [self.end, idle_until].into_iter().flatten().min() else { return Poll::Pending };
-                ready!(alarm.poll(wake, cx));
-                if self.end.is_some_and(|end| end <= Instant::now()) {
-                    return Poll::Ready(Err(local::timeout("response_timeout")));
-                }
-                if received.get() == seen {
-                    let reply = Reply::new(504, "stream timeout");
-                    return Poll::Ready(Err(reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")));
-                }
-                (seen, idle_until) = (received.get(), None);
-            }
-        })
-        .await
-    }
-}
-
-/// A `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, Timeout).
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let n: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(n * 3600),
-        "M" => Duration::from_secs(n * 60),
-        "S" => Duration::from_secs(n),
-        "m" => Duration::from_millis(n),
-        "u" => Duration::from_micros(n),
-        "n" => Duration::from_nanos(n),
-        _ => return None,
-    })
-}
-
 struct Tries<'a> {
     connection: &'a Connection,
     cluster: &'a Rc<Cluster>,
     balance: Balance<'a>,
     retry: Option<&'a RetryPolicy>,
+    limits: &'a Limits,
     body: Source,
     /// The host that is being tried.
     now: Option<Rc<Host>>,
@@ -236,12 +168,13 @@ impl Tries<'_> {
             self.cluster.report(&host, verdict);
             let counted = if self.may_retry(outcome, &tried_now, exchange) { self.cluster.begin_retry() } else { None };
             if counted.is_none() {
-                return self.conclude(tried_now, exchange);
+                return self.conclude(tried_now, head, exchange);
             }
             _retrying = counted;
             if let Some(retry) = self.retry {
                 tokio::time::sleep(retry.back_off.delay(exchange.info.attempts, worker.random())).await;
             }
+            self.limits.tell(head);
             tried.push(host);
         }
     }
@@ -266,8 +199,7 @@ impl Tries<'_> {
     async fn one(&mut self, host: &Rc<Host>, head: &RequestHead) -> Try {
         let body = self.body.take();
         let sent = host.send(&self.cluster.config, head, body, head.version);
-        let limit = self.retry.map_or(Duration::ZERO, |retry| retry.per_try_timeout);
-        let sent = match limit {
+        let sent = match self.limits.per_try {
             Duration::ZERO => sent.await,
             limit => match tokio::time::timeout(limit, sent).await {
                 Ok(sent) => sent,
@@ -297,7 +229,7 @@ impl Tries<'_> {
         left
     }
 
-    fn conclude(&self, tried: Try, exchange: &mut Exchange) -> Result<Response, Reply> {
+    fn conclude(&self, tried: Try, head: &RequestHead, exchange: &mut Exchange) -> Result<Response, Reply> {
         match tried {
             Try::Answer(mut response) => {
                 if exchange.info.attempts > 1 && response.head.status < 500 {
@@ -311,8 +243,10 @@ impl Tries<'_> {
                     exchange.info.upstream_local_address = via.local_address;
                     exchange.info.upstream_connection_id = Some(via.id);
                 }
-                let milliseconds = elapsed.as_millis().to_string();
-                response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
+                if head.upgrade.is_none() {
+                    let milliseconds = elapsed.as_millis().to_string();
+                    response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
+                }
                 response.head.headers.remove(PEER_HEADER);
                 if let Some(cookie) = &self.balance.cookie {
                     response.head.headers.append("set-cookie", cookie);
@@ -330,9 +264,13 @@ impl Tries<'_> {
                 }
                 if let UpstreamError::Connect(cause) = &error {
                     self.cluster.stats.cx_connect_fail.add(1);
-                    exchange.info.upstream_transport_failure_reason = Some(cause.to_string().into());
+                    let reason = match cause {
+                        ConnectError::Refused(cause) => refused(cause),
+                        other => other.to_string(),
+                    };
+                    exchange.info.upstream_transport_failure_reason = Some(reason.into());
                 }
-                Err(failure(&error))
+                Err(failure(&error, exchange.info.attempts))
             }
         }
     }
@@ -351,20 +289,28 @@ fn judge(tried: &Try) -> (Outcome, Verdict) {
 }
 
 /// The answer to a client whose request failed upstream, in Envoy's words.
-fn failure(error: &UpstreamError) -> Reply {
-    let told =
-        |reason: &str| format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+fn failure(error: &UpstreamError, attempts: u32) -> Reply {
+    let again = if attempts > 1 { "retried and the latest reset reason" } else { "reset reason" };
+    let told = |reason: &str| format!("upstream connect error or disconnect/reset before headers. {again}: {reason}");
     match error {
         UpstreamError::Connect(ConnectError::Timeout(_)) => Reply::new(503, told("connection timeout")).flagged(
             ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
             "upstream_reset_before_response_started{connection_timeout}",
         ),
+        UpstreamError::Connect(ConnectError::Refused(cause)) => {
+            let details =
+                format!("upstream_reset_before_response_started{{remote_connection_failure|{}}}", refused(cause));
+            Reply::new(503, told("remote connection failure"))
+                .flagged(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, details)
+        }
         UpstreamError::Connect(cause) => {
             Reply::new(503, told(&format!("remote connection failure, transport failure reason: {cause}"))).flagged(
                 ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
                 "upstream_reset_before_response_started{remote_connection_failure}",
             )
         }
+        UpstreamError::StreamReset(_) => Reply::new(503, told("remote reset"))
+            .flagged(ResponseFlags::UPSTREAM_REMOTE_RESET, "upstream_reset_before_response_started{remote_reset}"),
         UpstreamError::ResetBeforeAnswer(_) | UpstreamError::Reset(_) => {
             Reply::new(503, told("connection termination")).flagged(
                 ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
@@ -383,6 +329,13 @@ fn failure(error: &UpstreamError) -> Reply {
     }
 }
 
+/// Why no connection came about, in Envoy's words and without spaces.
+fn refused(cause: &std::io::Error) -> String {
+    let cause = cause.to_string();
+    let cause = cause.split(" (os error").next().unwrap_or_default();
+    format!("delayed_connect_error:_{}", cause.replace(' ', "_"))
+}
+
 /// CONNECT that ends here (Envoy `connect_config`): bytes between the client and a connection to the cluster.
 async fn tunnel(
     connection: &Connection,
@@ -396,25 +349,11 @@ async fn tunnel(
     let (io, via) = host.open(&cluster.config).await.map_err(|error| {
         cluster.report(&host, Verdict::LocalOrigin);
         cluster.stats.cx_connect_fail.add(1);
-        failure(&error)
+        failure(&error, 1)
     })?;
     exchange.info.upstream_local_address = via.local_address;
     let mut response = Response::new(ResponseHead::new(200), Body::Empty);
     response.tunnel = Some(Box::new(Prefixed { prefix: Bytes::new(), io }));
     response.via = Some(via);
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grpc_timeout_is_read_and_nonsense_is_not() {
-        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in ["", "S", "1", "-1S", "123456789S", "1x", "1é"] {
-            assert_eq!(grpc_timeout(bad), None, "{bad}");
-        }
-    }
 }

@@ -62,6 +62,7 @@ impl Drop for Underway<'_> {
         }
         let exchange = &mut *self.exchange;
         exchange.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+        exchange.info.response_code_details = Some("downstream_remote_disconnect".into());
         exchange.info.bytes_received = exchange.received.get();
         exchange.info.request_duration = exchange.received_end.get();
         exchange.info.duration = Some(exchange.info.start.elapsed());
@@ -128,12 +129,17 @@ impl Exchange {
         }))
     }
 
+    /// Whether the request failed on its way here.
+    pub fn is_cut(&self) -> bool {
+        self.request_failed.get().is_some()
+    }
+
     /// The answer to a client whose request did not come whole.
     pub fn cut_request(&self) -> Reply {
         match self.request_failed.get() {
             Some(RequestFailure::Late) => Reply::new(408, "").flagged(ResponseFlags::NONE, "request_overall_timeout"),
             Some(RequestFailure::Malformed) => {
-                Reply::new(400, "").flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "codec_error")
+                Reply::new(400, "Bad Request").flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error")
             }
             None => Reply::new(400, "")
                 .flagged(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
@@ -195,6 +201,11 @@ impl Exchange {
         response.head.headers.set("server", &manager.server_name);
         if !response.head.headers.contains("date") {
             response.head.headers.append("date", httpdate::fmt_http_date(SystemTime::now()));
+        }
+        if response.via.is_none() && response.body.length() > Some(0) && !response.head.headers.contains("content-type")
+        {
+            // What the route takes off answers is taken off before this one is finished (Envoy, local replies).
+            response.head.headers.append("content-type", "text/plain");
         }
         self.info.response_code = Some(response.head.status);
         self.info.grpc_status = grpc_status(&response.head.headers);
@@ -280,7 +291,10 @@ impl Observer for Departure {
                 }
             }
             Some(Err(BodyError::Reset(_))) => info.flags |= ResponseFlags::UPSTREAM_REMOTE_RESET,
-            Some(Err(BodyError::Framing(_))) => info.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+            Some(Err(BodyError::Framing(_) | BodyError::Truncated)) => {
+                info.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
+                info.response_code_details = Some("upstream_reset_after_response_started{protocol_error}".into());
+            }
             Some(Err(BodyError::Idle)) => info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT,
             Some(Err(BodyError::Late)) => info.flags |= ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             Some(Err(_)) => info.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,

@@ -19,6 +19,8 @@ pub struct Reply {
     pub flags: ResponseFlags,
     /// As `%RESPONSE_CODE_DETAILS%` prints it.
     pub details: Cow<'static, str>,
+    /// Whether the connection ends with it (HTTP/1.1).
+    pub close: bool,
 }
 
 impl Reply {
@@ -30,6 +32,7 @@ impl Reply {
             body: body.into(),
             flags: ResponseFlags::NONE,
             details: Cow::Borrowed("direct_response"),
+            close: false,
         }
     }
 
@@ -41,6 +44,7 @@ impl Reply {
 
     /// The answer to this request: a gRPC client gets a status in the headers and no body.
     pub fn into_response(self, request: &RequestHead) -> Response {
+        let close = self.close;
         let mut head = ResponseHead::new(self.status);
         head.headers = self.headers;
         if request.is_grpc() {
@@ -57,7 +61,9 @@ impl Reply {
             head.headers.set("content-length", self.body.len().to_string());
             return Response::new(head, Body::Empty);
         }
-        Response::new(head, Body::Full(self.body))
+        let mut response = Response::new(head, Body::Full(self.body));
+        response.close = close;
+        response
     }
 }
 

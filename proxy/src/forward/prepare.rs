@@ -1,15 +1,14 @@
 //! Makes a request fit for routing: its path in one form, its `x-forwarded-*` headers believed only from where they
 //! may come, an id, and who called.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Connection;
 use super::local::Reply;
+use super::{Connection, client_cert, trust};
 use crate::access_log::{RequestInfo, ResponseFlags};
-use crate::config::{Direction, EscapedSlashes, ForwardClientCert, WorkloadRef};
-use crate::http::message::RequestHead;
+use crate::config::{Direction, EscapedSlashes, WorkloadRef};
+use crate::http::message::{RequestHead, Version};
 use crate::path;
 use crate::stats::PEER_HEADER;
 
@@ -28,13 +27,17 @@ pub fn take_peer(connection: &Connection, head: &mut RequestHead) -> Option<Arc<
 /// Checks and completes the head; the reply if the request is turned away.
 pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) -> Result<(), Reply> {
     if !normalize(connection, head) {
-        return Err(Reply::new(400, "").flagged(ResponseFlags::NONE, "path_normalization_failed"));
+        let mut reply = Reply::new(400, "").flagged(ResponseFlags::NONE, "path_normalization_failed");
+        reply.close = true;
+        return Err(reply);
     }
-    if connection.manager.use_remote_address {
-        sanitize(head);
-    }
+    trust::clean(head, connection.manager.use_remote_address);
     forwarded_for(connection, head, info);
-    client_certificate(connection, head);
+    if head.version != Version::Http2 {
+        // HTTP/1.1 does not say the scheme; who terminated TLS in front of this proxy does.
+        head.scheme = crate::route::scheme_of(head);
+    }
+    client_cert::forward(connection, head);
     // An id from outside the mesh could be one that is used here already (Envoy, `preserve_external_request_id`).
     let own = connection.manager.use_remote_address || !head.headers.contains("x-request-id");
     if connection.manager.generate_request_id && own {
@@ -73,12 +76,6 @@ fn normalize(connection: &Connection, head: &mut RequestHead) -> bool {
     true
 }
 
-/// At the edge, headers that only proxies of the mesh may set are not taken from outside (Envoy, HTTP header
-/// sanitizing).
-fn sanitize(head: &mut RequestHead) {
-    head.headers.retain(|name, _| !name.starts_with(b"x-envoy-"));
-}
-
 /// `x-forwarded-for` and `x-forwarded-proto`, and the client's address as believed (Envoy, `use_remote_address`).
 fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) {
     let manager = &connection.manager;
@@ -91,16 +88,25 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
             hops => before.len().checked_sub(hops).and_then(|at| before[at]).map_or(peer, |ip| SocketAddr::new(ip, 0)),
         };
         let all = match head.headers.joined("x-forwarded-for") {
-            Some(list) => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
-            None => peer.ip().to_string(),
+            Some(list) if !list.is_empty() => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
+            _ => peer.ip().to_string(),
         };
         head.headers.set("x-forwarded-for", all);
-        head.headers.set("x-forwarded-proto", head.scheme);
+        head.headers.set("x-envoy-external-address", info.remote_address.ip().to_string());
+        // A trusted proxy in front knows better how the client came.
+        if hops == 0 || !head.headers.contains("x-forwarded-proto") {
+            head.headers.set("x-forwarded-proto", head.scheme);
+        }
     } else {
         let hops = manager.xff_num_trusted_hops as usize;
         let before = forwarded_addresses(head);
         if let Some(ip) = before.len().checked_sub(hops + 1).and_then(|at| before[at]) {
             info.remote_address = SocketAddr::new(ip, 0);
+        }
+        if before.len() > 1
+            && let Some(std::borrow::Cow::Owned(all)) = head.headers.joined("x-forwarded-for")
+        {
+            head.headers.set("x-forwarded-for", all);
         }
         if !head.headers.contains("x-forwarded-proto") {
             head.headers.append("x-forwarded-proto", head.scheme);
@@ -112,34 +118,6 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
 fn forwarded_addresses(head: &RequestHead) -> Vec<Option<IpAddr>> {
     let Some(list) = head.headers.joined("x-forwarded-for") else { return Vec::new() };
     String::from_utf8_lossy(&list).split(',').map(|address| address.trim().parse().ok()).collect()
-}
-
-/// `x-forwarded-client-cert` (Envoy, `forward_client_cert_details`).
-fn client_certificate(connection: &Connection, head: &mut RequestHead) {
-    const XFCC: &str = "x-forwarded-client-cert";
-    let peer = connection.downstream.peer.as_ref();
-    match (connection.manager.forward_client_cert, peer) {
-        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
-        (ForwardClientCert::AppendForward, Some(peer)) => {
-            let element = element(connection, peer);
-            let all = match head.headers.joined(XFCC) {
-                Some(list) => format!("{},{element}", String::from_utf8_lossy(&list)),
-                None => element,
-            };
-            head.headers.set(XFCC, all);
-        }
-        (ForwardClientCert::SanitizeSet, Some(peer)) => head.headers.set(XFCC, element(connection, peer)),
-        _ => drop(head.headers.remove(XFCC)),
-    }
-}
-
-fn element(connection: &Connection, peer: &crate::downstream::Peer) -> String {
-    let mut element = String::new();
-    if let Some(own) = connection.downstream.worker.own_principal() {
-        let _ = write!(element, "By={own};");
-    }
-    let _ = write!(element, "Hash={};Subject=\"\";URI={}", peer.hash, peer.principal);
-    element
 }
 
 /// A random UUID of version 4 (RFC 9562 section 5.4).

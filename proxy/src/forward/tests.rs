@@ -223,7 +223,7 @@ async fn a_websocket_passes_both_ways_and_closes() {
     let mut client = proxy.connect().await;
     ask(&mut client, "GET /ws HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
     let (mut upstream, head) = proxy.upstream().await;
-    assert!(head.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{head}");
+    assert!(head.contains("connection: Upgrade\r\nupgrade: websocket\r\n"), "{head}");
     upstream
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
         .await

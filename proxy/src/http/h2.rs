@@ -58,6 +58,8 @@ async fn send_body(mut stream: SendStream<Bytes>, mut body: Body, idle: Duration
             }
             Ok(Some(Ok(Frame::Trailers(trailers)))) => return Ok(stream.send_trailers(convert::header_map(&trailers))?),
             Ok(Some(Err(_))) => {
+                // A reset takes along what still waits to be sent: the connection gets its turn first.
+                tokio::task::yield_now().await;
                 stream.send_reset(h2::Reason::INTERNAL_ERROR);
                 return Err(SendBodyError::Body);
             }

@@ -57,6 +57,13 @@ pub struct Timeouts {
     pub grpc_header_max: Option<Duration>,
 }
 
+impl Timeouts {
+    /// Whether the stream is limited rather than the answer: `timeout` says nothing then.
+    pub fn is_of_stream(&self) -> bool {
+        self.max_stream.is_some() || self.grpc_header_max.is_some()
+    }
+}
+
 /// `RouteAction.RequestMirrorPolicy`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mirror {

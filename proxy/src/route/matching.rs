@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use regex::bytes::Regex;
 
 use crate::config::{Fraction, StringMatch};
+use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 
 /// `envoy.config.route.v3.RouteMatch`: all conditions must hold.
@@ -125,11 +126,23 @@ pub fn path_only(path: &str) -> &str {
 
 impl HeaderMatch {
     pub fn matches(&self, head: &RequestHead) -> bool {
-        self.matches_value(header_value(head, &self.name).as_deref())
+        match head_part(head, &self.name) {
+            Some(part) => self.matches_value(part),
+            None => self.matches_header(&head.headers),
+        }
     }
 
-    /// Decides on the (joined) value of the header, `None` where it is absent. An absent header matches no rule on
-    /// values, not even an inverted one, unless it counts as empty.
+    /// Of a header that stands there several times, one value has to hold (Envoy, `match_headers_individually`).
+    pub fn matches_header(&self, headers: &Headers) -> bool {
+        let mut values = headers.get_all(&self.name);
+        let first = values.next();
+        let Some(second) = values.next() else { return self.matches_value(first) };
+        let plain = |value| self.matches_value(Some(value)) != self.invert;
+        (first.is_some_and(plain) || plain(second) || values.any(plain)) != self.invert
+    }
+
+    /// Decides on a value of the header, `None` where it is absent. An absent header matches no rule on values, not even
+    /// an inverted one, unless it counts as empty.
     pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
         let value = value.or(self.missing_as_empty.then_some(&[][..]));
         match (&self.rule, value) {
@@ -144,16 +157,25 @@ impl HeaderMatch {
     }
 }
 
-/// A header or part of the head by its lower-case name; repeated headers are joined by a comma.
-pub fn header_value<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
+/// A part of the head by the name of its pseudo-header; within, `None` if it is empty.
+#[allow(clippy::option_option)]
+fn head_part<'a>(head: &'a RequestHead, name: &str) -> Option<Option<&'a [u8]>> {
     let part = match name {
         ":method" => &head.method,
         ":path" => &head.path,
         ":authority" | "host" => &head.authority,
         ":scheme" => head.scheme,
-        _ => return head.headers.joined(name),
+        _ => return None,
     };
-    (!part.is_empty()).then_some(Cow::Borrowed(part.as_bytes()))
+    Some((!part.is_empty()).then_some(part.as_bytes()))
+}
+
+/// A header or part of the head by its lower-case name; repeated headers are joined by a comma.
+pub fn header_value<'a>(head: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
+    match head_part(head, name) {
+        Some(part) => part.map(Cow::Borrowed),
+        None => head.headers.joined(name),
+    }
 }
 
 impl QueryMatch {

@@ -61,10 +61,10 @@ impl Redirect {
 }
 
 /// The scheme that the client used, as a trusted proxy in front told it.
-pub(super) fn scheme_of(head: &RequestHead) -> &'static str {
+pub fn scheme_of(head: &RequestHead) -> &'static str {
     match head.headers.get("x-forwarded-proto") {
-        Some(b"https") => "https",
-        Some(b"http") => "http",
+        Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
+        Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
         _ => head.scheme,
     }
 }

@@ -138,9 +138,6 @@ impl RetryPolicy {
     fn retries_answer(&self, status: u16, headers: Option<&Headers>, grpc_status: Option<u32>) -> bool {
         let on = self.retry_on;
         let has = |name| headers.is_some_and(|headers| headers.contains(name));
-        if has("x-envoy-overloaded") {
-            return false;
-        }
         if has("x-envoy-ratelimited") {
             return on.contains(RetryOn::ENVOY_RATELIMITED);
         }
@@ -158,7 +155,7 @@ impl RetryPolicy {
             if rule.name == ":status" {
                 return rule.matches_value(Some(status.to_string().as_bytes()));
             }
-            rule.matches_value(headers.joined(&rule.name).as_deref())
+            rule.matches_header(headers)
         })
     }
 }

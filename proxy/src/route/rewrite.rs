@@ -147,7 +147,11 @@ impl RouteAction {
     fn replace_host(&self, head: &mut RequestHead, host: String) {
         let old = std::mem::replace(&mut head.authority, host);
         if self.append_x_forwarded_host && old != head.authority {
-            let _ = head.headers.try_append(b"x-forwarded-host", old.as_bytes());
+            let all = match head.headers.joined("x-forwarded-host") {
+                Some(list) => [&list, &b","[..], old.as_bytes()].concat(),
+                None => old.as_bytes().to_vec(),
+            };
+            head.headers.set("x-forwarded-host", all);
         }
         head.headers.set("x-envoy-original-host", old);
     }

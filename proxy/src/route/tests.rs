@@ -135,9 +135,11 @@ fn the_first_route_that_matches_wins() {
 fn header_rules() {
     let exact = |text: &str| HeaderRule::Text(StringMatch::Exact { text: text.to_owned(), ignore_case: false });
     let rule = |rule, invert, missing_as_empty| HeaderMatch { name: "x".to_owned(), rule, invert, missing_as_empty };
-    let cases: [(_, &[_], _); 11] = [
+    let cases: [(_, &[_], _); 13] = [
         (rule(exact("1"), false, false), &[("x", "1")], true),
-        (rule(exact("1,2"), false, false), &[("x", "1"), ("x", "2")], true),
+        (rule(exact("2"), false, false), &[("x", "1"), ("x", "2")], true),
+        (rule(exact("1,2"), false, false), &[("x", "1"), ("x", "2")], false),
+        (rule(exact("2"), true, false), &[("x", "1"), ("x", "2")], false),
         (rule(exact("1"), true, false), &[("x", "2")], true),
         (rule(exact("1"), true, false), &[], false),
         (rule(exact("1"), true, true), &[], true),

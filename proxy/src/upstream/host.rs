@@ -41,6 +41,9 @@ pub enum UpstreamError {
     ResetBeforeAnswer(String),
     #[error("{0}")]
     Reset(String),
+    /// The upstream reset the stream, and no more.
+    #[error("{0}")]
+    StreamReset(String),
     #[error("{0}")]
     Protocol(String),
     #[error("the upstream refused the stream")]
@@ -275,7 +278,7 @@ impl Host {
             h2::SendError::Malformed => UpstreamError::Malformed,
             h2::SendError::RequestBody => UpstreamError::RequestBody,
             h2::SendError::Refused => UpstreamError::RefusedStream,
-            h2::SendError::Reset(reason) => UpstreamError::Reset(reason),
+            h2::SendError::Reset(reason) => UpstreamError::StreamReset(reason),
             h2::SendError::Connection(reason) => UpstreamError::ResetBeforeAnswer(reason),
         })
     }

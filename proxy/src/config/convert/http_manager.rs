@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::envoy::config::core::v3::HttpProtocolOptions;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use wire::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
@@ -11,10 +12,11 @@ use wire::http_connection_manager::{
 use super::basics::{self, maybe_duration};
 use super::{access_log, http_filter, http2, route, source, tracing};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
+use crate::config::{ClientCertDetails, Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
+const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
 pub(super) fn convert(
     wire: &wire::HttpConnectionManager,
@@ -53,6 +55,7 @@ pub(super) fn convert(
         use_remote_address: wire.use_remote_address == Some(true),
         xff_num_trusted_hops: wire.xff_num_trusted_hops,
         forward_client_cert: forward_client_cert(wire, at)?,
+        client_cert_details: client_cert_details(wire),
         normalize_path: wire.normalize_path == Some(true),
         merge_slashes: wire.merge_slashes,
         escaped_slashes: escaped_slashes(wire, &at.field("path_with_escaped_slashes_action"))?,
@@ -62,6 +65,8 @@ pub(super) fn convert(
         stream_idle_timeout: time(&wire.stream_idle_timeout, STREAM_IDLE, "stream_idle_timeout")?,
         request_timeout: time(&wire.request_timeout, Duration::ZERO, "request_timeout")?,
         request_headers_timeout: time(&wire.request_headers_timeout, Duration::ZERO, "request_headers_timeout")?,
+        max_stream_duration: max_stream_duration(&common, at)?,
+        delayed_close_timeout: time(&wire.delayed_close_timeout, DELAYED_CLOSE, "delayed_close_timeout")?,
         max_request_headers_bytes: headers_bytes(wire.max_request_headers_kb, &at.field("max_request_headers_kb"))?,
         max_request_headers_count: common.max_headers_count.unwrap_or(100) as usize,
         upgrades: upgrades(&wire.upgrade_configs),
@@ -73,6 +78,11 @@ pub(super) fn convert(
         request_ids: tracing::request_ids(wire, at)?,
         http2: http2::downstream(&options, &at.field("http2_protocol_options"))?,
     })
+}
+
+fn max_stream_duration(common: &HttpProtocolOptions, at: &At<'_>) -> Result<Duration, ConfigError> {
+    let at = at.field("common_http_protocol_options");
+    basics::duration(common.max_stream_duration.as_ref(), Duration::ZERO, &at.field("max_stream_duration"))
 }
 
 fn headers_bytes(kilobytes: Option<u32>, at: &At<'_>) -> Result<usize, ConfigError> {
@@ -110,7 +120,7 @@ fn routes(wire: Option<&RouteSpecifier>, at: &At<'_>) -> Result<RouteSource, Con
 }
 
 fn forward_client_cert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<ForwardClientCert, ConfigError> {
-    let kind = match ForwardClientCertDetails::try_from(wire.forward_client_cert_details) {
+    Ok(match ForwardClientCertDetails::try_from(wire.forward_client_cert_details) {
         Ok(ForwardClientCertDetails::Sanitize) => ForwardClientCert::Sanitize,
         Ok(ForwardClientCertDetails::ForwardOnly) => ForwardClientCert::ForwardOnly,
         Ok(ForwardClientCertDetails::AppendForward) => ForwardClientCert::AppendForward,
@@ -120,13 +130,18 @@ fn forward_client_cert(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Resul
             let at = at.field("forward_client_cert_details");
             return Err(at.refuse(wire.forward_client_cert_details, "is not known"));
         }
-    };
-    let details = wire.set_current_client_cert_details.as_ref();
-    if details.is_some_and(|details| !(details.subject == Some(true) && details.dns && details.uri)) {
-        let at = at.field("set_current_client_cert_details");
-        return Err(at.refuse("some of them", "`subject`, `dns` and `uri` are sent together"));
+    })
+}
+
+fn client_cert_details(wire: &wire::HttpConnectionManager) -> ClientCertDetails {
+    let wire = wire.set_current_client_cert_details.unwrap_or_default();
+    ClientCertDetails {
+        subject: wire.subject == Some(true),
+        cert: wire.cert,
+        chain: wire.chain,
+        dns: wire.dns,
+        uri: wire.uri,
     }
-    Ok(kind)
 }
 
 fn escaped_slashes(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<EscapedSlashes, ConfigError> {

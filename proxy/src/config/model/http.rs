@@ -25,6 +25,7 @@ pub struct HttpManager {
     pub use_remote_address: bool,
     pub xff_num_trusted_hops: u32,
     pub forward_client_cert: ForwardClientCert,
+    pub client_cert_details: ClientCertDetails,
     pub normalize_path: bool,
     pub merge_slashes: bool,
     pub escaped_slashes: EscapedSlashes,
@@ -36,6 +37,10 @@ pub struct HttpManager {
     pub stream_idle_timeout: Duration,
     pub request_timeout: Duration,
     pub request_headers_timeout: Duration,
+    /// Of every stream whose route does not say (`max_stream_duration`).
+    pub max_stream_duration: Duration,
+    /// For a client to close first after the last answer (Envoy default 1 s).
+    pub delayed_close_timeout: Duration,
     pub max_request_headers_bytes: usize,
     pub max_request_headers_count: usize,
     /// Lower-case upgrade protocols that are let through (`websocket`, `connect`).
@@ -61,7 +66,17 @@ pub enum RouteSource {
     Rds(String),
 }
 
-/// `forward_client_cert_details` and `set_current_client_cert_details`.
+/// `set_current_client_cert_details`: what is told of a client's certificate besides its hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertDetails {
+    pub subject: bool,
+    pub cert: bool,
+    pub chain: bool,
+    pub dns: bool,
+    pub uri: bool,
+}
+
+/// `forward_client_cert_details`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardClientCert {
     Sanitize,

@@ -21,7 +21,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, framing: Framing) {
         framing => self::framing(out, framing),
     }
     if let Some(protocol) = &head.upgrade {
-        out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+        out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
         out.extend_from_slice(protocol.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
@@ -133,8 +133,9 @@ pub fn end(out: &mut Vec<u8>, framing: Framing, trailers: Option<&Headers>) {
     }
 }
 
+/// Whether the lack of a body is worth saying (RFC 9110 section 8.6; Envoy says it of every method but these).
 fn takes_body(method: &str) -> bool {
-    matches!(method, "POST" | "PUT" | "PATCH")
+    !matches!(method, "GET" | "HEAD" | "DELETE" | "TRACE" | "CONNECT")
 }
 
 /// How a response body of that length goes to a client of that version.
@@ -151,6 +152,9 @@ pub fn response_framing(status: u16, method: &str, length: Option<u64>, version:
 }
 
 /// The reason phrases of RFC 9110 section 15 and RFC 6585.
-fn reason(status: u16) -> &'static str {
-    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+pub(super) fn reason(status: u16) -> &'static str {
+    if status == 418 {
+        return "Unknown";
+    }
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown")
 }

@@ -28,6 +28,16 @@ pub struct ParseError {
     pub detail: &'static str,
 }
 
+impl ParseError {
+    /// What the answer says: as Envoy's codec does, which leaves bare what it finds out only after the parser.
+    pub fn body(&self) -> &'static str {
+        match self.detail {
+            "missing_host" | "request_header_timeout" => "",
+            _ => super::encode::reason(self.status),
+        }
+    }
+}
+
 /// What the framing headers of a head say besides the message itself.
 #[derive(Debug)]
 pub struct Parsed<H> {

@@ -33,6 +33,8 @@ pub struct ServerOptions {
     pub accept_http_10: bool,
     /// Bytes of bodies that are held at a time, each way.
     pub buffer_limit: usize,
+    /// How long the client may go on sending once the last answer is out; zero is not at all.
+    pub delayed_close: Duration,
     /// The `server` header of answers made here.
     pub server_name: String,
 }
@@ -65,7 +67,8 @@ pub async fn serve(
         };
         let (version, method) = (parsed.head.version, parsed.head.method.clone());
         // What follows an offer to switch protocols may be in the other protocol already.
-        let mut keep_alive = parsed.keep_alive && parsed.head.upgrade.is_none() && method != "CONNECT";
+        let switches = parsed.head.upgrade.as_deref().is_some_and(|protocol| protocol != "h2c");
+        let mut keep_alive = parsed.keep_alive && !switches && method != "CONNECT";
         let body = begin(&conn, &parsed);
         // On the heap, so that an idle connection does not hold the room that a request needs.
         let handling = Box::pin(handler(Request { head: parsed.head, body }));
@@ -74,14 +77,18 @@ pub async fn serve(
             return Box::pin(tunnel(conn, response, &method, version)).await;
         }
         keep_alive &= !drain.is_draining();
-        keep_alive &= !conn.borrow().body_failed();
+        if conn.borrow().body_failed() && conn.borrow().eof {
+            // Nobody is there for the answer to a body that was cut.
+            return Ok(());
+        }
+        keep_alive &= !conn.borrow().body_failed() && !response.close;
         let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
         keep_alive &= framing != Framing::Close;
         conn.borrow_mut().expects_continue = false;
         encode::response(conn.borrow_mut().out(), &response.head, framing, !keep_alive);
         write_body(&conn, response.body, framing).await?;
         if !keep_alive || !discard_request(&conn).await {
-            return poll_fn(|cx| poll_shutdown(&conn, cx)).await;
+            return close(&conn, options.delayed_close).await;
         }
     }
 }
@@ -194,6 +201,7 @@ fn gone(conn: &mut Conn, cx: &mut Context<'_>) -> bool {
 
 async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Result<()> {
     let mut ended = framing == Framing::None || body.is_end();
+    let mut cut = None;
     if ended {
         encode::end(conn.borrow_mut().out(), framing, None);
     }
@@ -202,7 +210,12 @@ async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Resu
             while !ended && conn.borrow().may_gather(GATHER) {
                 match body.poll_frame(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(frame) => ended = append(conn, framing, frame)?,
+                    Poll::Ready(Some(Err(error))) => {
+                        ended = true;
+                        cut = Some(io::Error::other(error));
+                        break;
+                    }
+                    Poll::Ready(frame) => ended = append(conn, framing, frame),
                 }
                 if !ended && body.is_end() {
                     ended = true;
@@ -221,32 +234,34 @@ async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Resu
         })
         .await?;
         if ended {
-            return Ok(());
+            return match cut {
+                None => Ok(()),
+                Some(error) => {
+                    if framing == Framing::Close {
+                        // A cut answer must not look whole.
+                        conn.borrow().io.reset_on_drop();
+                    }
+                    Err(error)
+                }
+            };
         }
     }
 }
 
 /// Appends a frame of the answer; `true` at its end. Trailers have no place unless the client asked, and HTTP/1.1
 /// clients rarely do: as in Envoy they are left out.
-fn append(
-    conn: &Shared,
-    framing: Framing,
-    frame: Option<Result<Frame, crate::http::body::BodyError>>,
-) -> io::Result<bool> {
+fn append(conn: &Shared, framing: Framing, frame: Option<Result<Frame, crate::http::body::BodyError>>) -> bool {
     let mut conn = conn.borrow_mut();
     match frame {
         Some(Ok(Frame::Data(data))) => {
             conn.push_data(framing, data);
-            return Ok(false);
+            false
         }
-        Some(Ok(Frame::Trailers(_))) | None => encode::end(conn.out(), framing, None),
-        Some(Err(error)) => {
-            // A cut answer must not look whole.
-            conn.io.reset_on_drop();
-            return Err(io::Error::other(error));
+        _ => {
+            encode::end(conn.out(), framing, None);
+            true
         }
     }
-    Ok(true)
 }
 
 /// Reads what is left of a request body; `false` if that is more than it is worth.
@@ -275,9 +290,30 @@ async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions) -> io
     let mut head = ResponseHead::new(error.status);
     head.headers.append("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
     head.headers.append("server", &options.server_name);
-    encode::response(conn.borrow_mut().out(), &head, Framing::Length(0), true);
-    poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
-    poll_fn(|cx| poll_shutdown(conn, cx)).await
+    let body = error.body();
+    if !body.is_empty() {
+        head.headers.append("content-type", "text/plain");
+    }
+    encode::response(conn.borrow_mut().out(), &head, Framing::Length(body.len() as u64), true);
+    conn.borrow_mut().out().extend_from_slice(body.as_bytes());
+    close(conn, options.delayed_close).await
+}
+
+/// Closes our side, and reads on for a while: unread bytes would make the kernel reset the connection, and the client
+/// lose the answer (RFC 9112 section 9.6).
+async fn close(conn: &Shared, patience: Duration) -> io::Result<()> {
+    poll_fn(|cx| poll_shutdown(conn, cx)).await?;
+    let drained = poll_fn(|cx| {
+        let mut conn = conn.borrow_mut();
+        loop {
+            conn.buf.clear();
+            if !matches!(ready!(conn.poll_fill(cx)), Ok(n) if n > 0) {
+                return Poll::Ready(());
+            }
+        }
+    });
+    let _ = tokio::time::timeout(patience, drained).await;
+    Ok(())
 }
 
 fn poll_shutdown(conn: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -25,6 +25,7 @@ fn options() -> ServerOptions {
         idle_timeout: Duration::ZERO,
         headers_timeout: Duration::ZERO,
         accept_http_10: true,
+        delayed_close: Duration::ZERO,
         server_name: "weft".into(),
     }
 }

@@ -163,7 +163,12 @@ async fn serve_stream<H>(
     }
     let body = if method == "HEAD" { Body::Empty } else { answer.body };
     let end = body.is_end();
-    let head = convert_response(&answer.head, &method, body.length());
+    // An empty answer that is made here says nothing of its length, as in Envoy.
+    let told = answer.via.is_some()
+        && (answer.head.version != crate::http::message::Version::Http2
+            || answer.head.headers.contains("content-length"));
+    let length = body.length().filter(|length| *length > 0 || told);
+    let head = convert_response(&answer.head, &method, length);
     if let Ok(stream) = respond.send_response(head, end)
         && !end
     {

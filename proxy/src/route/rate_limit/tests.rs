@@ -122,9 +122,9 @@ fn matches_count_as_expected_or_not() {
         json!({"header_value_match": {"descriptor_value": "v", "expect_match": expect,
             "headers": [{"name": "x-user", "string_match": {"exact": value}}]}})
     };
-    assert_eq!(one(header(true, "jane,john")), pair("header_match", "v"));
-    assert_eq!(one(header(true, "jane")), None);
-    assert_eq!(one(header(false, "jane")), pair("header_match", "v"));
+    assert_eq!(one(header(true, "john")), pair("header_match", "v"));
+    assert_eq!(one(header(true, "jo")), None);
+    assert_eq!(one(header(false, "jo")), pair("header_match", "v"));
     let query = |value: &str| {
         json!({"query_parameter_value_match": {"descriptor_value": "v",
             "query_parameters": [{"name": "user", "string_match": {"exact": value}}]}})

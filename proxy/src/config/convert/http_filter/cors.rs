@@ -18,8 +18,8 @@ pub fn convert(wire: &wire::CorsPolicy, at: &At<'_>) -> Result<CorsPolicy, Confi
         allow_headers: wire.allow_headers.clone(),
         expose_headers: wire.expose_headers.clone(),
         max_age: wire.max_age.clone(),
-        allow_credentials: wire.allow_credentials == Some(true),
-        forward_not_matching_preflights: wire.forward_not_matching_preflights != Some(false),
+        allow_credentials: wire.allow_credentials,
+        forward_not_matching_preflights: wire.forward_not_matching_preflights,
         enabled: enabled.unwrap_or(Fraction(1_000_000)),
     })
 }
