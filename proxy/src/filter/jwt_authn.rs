@@ -88,8 +88,11 @@ impl JwtAuthn {
     /// Headers that tell of claims come from here alone, whatever the request needs: what the client sent of them is
     /// gone before a route can match it. True if there was any.
     fn sanitize(&self, head: &mut RequestHead) -> bool {
-        let names = self.providers.iter().flat_map(|provider| provider.headers());
-        names.fold(false, |found, name| head.headers.remove(name) || found)
+        let mut found = false;
+        for name in self.providers.iter().flat_map(|provider| provider.headers()) {
+            found |= head.headers.remove(name);
+        }
+        found
     }
 
     fn denied(&self, status: Status, uri: &str) -> Reply {

@@ -105,7 +105,9 @@ impl Verdict {
             match change.name.as_str() {
                 ":path" if change.value.starts_with(b"/") => set_part(&mut head.path, &change.value),
                 ":authority" | "host" => set_part(&mut head.authority, &change.value),
-                ":method" => set_part(&mut head.method, &change.value),
+                ":method" if change.value.iter().all(|byte| is_token(*byte)) => {
+                    set_part(&mut head.method, &change.value);
+                }
                 name if name.starts_with(':') => {}
                 _ => change.apply(&mut head.headers),
             }

@@ -9,7 +9,7 @@ use crate::jwt::{Status, Token, to_json};
 /// The payload as it came, perhaps padded to a multiple of four.
 pub fn payload(token: &Token, padded: bool) -> String {
     let mut text = token.payload_text.trim_end_matches('=').to_owned();
-    while padded && text.len() % 4 != 0 {
+    while padded && !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text

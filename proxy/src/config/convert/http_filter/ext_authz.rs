@@ -94,7 +94,8 @@ fn http_service(wire: &wire::HttpService, at: &At<'_>) -> Result<HttpService, Co
         _ => return Err(place.field("cluster").missing()),
     };
     for (name, path) in [("path_prefix", &wire.path_prefix), ("path_override", &wire.path_override)] {
-        if !path.is_empty() && !(path.starts_with('/') && path.bytes().all(|byte| byte > b' ' && byte != 0x7f)) {
+        let is_path = path.starts_with('/') && path.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        if !path.is_empty() && !is_path {
             return Err(at.field(name).refuse(path, "begins with `/` and has no spaces"));
         }
     }
