@@ -29,6 +29,7 @@ pub mod fault;
 pub mod grpc;
 pub mod grpc_stats;
 pub mod header_mutation;
+pub mod health_check;
 pub mod jwt_authn;
 pub mod local_rate_limit;
 mod metadata;
@@ -72,6 +73,8 @@ pub enum Filter {
     GrpcStats(Arc<grpc_stats::GrpcStats>),
     /// `envoy.filters.http.header_mutation`
     HeaderMutation(Arc<header_mutation::Mutator>),
+    /// `envoy.filters.http.health_check`
+    HealthCheck(Arc<health_check::HealthCheck>),
     /// `envoy.filters.http.jwt_authn`
     JwtAuthn(Arc<jwt_authn::JwtAuthn>),
     /// `envoy.filters.http.local_ratelimit`
@@ -102,7 +105,9 @@ pub enum After<'a> {
     Cors(cors::Origin<'a>),
     ExtAuthz(Vec<ext_authz::Change>),
     RateLimit(ratelimit::Told),
+    Fault(fault::Held),
     GrpcStats(Rc<grpc_stats::Call>),
+    HealthCheck,
     LocalRateLimit(local_rate_limit::Left),
 }
 
@@ -115,9 +120,10 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
         match &entry.filter {
             Filter::Cors => cors::request(entry, place, stream)?,
             Filter::ExtAuthz(own) => ext_authz::request(own, entry, place, stream).await?,
-            Filter::Fault(own) => fault::request(own, entry, stream).await?,
+            Filter::Fault(own) => fault::request(own, entry, place, stream).await?,
             Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
             Filter::HeaderMutation(own) => header_mutation::request(own, entry, stream),
+            Filter::HealthCheck(own) => health_check::request(own, place, stream).await?,
             Filter::JwtAuthn(own) => jwt_authn::request(own, entry, stream).await?,
             Filter::LocalRateLimit(own) => local_rate_limit::request(own, entry, place, stream)?,
             Filter::RateLimit(own) => ratelimit::request(own, entry, place, stream).await?,
@@ -138,8 +144,10 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Re
             Filter::HeaderMutation(own) if !stream.is_disabled(entry) => {
                 header_mutation::response(own, entry, stream, &mut response.head);
             }
+            Filter::Fault(_) => fault::response(place, stream, response),
+            Filter::HealthCheck(own) => health_check::response(own, place, stream, &mut response.head),
             Filter::LocalRateLimit(_) => local_rate_limit::response(place, stream, &mut response.head),
-            Filter::HeaderMutation(_) | Filter::Fault(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
+            Filter::HeaderMutation(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod message;
+mod paced;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

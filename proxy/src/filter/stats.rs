@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::local_rate_limit::{self, LocalRateLimit};
-use super::{Filter, grpc_stats, rbac};
+use super::{Filter, fault, grpc_stats, health_check, rbac};
 use crate::config::HttpManager;
 use crate::stats::Shard;
 
@@ -14,6 +14,8 @@ use crate::stats::Shard;
 #[derive(Debug)]
 pub enum FilterStats {
     None,
+    Fault(fault::Stats),
+    HealthCheck(health_check::Stats),
     GrpcStats(grpc_stats::Stats),
     Rbac(rbac::Stats),
 }
@@ -38,6 +40,10 @@ impl StatsCache {
             let stats = manager.filters.iter().map(|entry| match &entry.filter {
                 Filter::Rbac(rbac) => FilterStats::Rbac(rbac::Stats::new(rbac, &manager.stat_prefix, shard)),
                 Filter::GrpcStats(config) => FilterStats::GrpcStats(grpc_stats::Stats::new(config, shard)),
+                Filter::Fault(_) => FilterStats::Fault(fault::Stats::new(&manager.stat_prefix, shard)),
+                Filter::HealthCheck(_) => {
+                    FilterStats::HealthCheck(health_check::Stats::new(&manager.stat_prefix, shard))
+                }
                 _ => FilterStats::None,
             });
             (Arc::clone(manager), stats.collect())

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::h1;
 use super::h2;
 use super::headers::Headers;
+use super::paced::Paced;
 use crate::alarm::{self, Alarm};
 
 /// A piece of a body.
@@ -61,6 +62,7 @@ pub enum Body {
     Observed(Box<Observed>),
     Limited(Box<Limited>),
     Held(Box<Held>),
+    Paced(Box<Paced>),
 }
 
 /// A body that must end in time, and must not pause for too long.
@@ -106,6 +108,7 @@ impl Body {
             Self::Observed(body) => body.poll_frame(cx),
             Self::Limited(body) => body.poll_frame(cx),
             Self::Held(body) => body.poll_frame(cx),
+            Self::Paced(body) => body.poll_frame(cx),
         }
     }
 
@@ -120,6 +123,7 @@ impl Body {
             Self::Observed(body) => body.inner.is_end(),
             Self::Limited(body) => body.inner.is_end(),
             Self::Held(body) => body.frames.is_empty() && body.rest.is_end(),
+            Self::Paced(body) => body.is_end(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Body {
             Self::Observed(body) => body.inner.length(),
             Self::Limited(body) => body.inner.length(),
             Self::Held(body) => body.length(),
+            Self::Paced(body) => body.length(),
         }
     }
 
@@ -151,6 +156,11 @@ impl Body {
             return self;
         }
         Self::Held(Box::new(Held { frames: frames.into(), rest: self }))
+    }
+
+    /// Lets so many bytes go in a second, and keeps something for as long as it lasts.
+    pub fn paced(self, bytes_per_second: u64, held: Box<dyn std::fmt::Debug>) -> Self {
+        Self::Paced(Box::new(Paced::new(self, bytes_per_second, held)))
     }
 
     /// Attaches an observer; its `end` is called exactly once.
@@ -240,6 +250,7 @@ impl std::fmt::Debug for Body {
             Self::Observed(_) => "Observed",
             Self::Limited(_) => "Limited",
             Self::Held(_) => "Held",
+            Self::Paced(_) => "Paced",
         };
         write!(f, "{name}(length {:?})", self.length())
     }

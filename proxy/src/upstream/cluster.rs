@@ -191,6 +191,13 @@ impl Cluster {
         *self.hosts.borrow_mut() = Rc::new(Hosts { hosts, set, subsets, newest });
     }
 
+    /// How many hosts there are, and how many of them take requests.
+    pub fn membership(&self) -> (usize, usize) {
+        let hosts = Rc::clone(&self.hosts.borrow());
+        let healthy = hosts.hosts.iter().filter(|host| self.health(host) != Health::Unhealthy).count();
+        (hosts.hosts.len(), healthy)
+    }
+
     /// What discovery, active checks and this worker's own experience say together.
     fn health(&self, host: &Host) -> Health {
         let endpoint = host.endpoint();

@@ -5,6 +5,7 @@ mod ext_authz;
 mod fault;
 mod grpc_stats;
 mod header_mutation;
+mod health_check;
 mod jwt_authn;
 mod local_rate_limit;
 mod ratelimit;
@@ -77,6 +78,8 @@ fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filt
         Filter::LocalRateLimit(local_rate_limit::convert(&unpack(any, at)?, at)?)
     } else if is_a::<filters::ratelimit::v3::RateLimit>(any) {
         Filter::RateLimit(Arc::new(ratelimit::convert(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::health_check::v3::HealthCheck>(any) {
+        Filter::HealthCheck(health_check::convert(&unpack(any, at)?, at)?)
     } else if is_a::<filters::rbac::v3::Rbac>(any) {
         Filter::Rbac(rbac::convert(&unpack(any, at)?, at)?)
     } else {
