@@ -98,7 +98,7 @@ impl Pool {
         self.idle
             .borrow_mut()
             .retain(|idle| fresh(idle.since) && self.keeps(&idle.origin, idle.client.served, cluster));
-        self.shared.borrow_mut().retain(|Shared { client, origin }| {
+        self.shared.borrow_mut().retain_mut(|Shared { client, origin }| {
             !client.is_closed()
                 && (client.active() > 0 || fresh(client.idle_since()))
                 && self.keeps(origin, client.served(), cluster)
@@ -120,9 +120,15 @@ impl Pool {
     /// An HTTP/2 connection that takes another stream.
     pub fn reuse_h2(&self, cluster: &Cluster) -> Option<(h2::Client, Origin)> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|Shared { client, origin }| !client.is_closed() && self.keeps(origin, client.served(), cluster));
-        let found = shared.iter().find(|shared| shared.client.has_room(cluster.http2.max_concurrent_streams))?;
-        Some((found.client.clone(), found.origin.clone()))
+        let limit = cluster.http2.max_concurrent_streams;
+        loop {
+            let at = shared.iter().position(|shared| shared.client.has_room(limit))?;
+            let Shared { client, origin } = &mut shared[at];
+            if !client.is_closed() && self.keeps(origin, client.served(), cluster) {
+                return Some((client.clone(), origin.clone()));
+            }
+            shared.remove(at);
+        }
     }
 
     /// The attempt that still has room for another stream.

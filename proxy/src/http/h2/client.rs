@@ -93,9 +93,10 @@ pub async fn handshake(io: Io, options: ClientOptions<'_>) -> Result<Client, Sen
 }
 
 impl Client {
-    pub fn is_closed(&self) -> bool {
+    /// Whether it takes no more streams: it has ended, or the server has said goodbye.
+    pub fn is_closed(&mut self) -> bool {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        self.closed.get() || matches!(self.send.clone().poll_ready(&mut cx), std::task::Poll::Ready(Err(_)))
+        self.closed.get() || matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
     /// Streams under way.
@@ -118,20 +119,20 @@ impl Client {
         u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX)
     }
 
-    /// Whether the server takes another stream now.
+    /// Whether the server takes another stream now, if it takes any.
     pub fn has_room(&self, limit: u32) -> bool {
-        !self.is_closed() && self.active() < limit.min(self.peer_limit())
+        self.active() < limit.min(self.peer_limit())
     }
 
     /// Sends a request and reads the head of the answer.
-    pub async fn send(&self, head: &RequestHead, body: Body) -> Result<Response, SendError> {
+    pub async fn send(self, head: &RequestHead, body: Body) -> Result<Response, SendError> {
         let request = convert_request(head, body.length()).ok_or(SendError::Malformed)?;
-        let mut send = self.send.clone().ready().await.map_err(failure)?;
+        let mut send = self.send.ready().await.map_err(failure)?;
         let end = body.is_end();
         let (answer, stream) = send.send_request(request, end).map_err(failure)?;
         self.active.set(self.active.get() + 1);
         self.served.set(self.served.get() + 1);
-        let active = Active(Rc::clone(&self.active), Rc::clone(&self.idle_since));
+        let active = Active(self.active, self.idle_since);
         let mut answer = std::pin::pin!(answer);
         let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body, Duration::ZERO)) as _);
         let response = poll_fn(|cx| {
