@@ -46,6 +46,10 @@ impl DrainTrigger {
         }
     }
 
+    pub fn has_started(&self) -> bool {
+        self.0.started.get()
+    }
+
     pub fn subscribe(&self) -> Drain {
         Drain { first: Rc::clone(&self.0), second: None }
     }

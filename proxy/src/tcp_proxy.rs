@@ -18,7 +18,7 @@ use crate::load_balancer::hash::xx;
 use crate::series::Ends;
 use crate::stats::{Reporter, label};
 use crate::tcp::copy_both;
-use crate::upstream::{Verdict, Wanted};
+use crate::upstream::{Carried, Verdict, Wanted};
 use crate::worker::Worker;
 
 /// How long a connection may go on after its filter chain is gone (Istio `drainDuration`).
@@ -50,6 +50,10 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
             let ended = tokio::select! {
                 ended = copy_both(&mut stream, &mut upstream, proxy.idle_timeout, &mut moved) => ended,
                 () = async { drain.draining().await; tokio::time::sleep(DRAIN).await } => Err(ErrorKind::ConnectionAborted.into()),
+                () = end(proxy.max_duration) => {
+                    info.flags |= ResponseFlags::DURATION_TIMEOUT;
+                    Err(ErrorKind::ConnectionAborted.into())
+                }
             };
             if let Err(error) = ended {
                 if error.kind() == ErrorKind::TimedOut {
@@ -96,6 +100,15 @@ pub fn log_closed(downstream: &Downstream, proxy: &TcpProxy, reason: Cow<'static
     }
 }
 
+/// When a connection has lasted long enough; zero is never.
+async fn end(limit: Duration) {
+    match limit {
+        Duration::ZERO => std::future::pending().await,
+        limit => tokio::time::sleep(limit).await,
+    }
+}
+
+/// Connects to a host of the cluster, to another if that fails and more attempts are allowed.
 async fn open(
     downstream: &Downstream,
     proxy: &TcpProxy,
@@ -112,33 +125,36 @@ async fn open(
     cluster.ready().await;
     let metadata = weighted.map_or(&proxy.metadata_match, |weighted| &weighted.metadata_match).as_deref();
     let hash = proxy.hash_source_ip.then(|| xx(downstream.info.remote_address.ip().to_string().as_bytes()));
-    let host = cluster
-        .pick(
-            Wanted { hash, metadata, original: cluster.original(&downstream.info, None) },
-            || worker.random(),
-            1,
-            |_| false,
-        )
-        .map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
-    let endpoint = host.endpoint();
-    info.upstream_address = host.socket_address();
-    if ends.reporter == Reporter::Source {
-        ends.destination = endpoint.workload.clone();
-        ends.mutual_tls = host.is_mutual_tls();
-    }
-    info.upstream_endpoint = Some(endpoint);
-    match host.open(&cluster.config).await {
-        Ok((io, via)) => {
-            info.upstream_local_address = via.local_address;
-            info.upstream_connection_id = Some(via.id);
-            cluster.report(&host, Verdict::Good);
-            Ok((io, via))
+    let wanted = Wanted { hash, metadata, original: cluster.original(&downstream.info, None) };
+    let carried = Carried::of(&cluster.config, Some(&downstream.info), None);
+    loop {
+        let picked = cluster.pick(wanted, || worker.random(), 1, |_| false);
+        let host = picked.map_err(|_| ResponseFlags::NO_HEALTHY_UPSTREAM)?;
+        let endpoint = host.endpoint();
+        info.attempts += 1;
+        info.upstream_address = host.socket_address();
+        if ends.reporter == Reporter::Source {
+            ends.destination = endpoint.workload.clone();
+            ends.mutual_tls = host.is_mutual_tls();
         }
-        Err(error) => {
-            cluster.stats.cx_connect_fail.add(1);
-            info.upstream_transport_failure_reason = Some(error.to_string().into());
-            cluster.report(&host, Verdict::LocalOrigin);
-            Err(ResponseFlags::UPSTREAM_CONNECTION_FAILURE)
+        info.upstream_endpoint = Some(endpoint);
+        match host.open(&cluster.config, carried.as_deref()).await {
+            Ok((io, via)) => {
+                info.upstream_local_address = via.local_address;
+                info.upstream_connection_id = Some(via.id);
+                cluster.report(&host, Verdict::Good);
+                return Ok((io, via));
+            }
+            Err(error) => {
+                cluster.stats.cx_connect_fail.add(1);
+                info.upstream_transport_failure_reason = Some(error.to_string().into());
+                cluster.report(&host, Verdict::LocalOrigin);
+            }
+        }
+        if info.attempts >= proxy.max_connect_attempts {
+            let given_up =
+                if info.attempts > 1 { ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED } else { ResponseFlags::NONE };
+            return Err(ResponseFlags::UPSTREAM_CONNECTION_FAILURE | given_up);
         }
     }
 }

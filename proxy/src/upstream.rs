@@ -1,5 +1,6 @@
 //! Upstream: clusters as a worker runs them, their hosts, and the connections kept to those.
 
+mod carried;
 mod cluster;
 mod clusters;
 mod connect;
@@ -13,9 +14,10 @@ mod pool;
 mod report;
 mod tls;
 
+pub use carried::Carried;
 pub use cluster::{Cluster, client_tls};
 pub use clusters::Clusters;
-pub use connect::{ConnectError, Counted, connect};
+pub use connect::{ConnectError, Counted, Target, connect};
 pub use dns::resolve;
 pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::LogSink;
-use crate::config::{Snapshot, WorkloadRef};
+use crate::config::{Direction, Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
@@ -137,23 +137,14 @@ impl Worker {
             match command {
                 None | Some(Command::Stop) => return,
                 Some(Command::Release { addresses, done }) => {
-                    for address in addresses {
-                        let accepting = self.accepting.borrow_mut().remove(&address);
-                        if let Some((stop, task)) = accepting {
-                            stop.start();
-                            let _ = task.await;
-                        }
-                    }
+                    self.release(addresses).await;
                     let _ = done.send(());
                 }
                 Some(Command::Apply { snapshot, sockets, done }) => {
                     self.apply(snapshot, sockets);
                     let _ = done.send(());
                 }
-                Some(Command::Drain) => {
-                    self.accepting.borrow_mut().clear();
-                    self.drain.start();
-                }
+                Some(Command::Drain) => self.wind_down().await,
                 Some(Command::Connections(answer)) => drop(answer.send(self.connections.get())),
                 Some(Command::Hosts(answer)) => drop(answer.send(self.clusters.report())),
             }
@@ -179,6 +170,28 @@ impl Worker {
         }
     }
 
+    /// Closes sockets, and returns when they are closed.
+    async fn release(&self, addresses: Vec<SocketAddr>) {
+        for address in addresses {
+            let accepting = self.accepting.borrow_mut().remove(&address);
+            if let Some((stop, task)) = accepting {
+                stop.start();
+                let _ = task.await;
+            }
+        }
+    }
+
+    /// Takes no new work, but for what this proxy's own application still asks of others: without that it could not
+    /// finish what it is at.
+    async fn wind_down(&self) {
+        let outbound = |address: &SocketAddr| {
+            self.chains.at(*address).is_some_and(|active| active.listener.direction == Direction::Outbound)
+        };
+        self.drain.start();
+        let others = self.accepting.borrow().keys().copied().filter(|address| !outbound(address)).collect();
+        self.release(others).await;
+    }
+
     /// The configuration in force. Load it once per request or connection and keep it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
@@ -199,6 +212,11 @@ impl Worker {
         self.own_principal.clone()
     }
 
+    /// Whether the whole proxy drains. What comes then is served to its end, and nothing waits for it.
+    pub fn is_draining(&self) -> bool {
+        self.drain.has_started()
+    }
+
     /// Told when the whole proxy drains.
     pub fn drain(&self) -> Drain {
         self.drain.subscribe()
@@ -207,14 +225,19 @@ impl Worker {
     /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be. One that is
     /// exempt is let in all the same, and takes nobody's place.
     pub fn connection(&self, exempt: bool) -> Option<impl Drop + use<>> {
-        struct Guard(Rc<Cell<usize>>, #[expect(dead_code, reason = "held for its drop")] Permit);
+        struct Guard(Option<Rc<Cell<usize>>>, #[expect(dead_code, reason = "held for its drop")] Permit);
         impl Drop for Guard {
             fn drop(&mut self) {
-                self.0.set(self.0.get() - 1);
+                if let Some(count) = &self.0 {
+                    count.set(count.get() - 1);
+                }
             }
         }
         let permit = if exempt { Permit::exempt() } else { self.limit.admit()? };
-        self.connections.set(self.connections.get() + 1);
-        Some(Guard(Rc::clone(&self.connections), permit))
+        let counted = (!self.is_draining()).then(|| {
+            self.connections.set(self.connections.get() + 1);
+            Rc::clone(&self.connections)
+        });
+        Some(Guard(counted, permit))
     }
 }

@@ -14,7 +14,7 @@ use super::{CONNECT, KEEP_ALIVE};
 use crate::config::{Ads, Cluster, Discovery, LoadAssignment, Snapshot, UpstreamTls};
 use crate::io::Io;
 use crate::tls::TlsSettings;
-use crate::upstream::{ClientTls, connect, resolve};
+use crate::upstream::{self, ClientTls, connect, resolve};
 use crate::xds::Server;
 
 /// How the server is reached. `None` if the cluster is not among the static ones, which a checked file rules out.
@@ -70,7 +70,7 @@ impl Target {
         for _ in 0..endpoints.len() {
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
             let address = &endpoints[turn].address;
-            match connect(address, self.tls.as_ref(), &self.cluster).await {
+            match connect(upstream::Target::plain(address, self.tls.as_ref()), &self.cluster).await {
                 Ok(connected) => return Ok(connected.io),
                 Err(error) => failed = format!("{address:?}: {error}"),
             }

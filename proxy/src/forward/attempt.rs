@@ -22,7 +22,7 @@ use crate::http::message::{RequestHead, ResponseHead};
 use crate::io::Prefixed;
 use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
 use crate::stats::PEER_HEADER;
-use crate::upstream::{Cluster, ConnectError, Host, UpstreamError, Verdict, Wanted};
+use crate::upstream::{Carried, Cluster, ConnectError, Host, UpstreamError, Verdict, Wanted};
 
 /// What of a request's body is kept for a retry (Envoy `per_request_buffer_limit_bytes`: 1 MiB).
 const REPLAY_LIMIT: usize = 1024 * 1024;
@@ -198,7 +198,8 @@ impl Tries<'_> {
 
     async fn one(&mut self, host: &Rc<Host>, head: &RequestHead) -> Try {
         let body = self.body.take();
-        let sent = host.send(&self.cluster.config, head, body, head.version);
+        let from = Some(&*self.connection.downstream.info);
+        let sent = host.send_from(from, &self.cluster.config, head, body, head.version);
         let sent = match self.limits.per_try {
             Duration::ZERO => sent.await,
             limit => match tokio::time::timeout(limit, sent).await {
@@ -346,7 +347,8 @@ async fn tunnel(
     let worker = &connection.downstream.worker;
     let host = cluster.pick(wanted, || worker.random(), 1, |_| false).map_err(|_| local::no_healthy_upstream())?;
     exchange.trying(cluster, &host);
-    let (io, via) = host.open(&cluster.config).await.map_err(|error| {
+    let carried = Carried::of(&cluster.config, Some(&connection.downstream.info), None);
+    let (io, via) = host.open(&cluster.config, carried.as_deref()).await.map_err(|error| {
         cluster.report(&host, Verdict::LocalOrigin);
         cluster.stats.cx_connect_fail.add(1);
         failure(&error, 1)

@@ -89,7 +89,7 @@ impl Prober {
     }
 
     async fn tcp(&self, send: &[u8], receive: &[Vec<u8>]) -> Outcome {
-        let Ok((io, _)) = self.host.open(&self.cluster).await else { return Outcome::Failed };
+        let Ok((io, _)) = self.host.open(&self.cluster, None).await else { return Outcome::Failed };
         let mut io = Prefixed { prefix: Bytes::new(), io };
         if io.write_all(send).await.is_err() || io.flush().await.is_err() {
             return Outcome::Failed;

@@ -26,14 +26,15 @@ pub async fn accept(
     config: &Arc<rustls::ServerConfig>,
     limit: Duration,
 ) -> io::Result<ServerStream> {
-    let shaking = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    let shaking = TlsAcceptor::from(Arc::clone(config)).accept(stream).into_fallible();
     let accepted = match limit.is_zero() {
         true => Ok(shaking.await),
         false => tokio::time::timeout(limit, shaking).await,
     };
-    let error = match accepted {
+    // Counted before the connection closes, so that whoever sees its end finds it counted.
+    let (error, _stream) = match accepted {
         Ok(Ok(stream)) => return Ok(stream),
-        Ok(Err(error)) => error,
+        Ok(Err(failed)) => failed,
         Err(_) => {
             stats.handshake_timeout.add(1);
             worker.shard.handshake_failed(HandshakeFailure::Timeout);

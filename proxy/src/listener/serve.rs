@@ -168,7 +168,8 @@ async fn hand_over(
             Ok(())
         }
         NetworkFilter::Http(manager) => {
-            let drain = state.leaving().or(downstream.worker.drain());
+            let worker = &downstream.worker;
+            let drain = if worker.is_draining() { state.leaving() } else { state.leaving().or(worker.drain()) };
             http(downstream, manager, io, read, &drain, stats).await
         }
     }

@@ -17,6 +17,8 @@ pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
         metadata_match: None,
         hash_source_ip: false,
         idle_timeout: Duration::ZERO,
+        max_duration: Duration::ZERO,
+        max_connect_attempts: 1,
         access_logs: vec![],
     };
     Arc::new(FilterChain {

@@ -4,6 +4,8 @@ mod connection_log;
 mod original_dst;
 mod proxy_protocol;
 mod tls;
+mod updates;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::config::WorkloadRef;
+use crate::config::{Snapshot, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
 use crate::listener::test_kit::free;
@@ -20,6 +22,11 @@ use crate::{Format, parse_bootstrap};
 
 /// A proxy that serves these listeners.
 pub async fn start(listeners: &[String]) -> DataPlane {
+    start_with(listeners, &[]).await
+}
+
+/// A proxy that serves these listeners, and knows these clusters.
+pub async fn start_with(listeners: &[String], clusters: &[String]) -> DataPlane {
     let none = String::new;
     let own = WorkloadRef {
         name: none(),
@@ -29,10 +36,39 @@ pub async fn start(listeners: &[String]) -> DataPlane {
         cluster: none(),
     };
     let plane = DataPlane::start(1, own, TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
-    let bootstrap =
-        parse_bootstrap(&format!("static_resources: {{listeners: [{}]}}", listeners.join(", ")), Format::Yaml);
-    plane.apply(Arc::new(bootstrap.unwrap_or_else(|error| panic!("{error}")).snapshot())).await.unwrap();
+    plane.apply(snapshot(listeners, clusters)).await.unwrap();
     plane
+}
+
+fn snapshot(listeners: &[String], clusters: &[String]) -> Arc<Snapshot> {
+    let (listeners, clusters) = (listeners.join(", "), clusters.join(", "));
+    let text = format!("static_resources: {{listeners: [{listeners}], clusters: [{clusters}]}}");
+    Arc::new(parse_bootstrap(&text, Format::Yaml).unwrap_or_else(|error| panic!("{error}")).snapshot())
+}
+
+/// A cluster of these endpoints.
+pub fn cluster(name: &str, endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoint = |at: &SocketAddr| {
+        let (ip, port) = (at.ip(), at.port());
+        format!("{{endpoint: {{address: {{socket_address: {{address: '{ip}', port_value: {port}}}}}}}}}")
+    };
+    let endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
+    format!(
+        "{{name: {name}, type: STATIC, {more} load_assignment: {{cluster_name: {name}, endpoints:
+         [{{lb_endpoints: [{}]}}]}}}}",
+        endpoints.join(", ")
+    )
+}
+
+/// A listener that hands bytes to the cluster `c`.
+pub fn tcp(name: &str, address: SocketAddr, more: &str) -> String {
+    let kind = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    format!(
+        "{{name: {name}, address: {{socket_address: {{address: '{}', port_value: {}}}}}, filter_chains: [{{filters:
+         [{{name: t, typed_config: {{'@type': {kind}, stat_prefix: s, cluster: c, {more}}}}}]}}]}}",
+        address.ip(),
+        address.port()
+    )
 }
 
 /// A listener whose answers are its name, its own address and the client's, and the peer's.

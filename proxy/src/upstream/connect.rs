@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::carried::{Carried, introduce};
 use super::tls::ClientTls;
 use crate::config::{Cluster, EndpointAddress};
 use crate::http::Via;
@@ -82,31 +83,42 @@ pub struct Connected {
     pub http2: bool,
 }
 
-pub async fn connect(
-    address: &EndpointAddress,
-    tls: Option<&Arc<ClientTls>>,
-    cluster: &Cluster,
-) -> Result<Connected, ConnectError> {
-    match tokio::time::timeout(cluster.connect_timeout, open(address, tls, cluster)).await {
+/// How a host wants to be connected to.
+pub struct Target<'a> {
+    pub address: &'a EndpointAddress,
+    pub tls: Option<&'a Arc<ClientTls>>,
+    /// Asked for by SNI; empty is none.
+    pub server_name: &'a str,
+    pub carried: Option<&'a Carried>,
+}
+
+impl<'a> Target<'a> {
+    /// A host as its TLS describes it.
+    pub fn plain(address: &'a EndpointAddress, tls: Option<&'a Arc<ClientTls>>) -> Self {
+        Self { address, tls, server_name: tls.map_or("", |tls| &tls.sni), carried: None }
+    }
+}
+
+pub async fn connect(target: Target<'_>, cluster: &Cluster) -> Result<Connected, ConnectError> {
+    match tokio::time::timeout(cluster.connect_timeout, open(target, cluster)).await {
         Ok(connected) => connected,
         Err(_) => Err(ConnectError::Timeout(cluster.connect_timeout)),
     }
 }
 
-async fn open(
-    address: &EndpointAddress,
-    tls: Option<&Arc<ClientTls>>,
-    cluster: &Cluster,
-) -> Result<Connected, ConnectError> {
-    let tcp = match address {
+async fn open(target: Target<'_>, cluster: &Cluster) -> Result<Connected, ConnectError> {
+    let mut tcp = match target.address {
         EndpointAddress::Socket(address) => tcp(*address, cluster).await.map_err(ConnectError::Refused)?,
         EndpointAddress::Name(name, _) => return Err(ConnectError::Unresolved(name.clone())),
         EndpointAddress::Unix(path) => return unix(path).await,
     };
     let _ = tcp.set_nodelay(true);
     let local = tcp.local_addr().ok();
-    let Some(tls) = tls else { return Ok(Connected { io: Io::Tcp(tcp), local, http2: false }) };
-    let name = server_name(&tls.sni, address);
+    if let Some(settings) = &cluster.proxy_protocol {
+        introduce(&mut tcp, settings, target.carried).await.map_err(ConnectError::Refused)?;
+    }
+    let Some(tls) = target.tls else { return Ok(Connected { io: Io::Tcp(tcp), local, http2: false }) };
+    let name = server_name(target.server_name, target.address);
     let stream = TlsConnector::from(Arc::clone(&tls.config))
         .connect(name, Rewind { prefix: Bytes::new(), tcp })
         .await

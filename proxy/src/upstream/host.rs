@@ -1,15 +1,18 @@
 //! One upstream host as one worker knows it: its pooled connections, and how much is under way.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connect::{ConnectError, Connected, connect};
+use super::carried::Carried;
+use super::connect::{ConnectError, Connected, Target, connect};
 use super::outlier::HealthRecord;
 use super::pool::{Origin, Pool};
 use super::tls::ClientTls;
+use crate::access_log::ConnectionInfo;
 use crate::config::{self, Endpoint, EndpointAddress, UpstreamProtocol};
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, Version};
@@ -26,10 +29,17 @@ pub struct Host {
     /// Requests and connections under way.
     active: Cell<u32>,
     pub(super) pool: Pool,
+    /// What all its connections tell of the one they are for.
+    carried: Option<Rc<Carried>>,
+    /// The same host for connections that tell something, each with a pool of its own.
+    branches: RefCell<HashMap<Rc<Carried>, Rc<Host>>>,
     tls: Option<Arc<ClientTls>>,
     /// Where its connections are counted.
     stats: Option<Arc<ClusterStats>>,
 }
+
+/// So many branches may be left over before they are looked for.
+const MANY: usize = 1024;
 
 /// Why an attempt on a host brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +81,8 @@ impl Host {
             healthy_since: Cell::new(Instant::now()),
             active: Cell::new(0),
             pool: Pool::default(),
+            carried: None,
+            branches: RefCell::default(),
             tls,
             stats: None,
         }
@@ -125,27 +137,70 @@ impl Host {
 
     /// Whether any are kept.
     pub(super) fn has_connections(&self) -> bool {
-        !self.pool.is_empty()
+        !self.pool.is_empty() || self.branches.borrow().values().any(|branch| branch.has_connections())
     }
 
     /// Gives up the connections that there are: what is under way on them ends in peace.
     pub(super) fn disconnect(&self) {
         self.pool.give_up();
+        self.branches.borrow().values().for_each(|branch| branch.disconnect());
     }
 
     /// Closes what is idle and keeps nothing from now on.
     pub fn retire(&self) {
         self.pool.retire();
+        self.branches.borrow().values().for_each(|branch| branch.retire());
     }
 
     /// Closes connections that were idle for longer than the cluster allows.
     pub(super) fn expire(&self, cluster: &config::Cluster) {
         self.pool.expire(cluster);
+        self.branches.borrow_mut().retain(|_, branch| {
+            branch.expire(cluster);
+            branch.is_in_use()
+        });
+    }
+
+    /// Whether a branch has connections, or a request that may bring it one.
+    fn is_in_use(self: &Rc<Self>) -> bool {
+        !self.pool.is_empty() || Rc::strong_count(self) > 1 || Rc::weak_count(self) > 0
+    }
+
+    /// The same host, for connections that tell this.
+    fn branch(&self, carried: Rc<Carried>) -> Rc<Self> {
+        let mut branches = self.branches.borrow_mut();
+        if let Some(branch) = branches.get(&carried) {
+            return Rc::clone(branch);
+        }
+        if branches.len() >= MANY {
+            branches.retain(|_, branch| branch.is_in_use());
+        }
+        let own = Self::new(self.endpoint(), self.tls.clone());
+        let branch = Self { carried: Some(Rc::clone(&carried)), stats: self.stats.clone(), ..own };
+        if self.pool.is_retired() {
+            branch.retire();
+        }
+        let branch = Rc::new(branch);
+        branches.insert(carried, Rc::clone(&branch));
+        branch
     }
 
     async fn connect(&self, cluster: &config::Cluster) -> Result<Connected, ConnectError> {
+        self.connect_for(cluster, self.carried.as_deref()).await
+    }
+
+    async fn connect_for(
+        &self,
+        cluster: &config::Cluster,
+        carried: Option<&Carried>,
+    ) -> Result<Connected, ConnectError> {
+        let endpoint = self.endpoint();
+        let own = endpoint.hostname.as_deref().filter(|_| self.tls.as_ref().is_some_and(|tls| tls.auto_host_sni));
+        let told = carried.and_then(|carried| carried.server_name.as_deref());
+        let plain = Target::plain(&endpoint.address, self.tls.as_ref());
+        let server_name = told.or(own).unwrap_or(plain.server_name);
         // On the heap: a request that finds a connection in the pool needs no room for the making of one.
-        let connected = Box::pin(connect(&self.endpoint().address, self.tls.as_ref(), cluster)).await;
+        let connected = Box::pin(connect(Target { server_name, carried, ..plain }, cluster)).await;
         if let (Err(ConnectError::Timeout(_)), Some(stats)) = (&connected, &self.stats) {
             stats.cx_connect_timeout.add(1);
         }
@@ -153,14 +208,44 @@ impl Host {
     }
 
     /// Opens a connection of its own, for bytes or for a switch of protocols.
-    pub async fn open(&self, cluster: &config::Cluster) -> Result<(Io, Rc<Via>), UpstreamError> {
-        let connected = self.connect(cluster).await?;
+    pub async fn open(
+        &self,
+        cluster: &config::Cluster,
+        carried: Option<&Carried>,
+    ) -> Result<(Io, Rc<Via>), UpstreamError> {
+        let connected = self.connect_for(cluster, carried).await?;
         let via = connected.via(self.stats.as_ref());
         Ok((connected.io, via))
     }
 
+    /// Sends a request that comes from a connection, on one that tells of it what the cluster wants told.
+    pub async fn send_from(
+        self: &Rc<Self>,
+        from: Option<&ConnectionInfo>,
+        cluster: &Arc<config::Cluster>,
+        head: &RequestHead,
+        body: Body,
+        downstream: Version,
+    ) -> Result<Response, UpstreamError> {
+        match Carried::of(cluster, from, Some(head)) {
+            None => self.send_on(cluster, head, body, downstream).await,
+            Some(carried) => Box::pin(self.branch(carried).send_on(cluster, head, body, downstream)).await,
+        }
+    }
+
+    /// Sends a request that comes from no connection.
+    pub fn send(
+        self: &Rc<Self>,
+        cluster: &Arc<config::Cluster>,
+        head: &RequestHead,
+        body: Body,
+        downstream: Version,
+    ) -> impl Future<Output = Result<Response, UpstreamError>> {
+        self.send_from(None, cluster, head, body, downstream)
+    }
+
     /// Sends a request and reads the head of its answer.
-    pub async fn send(
+    async fn send_on(
         self: &Rc<Self>,
         cluster: &Arc<config::Cluster>,
         head: &RequestHead,

@@ -80,6 +80,10 @@ impl Pool {
         self.give_up();
     }
 
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
     pub fn origin(&self, via: Rc<Via>) -> Origin {
         Origin { via, opened: Instant::now(), given_up: self.given_up.get() }
     }

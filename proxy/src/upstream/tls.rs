@@ -10,6 +10,8 @@ use crate::tls::TlsSettings;
 pub struct ClientTls {
     pub config: Arc<ClientConfig>,
     pub sni: String,
+    /// Whether the endpoint's own name is asked for, where it has one.
+    pub auto_host_sni: bool,
     /// Whether this side presents the mesh identity.
     pub mutual: bool,
 }
@@ -22,7 +24,7 @@ impl ClientTls {
             tracing::warn!(sni = tls.sni, %error, "no TLS to this upstream; its connections will fail");
             refuse_all()
         });
-        Some(Arc::new(Self { config, sni: tls.sni.clone(), mutual }))
+        Some(Arc::new(Self { config, sni: tls.sni.clone(), auto_host_sni: tls.auto_host_sni, mutual }))
     }
 }
 

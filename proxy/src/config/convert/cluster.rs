@@ -9,7 +9,8 @@ use api::envoy::config::core::v3::socket_address::PortSpecifier;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
 use super::{
-    ReadFile, basics, endpoint, health_check, lb_policy, metadata, socket, source, subset, tls, upstream_http,
+    ReadFile, basics, endpoint, health_check, lb_policy, metadata, proxy_protocol, socket, source, subset, tls,
+    upstream_http,
 };
 use crate::config::error::{At, ConfigError};
 use crate::config::{
@@ -26,6 +27,8 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     let options = wire.upstream_connection_options.as_ref();
     let common = wire.common_lb_config.as_ref();
     let panic = common.and_then(|common| common.healthy_panic_threshold.as_ref());
+    let socket = proxy_protocol::unwrap(wire.transport_socket.as_ref(), &at.field("transport_socket"))?;
+    let tls = tls::upstream(socket.inner.as_ref(), &socket.at(&at.field("transport_socket")), read_file)?;
     Ok(Cluster {
         name: wire.name.clone(),
         discovery: discovery(wire, at)?,
@@ -33,7 +36,9 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         subsets: subset::convert(wire.lb_subset_config.as_ref(), &at.field("lb_subset_config"))?,
         connect_timeout: basics::duration(wire.connect_timeout.as_ref(), Duration::from_secs(5), &timeout)?,
         protocol: http.protocol,
-        tls: tls::upstream(wire.transport_socket.as_ref(), &at.field("transport_socket"), read_file)?,
+        tls: tls.map(|tls| if http.auto_san_validation { tls::by_server_name(&tls) } else { tls }),
+        auto_sni: http.auto_sni,
+        proxy_protocol: socket.settings,
         transport_socket_matches: socket_matches(wire, &at.field("transport_socket_matches"), read_file)?,
         circuit_breakers: circuit_breakers(wire, &at.field("circuit_breakers"))?,
         outlier_detection: outlier_detection(wire, &at.field("outlier_detection"))?,

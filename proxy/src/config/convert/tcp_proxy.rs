@@ -38,8 +38,22 @@ pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, Co
         metadata_match: metadata::criteria(wire.metadata_match.as_ref(), None),
         hash_source_ip: hash_source_ip(&wire.hash_policy, &at.field("hash_policy"))?,
         idle_timeout: basics::duration(wire.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
+        max_duration: max_duration(wire, &at.field("max_downstream_connection_duration"))?,
+        max_connect_attempts: match wire.max_connect_attempts {
+            Some(0) => return Err(at.field("max_connect_attempts").refuse(0, "is at least 1")),
+            attempts => attempts.unwrap_or(1),
+        },
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
     })
+}
+
+fn max_duration(wire: &wire::TcpProxy, at: &At<'_>) -> Result<Duration, ConfigError> {
+    match basics::maybe_duration(wire.max_downstream_connection_duration.as_ref(), at)? {
+        Some(limit) if limit < Duration::from_millis(1) => {
+            Err(at.refuse(format_args!("{limit:?}"), "is at least 1 ms"))
+        }
+        limit => Ok(limit.unwrap_or_default()),
+    }
 }
 
 fn hash_source_ip(wire: &[HashPolicy], at: &At<'_>) -> Result<bool, ConfigError> {

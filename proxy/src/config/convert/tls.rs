@@ -112,9 +112,16 @@ pub(super) fn upstream(
     Ok(Some(Arc::new(UpstreamTls {
         common,
         sni: context.sni,
+        auto_host_sni: context.auto_host_sni,
         auto_sni_san_validation: context.auto_sni_san_validation,
         max_session_keys: context.max_session_keys.unwrap_or(1),
     })))
+}
+
+/// The same, but that the certificate has to be for the name asked for by SNI, if it is judged at all.
+pub(super) fn by_server_name(tls: &Arc<UpstreamTls>) -> Arc<UpstreamTls> {
+    let judged = !matches!(tls.common.validation, None | Some(ValidationSource::NoRoots));
+    if judged { Arc::new(UpstreamTls { auto_sni_san_validation: true, ..(**tls).clone() }) } else { Arc::clone(tls) }
 }
 
 fn context<M: api::prost::Name + Default>(

@@ -10,7 +10,7 @@ use api::prost_types::Any;
 
 use super::{basics, http2};
 use crate::config::error::{At, ConfigError};
-use crate::config::{Http2Options, UpstreamProtocol};
+use crate::config::{AutoSni, Http2Options, UpstreamProtocol};
 
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -19,6 +19,9 @@ pub(super) struct UpstreamHttp {
     pub idle_timeout: Duration,
     pub max_requests_per_connection: u32,
     pub max_connection_duration: Option<Duration>,
+    pub auto_sni: Option<AutoSni>,
+    /// Whether the certificate has to be for the name of the request.
+    pub auto_san_validation: bool,
     pub http2: Http2Options,
 }
 
@@ -41,6 +44,12 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
         }
         Some(UpstreamProtocolOptions::AutoConfig(of)) => (UpstreamProtocol::Auto, of.http2_protocol_options),
     };
+    let upstream = wire.upstream_http_protocol_options.clone().unwrap_or_default();
+    let header = Some(upstream.override_auto_sni_header.to_ascii_lowercase()).filter(|name| !name.is_empty());
+    if upstream.auto_san_validation && !upstream.auto_sni {
+        let at = at.field("upstream_http_protocol_options");
+        return Err(at.field("auto_san_validation").refuse(true, "goes with `auto_sni`"));
+    }
     let common = wire.common_http_protocol_options.unwrap_or_default();
     let common_at = at.field("common_http_protocol_options");
     if let Some(limit) = &common.max_stream_duration {
@@ -51,6 +60,8 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
     Ok(UpstreamHttp {
         protocol,
         idle_timeout: basics::duration(common.idle_timeout.as_ref(), Duration::from_secs(3600), &idle)?,
+        auto_sni: upstream.auto_sni.then_some(AutoSni { header }),
+        auto_san_validation: upstream.auto_san_validation,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
         max_connection_duration: basics::maybe_duration(
             common.max_connection_duration.as_ref(),

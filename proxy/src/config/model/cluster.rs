@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, UpstreamTls};
+use super::{
+    CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, TlvChoice, UpstreamTls,
+};
 
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,10 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// For endpoints that no entry of `transport_socket_matches` covers; `None` is plaintext.
     pub tls: Option<Arc<UpstreamTls>>,
+    /// Whether the name of a request is the one asked for by SNI (`auto_sni`).
+    pub auto_sni: Option<AutoSni>,
+    /// What connections begin with, before TLS.
+    pub proxy_protocol: Option<UpstreamProxyProtocol>,
     /// Tried in order against the endpoint's `envoy.transport_socket_match` metadata.
     pub transport_socket_matches: Vec<TransportSocketMatch>,
     pub circuit_breakers: CircuitBreakers,
@@ -46,6 +52,22 @@ pub struct Cluster {
     pub dns_refresh_rate: Duration,
     /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.
     pub service: Option<ServiceRef>,
+}
+
+/// `envoy.config.core.v3.UpstreamHttpProtocolOptions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutoSni {
+    /// Asked before the authority, where a request has it.
+    pub header: Option<String>,
+}
+
+/// `envoy.config.core.v3.ProxyProtocolConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamProxyProtocol {
+    pub version: crate::proxy_protocol::Version,
+    /// Of the TLVs that came with the downstream connection.
+    pub pass_through: TlvChoice,
+    pub added: Vec<(u8, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

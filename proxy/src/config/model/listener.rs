@@ -274,5 +274,9 @@ pub struct TcpProxy {
     pub hash_source_ip: bool,
     /// Zero disables (Envoy default 1 h).
     pub idle_timeout: Duration,
+    /// How long a connection may last once it is connected upstream; zero is for ever.
+    pub max_duration: Duration,
+    /// At least 1.
+    pub max_connect_attempts: u32,
     pub access_logs: Vec<AccessLog>,
 }

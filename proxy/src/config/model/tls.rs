@@ -73,6 +73,8 @@ impl std::fmt::Debug for ServerResumption {
 pub struct UpstreamTls {
     pub common: CommonTls,
     pub sni: String,
+    /// Whether the endpoint's own name is asked for, where it has one.
+    pub auto_host_sni: bool,
     /// Whether the certificate has to be for the name asked for by SNI, which is then the only name that counts.
     pub auto_sni_san_validation: bool,
     /// How many sessions are kept to be resumed; 0 is none.
