@@ -1,4 +1,4 @@
-.PHONY: up test check bench console
+.PHONY: up test check bench fuzz console
 
 # exec: ctrl-C and signals go to weft itself, which then stops everything that it started.
 up:
@@ -21,3 +21,7 @@ bench:
 console:
 	@echo "The console is not part of this version yet; 'weft proxy-status' and 'weft services' show the mesh." >&2
 	@exit 1
+
+# Ten minutes for each target, or SECONDS=n.
+fuzz:
+	@fuzz/run $(or $(SECONDS),600)

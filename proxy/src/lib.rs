@@ -12,6 +12,8 @@ mod downstream;
 pub mod drain;
 pub mod filter;
 mod forward;
+#[doc(hidden)]
+pub mod fuzz;
 mod health_check;
 pub mod http;
 pub mod identity;

@@ -6,7 +6,7 @@ mod chains;
 pub mod connection_log;
 mod handshake;
 mod serve;
-mod sniff;
+pub(crate) mod sniff;
 mod socket;
 #[cfg(test)]
 pub mod test_kit;

@@ -1,10 +1,10 @@
 //! HTTP/1.1 (RFC 9112), written for forwarding: a head is parsed once into one block, and written out in one piece
 //! with as much of the body as is at hand. What could be read differently by two parsers is refused, never guessed.
 
-mod chunked;
+pub(crate) mod chunked;
 mod client;
 mod conn;
-mod encode;
+pub(crate) mod encode;
 mod incoming;
 mod parse;
 mod server;

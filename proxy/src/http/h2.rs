@@ -3,7 +3,7 @@
 mod client;
 mod convert;
 mod flood;
-mod frames;
+pub(crate) mod frames;
 mod incoming;
 mod keepalive;
 mod server;

@@ -70,7 +70,7 @@ async fn more(tcp: &mut TcpStream, buf: &mut BytesMut) -> io::Result<()> {
 }
 
 /// `None`: the ClientHello is not complete.
-fn client_hello(bytes: &[u8]) -> io::Result<Option<Sniffed>> {
+pub(crate) fn client_hello(bytes: &[u8]) -> io::Result<Option<Sniffed>> {
     let mut acceptor = rustls::server::Acceptor::default();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -98,7 +98,7 @@ const MAX_METHOD: usize = 20;
 
 /// Which HTTP the bytes begin, `Some(None)` for none, `None` while that is open.
 #[allow(clippy::option_option)]
-fn http_version(bytes: &[u8]) -> Option<Option<&'static str>> {
+pub(crate) fn http_version(bytes: &[u8]) -> Option<Option<&'static str>> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0";
     if bytes.starts_with(PREFACE) {
         return Some(Some("h2c"));
