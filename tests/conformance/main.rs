@@ -5,11 +5,14 @@
 mod abuse;
 mod answers;
 mod frames;
+mod grpc;
 mod http2;
 mod oracle;
 mod paths;
+mod python;
 mod recorder;
 mod requests;
 mod servers;
 mod vectors;
+mod websocket;
 mod weft;
