@@ -232,9 +232,11 @@ async fn a_failing_service_lets_requests_through_unless_told_otherwise() {
 #[tokio::test]
 async fn only_requests_of_one_origin_may_be_counted() {
     let limits = host(json!([key("a")]), json!({}));
-    let limited = Limited::start(Ok(says(Code::OverLimit)), json!({"request_type": "internal"}), limits).await;
-    assert_eq!(status(&limited.proxy.get("/", "").await), 200);
-    assert_eq!(status(&limited.proxy.get("/", "x-envoy-internal: true\r\n").await), 429);
+    for (origin, expected) in [("internal", 200), ("external", 429), ("both", 429)] {
+        let config = json!({"request_type": origin});
+        let limited = Limited::start(Ok(says(Code::OverLimit)), config, limits.clone()).await;
+        assert_eq!(status(&limited.proxy.get("/", "").await), expected, "{origin}");
+    }
 }
 
 #[test]
