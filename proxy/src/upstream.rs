@@ -6,6 +6,7 @@ mod clusters;
 mod connect;
 mod dns;
 mod host;
+mod judgement;
 mod limits;
 mod original_dst;
 mod outlier;

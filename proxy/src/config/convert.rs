@@ -20,6 +20,7 @@ mod matcher;
 mod metadata;
 mod mutation;
 mod network_filter;
+mod outlier_detection;
 mod proxy_protocol;
 mod rate_limit;
 mod rbac;

@@ -316,3 +316,16 @@ async fn a_host_that_fails_its_checks_gets_no_requests() {
         assert!(rest(&mut client).await.starts_with("HTTP/1.1 200 "));
     }
 }
+
+#[tokio::test]
+async fn a_budget_of_no_retries_allows_none() {
+    let route = json!({"retry_policy": {"retry_on": "5xx", "num_retries": 3}});
+    let budget = json!({"circuit_breakers": {"thresholds": [
+        {"max_retries": 3, "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 0}}]}});
+    let proxy = Proxy::start(route, budget).await;
+    let mut client = proxy.connect().await;
+    ask(&mut client, LAST).await;
+    let (mut upstream, _) = proxy.upstream().await;
+    upstream.write_all(b"HTTP/1.1 503 no\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 503 "));
+}

@@ -95,11 +95,6 @@ impl HostSet {
         &self.assignment
     }
 
-    /// Hosts of the assignment, whether they are in the set or not.
-    pub fn len(&self) -> usize {
-        self.weights.len()
-    }
-
     /// The number of a host; `None` if there is none to pick. A policy that hashes takes `hash`, or a random one where
     /// there is nothing to hash; each further `attempt` takes it elsewhere.
     pub fn pick(&self, hash: Option<u64>, attempt: u32, ask: &impl Ask) -> Option<usize> {

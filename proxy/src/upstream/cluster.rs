@@ -10,7 +10,6 @@ use super::dns;
 use super::host::{Host, InFlight};
 use super::limits::Limits;
 use super::original_dst::Originals;
-use super::outlier::{Verdict, may_eject};
 use super::tls::{ClientTls, same_secrets};
 use crate::config::{self, Discovery, Endpoint, HealthStatus, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
 use crate::health_check::ClusterHealth;
@@ -23,6 +22,7 @@ pub struct Cluster {
     pub stats: Arc<ClusterStats>,
     pub(super) limits: Limits,
     pub(super) originals: Originals,
+    pub(super) judged_at: Cell<Option<Instant>>,
     hosts: RefCell<Rc<Hosts>>,
     /// The assignment that the hosts were made from, before names were resolved.
     assignment: RefCell<Arc<LoadAssignment>>,
@@ -71,6 +71,7 @@ impl Cluster {
         let cluster = Self {
             stats,
             limits: Limits::new(&config),
+            judged_at: Cell::new(None),
             originals: Originals::default(),
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
@@ -171,7 +172,7 @@ impl Cluster {
         self.publish(&assignment, hosts);
     }
 
-    fn publish(&self, assignment: &Arc<LoadAssignment>, hosts: Vec<Rc<Host>>) {
+    pub(super) fn publish(&self, assignment: &Arc<LoadAssignment>, hosts: Vec<Rc<Host>>) {
         let rules = rules(&self.config);
         let health: Vec<Health> = hosts.iter().map(|host| self.health(host)).collect();
         self.stats.membership_total.set(hosts.len() as u64);
@@ -261,6 +262,15 @@ impl Cluster {
         Rc::clone(&self.hosts.borrow())
     }
 
+    pub(super) fn current(&self) -> Rc<Hosts> {
+        Rc::clone(&self.hosts.borrow())
+    }
+
+    /// When a host last passed an active health check.
+    pub(super) fn passed(&self, host: &Host) -> Option<Instant> {
+        self.around.checked.as_ref()?.of(&host.endpoint().address)?.passed
+    }
+
     /// Takes in what active checks have found since.
     fn read_health(&self) {
         let Some(checked) = &self.around.checked else { return };
@@ -282,32 +292,6 @@ impl Cluster {
         }
         self.stats.rq_total.add(1);
         host.begin()
-    }
-
-    /// Learns how a host did.
-    pub fn report(&self, host: &Rc<Host>, verdict: Verdict) {
-        let Some(settings) = &self.config.outlier_detection else { return };
-        if !host.health().record(verdict, settings) || host.health().is_ejected() {
-            return;
-        }
-        let hosts = Rc::clone(&self.hosts.borrow());
-        let ejected = hosts.hosts.iter().filter(|host| host.health().is_ejected()).count();
-        if may_eject(ejected, hosts.hosts.len(), settings) {
-            host.health().eject(settings, Instant::now());
-            self.publish(hosts.set.assignment(), hosts.hosts.clone());
-        }
-    }
-
-    /// Takes back hosts whose ejection is over.
-    fn readmit(&self) {
-        if self.config.outlier_detection.is_none() {
-            return;
-        }
-        let hosts = Rc::clone(&self.hosts.borrow());
-        let now = Instant::now();
-        if hosts.hosts.iter().filter(|host| host.health().readmit(now)).count() > 0 {
-            self.publish(hosts.set.assignment(), hosts.hosts.clone());
-        }
     }
 }
 

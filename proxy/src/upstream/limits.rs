@@ -87,7 +87,12 @@ impl Cluster {
 
     /// Counts a retry under way; `None` if there are too many.
     pub fn begin_retry(&self) -> Option<impl Drop + '_> {
-        let room = self.limits.retries.get() < self.config.circuit_breakers.max_retries;
+        let breakers = &self.config.circuit_breakers;
+        let most = breakers.retry_budget.map_or(breakers.max_retries, |budget| {
+            let share = (f64::from(self.limits.requests.get()) * budget.percent / 100.0) as u32;
+            share.max(budget.min_retry_concurrency)
+        });
+        let room = self.limits.retries.get() < most;
         if !room {
             self.stats.rq_retry_overflow.add(1);
         }

@@ -1,10 +1,14 @@
-//! Outlier detection (Envoy `OutlierDetection`): hosts that fail several times in a row are left out for a while,
-//! longer each time.
+//! Outlier detection (Envoy `OutlierDetection`): hosts that fail, several times in a row or more often than the others,
+//! are left out for a while, longer each time.
+
+mod rates;
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::OutlierDetection;
+
+pub use rates::{Rates, outliers};
 
 /// How a host did, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +38,15 @@ pub struct HealthRecord {
     server_errors: Cell<u32>,
     gateway_errors: Cell<u32>,
     local_origin_errors: Cell<u32>,
+    pub rates: Rates,
     ejections: Cell<u32>,
-    ejected_until: Cell<Option<Instant>>,
+    ejected: Cell<Option<Ejection>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ejection {
+    since: Instant,
+    until: Instant,
 }
 
 fn bump(count: &Cell<u32>) -> u32 {
@@ -45,99 +56,142 @@ fn bump(count: &Cell<u32>) -> u32 {
 
 impl HealthRecord {
     pub fn is_ejected(&self) -> bool {
-        self.ejected_until.get().is_some()
+        self.ejected.get().is_some()
     }
 
-    /// Takes the outcome of a request; true if the host should be ejected now.
-    pub fn record(&self, verdict: Verdict, settings: &OutlierDetection) -> bool {
-        let split = settings.split_external_local_origin_errors;
+    /// Takes the outcome of a request. `Some` if there were too many failures in a row, with the percentage of such
+    /// cases that eject.
+    pub fn record(&self, verdict: Verdict, settings: &OutlierDetection) -> Option<u32> {
+        self.rates.count(verdict, settings.split_external_local_origin_errors);
         if verdict == Verdict::Good {
-            self.server_errors.set(0);
-            self.gateway_errors.set(0);
+            self.forgive();
+            return None;
+        }
+        let reached = |count: &Cell<u32>, limit: u32, percent: u32| {
+            let over = bump(count) >= limit && limit > 0;
+            over.then(|| count.set(0)).map(|()| percent)
+        };
+        if settings.split_external_local_origin_errors {
+            if verdict == Verdict::LocalOrigin {
+                let (limit, percent) = settings.consecutive_local_origin_failure;
+                return reached(&self.local_origin_errors, limit, percent);
+            }
             self.local_origin_errors.set(0);
-            return false;
         }
-        let over = |count: u32, limit: u32| limit > 0 && count >= limit;
-        if verdict == Verdict::LocalOrigin && split {
-            return over(bump(&self.local_origin_errors), settings.consecutive_local_origin_failure);
-        }
-        let server = over(bump(&self.server_errors), settings.consecutive_5xx);
+        let server = reached(&self.server_errors, settings.consecutive_5xx.0, settings.consecutive_5xx.1);
         let gateway = if verdict == Verdict::ServerError {
             self.gateway_errors.set(0);
-            false
+            None
         } else {
-            over(bump(&self.gateway_errors), settings.consecutive_gateway_failure)
+            let (limit, percent) = settings.consecutive_gateway_failure;
+            reached(&self.gateway_errors, limit, percent)
         };
-        (server && settings.enforcing_consecutive_5xx > 0)
-            || (gateway && settings.enforcing_consecutive_gateway_failure > 0)
+        server.max(gateway)
     }
 
-    pub fn eject(&self, settings: &OutlierDetection, now: Instant) {
-        let times = bump(&self.ejections);
-        let longest = settings.max_ejection_time.max(settings.base_ejection_time);
-        let time = settings.base_ejection_time.saturating_mul(times).min(longest);
-        self.ejected_until.set(Some(now + time));
+    fn forgive(&self) {
         for count in [&self.server_errors, &self.gateway_errors, &self.local_origin_errors] {
             count.set(0);
         }
     }
 
-    /// Takes the host back if its time is over; true if so.
-    pub fn readmit(&self, now: Instant) -> bool {
-        let over = self.ejected_until.get().is_some_and(|until| until <= now);
+    /// `jitter` is added to the time.
+    pub fn eject(&self, settings: &OutlierDetection, jitter: Duration, now: Instant) {
+        let times = bump(&self.ejections);
+        let time = settings.base_ejection_time.saturating_mul(times).min(settings.max_ejection_time);
+        self.ejected.set(Some(Ejection { since: now, until: now + time + jitter }));
+        self.forgive();
+    }
+
+    /// Takes the host back if its time is over, or if it has passed an active health check since; true if so.
+    pub fn readmit(&self, passed: Option<Instant>, now: Instant) -> bool {
+        let over = self
+            .ejected
+            .get()
+            .is_some_and(|ejection| ejection.until <= now || passed.is_some_and(|passed| passed > ejection.since));
         if over {
-            self.ejected_until.set(None);
+            self.ejected.set(None);
         }
         over
     }
+
+    /// An interval in good standing shortens the next ejection.
+    pub fn relent(&self) {
+        if !self.is_ejected() {
+            self.ejections.set(self.ejections.get().saturating_sub(1));
+        }
+    }
 }
 
-/// Whether one more host may be ejected: at most the percentage, but always one.
+/// Whether one more host may be ejected.
 pub fn may_eject(ejected: usize, hosts: usize, settings: &OutlierDetection) -> bool {
-    ejected == 0 && hosts > 0 || (ejected + 1) * 100 <= hosts * settings.max_ejection_percent as usize
+    (ejected == 0 && hosts > 0 && settings.always_eject_one_host)
+        || (ejected + 1) * 100 <= hosts * settings.max_ejection_percent as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::config::{FailurePercentage, SuccessRate};
 
     fn settings() -> OutlierDetection {
         OutlierDetection {
-            consecutive_5xx: 3,
-            consecutive_gateway_failure: 2,
-            consecutive_local_origin_failure: 2,
+            consecutive_5xx: (3, 100),
+            consecutive_gateway_failure: (2, 0),
+            consecutive_local_origin_failure: (2, 100),
             split_external_local_origin_errors: false,
             interval: Duration::from_secs(10),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_time: Duration::from_secs(50),
+            max_ejection_time_jitter: Duration::ZERO,
             max_ejection_percent: 50,
-            enforcing_consecutive_5xx: 100,
-            enforcing_consecutive_gateway_failure: 0,
+            always_eject_one_host: false,
+            readmit_on_passed_check: true,
+            success_rate: SuccessRate::default(),
+            failure_percentage: FailurePercentage::default(),
         }
     }
 
     #[test]
     fn failures_in_a_row_eject_and_a_success_forgives() {
-        let record = HealthRecord::default();
-        let says = |verdict| record.record(verdict, &settings());
-        assert!(!says(Verdict::ServerError) && !says(Verdict::GatewayError) && !says(Verdict::Good));
-        assert!(!says(Verdict::LocalOrigin) && !says(Verdict::ServerError) && says(Verdict::GatewayError));
+        use Verdict::{GatewayError, Good, LocalOrigin, ServerError};
+        let says = |settings: OutlierDetection, verdicts: &[Verdict]| {
+            let record = HealthRecord::default();
+            verdicts.iter().map(|verdict| record.record(*verdict, &settings)).collect::<Vec<_>>()
+        };
+        assert_eq!(says(settings(), &[ServerError, ServerError, Good, ServerError]), [None; 4]);
+        assert_eq!(says(settings(), &[LocalOrigin, ServerError, ServerError]), [None, None, Some(100)]);
+        assert_eq!(says(settings(), &[GatewayError, LocalOrigin]), [None, Some(0)]);
+        let split = OutlierDetection { split_external_local_origin_errors: true, ..settings() };
+        assert_eq!(says(split, &[LocalOrigin, ServerError, LocalOrigin]), [None; 3]);
+        assert_eq!(says(split, &[LocalOrigin, LocalOrigin]), [None, Some(100)]);
     }
 
     #[test]
-    fn the_time_out_grows_to_its_limit() {
+    fn the_time_out_grows_to_its_limit_and_shrinks_again() {
         let (record, now) = (HealthRecord::default(), Instant::now());
-        for seconds in [30, 50, 50] {
-            record.eject(&settings(), now);
-            assert!(!record.readmit(now + Duration::from_secs(seconds - 1)));
-            assert!(record.readmit(now + Duration::from_secs(seconds)));
-        }
+        let out = |seconds| {
+            record.eject(&settings(), Duration::ZERO, now);
+            assert!(!record.readmit(None, now + Duration::from_secs(seconds - 1)));
+            assert!(record.readmit(None, now + Duration::from_secs(seconds)));
+        };
+        [30, 50, 50].into_iter().for_each(out);
+        (0..3).for_each(|_| record.relent());
+        out(30);
     }
 
     #[test]
-    fn one_host_may_always_be_ejected_and_then_the_percentage_holds() {
-        assert!(may_eject(0, 1, &settings()));
+    fn a_passed_health_check_ends_an_ejection_that_came_before_it() {
+        let (record, now) = (HealthRecord::default(), Instant::now());
+        record.eject(&settings(), Duration::ZERO, now);
+        assert!(!record.readmit(Some(now), now));
+        assert!(record.readmit(Some(now + Duration::from_secs(1)), now));
+    }
+
+    #[test]
+    fn no_more_hosts_are_ejected_than_may_be_but_one_where_that_is_asked_for() {
+        assert!(!may_eject(0, 1, &settings()));
+        assert!(may_eject(0, 1, &OutlierDetection { always_eject_one_host: true, ..settings() }));
         assert!(may_eject(1, 4, &settings()));
         assert!(!may_eject(2, 4, &settings()));
     }

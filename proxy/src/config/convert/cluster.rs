@@ -9,12 +9,12 @@ use api::envoy::config::core::v3::socket_address::PortSpecifier;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
 
 use super::{
-    ReadFile, basics, endpoint, health_check, lb_policy, metadata, proxy_protocol, socket, source, subset, tls,
-    upstream_http,
+    ReadFile, basics, endpoint, health_check, lb_policy, metadata, outlier_detection, proxy_protocol, socket, source,
+    subset, tls, upstream_http,
 };
 use crate::config::error::{At, ConfigError};
 use crate::config::{
-    CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, OutlierDetection, TransportSocketMatch,
+    CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, RetryBudget, TransportSocketMatch,
 };
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
@@ -41,7 +41,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         proxy_protocol: socket.settings,
         transport_socket_matches: socket_matches(wire, &at.field("transport_socket_matches"), read_file)?,
         circuit_breakers: circuit_breakers(wire, &at.field("circuit_breakers"))?,
-        outlier_detection: outlier_detection(wire, &at.field("outlier_detection"))?,
+        outlier_detection: outlier_detection::convert(wire.outlier_detection.as_ref(), &at.field("outlier_detection"))?,
         health_check: health_check::convert(&wire.health_checks, &at.field("health_checks"))?,
         ignore_unchecked_hosts: common.is_some_and(|common| common.ignore_new_hosts_until_first_hc),
         close_on_host_change: common.is_some_and(|common| common.close_connections_on_host_set_change),
@@ -158,43 +158,9 @@ fn circuit_breakers(wire: &wire::Cluster, at: &At<'_>) -> Result<CircuitBreakers
         max_pending_requests: limit(|of| of.max_pending_requests, 1024),
         max_requests: limit(|of| of.max_requests, 1024),
         max_retries: limit(|of| of.max_retries, 3),
+        retry_budget: default.and_then(|of| of.retry_budget.as_ref()).map(|budget| RetryBudget {
+            percent: budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value).clamp(0.0, 100.0),
+            min_retry_concurrency: budget.min_retry_concurrency.unwrap_or(3),
+        }),
     })
-}
-
-fn outlier_detection(wire: &wire::Cluster, at: &At<'_>) -> Result<Option<OutlierDetection>, ConfigError> {
-    let Some(of) = &wire.outlier_detection else { return Ok(None) };
-    let off = [
-        ("enforcing_success_rate", of.enforcing_success_rate),
-        ("enforcing_local_origin_success_rate", of.enforcing_local_origin_success_rate),
-    ];
-    for (name, percent) in off {
-        if percent.is_some_and(|percent| percent > 0) {
-            return Err(at.field(name).refuse(percent.unwrap_or(0), "ejection by success rate is not supported"));
-        }
-    }
-    if of.enforcing_consecutive_local_origin_failure.is_some_and(|percent| percent != 100 && percent != 0) {
-        let at = at.field("enforcing_consecutive_local_origin_failure");
-        return Err(at.refuse("a share", "0 and 100 are supported"));
-    }
-    let local_off = of.enforcing_consecutive_local_origin_failure == Some(0);
-    let time = |value: &Option<_>, seconds, name| {
-        basics::duration(Option::as_ref(value), Duration::from_secs(seconds), &at.field(name))
-    };
-    let base = time(&of.base_ejection_time, 30, "base_ejection_time")?;
-    Ok(Some(OutlierDetection {
-        consecutive_5xx: of.consecutive_5xx.unwrap_or(5),
-        consecutive_gateway_failure: of.consecutive_gateway_failure.unwrap_or(5),
-        consecutive_local_origin_failure: if local_off {
-            u32::MAX
-        } else {
-            of.consecutive_local_origin_failure.unwrap_or(5)
-        },
-        split_external_local_origin_errors: of.split_external_local_origin_errors,
-        interval: time(&of.interval, 10, "interval")?,
-        base_ejection_time: base,
-        max_ejection_time: time(&of.max_ejection_time, 300, "max_ejection_time")?.max(base),
-        max_ejection_percent: of.max_ejection_percent.unwrap_or(10).min(100),
-        enforcing_consecutive_5xx: of.enforcing_consecutive_5xx.unwrap_or(100),
-        enforcing_consecutive_gateway_failure: of.enforcing_consecutive_gateway_failure.unwrap_or(0),
-    }))
 }

@@ -194,7 +194,8 @@ fn maglev(size: Option<u64>, by_hostname: bool, at: &At<'_>) -> Result<LbPolicy,
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number >= 2
+        && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn old_slow_start(wire: &wire::cluster::SlowStartConfig, at: &At<'_>) -> Result<Option<SlowStart>, ConfigError> {

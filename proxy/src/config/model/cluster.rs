@@ -112,27 +112,75 @@ pub struct TransportSocketMatch {
     pub tls: Option<Arc<UpstreamTls>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CircuitBreakers {
     pub max_connections: u32,
     pub max_pending_requests: u32,
     pub max_requests: u32,
     pub max_retries: u32,
+    /// In place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// `RetryBudget`: retries that may be under way, as a percentage of requests, and how many always may.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    pub percent: f64,
+    pub min_retry_concurrency: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutlierDetection {
-    pub consecutive_5xx: u32,
-    pub consecutive_gateway_failure: u32,
-    pub consecutive_local_origin_failure: u32,
+    /// How many failures in a row, zero for never, and the percentage of such cases that eject; so for the next two.
+    pub consecutive_5xx: (u32, u32),
+    pub consecutive_gateway_failure: (u32, u32),
+    pub consecutive_local_origin_failure: (u32, u32),
     pub split_external_local_origin_errors: bool,
     pub interval: Duration,
     pub base_ejection_time: Duration,
     pub max_ejection_time: Duration,
+    /// A random part of this is added.
+    pub max_ejection_time_jitter: Duration,
     pub max_ejection_percent: u32,
-    /// Percent of events that eject, per kind.
-    pub enforcing_consecutive_5xx: u32,
-    pub enforcing_consecutive_gateway_failure: u32,
+    pub always_eject_one_host: bool,
+    /// `successful_active_health_check_uneject_host`.
+    pub readmit_on_passed_check: bool,
+    pub success_rate: SuccessRate,
+    pub failure_percentage: FailurePercentage,
+}
+
+/// Hosts whose success rate is that far below the mean, in thousandths of the standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuccessRate {
+    /// Percent of such cases that eject; zero is off.
+    pub enforcing: u32,
+    pub enforcing_local_origin: u32,
+    pub minimum_hosts: u32,
+    pub request_volume: u32,
+    pub stdev_factor: u32,
+}
+
+impl Default for SuccessRate {
+    fn default() -> Self {
+        Self { enforcing: 100, enforcing_local_origin: 100, minimum_hosts: 5, request_volume: 100, stdev_factor: 1900 }
+    }
+}
+
+/// Hosts of whose requests at least that percentage failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailurePercentage {
+    pub threshold: u32,
+    /// Percent of such cases that eject; zero is off.
+    pub enforcing: u32,
+    pub enforcing_local_origin: u32,
+    pub minimum_hosts: u32,
+    pub request_volume: u32,
+}
+
+impl Default for FailurePercentage {
+    fn default() -> Self {
+        Self { threshold: 85, enforcing: 0, enforcing_local_origin: 0, minimum_hosts: 5, request_volume: 50 }
+    }
 }
 
 /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.

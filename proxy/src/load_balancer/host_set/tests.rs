@@ -74,7 +74,7 @@ fn known(health: HealthStatus) -> Health {
 }
 
 fn shares_of(set: &HostSet, ask: &impl Ask) -> Vec<f64> {
-    let mut counts = vec![0.0; set.len()];
+    let mut counts = vec![0.0; set.weights.len()];
     for _ in 0..10_000 {
         if let Some(host) = set.pick(None, 0, ask) {
             counts[host] += 0.01;
