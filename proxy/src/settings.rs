@@ -68,7 +68,7 @@ pub struct Settings {
 }
 
 /// What the control plane may send that not every version of this proxy understood.
-const FEATURES: [&str; 2] = ["weft.consistent_hash", "weft.slow_start"];
+const FEATURES: [&str; 3] = ["weft.consistent_hash", "weft.slow_start", "weft.system_roots"];
 
 fn own_version() -> SemanticVersion {
     let part = |text: &str| text.parse().unwrap_or(0);
