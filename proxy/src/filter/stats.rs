@@ -20,13 +20,15 @@ pub enum FilterStats {
     Rbac(rbac::Stats),
 }
 
+/// Counters by the address of what they belong to; that is kept, so that no other comes to lie there.
+type Known<T, S> = RefCell<HashMap<usize, (Arc<T>, Rc<S>)>>;
+
 /// The counters of the chains of one worker.
 #[derive(Debug, Default)]
 pub struct StatsCache {
-    /// By the manager's address; it is kept, so that no other comes to lie there.
-    chains: RefCell<HashMap<usize, (Arc<HttpManager>, Rc<[FilterStats]>)>>,
+    chains: Known<HttpManager, [FilterStats]>,
     /// Routes may have limits of their own, which count for themselves.
-    local_rate_limits: RefCell<HashMap<usize, (Arc<LocalRateLimit>, Rc<local_rate_limit::Stats>)>>,
+    local_rate_limits: Known<LocalRateLimit, local_rate_limit::Stats>,
 }
 
 impl StatsCache {

@@ -26,11 +26,13 @@ pub struct VirtualClusterStats {
     codes: RefCell<Vec<(u16, [Arc<Counter>; 2])>>,
 }
 
+type Known = HashMap<(usize, usize), (Arc<VirtualHost>, Rc<VirtualClusterStats>)>;
+
 /// Those of one worker, by virtual host and place in it; the virtual host is kept, so that no other comes to lie at
 /// its address.
 #[derive(Debug, Default)]
 pub struct VirtualClusters {
-    known: RefCell<HashMap<(usize, usize), (Arc<VirtualHost>, Rc<VirtualClusterStats>)>>,
+    known: RefCell<Known>,
 }
 
 impl VirtualClusters {
