@@ -134,7 +134,7 @@ impl Client<'_> {
                 Step::Head => drop(self.head().await?),
                 Step::Bytes(count) => self.bytes(*count).await?,
                 Step::End => {
-                    self.to_end().await?;
+                    self.rest_of_answer().await?;
                     return Ok(true);
                 }
                 Step::Upstream => {
@@ -209,7 +209,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    async fn to_end(&mut self) -> Answered {
+    async fn rest_of_answer(&mut self) -> Answered {
         loop {
             if let Err(ended) = self.fill().await {
                 let rest = std::mem::take(&mut self.buf);

@@ -87,7 +87,7 @@ fn diff<'a>(left: &'a [String], right: &'a [String]) -> Vec<Line<'a>> {
 
 /// The lines of a head: the first as it is, the fields by name, each mark before it.
 pub fn head_lines(mark: &str, first: &str, mut fields: Vec<(String, String)>) -> Vec<String> {
-    fields.sort_by(|a, b| a.0.to_ascii_lowercase().cmp(&b.0.to_ascii_lowercase()));
+    fields.sort_by_key(|field| field.0.to_ascii_lowercase());
     let mut lines = vec![format!("{mark} {first}")];
     lines.extend(fields.iter().map(|(name, value)| format!("{mark} {name}: {}", steady(name, value))));
     lines
@@ -142,7 +142,7 @@ pub fn rename_ports(lines: &mut [String], ports: &BTreeMap<u16, String>) {
                 let end = found + port.len();
                 let digit = |at: usize| line.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
                 at = end;
-                if !digit(end) && !(found > 0 && digit(found - 1)) {
+                if !(digit(end) || found > 0 && digit(found - 1)) {
                     line.replace_range(found..end, &format!("({name})"));
                     at = found + name.len() + 2;
                 }

@@ -57,7 +57,7 @@ pub async fn serve(
     while let Ok(head) = conn.until(b"\r\n\r\n").await {
         let mut lines = head.split('\n');
         let first = lines.next().unwrap_or_default().to_owned();
-        let fields: Vec<_> = lines.map(|line| field(line)).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let fields: Vec<_> = lines.map(field).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         let noted = head_lines("", &first, fields.clone());
         let noted = noted.iter().map(|line| line.trim_start().to_owned()).collect();
         let (serving, told) = notes.request(name, noted);

@@ -51,7 +51,7 @@ async fn body(stream: &mut RecvStream, serving: &Serving) {
         serving.note(|seen| seen.body.extend_from_slice(&data));
     }
     if let Ok(trailers) = stream.trailers().await {
-        let lines = trailers.iter().flat_map(|trailers| pairs(trailers)).map(|(n, v)| format!("{n}: {v}"));
+        let lines = trailers.iter().flat_map(pairs).map(|(n, v)| format!("{n}: {v}"));
         serving.note(|seen| {
             seen.trailers = lines.collect();
             seen.trailers.sort();

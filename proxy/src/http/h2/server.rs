@@ -109,10 +109,12 @@ where
     }
 }
 
+type Stream = (http::Request<RecvStream>, SendResponse<Bytes>);
+
 /// What a connection waits for.
 enum Event {
     /// A stream, an error, or the end.
-    Next(Option<Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Next(Option<Result<Stream, h2::Error>>),
     /// It was idle for too long, or the listener drains.
     Leave,
     /// The client does not answer any more.
