@@ -75,13 +75,14 @@ fn a_bootstrap_file_is_checked_without_serving_it() {
     assert_eq!((output.status.code(), words(&output.stdout).as_str()), (Some(0), "configuration OK\n"));
 
     let wrong = data.path().join("wrong.yaml");
-    std::fs::write(&wrong, "admin: {profile_path: /p}\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}\n")
+    std::fs::write(&wrong, "enable_dispatcher_stats: true\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}\n")
         .unwrap();
     let output = weft(data.path(), &["proxy", "--validate", "-c", wrong.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(4));
     let told = words(&output.stderr);
-    assert!(told.contains("wrong.yaml: static_resources.clusters[0].alt_stat_name: "), "{told}");
-    assert!(told.contains("wrong.yaml: admin.profile_path: "), "{told}");
+    assert_eq!(told.matches("wrong.yaml:").count(), 2, "{told}");
+    assert!(told.contains(" static_resources.clusters[0].alt_stat_name: "), "{told}");
+    assert!(told.contains(" enable_dispatcher_stats: "), "{told}");
 }
 
 #[test]
