@@ -75,8 +75,11 @@ fn a_bootstrap_file_is_checked_without_serving_it() {
     assert_eq!((output.status.code(), words(&output.stdout).as_str()), (Some(0), "configuration OK\n"));
 
     let wrong = data.path().join("wrong.yaml");
-    std::fs::write(&wrong, "enable_dispatcher_stats: true\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}\n")
-        .unwrap();
+    std::fs::write(
+        &wrong,
+        "enable_dispatcher_stats: true\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}\n",
+    )
+    .unwrap();
     let output = weft(data.path(), &["proxy", "--validate", "-c", wrong.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(4));
     let told = words(&output.stderr);
