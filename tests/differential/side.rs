@@ -96,7 +96,7 @@ impl Side {
         let mut observed = Observed::default();
         let port = client::play(self, bootstrap, run, certificates, &mut observed).await;
         self.upstreams.end(run.script.upstream_requests, bootstrap, &mut observed.lines).await;
-        if let Some(log) = self.logged().await {
+        if let Some(log) = self.logged(&observed).await {
             observed.lines.extend(log);
         }
         let mut ports = self.ports.clone();
@@ -105,17 +105,22 @@ impl Side {
         observed
     }
 
-    /// What the access log says since the last time; at least one line.
-    async fn logged(&mut self) -> Option<Vec<String>> {
+    /// What the access log says since the last time: a line for each answer, and for the request that asked whether
+    /// the connection is open.
+    async fn logged(&mut self, observed: &Observed) -> Option<Vec<String>> {
         let path = self.log.as_ref()?;
+        let answers =
+            observed.lines.iter().filter(|line| line.starts_with("< HTTP/") && !line.starts_with("< HTTP/1.1 1"));
+        let open = observed.lines.iter().any(|line| line == "= open");
+        let least = answers.count().max(1);
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<_> = text.lines().skip(self.lines_logged).collect();
-            let last = lines.iter().any(|line| line.contains("/probe") || line.contains("/last"));
-            if last || tokio::time::Instant::now() > end {
+            let asked = !open || lines.iter().any(|line| line.contains("/probe"));
+            if (asked && lines.len() >= least) || tokio::time::Instant::now() > end {
                 self.lines_logged += lines.len();
-                let told = lines.iter().filter(|line| !line.contains("/probe") && !line.contains("/last"));
+                let told = lines.iter().filter(|line| !line.contains("/probe"));
                 return Some(told.map(|line| format!("log {line}")).collect());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
