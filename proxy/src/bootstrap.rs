@@ -2,6 +2,7 @@
 //! found wrong without serving is found here.
 
 pub(crate) mod document;
+mod place;
 pub(crate) mod proto_json;
 
 use std::path::Path;
@@ -23,6 +24,26 @@ pub enum BootstrapError {
     /// One line for each refusal.
     #[error("{}", lines(.0))]
     Config(Vec<ConfigError>),
+    /// One of the above, each line with its place in the file.
+    #[error("{}", .0.join("\n"))]
+    Located(Vec<String>),
+}
+
+impl BootstrapError {
+    /// Says in which line of the text each refused field stands, where that can be told.
+    fn located(self, text: &str, format: Format) -> Self {
+        let at = |path: &str| match place::line_of(text, path) {
+            Some(line) if format == Format::Yaml => format!("line {line}: "),
+            _ => String::new(),
+        };
+        match &self {
+            Self::Mapping { path, .. } => Self::Located(vec![at(path) + &self.to_string()]),
+            Self::Config(errors) => {
+                Self::Located(errors.iter().map(|error| at(&error.path) + &error.to_string()).collect())
+            }
+            _ => self,
+        }
+    }
 }
 
 fn lines(errors: &[ConfigError]) -> String {
@@ -46,7 +67,8 @@ impl Format {
 /// Reads and checks a bootstrap file, and the files that it names.
 pub fn read_bootstrap(path: &Path) -> Result<Bootstrap, BootstrapError> {
     let text = std::fs::read_to_string(path).map_err(BootstrapError::Unreadable)?;
-    parse_bootstrap(&text, Format::of(path))
+    let format = Format::of(path);
+    parse_bootstrap(&text, format).map_err(|error| error.located(&text, format))
 }
 
 /// Checks the text of a bootstrap file, and reads the files that it names.

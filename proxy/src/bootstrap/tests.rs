@@ -196,3 +196,75 @@ overload_manager: {refresh_interval: 0.25s}
         assert!(told.starts_with(expected), "{told:?} does not begin with {expected:?}");
     }
 }
+
+/// What a newcomer is told of a file.
+fn told_of(text: &str) -> String {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("envoy.yaml");
+    std::fs::write(&path, text).unwrap();
+    read_bootstrap(&path).expect_err("the file is refused").to_string()
+}
+
+#[test]
+fn what_is_wrong_is_told_with_line_path_value_and_rule() {
+    let listener = "static_resources:
+  listeners:
+  - name: web
+    address:
+      socket_address: {address: 127.0.0.1, port_value: PORT}
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: s
+          cluster: c
+";
+    let web = listener.replace("PORT", "80");
+    let second = web.split_once("  listeners:\n").unwrap().1;
+    let tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let without_key = format!(
+        "{web}      transport_socket:
+        name: tls
+        typed_config:
+          '@type': {tls}
+          common_tls_context:
+            tls_certificates:
+            - certificate_chain: {{filename: /no/such.pem}}
+"
+    );
+    for (text, expected) in [
+        ("static_resources: [", "line 1"),
+        ("", "the file is empty"),
+        ("  \r\n\r\n", "the file is empty"),
+        (
+            "static_resources:\r\n  clusters:\r\n  - name: a\r\n    connect_timeout: 5\r\n",
+            "line 4: static_resources.clusters[0].connect_timeout: invalid type",
+        ),
+        (
+            &listener.replace("PORT", "99999"),
+            "line 5: static_resources.listeners[0].address.socket_address.port_value: 99999: a port is at most 65535",
+        ),
+        (
+            &web.replace("stat_prefix: s", "stat_prefx: s"),
+            "line 9: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: unrecognized field name 'stat_prefx'",
+        ),
+        (&web.replace("tcp_proxy.v3.TcpProxy", "tcp_proxy.v2.TcpProxy"), "tcp_proxy.v2.TcpProxy' not found"),
+        (&format!("{web}{second}"), "line 13: static_resources.listeners[1].name: web: another listener has this name"),
+        (
+            &format!("{web}{}", second.replace("name: web", "name: other")),
+            "static_resources.listeners[1].address: 127.0.0.1:80: another listener has this address",
+        ),
+        (
+            &without_key,
+            "line 19: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_certificates[0].certificate_chain.filename: /no/such.pem: cannot be read",
+        ),
+        (
+            "flags_path: /x\nheader_prefix: y",
+            "line 1: flags_path: \"/x\": envoy.config.bootstrap.v3.Bootstrap.flags_path is not supported",
+        ),
+    ] {
+        let told = told_of(text);
+        assert!(told.contains(expected), "{told:?} does not contain {expected:?}");
+    }
+}
