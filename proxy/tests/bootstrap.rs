@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 
 #[path = "bootstrap/admin.rs"]
 mod admin;
+#[path = "bootstrap/ads.rs"]
+mod ads;
 #[path = "bootstrap/dynamic.rs"]
 mod dynamic;
 

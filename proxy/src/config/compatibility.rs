@@ -102,7 +102,7 @@ fn link(message: &MessageDescriptor) -> String {
     let short = message.full_name().strip_prefix(package).unwrap_or_default().trim_start_matches('.');
     let file = message.parent_file();
     let page = file.name().strip_prefix("envoy/").unwrap_or(file.name());
-    let anchor = message.full_name().trim_start_matches("envoy.").replace('.', "-").replace('_', "-").to_lowercase();
+    let anchor = message.full_name().trim_start_matches("envoy.").replace(['.', '_'], "-").to_lowercase();
     format!("[`{short}`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/{page}#envoy-v3-api-msg-{anchor})")
 }
 
