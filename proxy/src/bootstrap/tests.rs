@@ -260,7 +260,7 @@ fn what_is_wrong_is_told_with_line_path_value_and_rule() {
             "line 19: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_certificates[0].certificate_chain.filename: /no/such.pem: cannot be read",
         ),
         (
-            "flags_path: /x\nheader_prefix: y",
+            "flags_path: /x\nheader_prefix: other",
             "line 1: flags_path: \"/x\": envoy.config.bootstrap.v3.Bootstrap.flags_path is not supported",
         ),
     ] {

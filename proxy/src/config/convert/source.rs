@@ -93,6 +93,9 @@ fn ads(wire: &wire::ApiConfigSource, at: &At<'_>) -> Result<Ads, ConfigError> {
         return Err(services.refuse(format_args!("{} services", wire.grpc_services.len()), "exactly one is given"));
     };
     let service_at = services.index(0);
+    if service.timeout.is_some() {
+        return Err(service_at.field("timeout").refuse("set", "a stream to the server lasts for as long as it can"));
+    }
     let Some(TargetSpecifier::EnvoyGrpc(grpc)) = &service.target_specifier else {
         return Err(service_at.field("envoy_grpc").missing());
     };
