@@ -18,7 +18,7 @@ use super::chains::{Active, ChainState};
 use super::connection_log::ConnectionLog;
 use super::handshake;
 use crate::access_log::ConnectionInfo;
-use crate::config::{Codec, FilterChain, HttpManager, NetworkFilter};
+use crate::config::{Codec, Direction, FilterChain, HttpManager, NetworkFilter};
 use crate::downstream::Downstream;
 use crate::drain::Drain;
 use crate::http::{h1, h2};
@@ -169,7 +169,10 @@ async fn hand_over(
         }
         NetworkFilter::Http(manager) => {
             let worker = &downstream.worker;
-            let drain = if worker.is_draining() { state.leaving() } else { state.leaving().or(worker.drain()) };
+            // What the application asks of others while the proxy drains is served to its end.
+            let outbound = downstream.direction == Direction::Outbound;
+            let to_its_end = outbound && worker.is_draining();
+            let drain = if to_its_end { state.leaving() } else { state.leaving().or(worker.drain()) };
             http(downstream, manager, io, read, &drain, stats).await
         }
     }
