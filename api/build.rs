@@ -52,8 +52,6 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality.proto",
     "envoy/extensions/request_id/uuid/v3/uuid.proto",
     "envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.proto",
-    "envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap.proto",
-    "envoy/extensions/retry/host/omit_canary_hosts/v3/omit_canary_hosts.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.proto",
     "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",

@@ -19,7 +19,8 @@ pub struct Place<'a> {
     pub tls_out: bool,
 }
 
-fn typed(name: &str, mut config: Value) -> Value {
+/// A message in an `Any`, by its full name.
+pub fn typed(name: &str, mut config: Value) -> Value {
     config["@type"] = format!("type.googleapis.com/{name}").into();
     config
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::bootstrap::typed;
 use crate::load::{Order, order_tls};
 use crate::peers::{Bench, Peer, Running, free_port, started_at};
 use crate::scenario::{Inbound, SCENARIOS, Scenario};
@@ -104,10 +105,6 @@ fn with_clusters(bench: &Bench, peer: Peer, number: usize) -> Fallible<(f64, f64
 }
 
 fn clusters(listen: SocketAddr, number: usize) -> Value {
-    let typed = |name: &str, mut config: Value| {
-        config["@type"] = format!("type.googleapis.com/envoy.{name}").into();
-        config
-    };
     let name = |index: usize| format!("outbound|80||svc{index}.ns.svc.cluster.local");
     let cluster = |index: usize| {
         let endpoint = |which: usize| {
@@ -117,7 +114,7 @@ fn clusters(listen: SocketAddr, number: usize) -> Value {
             let socket = json!({ "address": address, "port_value": 8080 });
             json!({ "endpoint": { "address": { "socket_address": socket } }, "metadata": labels })
         };
-        let raw = typed("extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({}));
+        let raw = typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({}));
         let most = u32::MAX;
         json!({
             "name": name(index), "type": "STATIC", "connect_timeout": "10s",
@@ -141,12 +138,12 @@ fn clusters(listen: SocketAddr, number: usize) -> Value {
         })
     };
     let router =
-        json!({ "name": "router", "typed_config": typed("extensions.filters.http.router.v3.Router", json!({})) });
+        json!({ "name": "router", "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})) });
     let manager = json!({
         "stat_prefix": "out", "http_filters": [router],
         "route_config": { "name": "routes", "virtual_hosts": (0..number).map(host).collect::<Vec<_>>() },
     });
-    let kind = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     json!({
         "node": { "id": "bench", "cluster": "bench" },
         "static_resources": {

@@ -55,7 +55,9 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(timer) = self.timer.take().filter(|timer| !timer.is_elapsed()) {
-            TIMERS.with_borrow_mut(|timers| {
+            // At the end of the thread there is nowhere to keep it.
+            let _ = TIMERS.try_with(|timers| {
+                let mut timers = timers.borrow_mut();
                 if timers.len() < KEPT {
                     timers.push(timer);
                 }

@@ -37,6 +37,10 @@ pub(super) fn convert(
     if let Some(duration) = &common.max_connection_duration {
         return Err(common_at.field("max_connection_duration").refuse(duration, "is supported in clusters alone"));
     }
+    if let Some(most) = common.max_requests_per_connection.filter(|most| *most > 0) {
+        let at = common_at.field("max_requests_per_connection");
+        return Err(at.refuse(most, "is supported in clusters alone"));
+    }
     let idle = common_at.field("idle_timeout");
     Ok(HttpManager {
         stat_prefix: wire.stat_prefix.clone(),

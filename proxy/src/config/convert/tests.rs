@@ -74,6 +74,16 @@ fn a_field_that_is_not_honoured_is_refused_by_its_path() {
 }
 
 #[test]
+fn a_limit_that_only_clusters_hold_is_refused_for_clients() {
+    let mut manager = manager();
+    let options = core::HttpProtocolOptions { max_requests_per_connection: Some(7), ..Default::default() };
+    manager.common_http_protocol_options = Some(options);
+    let error = listener(&listener_with(&manager), &no_file).unwrap_err();
+    let path = "listener.filter_chains[0].filters[0].typed_config.common_http_protocol_options";
+    assert_eq!(error.path, format!("{path}.max_requests_per_connection"));
+}
+
+#[test]
 fn a_filter_that_is_not_known_is_refused() {
     let mut manager = manager();
     manager.http_filters.insert(
