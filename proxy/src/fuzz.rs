@@ -5,13 +5,14 @@ mod config;
 mod first_bytes;
 mod http1;
 mod http2;
+mod jwt;
 mod routing;
 mod text;
 
 /// A fuzz target; its seeds stand in `fuzz/seeds/NAME/`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("http1_request", http1::request),
     ("http1_answer", http1::answer),
     ("http1_chunked", http1::chunked),
@@ -21,6 +22,7 @@ pub const TARGETS: [Target; 11] = [
     ("route", routing::route),
     ("client_hello", first_bytes::client_hello),
     ("proxy_protocol", first_bytes::proxy_protocol),
+    ("jwt", jwt::jwt),
     ("access_log", text::access_log),
     ("spiffe_id", text::spiffe_id),
 ];
