@@ -9,6 +9,7 @@ mod paced;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use body::Body;
 use message::{RequestHead, ResponseHead};
@@ -35,6 +36,8 @@ pub struct Response {
     pub via: Option<Rc<Via>>,
     /// Whether the connection ends with it (HTTP/1.1).
     pub close: bool,
+    /// How long the client may leave it unread, where the route says so; zero is for ever.
+    pub idle: Option<Duration>,
 }
 
 /// What is known of a connection to an upstream for as long as it lasts.
@@ -48,6 +51,6 @@ pub struct Via {
 
 impl Response {
     pub fn new(head: ResponseHead, body: Body) -> Self {
-        Self { head, body, tunnel: None, via: None, close: false }
+        Self { head, body, tunnel: None, via: None, close: false, idle: None }
     }
 }

@@ -97,6 +97,7 @@ async fn send(
     });
     let answer = answer.map(|mut response| {
         response.body = response.body.limited(limits.end(), limits.idle);
+        response.idle = Some(limits.idle);
         response
     });
     mirror::send(connection, snapshot, action, head, &tries.body);

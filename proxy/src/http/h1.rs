@@ -8,6 +8,7 @@ pub(crate) mod encode;
 mod incoming;
 mod parse;
 mod server;
+mod stuck;
 
 pub use client::{Client, SendError};
 pub use conn::{Conn, Shared};

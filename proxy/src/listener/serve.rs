@@ -223,6 +223,7 @@ async fn http(
         headers_timeout: manager.request_headers_timeout,
         accept_http_10: manager.accept_http_10,
         buffer_limit,
+        stream_idle_timeout: manager.stream_idle_timeout,
         delayed_close: manager.delayed_close_timeout,
         server_name: manager.server_name.clone(),
     };

@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite as _;
 use super::conn::{Conn, Shared};
 use super::incoming::Incoming;
 use super::parse::{Limits, ParseError, Parsed, parse_request};
+use super::stuck::Stuck;
 use super::{Framing, encode};
 use crate::alarm::{self, Alarm};
 use crate::drain::{Drain, Waiting};
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub accept_http_10: bool,
     /// Bytes of bodies that are held at a time, each way.
     pub buffer_limit: usize,
+    /// How long a client may leave an answer unread; zero is for ever.
+    pub stream_idle_timeout: Duration,
     /// How long the client may go on sending once the last answer is out; zero is not at all.
     pub delayed_close: Duration,
     /// The `server` header of answers made here.
@@ -61,7 +64,7 @@ pub async fn serve(
             Head::End => return Ok(()),
             Head::Refused(error) => {
                 refused(error);
-                return refuse(&conn, error, options).await;
+                return refuse(&conn, error, options, &mut waits.alarm).await;
             }
             Head::Request(parsed) => *parsed,
         };
@@ -86,9 +89,10 @@ pub async fn serve(
         keep_alive &= framing != Framing::Close;
         conn.borrow_mut().expects_continue = false;
         encode::response(conn.borrow_mut().out(), &response.head, framing, !keep_alive);
-        write_body(&conn, response.body, framing).await?;
+        let limit = response.idle.unwrap_or(options.stream_idle_timeout);
+        write_body(&conn, response.body, framing, Stuck::new(&mut waits.alarm, limit)).await?;
         if !keep_alive || !discard_request(&conn).await {
-            return close(&conn, options.delayed_close).await;
+            return close(&conn, options, &mut waits.alarm).await;
         }
     }
 }
@@ -199,7 +203,7 @@ fn gone(conn: &mut Conn, cx: &mut Context<'_>) -> bool {
     conn.eof
 }
 
-async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Result<()> {
+async fn write_body(conn: &Shared, mut body: Body, framing: Framing, mut stuck: Stuck<'_>) -> io::Result<()> {
     let mut ended = framing == Framing::None || body.is_end();
     let mut cut = None;
     if ended {
@@ -230,7 +234,7 @@ async fn write_body(conn: &Shared, mut body: Body, framing: Framing) -> io::Resu
                     Poll::Pending
                 };
             }
-            conn.poll_flush(cx)
+            stuck.poll_flush(&mut conn, cx)
         })
         .await?;
         if ended {
@@ -286,7 +290,7 @@ async fn discard_request(conn: &Shared) -> bool {
     }
 }
 
-async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions) -> io::Result<()> {
+async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
     let mut head = ResponseHead::new(error.status);
     head.headers.append("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
     head.headers.append("server", &options.server_name);
@@ -296,13 +300,18 @@ async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions) -> io
     }
     encode::response(conn.borrow_mut().out(), &head, Framing::Length(body.len() as u64), true);
     conn.borrow_mut().out().extend_from_slice(body.as_bytes());
-    close(conn, options.delayed_close).await
+    close(conn, options, alarm).await
 }
 
 /// Closes our side, and reads on for a while: unread bytes would make the kernel reset the connection, and the client
 /// lose the answer (RFC 9112 section 9.6).
-async fn close(conn: &Shared, patience: Duration) -> io::Result<()> {
-    poll_fn(|cx| poll_shutdown(conn, cx)).await?;
+async fn close(conn: &Shared, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
+    let shut = pin!(poll_fn(|cx| poll_shutdown(conn, cx)));
+    let Some(shut) = alarm::within(alarm, alarm::after(options.stream_idle_timeout), shut).await else {
+        conn.borrow().io.reset_on_drop();
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    shut?;
     let drained = poll_fn(|cx| {
         let mut conn = conn.borrow_mut();
         loop {
@@ -312,7 +321,7 @@ async fn close(conn: &Shared, patience: Duration) -> io::Result<()> {
             }
         }
     });
-    let _ = tokio::time::timeout(patience, drained).await;
+    let _ = tokio::time::timeout(options.delayed_close, drained).await;
     Ok(())
 }
 

@@ -25,6 +25,7 @@ fn options() -> ServerOptions {
         idle_timeout: Duration::ZERO,
         headers_timeout: Duration::ZERO,
         accept_http_10: true,
+        stream_idle_timeout: Duration::ZERO,
         delayed_close: Duration::ZERO,
         server_name: "weft".into(),
     }
@@ -403,4 +404,16 @@ async fn many_small_frames_are_not_kept_beyond_the_limit() {
         assert!(matches!(reader.frame().await, Some(Ok(Frame::Data(_)))));
     }
     assert!(!replay.can_restart(), "1000 frames were kept under a limit of 64 KiB");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_never_read_is_given_up() {
+    let (mut client, server) = UnixStream::pair().unwrap();
+    let (_trigger, drain) = drain::pair();
+    let impatient = ServerOptions { stream_idle_timeout: Duration::from_millis(50), ..options() };
+    let large = async |_: Request| Response::new(ResponseHead::new(200), Body::Full(vec![0; 1 << 24].into()));
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let serving = serve(Io::Unix(server), BytesMut::new(), &impatient, &drain, large, |_| {});
+    let ended = LocalSet::new().run_until(tokio::time::timeout(Duration::from_secs(10), serving)).await;
+    assert_eq!(ended.expect("the server gives up").unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }

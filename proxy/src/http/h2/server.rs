@@ -4,12 +4,13 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use tokio::time::Instant;
 
 use super::flood::Guarded;
 use super::{Incoming, convert, keepalive, send_body};
@@ -45,6 +46,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The preface and the first settings must come within this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How long a client that is told to go, and has nothing under way, may take to read that.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Serves a connection until it ends.
 pub async fn serve<H>(io: Prefixed, options: &ServerOptions, drain: &Drain, handler: Rc<H>) -> io::Result<()>
 where
@@ -65,7 +69,7 @@ where
         tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
     let mut lost = pin!(keepalive::lost(conn.ping_pong(), options.http2.keepalive));
-    let (mut waiting, mut alarm, mut idle_until) = (drain.waiting(), Alarm::default(), None);
+    let (mut waiting, mut quiet) = (drain.waiting(), Quiet::default());
     let mut leaving = false;
     let active = Rc::new(());
     loop {
@@ -77,19 +81,21 @@ where
             if lost.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Lost);
             }
-            if leaving {
-                return Poll::Pending;
+            if !leaving && waiting.poll(cx).is_ready() {
+                return Poll::Ready(Event::Leave);
             }
-            let busy = Rc::strong_count(&active) > 1;
-            idle_until = if busy { None } else { idle_until.or_else(|| alarm::after(options.idle_timeout)) };
-            let idle = idle_until.is_some_and(|at| alarm.poll(at, cx).is_ready());
-            if idle || waiting.poll(cx).is_ready() { Poll::Ready(Event::Leave) } else { Poll::Pending }
+            let limit = if leaving { LAST_WORDS } else { options.idle_timeout };
+            match quiet.poll(limit, Rc::strong_count(&active) > 1, cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) if leaving => Poll::Ready(Event::Lost),
+                Poll::Ready(()) => Poll::Ready(Event::Leave),
+            }
         });
         let next = match event.await {
             Event::Next(next) => next,
             Event::Lost => return Err(io::ErrorKind::TimedOut.into()),
             Event::Leave => {
-                leaving = true;
+                (leaving, quiet) = (true, Quiet::default());
                 conn.graceful_shutdown();
                 continue;
             }
@@ -119,6 +125,34 @@ enum Event {
     Leave,
     /// The client does not answer any more.
     Lost,
+}
+
+/// Tells when a connection has had no stream for a while. A stream that ends while the client takes no bytes wakes
+/// nobody, so a busy connection is looked at too when the time is over.
+#[derive(Default)]
+struct Quiet {
+    alarm: Alarm,
+    until: Option<Instant>,
+    since_then: bool,
+}
+
+impl Quiet {
+    /// Ready after so long (zero: never) without a stream.
+    fn poll(&mut self, limit: Duration, busy: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if !busy && !self.since_then {
+            self.until = None;
+        }
+        self.since_then = !busy;
+        loop {
+            self.until = self.until.or_else(|| alarm::after(limit));
+            let Some(until) = self.until else { return Poll::Pending };
+            ready!(self.alarm.poll(until, cx));
+            self.until = None;
+            if !busy {
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 /// What a stream needs of the options.
@@ -174,7 +208,7 @@ async fn serve_stream<H>(
     if let Ok(stream) = respond.send_response(head, end)
         && !end
     {
-        let _ = send_body(stream, body, limits.idle).await;
+        let _ = send_body(stream, body, answer.idle.unwrap_or(limits.idle)).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
@@ -319,6 +320,24 @@ async fn a_client_that_answers_no_ping_is_left() {
             tokio::io::AsyncWriteExt::write_all(&mut ours, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
             assert!(serve(io, &asking, &drain, Rc::new(echo)).await.is_err());
             assert_eq!(start.elapsed().as_secs(), 12);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_which_nothing_is_read_ends() {
+    const WINDOWS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
+    const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
+    LocalSet::new()
+        .run_until(async {
+            let (mut unread, theirs) = UnixStream::pair().unwrap();
+            let (_trigger, drain) = drain::pair();
+            let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
+            unread.write_all(&[PREFACE, WINDOWS, GET].concat()).await.unwrap();
+            let limit = Duration::from_secs(5);
+            let impatient = ServerOptions { stream_idle_timeout: limit, idle_timeout: limit, ..options() };
+            let large = async |_: Request| Response::new(ResponseHead::new(200), Body::Full(vec![0; 1 << 24].into()));
+            assert!(serve(io, &impatient, &drain, Rc::new(large)).await.is_err());
         })
         .await;
 }
