@@ -14,8 +14,10 @@ mod endpoints;
 mod failure;
 mod get;
 mod output;
+mod platforms;
 mod proxy;
 mod proxy_status;
+mod registry;
 mod run;
 mod services;
 mod sidecar;
@@ -92,6 +94,9 @@ enum Verb {
     /// List the endpoints of all services, or of one
     #[command(after_help = "Example: weft endpoints reviews --by-platform")]
     Endpoints(endpoints::Options),
+    /// Show the platforms that services come from
+    #[command(subcommand, after_help = "Example: weft registry status")]
+    Registry(registry::Verb),
     /// Apply configuration
     #[command(after_help = "Example: weft apply -f examples/bookinfo/virtual-service-reviews-90-10.yaml")]
     Apply(apply::Options),
@@ -152,6 +157,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Verb::Services(options) => on_main_thread(services::run(options, data()?))?,
         Verb::Endpoints(options) => on_main_thread(endpoints::run(options, data()?))?,
+        Verb::Registry(verb) => on_main_thread(registry::run(verb, data()?))?,
         Verb::Apply(options) => on_main_thread(apply::run(options, data()?))?,
         Verb::Get(options) => on_main_thread(get::run(options, data()?))?,
         Verb::Delete(options) => on_main_thread(delete::run(options, data()?))?,

@@ -1,14 +1,17 @@
 //! The abstract service model, the registries that feed it, and the catalog that merges them. Knows neither
 //! configuration kinds nor xDS.
 
+mod adapter;
 mod agents;
 mod catalog;
 mod memory;
 mod model;
 mod source;
 
+#[cfg(feature = "consul")]
+pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
 pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration};
-pub use catalog::{Catalog, Entry, Merger, RegistryState, RegistryStatus, run};
+pub use catalog::{Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
 pub use memory::MemoryRegistry;
 pub use model::{
     Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,

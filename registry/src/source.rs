@@ -14,6 +14,8 @@ pub enum Event {
     ServiceGone(ServiceKey),
     /// The whole set of endpoints that this registry now knows for a service. It may come before the service does.
     Endpoints(ServiceKey, Vec<Endpoint>),
+    /// All that the platform says and the mesh cannot use, in an operator's words; the whole list each time.
+    Findings(Vec<String>),
     /// All that the registry knows has been told; changes follow.
     Synced,
     /// The platform is out of reach for this reason. What was told stays in force, marked stale, until `Synced`.

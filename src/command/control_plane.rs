@@ -23,6 +23,7 @@ use tonic::transport::Server;
 
 use super::data_dir::{Address, DataDir};
 use super::duration;
+use super::platforms::Platforms;
 use ::api::TrustDomain;
 
 #[derive(Debug, Args)]
@@ -51,6 +52,8 @@ pub struct Options {
     /// How long a workload that lost its connection stays registered
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
+    #[command(flatten)]
+    platforms: Platforms,
 }
 
 /// How long requests in flight may take when the control plane stops.
@@ -86,9 +89,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store, agents_options(&options, &mesh)).await?;
-    let registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
+    let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
+    registries.extend(options.platforms.open(&mesh.domain)?);
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
-    tokio::spawn(registry::run(registries, publish));
+    tokio::spawn(registry::run(registries, options.platforms.policy(), publish));
     let (inputs, followed) = watch::channel(Inputs {
         catalog: catalog.borrow().clone(),
         config: galley.snapshots().borrow().clone(),

@@ -29,7 +29,7 @@ const COLUMNS: [Column; 8] = [
     ("SERVICE", |item| text(item, "service")),
     ("ENDPOINT", |item| format!("{}:{}", text(item, "address"), item["port"])),
     ("WORKLOAD", |item| text(item, "workload")),
-    ("HEALTH", |item| text(item, "health")),
+    ("HEALTH", health),
     ("WEIGHT", |item| text(item, "weight")),
     ("PLATFORM", |item| text(item, "platform")),
     ("LOCALITY", |item| text(item, "locality")),
@@ -54,6 +54,12 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         true => print_list(options.output.output, &by_platform(&listing), &BY_PLATFORM, nothing),
         false => print_list(options.output.output, &listing, &COLUMNS, nothing),
     }
+}
+
+/// That the platform cannot be asked now is part of what is known of the health.
+fn health(item: &Value) -> String {
+    let stale = if item["stale"] == true { " (stale)" } else { "" };
+    format!("{}{stale}", text(item, "health"))
 }
 
 fn by_platform(listing: &Value) -> Value {

@@ -18,11 +18,12 @@ pub struct Options {
     api: ApiOptions,
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     ("NAMESPACE", |item| text(item, "namespace")),
     ("HOST", |item| text(item, "host")),
     ("PORTS", ports),
     ("ENDPOINTS", |item| format!("{}/{}", item["endpoints"]["healthy"], item["endpoints"]["total"])),
+    ("PLATFORMS", platforms),
     ("FROM", |item| words(&item["registries"])),
 ];
 
@@ -36,6 +37,14 @@ fn ports(item: &Value) -> String {
     let ports = item["ports"].as_array().into_iter().flatten();
     let words: Vec<String> = ports.map(|port| format!("{}/{}", port["port"], text(port, "protocol"))).collect();
     words.join(",")
+}
+
+/// `consul 2/3, vm 1/1`: healthy of all.
+fn platforms(item: &Value) -> String {
+    let platforms = item["platforms"].as_object().into_iter().flatten();
+    let words: Vec<String> =
+        platforms.map(|(name, count)| format!("{name} {}/{}", count["healthy"], count["total"])).collect();
+    words.join(", ")
 }
 
 fn words(list: &Value) -> String {

@@ -19,6 +19,7 @@ use clap::Args;
 use super::data_dir::DataDir;
 use super::duration;
 use super::output::{OutputOptions, tell};
+use super::platforms::Platforms;
 
 pub use control::ask;
 pub use plan::State;
@@ -40,6 +41,8 @@ pub struct Options {
     /// Leave what crashed as it is; `weft up` once more starts it again
     #[arg(long)]
     no_restart: bool,
+    #[command(flatten)]
+    platforms: Platforms,
     /// Set by --detach for the process that stays
     #[arg(long, hide = true)]
     supervise: bool,
@@ -49,6 +52,7 @@ pub struct Options {
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let format = options.output.output;
+    options.platforms.check()?;
     for directory in options.config.iter().filter(|directory| !directory.is_dir()) {
         tell(format_args!(
             "weft: --config {} is no directory; its files are served once it is there",

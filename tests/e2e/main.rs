@@ -4,9 +4,13 @@
 
 mod bookinfo;
 mod configuration;
+#[path = "../../registry/tests/consul/server.rs"]
+#[allow(dead_code)]
+mod consul;
 mod identity;
 mod load;
 mod mesh;
 mod outage;
+mod platforms;
 mod programs;
 mod traffic;

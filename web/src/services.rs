@@ -1,8 +1,10 @@
 //! What the catalog knows: services, endpoints, registries.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Query, State as Shared};
-use registry::{Endpoint, Entry, Health, Location, RegistryState, Resolution, TlsMode};
+use registry::{Catalog, Endpoint, Entry, Health, Location, RegistryState, Resolution, TlsMode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -35,7 +37,9 @@ pub async fn endpoints(Shared(state): Shared<State>, Query(filter): Query<Filter
     let catalog = state.catalog();
     let entries = catalog.entries().filter(|entry| filter.takes(entry));
     let items: Vec<Value> = entries
-        .flat_map(|entry| entry.endpoints.iter().map(|found| endpoint(&state, entry, found)).collect::<Vec<_>>())
+        .flat_map(|entry| {
+            entry.endpoints.iter().map(|found| endpoint(&state, &catalog, entry, found)).collect::<Vec<_>>()
+        })
         .collect();
     Json(json!({ "items": items, "revision": catalog.version }))
 }
@@ -55,12 +59,36 @@ pub async fn registries(Shared(state): Shared<State>) -> Json<Value> {
                 "name": registry.name,
                 "state": word,
                 "reason": reason,
+                "since": registry.since,
                 "services": registry.services,
                 "endpoints": registry.endpoints,
+                "forgotten": registry.forgotten,
+                "findings": *registry.findings,
             })
         })
         .collect();
-    Json(json!({ "items": items, "revision": catalog.version }))
+    Json(json!({ "items": items, "conflicts": conflicts(&catalog), "revision": catalog.version }))
+}
+
+/// What registries disagree about.
+fn conflicts(catalog: &Catalog) -> Vec<Value> {
+    let of_entry = |entry: &Entry| {
+        let host = entry.service.host().as_str().to_owned();
+        let shown = |words: &String| json!({ "service": host, "message": words });
+        entry.conflicts.iter().map(shown).collect::<Vec<_>>()
+    };
+    catalog.entries().flat_map(of_entry).collect()
+}
+
+/// How many endpoints each platform has.
+fn by_platform(entry: &Entry) -> BTreeMap<&'static str, Value> {
+    let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
+    for endpoint in entry.endpoints.iter() {
+        let count = counts.entry(endpoint.workload.platform.as_str()).or_default();
+        count.0 += usize::from(endpoint.health == Health::Healthy);
+        count.1 += 1;
+    }
+    counts.into_iter().map(|(name, (healthy, total))| (name, json!({ "healthy": healthy, "total": total }))).collect()
 }
 
 fn service(entry: &Entry) -> Value {
@@ -93,12 +121,13 @@ fn service(entry: &Entry) -> Value {
             Resolution::DynamicDns => "dynamic-dns",
         },
         "endpoints": { "total": entry.endpoints.len(), "healthy": healthy },
+        "platforms": by_platform(entry),
         "registries": registries,
         "conflicts": *entry.conflicts,
     })
 }
 
-fn endpoint(state: &State, entry: &Entry, endpoint: &Endpoint) -> Value {
+fn endpoint(state: &State, catalog: &Catalog, entry: &Entry, endpoint: &Endpoint) -> Value {
     let workload = &endpoint.workload;
     let identity = (endpoint.tls == TlsMode::Istio)
         .then(|| state.trust_domain.workload(&workload.namespace, &workload.service_account).ok())
@@ -117,6 +146,7 @@ fn endpoint(state: &State, entry: &Entry, endpoint: &Endpoint) -> Value {
         "labels": workload.labels,
         "locality": workload.locality.to_string(),
         "platform": workload.platform.as_str(),
+        "stale": catalog.is_stale(&endpoint.provenance.registry),
         "registry": endpoint.provenance.registry,
         "object": endpoint.provenance.object,
     })

@@ -93,5 +93,9 @@ fn registries(catalog: &Catalog) -> Vec<Value> {
             move |words| json!({ "source": "registry", "severity": "warning", "object": object, "message": words }),
         )
     });
-    stale.chain(conflicts).collect()
+    let findings = catalog.registries.iter().flat_map(|registry| {
+        let told = registry.findings.iter();
+        told.map(move |words| json!({ "source": "registry", "severity": "warning", "object": registry.name, "message": words }))
+    });
+    stale.chain(findings).chain(conflicts).collect()
 }

@@ -1,7 +1,10 @@
 //! How the news of several registries become one catalog.
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::model::*;
+use crate::source::Event;
 
 fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
     Service {
@@ -125,7 +128,7 @@ async fn what_a_registry_tells_reaches_the_published_catalog() {
     registry.endpoints(&key("x.y"), vec![endpoint("10.0.0.1", "memory")]);
     registry.synced();
     let (publish, mut catalog) = watch::channel(Arc::default());
-    let following = tokio::spawn(run(vec![Arc::new(registry.clone())], publish));
+    let following = tokio::spawn(run(vec![Arc::new(registry.clone())], Policy::default(), publish));
     let seen =
         catalog.wait_for(|catalog: &Arc<Catalog>| catalog.synced() && catalog.version > 0).await.unwrap().clone();
     assert_eq!(seen.get(&key("x.y")).unwrap().endpoints.len(), 1);

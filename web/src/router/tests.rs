@@ -36,7 +36,7 @@ impl Mesh {
         let agents = Agents::open(store.clone(), AgentsOptions::default()).await.unwrap();
         let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
         let registries: Vec<Arc<dyn Registry>> = vec![Arc::new(agents.clone())];
-        tokio::spawn(registry::run(registries, publish));
+        tokio::spawn(registry::run(registries, registry::Policy::default(), publish));
         let (inputs, followed) = watch::channel(Inputs {
             catalog: Arc::default(),
             config: galley.snapshots().borrow().clone(),

@@ -1,0 +1,159 @@
+//! What a Consul registry makes of what Consul answers, without a server.
+
+use super::book::Book;
+use super::convert::{Context, Converted, convert};
+use super::entry::Entry;
+use crate::model::{Health, Platform, Protocol, TlsMode};
+use crate::source::Event;
+
+fn context() -> Context {
+    Context::new(&"consul".into(), &"cluster.local".into(), None, false)
+}
+
+fn entries(json: &str) -> Vec<Entry> {
+    serde_json::from_str(json).unwrap()
+}
+
+/// One instance as Consul answers it, with this among its service and its checks.
+fn instance(id: &str, service: &str, checks: &str) -> String {
+    format!(
+        r#"{{"Node": {{"ID": "x", "Node": "node-a", "Address": "10.0.0.7", "Datacenter": "dc1",
+            "TaggedAddresses": {{"lan": "10.0.0.7", "wan": "198.51.100.7"}},
+            "Meta": {{"consul-network-segment": "", "rack": "r1"}}}},
+          "Service": {{"ID": "{id}", "Service": "reviews", "Port": 9080, {service}}}, "Checks": [{checks}]}}"#
+    )
+}
+
+fn reviews(service: &str, checks: &str) -> Converted {
+    convert(&context(), "reviews", entries(&format!("[{}]", instance("reviews-1", service, checks))))
+}
+
+fn health(service: &str, checks: &str) -> (Health, u32) {
+    let converted = reviews(service, checks);
+    let (_, endpoints) = converted.services.values().next().unwrap();
+    (endpoints[0].health, endpoints[0].weight)
+}
+
+#[test]
+fn a_service_has_its_host_its_alias_and_its_port() {
+    let converted = reviews(
+        r#""Tags": ["v1", "team=books"], "Address": "", "Meta": {"protocol": "http", "version": "v1"},
+           "TaggedAddresses": {"virtual": {"Address": "240.0.0.1", "Port": 9080}}, "Kind": "", "Connect": {}"#,
+        "",
+    );
+    assert_eq!(converted.findings, [""; 0]);
+    let (key, (service, endpoints)) = converted.services.first_key_value().unwrap();
+    assert_eq!(key.to_string(), "default/reviews.default.svc.cluster.local");
+    assert_eq!(service.aliases[0].as_str(), "reviews.service.consul");
+    assert_eq!((service.ports[0].name.as_str(), service.ports[0].protocol), ("http-9080", Protocol::Http));
+    assert_eq!(service.addresses[0].to_string(), "240.0.0.1/32");
+    let endpoint = &endpoints[0];
+    assert_eq!(
+        (endpoint.address.to_string().as_str(), endpoint.port, endpoint.tls),
+        ("10.0.0.7", 9080, TlsMode::Disabled)
+    );
+    let workload = &endpoint.workload;
+    assert_eq!((workload.platform, workload.locality.to_string().as_str()), (Platform::Consul, "dc1"));
+    let labels: Vec<_> = workload.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(labels, ["app=reviews", "protocol=http", "rack=r1", "tag/v1=true", "team=books", "version=v1"]);
+    assert_eq!(endpoint.provenance.object, "service reviews-1 on node-a");
+}
+
+#[test]
+fn meta_places_a_service_in_the_mesh() {
+    let meta = r#""Meta": {"weft-namespace": "shop", "weft-identity": "books/reviews", "weft-port": "80",
+                   "weft-locality": "eu/a/rack1", "protocol": "grpc"}"#;
+    let converted = reviews(meta, "");
+    let (key, (service, endpoints)) = converted.services.first_key_value().unwrap();
+    assert_eq!(key.host.as_str(), "reviews.shop.svc.cluster.local");
+    assert_eq!((service.ports[0].number, endpoints[0].port), (80, 9080));
+    let workload = &endpoints[0].workload;
+    assert_eq!((&*workload.namespace, workload.service_account.as_str()), ("books", "reviews"));
+    assert_eq!((endpoints[0].tls, workload.locality.to_string().as_str()), (TlsMode::Istio, "eu/a/rack1"));
+}
+
+#[test]
+fn checks_decide_health_and_weight() {
+    let weights = r#""Weights": {"Passing": 10, "Warning": 3}"#;
+    let check = |id: &str, status: &str| format!(r#"{{"CheckID": "{id}", "Status": "{status}"}}"#);
+    assert_eq!(health(weights, ""), (Health::Healthy, 10));
+    assert_eq!(health(weights, &check("serfHealth", "passing")), (Health::Healthy, 10));
+    assert_eq!(health(weights, &check("http", "warning")), (Health::Healthy, 3));
+    assert_eq!(health(weights, &check("http", "critical")), (Health::Unhealthy, 10));
+    assert_eq!(health(r#""Weights": {"Passing": 10, "Warning": 0}"#, &check("http", "warning")).0, Health::Draining);
+    let both = format!("{},{}", check("http", "critical"), check("_service_maintenance:reviews-1", "critical"));
+    assert_eq!(health(weights, &both).0, Health::Draining);
+    assert_eq!(health(weights, &check("_node_maintenance", "critical")).0, Health::Draining);
+}
+
+#[test]
+fn sidecar_proxies_are_no_services_and_native_ones_are_told() {
+    let proxy = r#""Kind": "connect-proxy", "Proxy": {"DestinationServiceName": "reviews", "Config": {"port": 1}}"#;
+    assert_eq!(reviews(proxy, ""), Converted::default());
+    let native = reviews(r#""Connect": {"Native": true}"#, "");
+    assert!(native.services.is_empty() && native.findings[0].contains("Connect-native"), "{native:?}");
+    let beside = reviews(r#""Connect": {"Native": true}, "Meta": {"weft-identity": "reviews"}"#, "");
+    assert_eq!(beside.services.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_used_is_told_and_the_rest_is_served() {
+    let good = instance("good", r#""Address": "10.0.0.1""#, "");
+    for (service, words) in [
+        (r#""Address": "db.example""#, "no IP address"),
+        (r#""Meta": {"protocol": "spdy"}"#, "meta protocol is \"spdy\""),
+        (r#""Meta": {"weft-port": "http"}"#, "weft-port is no port"),
+        (r#""Meta": {"weft-identity": "a/b/c"}"#, "weft-identity is \"a/b/c\""),
+        (r#""Meta": {"weft-namespace": "Shop_1"}"#, "makes no hostname"),
+        (r#""SocketPath": "/run/x.sock""#, "Unix socket"),
+    ] {
+        let both = format!("[{},{good}]", instance("bad", service, ""));
+        let converted = convert(&context(), "reviews", entries(&both));
+        assert_eq!(converted.services.values().next().unwrap().1.len(), 1, "{service}");
+        assert!(converted.findings[0].starts_with("service reviews: bad on node-a"), "{converted:?}");
+        assert!(converted.findings[0].contains(words), "{converted:?}");
+    }
+}
+
+#[test]
+fn from_afar_the_wan_address_counts() {
+    let far = Context::new(&"consul".into(), &"cluster.local".into(), None, true);
+    let at = |service: &str| {
+        let converted = convert(&far, "reviews", entries(&format!("[{}]", instance("a", service, ""))));
+        let endpoint = converted.services.values().next().unwrap().1[0].clone();
+        format!("{}:{}", endpoint.address, endpoint.port)
+    };
+    assert_eq!(at(r#""Address": """#), "198.51.100.7:9080");
+    assert_eq!(at(r#""TaggedAddresses": {"wan": {"Address": "203.0.113.9", "Port": 443}}"#), "203.0.113.9:443");
+}
+
+#[test]
+fn only_what_changed_is_told() {
+    let mut book = Book::new(context());
+    let two = || {
+        entries(&format!(
+            "[{},{}]",
+            instance("a", r#""Address": "10.0.0.1""#, ""),
+            instance("b", r#""Address": "10.0.0.2""#, "")
+        ))
+    };
+    let events = book.instances("reviews", two());
+    assert!(matches!(&events[..], [Event::Service(_), Event::Endpoints(_, endpoints)] if endpoints.len() == 2));
+    assert_eq!(book.instances("reviews", two()), []);
+    let events = book.instances("reviews", entries(&format!("[{}]", instance("a", r#""Address": "10.0.0.1""#, ""))));
+    assert!(matches!(&events[..], [Event::Endpoints(_, endpoints)] if endpoints.len() == 1));
+    let events = book.retain(&["other".to_owned()].into());
+    assert!(matches!(&events[..], [Event::ServiceGone(_)]));
+}
+
+#[test]
+fn a_service_that_cannot_be_read_keeps_what_was_read() {
+    let mut book = Book::new(context());
+    book.instances("reviews", entries(&format!("[{}]", instance("a", "\"Tags\": null", ""))));
+    book.failed("reviews", "500 no".into());
+    let Some(Event::Findings(findings)) = book.findings() else { panic!("nothing found") };
+    assert_eq!(findings, ["service reviews: cannot be read: 500 no"]);
+    assert_eq!(book.findings(), None);
+    assert_eq!(book.instances("reviews", entries(&format!("[{}]", instance("a", "\"Tags\": null", "")))), []);
+    assert_eq!(book.findings(), Some(Event::Findings(vec![])));
+}

@@ -1,0 +1,257 @@
+//! The state behind the catalog: what each registry told, and the merge of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Catalog, Entry, RegistryState, RegistryStatus};
+use crate::model::{Endpoint, Service, ServiceKey};
+use crate::source::Event;
+
+/// What one registry has told.
+#[derive(Debug, Default)]
+struct Told {
+    services: BTreeMap<ServiceKey, Arc<Service>>,
+    endpoints: BTreeMap<ServiceKey, Vec<Endpoint>>,
+    /// It has been out of reach for too long: none of it counts until the registry is back.
+    forgotten: bool,
+}
+
+/// What each registry told, and the catalog that follows.
+#[derive(Debug)]
+pub struct Merger {
+    told: Vec<Told>,
+    catalog: Catalog,
+    /// Where registries describe a service differently.
+    differences: BTreeMap<ServiceKey, Vec<String>>,
+    /// In Unix seconds.
+    now: u64,
+}
+
+impl Merger {
+    /// For registries of these names, the earlier deciding over the later.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let registries: Vec<_> = names.into_iter().map(RegistryStatus::new).collect();
+        let told = registries.iter().map(|_| Told::default()).collect();
+        let catalog = Catalog { registries, ..Catalog::default() };
+        Self { told, catalog, differences: BTreeMap::new(), now: 0 }
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The time, in Unix seconds, at which the events that follow happened.
+    pub fn at(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Takes one event of the registry at `index`; true if the catalog changed.
+    pub fn apply(&mut self, index: usize, event: Event) -> bool {
+        let changed = match event {
+            Event::Service(service) => {
+                let key = service.key.clone();
+                let services = &mut self.told[index].services;
+                if services.get(&key).is_some_and(|known| **known == service) {
+                    return false;
+                }
+                services.insert(key.clone(), Arc::new(service));
+                self.merge_service(&key) | self.merge_endpoints(&key)
+            }
+            Event::ServiceGone(key) => {
+                let told = &mut self.told[index];
+                let known = told.services.remove(&key).is_some() | told.endpoints.remove(&key).is_some();
+                known && (self.merge_service(&key) | self.merge_endpoints(&key))
+            }
+            Event::Endpoints(key, endpoints) => {
+                let known = &mut self.told[index].endpoints;
+                if known.get(&key).map_or(endpoints.is_empty(), |before| *before == endpoints) {
+                    return false;
+                }
+                known.insert(key.clone(), endpoints);
+                self.merge_endpoints(&key)
+            }
+            Event::Findings(findings) => {
+                let known = &mut self.catalog.registries[index].findings;
+                let changed = **known != *findings;
+                *known = findings.into();
+                changed
+            }
+            Event::Synced => self.set_state(index, RegistryState::Synced) | self.set_forgotten(index, false),
+            Event::Lost(reason) => self.set_state(index, RegistryState::Stale(reason)),
+        };
+        self.count(index, changed)
+    }
+
+    /// Takes out what the registry at `index` told, until it is back; true if the catalog changed.
+    pub fn forget(&mut self, index: usize) -> bool {
+        let changed = self.set_forgotten(index, true);
+        self.count(index, changed)
+    }
+
+    fn count(&mut self, index: usize, changed: bool) -> bool {
+        let (told, status) = (&self.told[index], &mut self.catalog.registries[index]);
+        status.services = told.services.len();
+        status.endpoints = told.endpoints.values().map(Vec::len).sum();
+        self.catalog.version += u64::from(changed);
+        changed
+    }
+
+    fn set_state(&mut self, index: usize, state: RegistryState) -> bool {
+        let status = &mut self.catalog.registries[index];
+        if status.state == state {
+            return false;
+        }
+        // Another reason for the same loss does not make it younger.
+        if !matches!((&status.state, &state), (RegistryState::Stale(_), RegistryState::Stale(_))) {
+            status.since = self.now;
+        }
+        status.state = state;
+        true
+    }
+
+    fn set_forgotten(&mut self, index: usize, forgotten: bool) -> bool {
+        if self.told[index].forgotten == forgotten {
+            return false;
+        }
+        self.told[index].forgotten = forgotten;
+        self.catalog.registries[index].forgotten = forgotten;
+        let keys: Vec<ServiceKey> = self.told[index].services.keys().cloned().collect();
+        for key in keys {
+            self.merge_service(&key);
+            self.merge_endpoints(&key);
+        }
+        true
+    }
+
+    /// True if the service as published changed.
+    fn merge_service(&mut self, key: &ServiceKey) -> bool {
+        let counted = self.told.iter().filter(|told| !told.forgotten);
+        let mut descriptions = counted.filter_map(|told| told.services.get(key));
+        let Some(first) = descriptions.next() else {
+            self.differences.remove(key);
+            self.catalog.aliases.retain(|_, target| target != key);
+            return self.catalog.entries.remove(key).is_some();
+        };
+        let mut merged = Arc::clone(first);
+        let mut conflicts = Vec::new();
+        for other in descriptions {
+            add_description(&mut merged, other, &mut conflicts);
+        }
+        let before = self.catalog.entries.get(key);
+        // A name under which callers know the service stays for as long as anybody serves it: moving the last endpoint
+        // from one platform to another must not break them.
+        for alias in before.iter().flat_map(|entry| &entry.service.aliases) {
+            add_alias(&mut merged, alias);
+        }
+        for alias in &merged.aliases {
+            self.catalog.aliases.entry(alias.clone()).or_insert_with(|| key.clone());
+        }
+        let changed = before.is_none_or(|entry| *entry.service != *merged);
+        let service = before.filter(|_| !changed).map_or(merged, |entry| entry.service.clone());
+        let endpoints = before.map_or_else(|| [].into(), |entry| entry.endpoints.clone());
+        // Those of endpoints are found when the endpoints are merged anew, right after this.
+        let shown = before.map_or_else(|| [].into(), |entry| entry.conflicts.clone());
+        self.catalog.entries.insert(key.clone(), Entry { service, endpoints, conflicts: shown });
+        match conflicts.is_empty() {
+            true => self.differences.remove(key).is_some() | changed,
+            false => self.differences.insert(key.clone(), conflicts.clone()) != Some(conflicts) || changed,
+        }
+    }
+
+    /// True if the published endpoints changed (they do not while the service is unknown), or what is in conflict.
+    fn merge_endpoints(&mut self, key: &ServiceKey) -> bool {
+        let Some(entry) = self.catalog.entries.get_mut(key) else { return false };
+        let mut merged: Vec<Endpoint> = Vec::new();
+        let mut seen = BTreeMap::new();
+        let mut conflicts: BTreeSet<String> = self.differences.get(key).into_iter().flatten().cloned().collect();
+        for told in self.told.iter().filter(|told| !told.forgotten) {
+            let own = told.services.get(key);
+            for endpoint in told.endpoints.get(key).into_iter().flatten() {
+                let service_port = published_port(&entry.service, own, &endpoint.service_port);
+                let place = (&endpoint.address, endpoint.port, service_port.to_owned());
+                match seen.get(&place) {
+                    Some(first) => conflicts.extend(disagreement(&merged[*first], endpoint)),
+                    None => {
+                        merged.push(Endpoint { service_port: place.2.clone(), ..endpoint.clone() });
+                        seen.insert(place, merged.len() - 1);
+                    }
+                }
+            }
+        }
+        drop(seen);
+        let conflicts: Vec<String> = conflicts.into_iter().collect();
+        let mut changed = false;
+        if *entry.conflicts != *conflicts {
+            entry.conflicts = conflicts.into();
+            changed = true;
+        }
+        if *entry.endpoints != *merged {
+            entry.endpoints = merged.into();
+            changed = true;
+        }
+        changed
+    }
+}
+
+impl RegistryStatus {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            state: RegistryState::Syncing,
+            since: 0,
+            services: 0,
+            endpoints: 0,
+            forgotten: false,
+            findings: Arc::default(),
+        }
+    }
+}
+
+/// The name that the published service gives to a port that a registry knows by its own name.
+fn published_port<'a>(published: &'a Service, own: Option<&Arc<Service>>, name: &'a str) -> &'a str {
+    let number = own.and_then(|own| own.ports.iter().find(|port| port.name == name)).map(|port| port.number);
+    number.and_then(|number| published.port(number)).map_or(name, |port| port.name.as_str())
+}
+
+/// Adds to a service what a later registry says of it.
+fn add_description(merged: &mut Arc<Service>, other: &Service, conflicts: &mut Vec<String>) {
+    let (first, second) = (merged.provenance.registry.clone(), &other.provenance.registry);
+    for port in &other.ports {
+        match merged.port(port.number) {
+            None => Arc::make_mut(merged).ports.push(port.clone()),
+            Some(known) if known.protocol != port.protocol => conflicts.push(format!(
+                "port {}: {first} says {}, {second} says {}; {first} decides",
+                port.number,
+                known.protocol.as_str(),
+                port.protocol.as_str(),
+            )),
+            Some(_) => {}
+        }
+    }
+    if merged.location != other.location {
+        conflicts.push(format!("location: {first} and {second} differ; {first} decides"));
+    }
+    for alias in &other.aliases {
+        add_alias(merged, alias);
+    }
+}
+
+fn add_alias(merged: &mut Arc<Service>, alias: &api::Hostname) {
+    if !merged.aliases.contains(alias) {
+        Arc::make_mut(merged).aliases.push(alias.clone());
+    }
+}
+
+/// What two registries say differently of one endpoint.
+fn disagreement(first: &Endpoint, second: &Endpoint) -> Option<String> {
+    let (one, other) = (&first.provenance.registry, &second.provenance.registry);
+    let says = |endpoint: &Endpoint| {
+        let tls = if endpoint.tls == crate::model::TlsMode::Istio { "mutual TLS" } else { "plain text" };
+        format!("{}, {tls}", endpoint.health.as_str())
+    };
+    let differ = one != other && (first.health, first.tls) != (second.health, second.tls);
+    differ.then(|| {
+        let place = format!("endpoint {}:{}", first.address, first.port);
+        format!("{place}: {one} says {}, {other} says {}; {one} decides", says(first), says(second))
+    })
+}

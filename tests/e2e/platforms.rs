@@ -1,0 +1,177 @@
+//! One service on two platforms: an ordinary Consul service and a workload of the mesh under one hostname.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::consul::Server;
+use crate::load::Load;
+use crate::mesh::{Mesh, get, until};
+
+/// Consul's endpoints before all others, wherever the caller is, and whoever fails is left out for a while.
+const RULES: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: quotes}
+spec:
+  host: quotes
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 30s, maxEjectionPercent: 100}
+    loadBalancer:
+      localityLbSetting:
+        failoverPriority: [topology.kubernetes.io/region=dc1]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: quotes}
+spec:
+  hosts: ['*']
+  gateways: [bookinfo-gateway]
+  http:
+  - match: [{uri: {prefix: /who}}]
+    route: [{destination: {host: quotes, port: {number: 8000}}}]
+    retries: {attempts: 3, retryOn: 'connect-failure,refused-stream,reset,5xx'}
+";
+
+/// Python's server of files, with a file that tells which one it is. Ends with the test.
+struct Files {
+    process: Child,
+    at: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn start(at: SocketAddr, who: &str) -> Self {
+        let directory = tempfile::TempDir::new().unwrap();
+        std::fs::write(directory.path().join("who"), who).unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-m", "http.server", &at.port().to_string(), "--bind", &at.ip().to_string()]);
+        command.arg("--directory").arg(directory.path());
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let files = Self { process, at, _directory: directory };
+        until("the server of files", Duration::from_secs(20), || files.answers());
+        files
+    }
+
+    fn answers(&self) -> bool {
+        get(self.at, "files", "/who", &[]).is_ok_and(|answer| answer.status == 200)
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A workload of the mesh that serves the same; it ends with the test.
+struct Joined(Child);
+
+impl Joined {
+    fn start(mesh: &Mesh, service: &str, port: u16, forward: SocketAddr) -> Self {
+        let log = std::fs::File::create(mesh.path().join("log").join(format!("test-{service}.log"))).unwrap();
+        let (port, forward) = (port.to_string(), forward.to_string());
+        let arguments = ["agent", "--service", service, "--port", &port, "--forward-to", &forward];
+        let mut command = mesh.command(&arguments);
+        Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn items(mesh: &Mesh, arguments: &[&str]) -> Vec<Value> {
+    let listing: Value = serde_json::from_str(&mesh.ok(arguments)).unwrap();
+    listing["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_service_of_consul_is_called_by_its_names_and_fails_over_to_a_vm() {
+    let server = Server::start();
+    let mut plain = Files::start(SocketAddr::from((server.address, 8000)), "consul");
+    let address = server.address.to_string();
+    let meta = json!({ "Port": 8000, "Meta": { "protocol": "http", "version": "v1" } });
+    server.register("quotes", "quotes-1", &address, meta);
+    let mesh = Mesh::start(&["--consul", &server.url()]);
+    mesh.apply(RULES);
+
+    // The ordinary Consul service is called out of the mesh by both of its names.
+    for host in ["quotes", "quotes.default.svc.cluster.local", "quotes.service.consul"] {
+        until(&format!("{host} from Consul"), Duration::from_secs(20), || {
+            mesh.call_from("productpage-v1", &format!("http://{host}:8000/who"), &[]).body == "consul"
+        });
+    }
+    let status = items(&mesh, &["registry", "status", "-o", "json"]);
+    let consul = status.iter().find(|item| item["name"] == "consul").unwrap();
+    assert_eq!((&consul["state"], &consul["services"]), (&json!("synced"), &json!(1)), "{status:?}");
+
+    // A workload joins under the same host.
+    let vm = Files::start(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1), free_port())), "vm");
+    let _joined = Joined::start(&mesh, "quotes", 8000, vm.at);
+    until("both platforms", Duration::from_secs(20), || {
+        let counts = items(&mesh, &["endpoints", "quotes", "--by-platform", "-o", "json"]);
+        let healthy = |platform: &str| counts.iter().any(|c| c["platform"] == platform && c["healthy"] == 1);
+        healthy("consul") && healthy("vm")
+    });
+    until("the route through the gateway", Duration::from_secs(20), || mesh.get("/who", &[]).body == "consul");
+
+    // Consul's endpoint dies, and is then taken out of Consul.
+    let load = Load::start(mesh.gateway(), "/who", 100);
+    until("some traffic", Duration::from_secs(20), || mesh.get("/who", &[]).body == "consul");
+    let died = Instant::now();
+    plain.kill();
+    server.deregister("quotes-1");
+    until("the VM", Duration::from_secs(20), || mesh.get("/who", &[]).body == "vm");
+    let moved = died.elapsed();
+    until("Consul's endpoint to go", Duration::from_secs(20), || {
+        items(&mesh, &["endpoints", "quotes", "-o", "json"]).len() == 1
+    });
+    let outcome = load.run_for(Duration::from_secs(3));
+    assert!(outcome.total() > 200, "{outcome:?}");
+    assert!(outcome.failed() * 1_000 < outcome.total(), "{outcome:?}");
+    assert!(moved < Duration::from_secs(2), "traffic moved after {moved:?}");
+
+    // Callers that use Consul's name are served from the VM now.
+    let answer = mesh.call_from("productpage-v1", "http://quotes.service.consul:8000/who", &[]);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "vm"));
+}
+
+#[test]
+fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
+    let mut server = Server::start();
+    let plain = Files::start(SocketAddr::from((server.address, 8000)), "consul");
+    let address = server.address.to_string();
+    server.register("quotes", "quotes-1", &address, json!({ "Port": 8000, "Meta": { "protocol": "http" } }));
+    let mesh = Mesh::start(&["--no-sample", "--registry", &format!("east=consul:{}?wait=1s", server.url())]);
+    mesh.apply(RULES);
+    mesh.apply_example("bookinfo-gateway");
+    until("quotes from Consul", Duration::from_secs(20), || mesh.get("/who", &[]).body == "consul");
+    server.stop();
+    until("the loss", Duration::from_secs(20), || {
+        items(&mesh, &["registry", "status", "-o", "json"]).iter().any(|r| r["name"] == "east" && r["state"] == "stale")
+    });
+    let endpoints = items(&mesh, &["endpoints", "quotes", "-o", "json"]);
+    assert_eq!((endpoints.len(), &endpoints[0]["stale"]), (1, &json!(true)), "{endpoints:?}");
+    assert_eq!(mesh.get("/who", &[]).body, "consul");
+    assert!(plain.answers());
+    server.run();
+    until("its return", Duration::from_secs(40), || {
+        items(&mesh, &["registry", "status", "-o", "json"]).iter().all(|registry| registry["state"] == "synced")
+    });
+    assert_eq!(mesh.get("/who", &[]).body, "consul");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
