@@ -67,7 +67,7 @@ pub(super) enum Ask {
 impl Client {
     pub fn open(options: &ConsulOptions) -> Result<Self, ConsulError> {
         let token = token(options.token.as_ref())?;
-        let shards = if options.is_https() { SHARDS } else { 1 };
+        let shards = if options.is_https() { SHARDS.min(options.max_connections) } else { 1 };
         let made = (0..shards).map(|_| {
             let http = rustify::clients::reqwest::Client::new(&options.address, http_client(options)?);
             Ok(ConsulClient { http, settings: settings(options, token.clone()) })
@@ -79,16 +79,12 @@ impl Client {
         })
     }
 
-    /// Whether the server is there, and how many long queries may be asked of it at a time.
+    /// Opens the connections; how many long queries may be asked at a time over them.
     pub async fn connect(&self) -> Result<usize, String> {
-        let first = &self.shards[0].http;
-        let sent = first.http.get(format!("{}/v1/status/leader", first.base)).send();
-        let answer = tokio::time::timeout(PATIENCE, sent).await.map_err(|_| late(PATIENCE))?;
-        let answer = answer.map_err(|error| root_cause(&error))?;
-        Ok(match answer.version() {
-            reqwest::Version::HTTP_2 => (self.options.max_connections.min(SHARDS)) * PER_CONNECTION,
-            _ => self.options.max_connections,
-        })
+        let versions = futures_util::future::try_join_all(self.shards.iter().map(knock)).await?;
+        let shared = versions.iter().all(|version| *version == reqwest::Version::HTTP_2);
+        let most = self.options.max_connections;
+        Ok(if shared { self.shards.len() * PER_CONNECTION } else { most })
     }
 
     pub async fn services(&self, ask: Ask) -> Result<Answer<Names>, String> {
@@ -142,6 +138,13 @@ impl Client {
         let answer = tokio::time::timeout(limit, executed).await.map_err(|_| late(limit))?;
         checked(answer.map_err(|error| explain(&error))?)
     }
+}
+
+/// Whether the server is there, and by which version of HTTP.
+async fn knock(shard: &ConsulClient) -> Result<reqwest::Version, String> {
+    let sent = shard.http.http.get(format!("{}/v1/status/leader", shard.http.base)).send();
+    let answer = tokio::time::timeout(PATIENCE, sent).await.map_err(|_| late(PATIENCE))?;
+    Ok(answer.map_err(|error| root_cause(&error))?.version())
 }
 
 fn checked<T>(answer: ApiResponse<T>) -> Result<Answer<T>, String> {
