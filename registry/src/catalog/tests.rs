@@ -136,3 +136,90 @@ async fn what_a_registry_tells_reaches_the_published_catalog() {
     catalog.wait_for(|catalog| catalog.get(&key("x.y")).unwrap().endpoints.is_empty()).await.unwrap();
     following.abort();
 }
+
+#[test]
+fn endpoints_find_their_port_whatever_each_registry_calls_it() {
+    let mut merger = Merger::new(["a", "b"]);
+    let mut named = service("x.y", "b", &[(9080, Protocol::Http)]);
+    named.ports[0].name = "web".into();
+    merger.apply(0, Event::Service(service("x.y", "a", &[(9080, Protocol::Http)])));
+    merger.apply(1, Event::Service(named));
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
+    let other = Endpoint { service_port: "web".into(), ..endpoint("10.0.0.2", "b") };
+    merger.apply(1, Event::Endpoints(key("x.y"), vec![other]));
+    let ports = |merger: &Merger| -> Vec<String> {
+        let entry = merger.catalog().get(&key("x.y")).unwrap();
+        entry.endpoints.iter().map(|endpoint| endpoint.service_port.clone()).collect()
+    };
+    assert_eq!(ports(&merger), ["p9080", "p9080"]);
+    // The later registry decides once it is alone.
+    merger.apply(0, Event::ServiceGone(key("x.y")));
+    assert_eq!(ports(&merger), ["web"]);
+}
+
+#[test]
+fn an_alias_stays_while_anybody_serves_the_host() {
+    let mut merger = Merger::new(["a", "b"]);
+    let alias = Hostname::new("x.service.consul").unwrap();
+    let aliased = Service { aliases: vec![alias.clone()], ..service("x.y", "b", &[(80, Protocol::Http)]) };
+    merger.apply(0, Event::Service(service("x.y", "a", &[(80, Protocol::Http)])));
+    merger.apply(1, Event::Service(aliased));
+    let before = merger.catalog().clone();
+    assert!(before.by_host(&alias).next().is_some());
+    merger.apply(1, Event::ServiceGone(key("x.y")));
+    assert!(merger.catalog().by_host(&alias).next().is_some());
+    assert!(!merger.catalog().services_differ(&before), "that one platform goes changes endpoints only");
+    merger.apply(0, Event::ServiceGone(key("x.y")));
+    assert!(merger.catalog().by_host(&alias).next().is_none());
+}
+
+#[test]
+fn what_registries_say_differently_of_one_endpoint_is_told() {
+    let mut merger = Merger::new(["a", "b"]);
+    for (index, name) in ["a", "b"].into_iter().enumerate() {
+        merger.apply(index, Event::Service(service("x.y", name, &[(9080, Protocol::Http)])));
+    }
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![endpoint("10.0.0.1", "a")]));
+    let other = Endpoint { health: Health::Unhealthy, tls: TlsMode::Disabled, ..endpoint("10.0.0.1", "b") };
+    assert!(merger.apply(1, Event::Endpoints(key("x.y"), vec![other])));
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    assert_eq!(entry.endpoints.len(), 1);
+    let told = "endpoint 10.0.0.1:9080: a says healthy, mutual TLS, b says unhealthy, plain text; a decides";
+    assert_eq!(*entry.conflicts, [told.to_owned()]);
+    merger.apply(1, Event::Endpoints(key("x.y"), vec![]));
+    assert!(merger.catalog().get(&key("x.y")).unwrap().conflicts.is_empty());
+}
+
+#[test]
+fn a_registry_that_is_lost_again_is_as_old_as_its_first_loss() {
+    let mut merger = Merger::new(["a"]);
+    merger.at(100);
+    merger.apply(0, Event::Synced);
+    merger.at(200);
+    merger.apply(0, Event::Lost("refused".into()));
+    merger.at(300);
+    merger.apply(0, Event::Lost("no answer".into()));
+    let status = &merger.catalog().registries[0];
+    assert_eq!((&status.state, status.since), (&RegistryState::Stale("no answer".into()), 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_lost_for_too_long_counts_again_once_it_is_back() {
+    let registry = crate::MemoryRegistry::new("memory");
+    registry.service(service("x.y", "memory", &[(9080, Protocol::Http)]));
+    registry.endpoints(&key("x.y"), vec![endpoint("10.0.0.1", "memory")]);
+    registry.synced();
+    let (publish, mut catalog) = watch::channel(Arc::default());
+    let minute = std::time::Duration::from_secs(60);
+    let following = tokio::spawn(run(vec![Arc::new(registry.clone())], Policy { forget_after: Some(minute) }, publish));
+    let known = |catalog: &Arc<Catalog>| catalog.get(&key("x.y")).is_some();
+    catalog.wait_for(known).await.unwrap();
+    let lost = tokio::time::Instant::now();
+    registry.tell(Event::Lost("refused".into()));
+    let without = catalog.wait_for(|catalog| !known(catalog)).await.unwrap().clone();
+    assert!(lost.elapsed() >= minute);
+    assert!(without.registries[0].forgotten && without.registries[0].endpoints == 1);
+    registry.synced();
+    catalog.wait_for(|catalog| known(catalog) && !catalog.registries[0].forgotten).await.unwrap();
+    following.abort();
+}
