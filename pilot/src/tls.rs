@@ -64,7 +64,8 @@ fn mesh_common(sans: Vec<tls::SubjectAltNameMatcher>) -> tls::CommonTlsContext {
         ..Default::default()
     };
     tls::CommonTlsContext {
-        tls_params: Some(versions(None, Some(TlsVersion::V1_3))),
+        // Both sides are proxies of the mesh: nothing older has to be spoken.
+        tls_params: Some(versions(Some(TlsVersion::V1_3), Some(TlsVersion::V1_3))),
         tls_certificate_sds_secret_configs: vec![secret(OWN_CERTIFICATE)],
         validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         ..Default::default()
