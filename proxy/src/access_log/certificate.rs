@@ -65,11 +65,19 @@ impl CertificateFact {
             Self::Subject => parse(leaf).map(|leaf| name(leaf.subject())),
             Self::Issuer => parse(leaf).map(|leaf| name(leaf.issuer())),
             Self::Serial => parse(leaf).map(|leaf| serial(&leaf)),
-            Self::UriSan | Self::DnsSan | Self::IpSan | Self::EmailSan => self.alternative_names(&parse(leaf)?),
+            Self::UriSan | Self::DnsSan | Self::IpSan | Self::EmailSan => {
+                Some(joined(self.names(chain).into_iter())).filter(|text| !text.is_empty())
+            }
         }
     }
 
-    fn alternative_names(self, leaf: &X509Certificate<'_>) -> Option<String> {
+    /// The alternative names of this kind, one by one: what stands in one of them is nobody else's word.
+    pub fn names(self, chain: &[CertificateDer<'static>]) -> Vec<String> {
+        let leaf = chain.first().and_then(parse);
+        leaf.and_then(|leaf| self.alternative_names(&leaf)).unwrap_or_default()
+    }
+
+    fn alternative_names(self, leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
         let names = leaf.subject_alternative_name().ok()??;
         let wanted = names.value.general_names.iter().filter_map(|name| match (self, name) {
             (Self::UriSan, GeneralName::URI(text))
@@ -78,7 +86,7 @@ impl CertificateFact {
             (Self::IpSan, GeneralName::IPAddress(bytes)) => ip(bytes),
             _ => None,
         });
-        Some(joined(wanted)).filter(|text| !text.is_empty())
+        Some(wanted.collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `x-forwarded-client-cert` (Envoy, `forward_client_cert_details` and `set_current_client_cert_details`): which
 //! certificates a request came under, hop by hop.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::Connection;
@@ -53,24 +54,91 @@ fn element(tls: &TlsInfo, details: ClientCertDetails) -> String {
         let _ = write!(out, ";Chain=\"{pem}\"");
     }
     if details.subject {
-        let _ = write!(out, ";Subject=\"{}\"", fact(CertificateFact::Subject).unwrap_or_default());
+        let _ = write!(out, ";Subject=\"{}\"", plain(&fact(CertificateFact::Subject).unwrap_or_default()));
     }
     if details.uri {
-        match fact(CertificateFact::UriSan) {
-            Some(names) => list(&mut out, "URI", &names),
-            None => out.push_str(";URI="),
+        match CertificateFact::UriSan.names(&tls.peer_certificates) {
+            names if names.is_empty() => out.push_str(";URI="),
+            names => list(&mut out, "URI", &names),
         }
     }
-    if details.dns
-        && let Some(names) = fact(CertificateFact::DnsSan)
-    {
-        list(&mut out, "DNS", &names);
+    if details.dns {
+        list(&mut out, "DNS", &CertificateFact::DnsSan.names(&tls.peer_certificates));
     }
     out
 }
 
-fn list(out: &mut String, key: &str, names: &str) {
-    for name in names.split(',') {
-        let _ = write!(out, ";{key}={name}");
+/// Whoever had the certificate signed chose the names: none may pass for another field or element, so what has signs
+/// of the header's own is quoted (Envoy's documentation of the header).
+fn list(out: &mut String, key: &str, names: &[String]) {
+    for name in names {
+        let name = plain(name);
+        let _ = if name.contains([',', ';', '"']) {
+            write!(out, ";{key}=\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+        } else {
+            write!(out, ";{key}={name}")
+        };
+    }
+}
+
+/// With what no header may hold written as `%XX`.
+fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        if char.is_ascii_control() {
+            let _ = write!(out, "%{:02X}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The element for a client whose certificate has these names.
+    fn of(names: Vec<rcgen::SanType>, common_name: &str) -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = names;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let tls = TlsInfo { peer_certificates: vec![certificate.der().clone()], ..TlsInfo::default() };
+        let details = ClientCertDetails { subject: true, uri: true, dns: true, ..ClientCertDetails::default() };
+        let element = element(&tls, details);
+        element.split_once(';').unwrap().1.to_owned()
+    }
+
+    fn uri(text: &str) -> rcgen::SanType {
+        rcgen::SanType::URI(text.try_into().unwrap())
+    }
+
+    #[test]
+    fn plain_names_are_told_as_they_are() {
+        let dns = rcgen::SanType::DnsName("a.example".try_into().unwrap());
+        let told = of(vec![uri("spiffe://td/ns/a/sa/b"), uri("urn:x"), dns], "client");
+        assert_eq!(told, r#"Subject="CN=client";URI=spiffe://td/ns/a/sa/b;URI=urn:x;DNS=a.example"#);
+        assert_eq!(of(vec![], "client"), r#"Subject="CN=client";URI="#);
+    }
+
+    /// CVE-2023-27493.
+    #[test]
+    fn no_name_passes_for_another_field_or_another_hop() {
+        let told = of(vec![uri("spiffe://td/evil,URI=spiffe://td/admin")], "a\";URI=spiffe://td/admin;x=\"");
+        assert_eq!(
+            told,
+            r#"Subject="CN=a\"\;URI=spiffe://td/admin\;x=\"";URI="spiffe://td/evil,URI=spiffe://td/admin""#
+        );
+        assert_eq!(of(vec![uri("spiffe://td/a;By=x")], "c"), r#"Subject="CN=c";URI="spiffe://td/a;By=x""#);
+        assert_eq!(of(vec![uri("spiffe://td/a\"\\")], "c"), r#"Subject="CN=c";URI="spiffe://td/a\"\\""#);
+        assert_eq!(
+            of(vec![uri("spiffe://td/a\r\nx: y\0")], "c\n"),
+            r#"Subject="CN=c%0A";URI=spiffe://td/a%0D%0Ax: y%00"#
+        );
     }
 }
