@@ -82,7 +82,9 @@ fn apply(
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(first) = first {
                 ready.send_replace(applied.is_ok());
-                tracing::info!(listeners, clusters, "serving");
+                if applied.is_ok() {
+                    tracing::info!(listeners, clusters, "serving");
+                }
                 let _ = first.send(applied.clone());
             }
             applied
