@@ -1,6 +1,8 @@
 //! gRPC through two proxies, as sidecars stand between client and server: h2c, TLS and mutual TLS to the first, mutual
 //! TLS between them.
 
+mod rotation;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,7 @@ const CASES: usize = 19;
 
 struct Certificates {
     folder: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Certificates {
@@ -26,17 +29,32 @@ impl Certificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
+        let made = Self { folder, issuer };
+        let (chain, key) = made.issue();
+        std::fs::create_dir(made.path("anonymous")).unwrap();
+        for (name, text) in
+            [("ca.pem", ca.pem()), ("anonymous/ca.pem", ca.pem()), ("cert.pem", chain), ("key.pem", key)]
+        {
+            std::fs::write(made.path(name), text).unwrap();
+        }
+        made
+    }
+
+    /// A certificate and its key.
+    fn issue(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["weft.test".into()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-        write("ca.pem", ca.pem());
-        write("cert.pem", certificate.pem());
-        write("key.pem", key.serialize_pem());
-        std::fs::create_dir(folder.path().join("anonymous")).unwrap();
-        write("anonymous/ca.pem", ca.pem());
-        Self { folder }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The certificate in files, as a field of a side.
+    fn files(&self) -> String {
+        let (cert, key) = (self.path("cert.pem").display().to_string(), self.path("key.pem").display().to_string());
+        format!(
+            "tls_certificates: [{{ certificate_chain: {{ filename: {cert} }}, private_key: {{ filename: {key} }} }}], "
+        )
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -46,17 +64,9 @@ impl Certificates {
 
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 
-/// The transport socket of a side; `peer`: the other's certificate is asked for.
-fn tls(kind: &str, certificates: &Certificates, own: bool, peer: bool) -> String {
-    let file = |name| certificates.path(name).display().to_string();
-    let (cert, key, ca) = (file("cert.pem"), file("key.pem"), file("ca.pem"));
-    let own = if own {
-        format!(
-            "tls_certificates: [{{ certificate_chain: {{ filename: {cert} }}, private_key: {{ filename: {key} }} }}], "
-        )
-    } else {
-        String::new()
-    };
+/// The transport socket of a side, whose own certificate this field tells; `peer`: the other's is asked for.
+fn tls(kind: &str, certificates: &Certificates, own: &str, peer: bool) -> String {
+    let ca = certificates.path("ca.pem").display().to_string();
     let trust =
         if peer { format!("validation_context: {{ trusted_ca: {{ filename: {ca} }} }}, ") } else { String::new() };
     let more = match kind {
@@ -70,7 +80,15 @@ fn tls(kind: &str, certificates: &Certificates, own: bool, peer: bool) -> String
     )
 }
 
+/// Everything to the cluster `next`.
+const ALL: &str = "route_config: { name: all, virtual_hosts: [{ name: all, domains: [\"*\"], routes: [{ match: { prefix: / }, \
+     route: { cluster: next, timeout: 0s } }] }] }";
+
 fn listener(name: &str, address: IpAddr, port: u16, tls: &str) -> String {
+    listener_with(name, address, port, tls, ALL)
+}
+
+fn listener_with(name: &str, address: IpAddr, port: u16, tls: &str, routes: &str) -> String {
     const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
     let tls = if tls.is_empty() { String::new() } else { format!(", {tls}") };
     format!(
@@ -78,8 +96,7 @@ fn listener(name: &str, address: IpAddr, port: u16, tls: &str) -> String {
          filter_chains: [{{ filters: [{{ name: http, typed_config: {{ \"@type\": \
          {TYPES}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: {name}, \
          http_filters: [{{ name: router, typed_config: {{ \"@type\": {TYPES}.http.router.v3.Router }} }}], \
-         route_config: {{ name: {name}, virtual_hosts: [{{ name: all, domains: [\"*\"], routes: [{{ match: \
-         {{ prefix: / }}, route: {{ cluster: next, timeout: 0s }} }}] }}] }} }} }}]{tls} }}] }}\n"
+         {routes} }} }}]{tls} }}] }}\n"
     )
 }
 
@@ -102,15 +119,15 @@ fn grpc_works_through_two_proxies_over_h2c_tls_and_mutual_tls() {
     let certificates = Certificates::make();
     let (server, inbound) = (9000, 9001);
     let _server = Server::start(SCRIPT, &["serve", &format!("{address}:{server}")]);
-    let towards_client = |own: bool, peer: bool| tls("DownstreamTlsContext", &certificates, own, peer);
-    let _near_server =
-        proxy(&[listener("inbound", address, inbound, &towards_client(true, true))], address, server, "");
+    let own = certificates.files();
+    let towards_client = |peer: bool| tls("DownstreamTlsContext", &certificates, &own, peer);
+    let _near_server = proxy(&[listener("inbound", address, inbound, &towards_client(true))], address, server, "");
     let outbound = [
         listener("h2c", address, 8001, ""),
-        listener("tls", address, 8002, &towards_client(true, false)),
-        listener("mutual", address, 8003, &towards_client(true, true)),
+        listener("tls", address, 8002, &towards_client(false)),
+        listener("mutual", address, 8003, &towards_client(true)),
     ];
-    let between = tls("UpstreamTlsContext", &certificates, true, true);
+    let between = tls("UpstreamTlsContext", &certificates, &own, true);
     let _near_client = proxy(&outbound, address, inbound, &between);
     let folder = |path: &Path| path.display().to_string();
     for (port, certificates) in [

@@ -4,15 +4,19 @@
 
 mod abuse;
 mod answers;
+mod bulletins;
+mod early;
 mod frames;
 mod grpc;
 mod http2;
+mod judged;
 mod oracle;
 mod paths;
 mod python;
 mod recorder;
 mod requests;
 mod servers;
+mod slow;
 mod vectors;
 mod websocket;
 mod weft;

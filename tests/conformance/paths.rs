@@ -56,14 +56,14 @@ static_resources:
 "#;
 
 #[derive(Deserialize)]
-struct Table {
-    paths: Vec<Spelling>,
-    hosts: Vec<String>,
+pub struct Table {
+    pub paths: Vec<Spelling>,
+    pub hosts: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Spelling {
-    path: String,
+pub struct Spelling {
+    pub path: String,
     is: Kind,
 }
 
@@ -75,7 +75,7 @@ enum Kind {
     Other,
 }
 
-fn table() -> Table {
+pub fn table() -> Table {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/paths.yaml");
     serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }

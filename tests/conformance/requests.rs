@@ -9,7 +9,7 @@ use crate::recorder::{PATIENCE, Recorder};
 use crate::vectors::{Level, Vector, load};
 use crate::weft::{ALL, Listener, Weft, bootstrap, own_address};
 
-const FILES: [&str; 7] =
+pub const FILES: [&str; 7] =
     ["framing.yaml", "chunked.yaml", "fields.yaml", "host.yaml", "target.yaml", "line.yaml", "connection.yaml"];
 
 /// By the names in the data: what most say, one for HTTP/1.0, and one that does not wait.
