@@ -274,3 +274,19 @@ proptest! {
         prop_assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)));
     }
 }
+
+/// CVE-2024-34363.
+#[test]
+fn a_json_line_is_json_whatever_bytes_a_header_holds() {
+    use api::prost_types::{Struct, Value, value::Kind};
+    let value = Value { kind: Some(Kind::StringValue("%REQ(X-ID)%".to_owned())) };
+    let format = Format::parse_json(&Struct { fields: [("id".to_owned(), value)].into() }).unwrap();
+    for bytes in [&b"\xff\xfe"[..], b"\xc3", b"\xed\xa0\x80", b"a\"b\\", b"\xf0\x9f\x98"] {
+        let mut head = request(&[]);
+        head.headers.try_append(b"x-id", bytes).unwrap();
+        let mut out = Vec::new();
+        format.write(&LogContext::of_request(&info(), &head), &mut out);
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert!(line["id"].is_string(), "{line}");
+    }
+}

@@ -75,7 +75,7 @@ impl Proxy {
         Self::with_all(filters, &[]).await
     }
 
-    async fn with_all(filters: Vec<Value>, clusters: &[(&str, SocketAddr, Value)]) -> Self {
+    pub async fn with_all(filters: Vec<Value>, clusters: &[(&str, SocketAddr, Value)]) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let plane = DataPlane::start(1, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();

@@ -24,7 +24,7 @@ pub fn trust_domain() -> TrustDomain {
 }
 
 /// A root that signs leaves itself.
-pub struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub struct Ca(CertifiedIssuer<'static, KeyPair>, Vec<CertificateDer<'static>>);
 
 impl Ca {
     pub fn new(name: &str) -> Self {
@@ -32,7 +32,24 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(), Vec::new())
+    }
+
+    /// An authority below this one that may sign URIs of one host only.
+    pub fn constrained(&self, host: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("for {host}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        // NameConstraints { permittedSubtrees [0] { GeneralSubtree { uniformResourceIdentifier [6] } } }
+        let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+        let constraints = tagged(0x30, &tagged(0xa0, &tagged(0x30, &tagged(0x86, host.as_bytes()))));
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap();
+        let own = issuer.der().clone();
+        Self(issuer, vec![own])
     }
 
     pub fn root(&self) -> CertificateDer<'static> {
@@ -52,7 +69,8 @@ impl Ca {
         let leaf = params.signed_by(&key, &self.0).unwrap().der().clone();
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-        Arc::new(rustls::sign::CertifiedKey::new(vec![leaf], key))
+        let chain = std::iter::once(leaf).chain(self.1.iter().cloned()).collect();
+        Arc::new(rustls::sign::CertifiedKey::new(chain, key))
     }
 
     fn sign(&self, csr: &str, id: &str, now: SystemTime, life: Duration) -> Vec<CertificateDer<'static>> {

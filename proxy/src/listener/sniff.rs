@@ -124,7 +124,7 @@ mod tests {
     fn hello(name: &str, alpn: &[u8]) -> Vec<u8> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
@@ -147,6 +147,23 @@ mod tests {
         assert_eq!(told.server_name.as_deref(), Some("reviews.default"));
         assert_eq!(told.application_protocols, ["istio"]);
         assert_eq!(told.transport, TransportProtocol::Tls);
+    }
+
+    /// CVE-2020-8660: TLS 1.3 only, and in several records (RFC 8446 section 5.1).
+    #[test]
+    fn a_hello_in_several_records_is_recognised() {
+        let whole = hello("reviews.default", b"h2");
+        let (header, content) = whole.split_at(5);
+        for size in [1, 50, 700, content.len() - 1] {
+            let record = |piece: &[u8]| {
+                let length = u16::try_from(piece.len()).unwrap().to_be_bytes();
+                [&header[..3], &length, piece].concat()
+            };
+            let records: Vec<u8> = content.chunks(size).flat_map(record).collect();
+            let told = client_hello(&records).unwrap().expect("it is whole");
+            assert_eq!(told.server_name.as_deref(), Some("reviews.default"), "records of {size}");
+            assert_eq!(client_hello(&records[..records.len() - 1]).unwrap(), None, "records of {size}");
+        }
     }
 
     #[test]

@@ -84,3 +84,21 @@ async fn more_connections_than_there_are_tokens_are_closed() {
     let metrics = proxy.plane.stats.exposition();
     assert!(metrics.contains("envoy_local_rate_limit_rate_limited{envoy_local_network_ratelimit_prefix=\"s\"} 1\n"));
 }
+
+/// CVE-2021-43826.
+#[tokio::test]
+async fn a_client_may_leave_while_its_upstream_is_still_being_connected() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tls = json!({"transport_socket": {"name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {}}}});
+    let tcp = filter("tcp", "network.tcp_proxy.v3.TcpProxy", json!({"stat_prefix": "t", "cluster": "silent"}));
+    let proxy = Proxy::with_all(vec![tcp], &[("silent", silent.local_addr().unwrap(), tls)]).await;
+    for _ in 0..3 {
+        let client = TcpStream::connect(proxy.address).await.unwrap();
+        let (mut upstream, _) = silent.accept().await.unwrap();
+        upstream.read_exact(&mut [0; 5]).await.unwrap();
+        drop(client);
+        let _ = upstream.read_to_end(&mut Vec::new()).await;
+    }
+}

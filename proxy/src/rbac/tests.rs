@@ -202,3 +202,50 @@ fn what_cannot_be_judged_is_refused() {
     let conditional = json!({"policies": {"p": {"permissions": [any()], "principals": [any()], "condition": {}}}});
     assert_eq!(convert::rbac_rules(&message(&conditional)).unwrap_err().path, "rules.policies[\"p\"].condition");
 }
+
+/// CVE-2026-39350: in an exact rule, a prefix or a suffix a dot is a dot. CVE-2020-16844: suffixes count on TCP too.
+#[test]
+fn names_are_taken_literally_on_requests_and_on_connections() {
+    let named = |name: &str| {
+        let tls = TlsInfo { peer_names: vec![name.to_owned()].into(), ..TlsInfo::default() };
+        Arc::new(ConnectionInfo { tls: Some(tls), ..connection() })
+    };
+    for (rule, good, bad) in [
+        (json!({"exact": "spiffe://td/ns/a/sa/a.b"}), "spiffe://td/ns/a/sa/a.b", "spiffe://td/ns/a/sa/axb"),
+        (json!({"prefix": "spiffe://td/ns/a.b/"}), "spiffe://td/ns/a.b/sa/x", "spiffe://td/ns/axb/sa/x"),
+        (json!({"suffix": "/sa/foo"}), "spiffe://td/ns/a/sa/foo", "spiffe://td/ns/a/sa/foobar"),
+    ] {
+        for head in [None, Some(&head("/", &[]))] {
+            for (name, covered) in [(good, true), (bad, false)] {
+                let connection = named(name);
+                let info = RequestInfo::new(Arc::clone(&connection), 1);
+                let principal = json!({"authenticated": {"principal_name": rule}});
+                for (action, allowed) in [("ALLOW", covered), ("DENY", !covered)] {
+                    let rules = rules(action, any(), principal.clone());
+                    assert_eq!(
+                        decide_with(&rules, head, &connection, &info).allowed,
+                        allowed,
+                        "{action} {rule} {name}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// CVE-2024-23323 and its like: a pattern costs what it is long, or is refused.
+#[test]
+fn no_pattern_takes_the_proxy_down() {
+    let matching = |pattern: &str| {
+        let wire = json!({"policies": {"p": {"permissions": [{"url_path": {"path": {"safe_regex": {"regex": pattern}}}}],
+            "principals": [any()]}}});
+        convert::rbac_rules(&message(&wire))
+    };
+    let catastrophic = matching("/(a+)+$").unwrap();
+    let path = format!("/{}!", "a".repeat(60_000));
+    assert!(!decide(&catastrophic, Some(&head(&path, &[]))).allowed);
+    for huge in ["(".repeat(500_000) + &")".repeat(500_000), "((a{1000}){1000}){1000}".into(), "a".repeat(1 << 20)] {
+        let _ = matching(&huge);
+    }
+    assert!(matching("((a{1000}){1000}){1000}").is_err());
+}

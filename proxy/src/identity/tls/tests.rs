@@ -158,7 +158,28 @@ async fn what_is_no_svid_is_refused_by_both_sides_and_told_by_cause() {
         assert_eq!(as_client(&ca, ca.certified(&params)).await.as_ref(), Some(&wanted), "{what}, as a client");
         assert_eq!(as_server(&ca, ca.certified(&params)).await.as_ref(), Some(&wanted), "{what}, as a server");
     }
-    for bad in ["spiffe://cluster.local", "https://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns//sa/b"] {
+    let long = format!("spiffe://cluster.local/{}", "a".repeat(2048));
+    for bad in [
+        "spiffe://cluster.local",
+        "spiffe://cluster.local/",
+        "https://cluster.local/ns/a/sa/b",
+        "SPIFFE://cluster.local/ns/a/sa/b",
+        "spiffe:///ns/a/sa/b",
+        &long,
+        "spiffe://Cluster.local/ns/a/sa/b",
+        "spiffe://cluster.local/ns/%61/sa/b",
+        "spiffe://cluster.local/ns//sa/b",
+        "spiffe://cluster.local/ns/./sa/b",
+        "spiffe://cluster.local/ns/../sa/b",
+        "spiffe://cluster.local/ns/a/sa/b/",
+        "spiffe://cluster.local/ns/a/sa/b?x",
+        "spiffe://cluster.local/ns/a/sa/b#x",
+        "spiffe://user@cluster.local/ns/a/sa/b",
+        "spiffe://cluster.local:80/ns/a/sa/b",
+        // CVE-2025-66220, CVE-2026-47778.
+        "spiffe://cluster.local/ns/a/sa/b\0.evil",
+        "spiffe://cluster.local\0.evil/ns/a/sa/b",
+    ] {
         let params = changed(|p| p.subject_alt_names = vec![uri(bad)]);
         assert_eq!(as_client(&ca, ca.certified(&params)).await.unwrap().kind(), "bad_svid", "{bad}");
         assert_eq!(as_server(&ca, ca.certified(&params)).await.unwrap().kind(), "bad_svid", "{bad}");
@@ -253,4 +274,29 @@ async fn a_change_of_the_trust_bundle_counts_from_the_next_handshake() {
     sender.send_replace(Arc::new(other.svid(&good(REVIEWS)).unwrap()));
     // No session of before is resumed: the client no longer trusts the server, nor the server the client.
     assert_eq!(shake(client, server).await.err().unwrap().0, Some(Failure::UnknownAuthority));
+}
+
+/// RUSTSEC-2026-0098 and -0099 are about name constraints that are not heeded; CVE-2026-35189 is about an extension
+/// that costs more than it is worth.
+#[tokio::test]
+async fn constraints_of_an_authority_are_heeded_and_strange_extensions_do_no_harm() {
+    let ca = Ca::new("root");
+    for permitted in ["cluster.local", "other.mesh", "*.local"] {
+        let constrained = ca.constrained(permitted);
+        // Whatever the constraint says of the name, none of it may let in what it forbids.
+        let outside = constrained.certified(&good("spiffe://other.cluster/ns/default/sa/reviews"));
+        assert!(as_client(&ca, outside).await.is_some(), "{permitted}");
+        if permitted != "cluster.local" {
+            assert!(as_client(&ca, constrained.certified(&good(REVIEWS))).await.is_some(), "{permitted}");
+            assert!(as_server(&ca, constrained.certified(&good(REVIEWS))).await.is_some(), "{permitted}");
+        }
+    }
+    const CRL_DISTRIBUTION_POINTS: &[u64] = &[2, 5, 29, 31];
+    for content in [vec![0x30; 20_000], vec![0x30, 0x80, 0xff], Vec::new()] {
+        let extension = rcgen::CustomExtension::from_oid_content(CRL_DISTRIBUTION_POINTS, content);
+        let params = changed(|params| params.custom_extensions = vec![extension]);
+        // Refused or not: neither side may come to harm.
+        let _ = as_client(&ca, ca.certified(&params)).await;
+        let _ = as_server(&ca, ca.certified(&params)).await;
+    }
 }

@@ -1,6 +1,8 @@
 //! Which certificates are believed, and what a peer is told that is not.
 
 use super::*;
+use crate::config::{Snapshot, convert};
+use crate::filter::test_kit::{filter, message};
 
 /// What a client that shows this is told by a server that judges by these rules; `None` if it is let in.
 async fn told(ca: &Ca, rules: Value, client: Option<&Issued>) -> Option<AlertDescription> {
@@ -135,4 +137,36 @@ fn kinds_of_names_are_kept_apart() {
     let names = json!({"match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}]});
     let tls = upstream(json!({"validation_context": all([ca.pem(), names])}), json!({})).unwrap();
     assert_eq!(tls.common.peers.names[0].kind, SanKind::Ip);
+}
+
+/// CVE-2020-8664: as long as the authority is not there, nobody is let in.
+#[test]
+fn without_the_authority_that_is_to_come_no_connection_is_served() {
+    let certificate = Ca::new().issue(&[dns("a.example")]).shown();
+    let late = json!({"validation_context_sds_secret_config": {"name": "late", "sds_config": {"ads": {}}}});
+    let context = json!({"common_tls_context": all([certificate, late]), "require_client_certificate": true});
+    let tcp = filter("t", "network.tcp_proxy.v3.TcpProxy", json!({"stat_prefix": "s", "cluster": "c"}));
+    let listener = json!({"name": "l", "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
+        "filter_chains": [{"transport_socket": socket("Downstream", context), "filters": [tcp]}]});
+    let no_files = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+    let listener = convert::listener(&message(&listener), &no_files).unwrap();
+    let tls = listener.filter_chains[0].tls.as_ref().unwrap();
+    assert!(TlsSettings { identity: None }.server(tls, &Snapshot::default()).is_err());
+}
+
+/// CVE-2022-21656 and -21657: constraints of an authority and the usage of a certificate count.
+#[tokio::test]
+async fn an_authority_signs_only_the_names_that_it_may() {
+    let ca = Ca::new();
+    let mut params = Ca::params();
+    params.name_constraints = Some(rcgen::NameConstraints {
+        permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("good.example".into())],
+        excluded_subtrees: vec![],
+    });
+    let between = Ca(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &ca.0).unwrap());
+    for (name, good) in [("a.good.example", true), ("a.bad.example", false), ("*.example", false)] {
+        let mut issued = between.issue(&[dns(name)]);
+        issued.chain += &between.0.pem();
+        assert_eq!(told(&ca, ca.pem(), Some(&issued)).await.is_none(), good, "{name}");
+    }
 }
