@@ -66,6 +66,7 @@ mod tests {
         head.headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
     }
 
+    /// CVE-2023-27487, CVE-2024-45806.
     #[test]
     fn what_steers_a_proxy_is_taken_from_nobody_and_what_one_tells_not_at_the_edge() {
         assert_eq!(kept(false), ["x-envoy-original-path", "x-envoy-attempt-count", "x-envoyage"]);

@@ -76,6 +76,7 @@ fn headers_of_version_2_tell_addresses_or_are_refused() {
     }
 }
 
+/// CVE-2024-23327, CVE-2026-47692.
 #[test]
 fn values_need_not_be_text_and_may_fill_the_header() {
     let most = 65_535 - INET.len() - 3;

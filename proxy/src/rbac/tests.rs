@@ -66,6 +66,7 @@ fn role(matcher: Value) -> Value {
     json!({"header": header})
 }
 
+/// CVE-2020-25017, CVE-2021-32777, CVE-2026-26308.
 #[test]
 fn each_value_of_a_repeated_header_is_judged_for_itself() {
     let admin = || role(json!({"string_match": {"exact": "admin"}}));
@@ -153,6 +154,7 @@ fn principals_hold_for_who_asks() {
     }
 }
 
+/// ISTIO-SECURITY-2021-004.
 #[test]
 fn a_plain_connection_is_authenticated_as_no_one() {
     let connection = Arc::new(ConnectionInfo { tls: None, requested_server_name: None, ..connection() });

@@ -83,6 +83,7 @@ mod tests {
         SanMatch { kind, matcher: StringMatch::Exact { text: text.to_owned(), ignore_case: false } }
     }
 
+    /// CVE-2020-15104.
     #[test]
     fn a_wildcard_stands_for_one_label() {
         assert!(dns_matches("a.example", "A.example") && dns_matches("*.example", "a.example"));
@@ -114,6 +115,7 @@ mod tests {
         }
     }
 
+    /// CVE-2025-66220, CVE-2026-47778.
     #[test]
     fn a_name_with_a_nul_matches_nothing() {
         let leaf = certificate(vec![rcgen::SanType::DnsName("a.example\0.evil".try_into().unwrap())]);

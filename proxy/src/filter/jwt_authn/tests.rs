@@ -67,6 +67,7 @@ async fn a_request_without_a_token_is_told_where_one_is_needed() {
     assert_eq!(proxy.seen().len(), 1);
 }
 
+/// ISTIO-SECURITY-2019-002.
 #[tokio::test]
 async fn each_fault_of_a_token_has_its_answer() {
     let proxy = guarded(json!({"audiences": ["https://shop/", "b"]})).await;

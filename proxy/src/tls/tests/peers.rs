@@ -25,6 +25,7 @@ fn valid(from: SystemTime, to: SystemTime) -> CertificateParams {
     params
 }
 
+/// CVE-2021-28683.
 #[tokio::test]
 async fn a_client_is_told_by_alert_what_is_wrong_with_its_certificate() {
     let (ca, now) = (Ca::new(), SystemTime::now());

@@ -38,6 +38,7 @@ async fn a_client_that_returns_resumes_unless_that_is_off() {
     }
 }
 
+/// CVE-2022-21654.
 #[tokio::test]
 async fn nothing_outlives_a_rule_for_clients() {
     let (ca, server) = fixture();

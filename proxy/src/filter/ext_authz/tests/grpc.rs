@@ -120,6 +120,7 @@ async fn the_service_is_told_what_envoy_tells_it() {
     assert!(port(asked.source).is_some());
 }
 
+/// CVE-2023-27488.
 #[tokio::test]
 async fn what_is_no_text_is_told_as_such_and_never_lets_a_request_through() {
     let denied = says(7, None);

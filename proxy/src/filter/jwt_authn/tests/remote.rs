@@ -85,6 +85,7 @@ async fn all_who_wait_for_keys_share_one_fetch_and_later_ones_need_none() {
     assert_eq!(server.asked(), 1);
 }
 
+/// CVE-2026-31837.
 #[tokio::test]
 async fn without_keys_no_token_is_valid() {
     let huge = format!("{}{}", keys(), " ".repeat(2 * 1024 * 1024));
@@ -105,6 +106,7 @@ async fn without_keys_no_token_is_valid() {
     }
 }
 
+/// CVE-2025-64527.
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up() {
     let server = KeyServer::start(Does::Hangs).await;

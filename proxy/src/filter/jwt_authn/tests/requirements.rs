@@ -58,6 +58,7 @@ async fn all_of_several_must_be_there() {
     assert_eq!(outcome(&proxy.get("/", &one_bad).await), refused("Jwt is expired"));
 }
 
+/// CVE-2021-21378.
 #[tokio::test]
 async fn a_token_may_be_missing_but_not_bad() {
     let beside = json!({"requires_any": {"requirements": [{RULE: "a"}, {"allow_missing": {}}]}});
