@@ -29,6 +29,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::data_plane::DataPlane;
 use crate::identity::Identity;
+use crate::stats::StatsView;
 use crate::xds;
 
 /// What the admin interface looks at.
@@ -39,6 +40,8 @@ pub struct Admin {
     /// Whether a configuration is in force and the proxy is not draining.
     pub ready: watch::Receiver<bool>,
     pub node: Node,
+    /// Which metrics are shown.
+    pub view: StatsView,
     pub resources: xds::Handle,
     /// The bootstrap file, if the proxy has one.
     pub file: Arc<Bootstrap>,

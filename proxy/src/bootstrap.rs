@@ -2,6 +2,7 @@
 //! found wrong without serving is found here.
 
 pub(crate) mod document;
+mod extensions;
 mod place;
 pub(crate) mod proto_json;
 
@@ -73,8 +74,10 @@ pub fn read_bootstrap(path: &Path) -> Result<Bootstrap, BootstrapError> {
 
 /// Checks the text of a bootstrap file, and reads the files that it names.
 pub fn parse_bootstrap(text: &str, format: Format) -> Result<Bootstrap, BootstrapError> {
-    let wire: api::envoy::config::bootstrap::v3::Bootstrap =
-        proto_json::message(document::parse(text, format).map_err(BootstrapError::Syntax)?)?;
+    let mut file = document::parse(text, format).map_err(BootstrapError::Syntax)?;
+    extensions::unwrap_structs(&mut file);
+    extensions::take_internal_listeners(&mut file)?;
+    let wire: api::envoy::config::bootstrap::v3::Bootstrap = proto_json::message(file)?;
     let bootstrap = convert::bootstrap(&wire, &|path| std::fs::read(path)).map_err(BootstrapError::Config)?;
     check_tls(&bootstrap).map_err(|error| BootstrapError::Config(vec![error]))?;
     Ok(bootstrap)

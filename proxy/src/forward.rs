@@ -1,28 +1,34 @@
 //! The life of a request: made fit for routing, routed, held up or turned away by filters, sent upstream with
 //! retries, and answered. Each step is a file; this one is the order in which they come.
 
+mod answer_rules;
 mod attempt;
 mod balance;
 mod client_cert;
 mod finish;
 mod limits;
 mod local;
+mod local_reply;
 mod mirror;
 mod prepare;
+mod proxy_status;
+mod refused;
+mod request_rules;
 mod trust;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::access_log::{RequestInfo, ResponseFlags};
 use crate::config::{Direction, HttpManager, RouteSource, Snapshot};
 use crate::downstream::Downstream;
 use crate::filter::local_rate_limit::{Buckets, LocalRateLimit, OwnBuckets};
 use crate::filter::{self, FilterStats, Stream};
 use crate::http::body::Body;
 use crate::http::message::RequestHead;
-use crate::http::{Request, Response, h1};
+use crate::http::{Request, Response};
+use crate::listener::Bounds;
 use crate::route::{Action, RouteTable, VirtualHost};
 use crate::series::Ends;
 use crate::stats::{HttpStats, Reporter};
@@ -32,6 +38,7 @@ use finish::Underway;
 
 pub use finish::Exchange;
 pub use local::Reply;
+pub use prepare::STRIPS_FRAGMENTS;
 
 /// An HTTP connection and the rules it came in under.
 pub struct Connection {
@@ -43,6 +50,8 @@ pub struct Connection {
     streams: Cell<u64>,
     /// What is told of the client's certificate, once it is asked for.
     client_cert: OnceCell<String>,
+    /// Where the connection lasts only so long.
+    pub bounds: Option<Bounds>,
 }
 
 impl Connection {
@@ -53,6 +62,7 @@ impl Connection {
         stats.cx_total.add(1);
         stats.cx_active.up();
         Self {
+            bounds: manager.lifetime.map(Bounds::new),
             downstream,
             manager,
             filter_stats,
@@ -99,6 +109,9 @@ impl Connection {
     fn next_info(&self) -> RequestInfo {
         let stream = self.streams.get();
         self.streams.set(stream + 1);
+        if let Some(bounds) = &self.bounds {
+            bounds.count(stream + 1);
+        }
         RequestInfo::new(Arc::clone(&self.downstream.info), stream)
     }
 
@@ -117,7 +130,8 @@ impl Connection {
             Err(reply) => underway.exchange.reply(reply, underway.head),
             Ok(()) => self.route(underway.head, body, underway.exchange).await,
         };
-        let response = underway.answered(response);
+        let mut response = underway.answered(response);
+        response.close |= self.bounds.as_ref().is_some_and(Bounds::closes);
         exchange.finish(response, head)
     }
 
@@ -218,20 +232,6 @@ impl Connection {
                 service: None,
                 mutual_tls: false,
             },
-        }
-    }
-
-    /// Logs a request that could not even be parsed.
-    pub fn log_refused(&self, error: h1::ParseError) {
-        let mut info = self.next_info();
-        info.response_code = Some(error.status);
-        info.response_code_details = Some(error.detail.into());
-        info.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
-        self.stats.cx_protocol_error.add(1);
-        info.protocol = Some(crate::http::message::Version::Http11);
-        info.bytes_sent = error.body().len() as u64;
-        for log in &self.manager.access_logs {
-            log.log(&LogContext::of_connection(&info), &self.downstream.worker.log);
         }
     }
 }

@@ -5,6 +5,7 @@ mod chain;
 mod chains;
 pub mod connection_log;
 mod handshake;
+mod lifetime;
 mod serve;
 pub(crate) mod sniff;
 mod socket;
@@ -14,6 +15,7 @@ pub mod test_kit;
 mod tests;
 
 pub use chains::Chains;
+pub use lifetime::Bounds;
 pub use socket::{bind, keepalive_of};
 
 use std::io;

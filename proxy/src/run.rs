@@ -17,6 +17,7 @@ use crate::control_plane::{channel, control_plane_id};
 use crate::data_plane::DataPlane;
 use crate::identity::{Identity, IdentityError, IdentityOptions};
 use crate::settings::Settings;
+use crate::stats::StatsView;
 use crate::tls::TlsSettings;
 use crate::xds;
 
@@ -59,6 +60,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
         data_plane: Arc::clone(&data_plane),
         identity: Some(identity),
         ready: ready.subscribe(),
+        view: StatsView::default(),
         node: settings.node(),
         resources: handle.clone(),
         file: Arc::default(),

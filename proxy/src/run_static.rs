@@ -1,6 +1,7 @@
 //! A proxy that serves a bootstrap file, and what the server and the files give it that the file names. It has no
 //! identity but the certificates of its configuration.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::config::{Bootstrap, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane;
 use crate::data_plane::DataPlane;
+use crate::forward::STRIPS_FRAGMENTS;
 use crate::run::{ProxyError, bind, reopen_logs, wind_down};
 use crate::settings;
 use crate::tls::TlsSettings;
@@ -30,12 +32,14 @@ pub async fn run_static(
         None => None,
     };
     let limit = ConnectionLimit::new(bootstrap.max_connections);
+    STRIPS_FRAGMENTS.store(bootstrap.runtime.strips_fragments, Ordering::Relaxed);
     let tls = TlsSettings { identity: None };
     let data_plane = DataPlane::start(concurrency, own(&bootstrap), tls, limit).map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
     let (first, outcome) = oneshot::channel();
     let apply = apply(Arc::clone(&data_plane), ready.clone(), first);
     let (node, all_static) = (node(&bootstrap), bootstrap.dynamic.listeners.is_none());
+    let view = bootstrap.stats.clone();
     let (file, quit) = (Arc::clone(&bootstrap.file), Arc::new(Notify::new()));
     let (client, resources, _) = xds::Client::start(options(bootstrap), apply).await;
     let mut tasks = vec![tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))];
@@ -45,6 +49,7 @@ pub async fn run_static(
             identity: None,
             ready: ready.subscribe(),
             node,
+            view,
             resources,
             file,
             concurrency,

@@ -7,9 +7,11 @@ mod exposition;
 mod filter;
 mod http;
 mod istio;
+pub mod names;
 mod peer;
 mod server;
 mod value;
+mod view;
 mod virtual_cluster;
 
 pub use cluster::ClusterStats;
@@ -20,6 +22,7 @@ pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
 pub use server::Server;
 pub use value::{Counter, Gauge, Histogram};
+pub use view::{Shown, StatsView, Tag, TagRule};
 pub use virtual_cluster::VirtualClusters;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -95,6 +95,18 @@ impl Format {
         }
     }
 
+    pub fn is_json(&self) -> bool {
+        matches!(self.shape, Shape::Json(_))
+    }
+
+    /// Appends the body of an answer: absent values are `-` and nothing is escaped.
+    pub fn write_body(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {
+        match &self.shape {
+            Shape::Text(pieces) => write::body(pieces, self.omit_empty, context, out),
+            Shape::Json(_) => self.write(context, out),
+        }
+    }
+
     /// Appends a header value: absent values are empty, and nothing is escaped (the header list refuses what would
     /// split a message).
     pub fn write_value(&self, context: &LogContext<'_>, out: &mut Vec<u8>) {

@@ -38,6 +38,20 @@ pub(super) fn value(pieces: &[Piece], context: &LogContext<'_>, out: &mut Vec<u8
     }
 }
 
+/// The body of an answer: absent values are `-`, nothing is escaped.
+pub(super) fn body(pieces: &[Piece], omit_empty: bool, context: &LogContext<'_>, out: &mut Vec<u8>) {
+    for piece in pieces {
+        match piece {
+            Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Value(limited) => {
+                if limited.print(context, out) == Printed::Absent && !omit_empty {
+                    out.push(b'-');
+                }
+            }
+        }
+    }
+}
+
 impl Limited {
     /// Appends the value, cut to its length where it is a text.
     pub fn print(&self, context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::listeners::socket;
 use super::{Admin, Answer, Query, json as answer_json, text};
 use crate::config::{
-    Cluster, Discovery, Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints, ResourceKind,
-    Snapshot,
+    CircuitBreakers, Cluster, Discovery, Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints,
+    ResourceKind, Snapshot,
 };
 use crate::upstream::HostReport;
 use crate::xds::{Origin, Resources};
@@ -89,13 +89,15 @@ fn as_lines(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &R
     let name = &cluster.name;
     let limits = &cluster.circuit_breakers;
     let _ = writeln!(out, "{name}::observability_name::{name}");
-    for (limit, value) in [
-        ("max_connections", limits.max_connections),
-        ("max_pending_requests", limits.max_pending_requests),
-        ("max_requests", limits.max_requests),
-        ("max_retries", limits.max_retries),
-    ] {
-        let _ = writeln!(out, "{name}::default_priority::{limit}::{value}");
+    for (priority, limits) in [("default", limits), ("high", &cluster.high_circuit_breakers)] {
+        for (limit, value) in [
+            ("max_connections", limits.max_connections),
+            ("max_pending_requests", limits.max_pending_requests),
+            ("max_requests", limits.max_requests),
+            ("max_retries", limits.max_retries),
+        ] {
+            let _ = writeln!(out, "{name}::{priority}_priority::{limit}::{value}");
+        }
     }
     let _ = writeln!(out, "{name}::added_via_api::{}", is_from_elsewhere(cluster, resources));
     for (locality, endpoint, now) in endpoints(cluster, snapshot, hosts) {
@@ -148,12 +150,10 @@ fn as_json(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &Re
         "name": cluster.name,
         "observability_name": cluster.name,
         "host_statuses": endpoints(cluster, snapshot, hosts).map(host).collect::<Vec<_>>(),
-        "circuit_breakers": {"thresholds": [{
-            "max_connections": limits.max_connections,
-            "max_pending_requests": limits.max_pending_requests,
-            "max_requests": limits.max_requests,
-            "max_retries": limits.max_retries,
-        }]},
+        "circuit_breakers": {"thresholds": [
+            thresholds(None, limits),
+            thresholds(Some("HIGH"), &cluster.high_circuit_breakers),
+        ]},
     });
     if is_from_elsewhere(cluster, resources) {
         status["added_via_api"] = true.into();
@@ -196,4 +196,18 @@ fn address(address: &EndpointAddress) -> Value {
         EndpointAddress::Name(name, port) => json!({"socket_address": {"address": name, "port_value": port}}),
         EndpointAddress::Unix(path) => json!({"pipe": {"path": path}}),
     }
+}
+
+/// The default priority goes without saying.
+fn thresholds(priority: Option<&str>, limits: &CircuitBreakers) -> Value {
+    let mut told = json!({
+        "max_connections": limits.max_connections,
+        "max_pending_requests": limits.max_pending_requests,
+        "max_requests": limits.max_requests,
+        "max_retries": limits.max_retries,
+    });
+    if let Some(priority) = priority {
+        told["priority"] = priority.into();
+    }
+    told
 }

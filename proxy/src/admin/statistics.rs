@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, Query, of_kind, text};
+use crate::stats::names;
 
 impl Admin {
     pub(super) fn prometheus(&self, query: &Query<'_>) -> Answer {
@@ -15,7 +16,7 @@ impl Admin {
             Ok(filter) => filter,
             Err(answer) => return answer,
         };
-        let all = self.data_plane.metrics();
+        let all = self.view.relabel(self.view.select(self.data_plane.metrics()));
         let body = if filter.is_none() && !query.has("usedonly") {
             all
         } else {
@@ -45,7 +46,7 @@ impl Admin {
             Err(answer) => return answer,
         };
         let kind = query.get("type");
-        let all = dotted(&self.data_plane.metrics(), kind.as_deref());
+        let all = dotted(&self.view.select(self.data_plane.metrics()), kind.as_deref());
         let shown = |name: &str, value: u64| {
             let inverted = query.has("invert_filter");
             let matches = |filter: &Regex| filter.is_match(name) != inverted;
@@ -87,51 +88,8 @@ fn dotted(exposition: &str, only: Option<&str>) -> BTreeMap<String, u64> {
 /// `cluster.a.upstream_rq_2xx`; labels that Envoy does not know follow the name.
 fn name_of(series: &str) -> String {
     let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
-    let (mut name, mut place, mut more) = (metric.to_owned(), None, String::new());
-    for (label, value) in pairs(labels.trim_end_matches('}')) {
-        match label {
-            "envoy_cluster_name" => place = Some(("cluster", value)),
-            "envoy_listener_address" => place = Some(("listener", value.replace(':', "_"))),
-            "envoy_http_conn_manager_prefix" => place = Some(("http", value)),
-            "envoy_tcp_prefix" => place = Some(("tcp", value)),
-            "envoy_response_code_class" => name = name.replace("_xx", &format!("_{value}xx")),
-            "envoy_response_code" => name = format!("{name}_{value}"),
-            other => more += &format!(";{other}={value}"),
-        }
-    }
-    let name = name.strip_prefix("envoy_").unwrap_or(&name);
-    let name = match place {
-        Some((of, value)) => {
-            let rest = name.strip_prefix(of).map_or(name, |rest| rest.trim_start_matches('_'));
-            format!("{of}.{value}.{rest}")
-        }
-        None => name.to_owned(),
-    };
-    name + &more
-}
-
-/// The labels between the braces. A value may hold anything, with quotes escaped.
-fn pairs(mut labels: &str) -> Vec<(&str, String)> {
-    let mut found = Vec::new();
-    while let Some((label, rest)) = labels.split_once("=\"") {
-        let (mut value, mut escaped, mut end) = (String::new(), false, rest.len());
-        for (at, c) in rest.char_indices() {
-            match (escaped, c) {
-                (true, 'n') => value.push('\n'),
-                (true, c) => value.push(c),
-                (false, '\\') => {}
-                (false, '"') => {
-                    end = at;
-                    break;
-                }
-                (false, c) => value.push(c),
-            }
-            escaped = !escaped && c == '\\';
-        }
-        found.push((label.trim_start_matches(','), value));
-        labels = rest.get(end + 1..).unwrap_or_default();
-    }
-    found
+    let (name, more) = names::dotted(metric, labels.trim_end_matches('}'));
+    more.into_iter().fold(name, |name, (label, value)| format!("{name};{label}={value}"))
 }
 
 #[cfg(test)]

@@ -186,9 +186,12 @@ overload_manager: {refresh_interval: 0.25s}
     let layer = |values: &str| format!("layered_runtime: {{layers: [{{name: x, static_layer: {values}}}]}}");
     for (text, expected) in [
         (layer("{re2.max: 5}"), "layered_runtime.layers[0].static_layer[\"re2.max\"]: 5: nothing reads this key"),
+        (layer("{envoy.restart_features.use_eds_cache_for_ads: false}"), "layered_runtime.layers[0].static_layer["),
         (layer("{overload.global_downstream_max_connections: 0}"), "layered_runtime.layers[0].static_layer["),
         ("layered_runtime: {layers: [{name: x, rtds_layer: {}}]}".into(), "layered_runtime.layers[0].rtds_layer: "),
-        ("stats_config: {use_all_default_tags: false}".into(), "stats_config.use_all_default_tags: false: "),
+        ("stats_config: {stats_tags: [{tag_name: a}]}".into(), "stats_config.stats_tags[0].regex: not set: "),
+        ("stats_config: {stats_tags: [{tag_name: a, regex: 'a(?=b)(c)'}]}".into(), "stats_config.stats_tags[0].regex: "),
+        ("bootstrap_extensions: [{name: a, typed_config: {'@type': x/envoy.extensions.bootstrap.internal_listener.v3.InternalListener, size: 1}}]".into(), "bootstrap_extensions[0].typed_config.size: "),
         ("watchdogs: {}".into(), "watchdogs: "),
         ("cluster_manager: {outlier_detection: {event_log_path: /x}}".into(), "cluster_manager.outlier_detection: "),
     ] {
@@ -267,4 +270,19 @@ fn what_is_wrong_is_told_with_line_path_value_and_rule() {
         let told = told_of(text);
         assert!(told.contains(expected), "{told:?} does not contain {expected:?}");
     }
+}
+
+#[test]
+fn the_file_that_istio_writes_for_a_sidecar_is_taken() {
+    let bootstrap = parse_bootstrap(include_str!("tests/istio-sidecar.json"), Format::Json).unwrap();
+    assert_eq!(bootstrap.max_connections, Some(2_147_483_647));
+    assert!(bootstrap.runtime.strips_fragments && bootstrap.stats.own_tags_only);
+    assert_eq!(bootstrap.stats.tags.len(), 15);
+    assert!(bootstrap.dynamic.ads.is_some() && bootstrap.listeners.len() == 1);
+    let named = |name: &str| bootstrap.clusters.iter().find(|cluster| cluster.name == name).unwrap();
+    let server = named("xds-grpc");
+    assert_eq!(server.circuit_breakers.max_connections, 100_000);
+    assert_eq!(server.high_circuit_breakers.max_connections, 90_000);
+    assert_eq!(server.max_requests_per_connection, 1);
+    assert_eq!(named("zipkin").dns_family, crate::config::DnsFamily::V4);
 }

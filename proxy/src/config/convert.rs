@@ -3,11 +3,13 @@
 mod access_log;
 mod basics;
 mod bootstrap;
+mod circuit_breakers;
 mod cluster;
 mod endpoint;
 mod filter_chain;
 mod grpc_service;
 mod hash_policy;
+mod header_case;
 mod health_check;
 mod http2;
 mod http_filter;

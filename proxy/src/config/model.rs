@@ -5,6 +5,7 @@ mod cluster;
 mod health_check;
 mod http;
 mod http2;
+mod http_rules;
 mod listener;
 mod load_balancing;
 mod route;
@@ -15,6 +16,7 @@ mod tls;
 pub use cluster::*;
 pub use health_check::*;
 pub use http::*;
+pub use http_rules::*;
 pub use http2::*;
 pub use listener::*;
 pub use load_balancing::*;
@@ -53,8 +55,18 @@ pub struct Bootstrap {
     pub admin: Option<SocketAddr>,
     /// Most downstream connections at a time, of all listeners together.
     pub max_connections: Option<usize>,
+    pub runtime: Runtime,
+    pub stats: crate::stats::StatsView,
     /// The file itself, for the control plane to be told its node and for `/config_dump`.
     pub file: Arc<api::envoy::config::bootstrap::v3::Bootstrap>,
+}
+
+/// What `layered_runtime` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    pub max_connections: Option<usize>,
+    /// Whether a request's path is taken without its fragment, and not refused for it.
+    pub strips_fragments: bool,
 }
 
 /// `envoy.config.core.v3.Node`: what a proxy is called.

@@ -61,7 +61,7 @@ async fn exchange(worker: &Rc<Worker>, name: &str, head: &RequestHead, body: Byt
     let cluster = worker.clusters.get(name, &worker.snapshot());
     let cluster = cluster.ok_or_else(|| CallError::NoCluster(name.to_owned()))?;
     cluster.ready().await;
-    let _permit = cluster.admit().await.map_err(|_| CallError::Overflow)?;
+    let _permit = cluster.admit(false).await.map_err(|_| CallError::Overflow)?;
     let host =
         cluster.pick(Wanted::default(), || worker.random(), 1, |_| false).map_err(|_| CallError::NoHealthyHost)?;
     let _in_flight = cluster.begin(&host);

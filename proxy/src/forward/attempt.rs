@@ -70,11 +70,14 @@ async fn send(
     let received = exchange.received_watch();
     let admitted = async {
         cluster.ready().await;
-        cluster.admit().await.map_err(|_| local::overflow())
+        cluster
+            .admit(action.high_priority)
+            .await
+            .map_err(|_| local::overflow(!connection.manager.suppress_envoy_headers))
     };
     exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
     limits.tell(head);
-    found.finalize_request(head, &exchange.info);
+    found.finalize_request(head, &exchange.info, !connection.manager.suppress_envoy_headers);
     exchange.inject_trace(head);
     if head.method == "CONNECT" {
         return Box::pin(tunnel(connection, &cluster, balance.wanted, exchange)).await;
@@ -84,7 +87,16 @@ async fn send(
         true => Source::Once(Some(body)),
         false => Source::Again(Replay::new(body, REPLAY_LIMIT)),
     };
-    let mut tries = Tries { connection, cluster: &cluster, balance, retry, limits: &limits, body, now: None };
+    let mut tries = Tries {
+        connection,
+        cluster: &cluster,
+        balance,
+        retry,
+        limits: &limits,
+        body,
+        now: None,
+        high: action.high_priority,
+    };
     let answer = {
         let trying = pin!(tries.run(found, head, exchange));
         limits.hold(&mut alarm, trying, &received).await
@@ -136,6 +148,7 @@ struct Tries<'a> {
     body: Source,
     /// The host that is being tried.
     now: Option<Rc<Host>>,
+    high: bool,
 }
 
 /// How one try ended.
@@ -161,13 +174,17 @@ impl Tries<'_> {
             exchange.info.upstream_send = Some(exchange.info.start.elapsed());
             self.now = Some(Rc::clone(&host));
             self.connection.tell_peer(head, host.is_mutual_tls());
+            if self.connection.manager.scheme_of_upstream {
+                head.scheme = host.scheme();
+            }
             if found.virtual_host.include_request_attempt_count {
                 head.headers.set("x-envoy-attempt-count", exchange.info.attempts.to_string());
             }
             let tried_now = self.one(&host, head).await;
             let (outcome, verdict) = judge(&tried_now);
             self.cluster.report(&host, verdict);
-            let counted = if self.may_retry(outcome, &tried_now, exchange) { self.cluster.begin_retry() } else { None };
+            let counted =
+                if self.may_retry(outcome, &tried_now, exchange) { self.cluster.begin_retry(self.high) } else { None };
             if counted.is_none() {
                 return self.conclude(tried_now, head, exchange);
             }
@@ -245,7 +262,7 @@ impl Tries<'_> {
                     exchange.info.upstream_local_address = via.local_address;
                     exchange.info.upstream_connection_id = Some(via.id);
                 }
-                if head.upgrade.is_none() {
+                if head.upgrade.is_none() && !self.connection.manager.suppress_envoy_headers {
                     let milliseconds = elapsed.as_millis().to_string();
                     response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
                 }

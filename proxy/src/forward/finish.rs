@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::Connection;
 use super::local::Reply;
+use super::{Connection, answer_rules, local_reply};
 use crate::access_log::{LogContext, LogKind, RequestInfo, ResponseFlags};
 use crate::config::WorkloadRef;
 use crate::http::Response;
@@ -155,7 +155,10 @@ impl Exchange {
     pub fn reply(&mut self, reply: Reply, request: &RequestHead) -> Response {
         self.info.flags |= reply.flags;
         self.info.response_code_details = Some(reply.details.clone());
-        reply.into_response(request)
+        match &self.connection.manager.local_replies {
+            None => reply.into_response(request),
+            Some(rules) => local_reply::rewrite(rules, reply, Some(request), &mut self.info).into_response(request),
+        }
     }
 
     /// The cluster is chosen, and the request has its place there.
@@ -198,7 +201,10 @@ impl Exchange {
     /// Completes the answer and sees it off.
     pub fn finish(mut self, mut response: Response, request: RequestHead) -> Response {
         let manager = &self.connection.manager;
-        response.head.headers.set("server", &manager.server_name);
+        match &manager.answer_rules {
+            None => response.head.headers.set("server", &manager.server_name),
+            Some(rules) => answer_rules::apply(rules, manager, &mut response.head, Some(&request), &self.info),
+        }
         if !response.head.headers.contains("date") {
             response.head.headers.append("date", httpdate::fmt_http_date(SystemTime::now()));
         }

@@ -29,6 +29,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Whether `grpc-timeout` is to say how long the stream may take.
     tells_grpc: bool,
+    /// Whether the upstream is told in Envoy's own header too.
+    tells: bool,
 }
 
 impl Limits {
@@ -51,6 +53,7 @@ impl Limits {
             request,
             per_try,
             stream: stream(timeouts, manager.max_stream_duration, head),
+            tells: !manager.suppress_envoy_headers,
             tells_grpc: timeouts.is_of_stream() && head.is_grpc(),
             idle: timeouts.idle.unwrap_or(manager.stream_idle_timeout),
         }
@@ -62,7 +65,7 @@ impl Limits {
             head.headers.set("grpc-timeout", as_grpc_timeout(self.stream));
         }
         let mut expected = if self.per_try.is_zero() { self.request } else { self.per_try };
-        if expected.is_zero() {
+        if expected.is_zero() || !self.tells {
             return;
         }
         if !self.request.is_zero() {

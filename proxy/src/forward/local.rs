@@ -51,15 +51,19 @@ impl Reply {
             head.status = 200;
             head.headers.set("content-type", "application/grpc");
             head.headers.set("grpc-status", self.grpc_status.unwrap_or_else(|| grpc_status(self.status)).to_string());
-            head.headers.set("grpc-message", percent_encode(&self.body));
-            return Response::new(head, Body::Empty);
+            if !self.body.is_empty() {
+                // A body in JSON ends with a newline, which is no part of a message.
+                let message = self.body.strip_suffix(b"\n").unwrap_or(&self.body);
+                head.headers.set("grpc-message", percent_encode(message));
+            }
+            return Response { close, ..Response::new(head, Body::Empty) };
         }
         if !self.body.is_empty() && !head.headers.contains("content-type") {
             head.headers.append("content-type", "text/plain");
         }
         if request.method == "HEAD" {
             head.headers.set("content-length", self.body.len().to_string());
-            return Response::new(head, Body::Empty);
+            return Response { close, ..Response::new(head, Body::Empty) };
         }
         let mut response = Response::new(head, Body::Full(self.body));
         response.close = close;
@@ -97,11 +101,14 @@ pub fn no_healthy_upstream() -> Reply {
     Reply::new(503, "no healthy upstream").flagged(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
 }
 
-pub fn overflow() -> Reply {
+/// `tells`: in Envoy's own header too.
+pub fn overflow(tells: bool) -> Reply {
     let mut reply =
         Reply::new(503, "upstream connect error or disconnect/reset before headers. reset reason: overflow")
             .flagged(ResponseFlags::UPSTREAM_OVERFLOW, "overflow");
-    reply.headers.append("x-envoy-overloaded", "true");
+    if tells {
+        reply.headers.append("x-envoy-overloaded", "true");
+    }
     reply
 }
 

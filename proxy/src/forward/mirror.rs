@@ -39,10 +39,10 @@ pub fn send(
             Source::Again(replay) => replay.copy(),
         };
         let Some(body) = body else { continue };
-        let worker = Rc::clone(worker);
+        let (worker, high) = (Rc::clone(worker), action.high_priority);
         let shadow = async move {
             cluster.ready().await;
-            let Ok(_permit) = cluster.admit().await else { return };
+            let Ok(_permit) = cluster.admit(high).await else { return };
             let Ok(host) = cluster.pick(Wanted::default(), || worker.random(), 1, |_| false) else { return };
             let _in_flight = cluster.begin(&host);
             let version = head.version;

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::local::Reply;
-use super::{Connection, client_cert, trust};
+use super::{Connection, client_cert, request_rules, trust};
 use crate::access_log::{RequestInfo, ResponseFlags};
 use crate::config::{Direction, EscapedSlashes, WorkloadRef};
 use crate::http::message::{RequestHead, Version};
@@ -26,10 +27,18 @@ pub fn take_peer(connection: &Connection, head: &mut RequestHead) -> Option<Arc<
 
 /// Checks and completes the head; the reply if the request is turned away.
 pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) -> Result<(), Reply> {
-    if !normalize(connection, head) {
-        let mut reply = Reply::new(400, "").flagged(ResponseFlags::NONE, "path_normalization_failed");
-        reply.close = true;
-        return Err(reply);
+    match normalize(connection, head) {
+        Normal::Fit => {}
+        Normal::Redirected if !head.is_grpc() => {
+            let mut reply = Reply::new(307, "").flagged(ResponseFlags::NONE, "path_normalization_failed");
+            reply.headers.append("location", &head.path);
+            return Err(reply);
+        }
+        Normal::Redirected | Normal::Unfit => {
+            let mut reply = Reply::new(400, "").flagged(ResponseFlags::NONE, "path_normalization_failed");
+            reply.close = true;
+            return Err(reply);
+        }
     }
     trust::clean(head, connection.manager.use_remote_address);
     forwarded_for(connection, head, info);
@@ -37,9 +46,15 @@ pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut Reque
         // HTTP/1.1 does not say the scheme; who terminated TLS in front of this proxy does.
         head.scheme = crate::route::scheme_of(head);
     }
+    if let Some(rules) = &connection.manager.request_rules {
+        let port = connection.downstream.info.local_address.port();
+        request_rules::apply(rules, head, port, connection.manager.xff_num_trusted_hops);
+    }
     client_cert::forward(connection, head);
     // An id from outside the mesh could be one that is used here already (Envoy, `preserve_external_request_id`).
-    let own = connection.manager.use_remote_address || !head.headers.contains("x-request-id");
+    let manager = &connection.manager;
+    let own =
+        (manager.use_remote_address && !manager.preserve_external_request_id) || !head.headers.contains("x-request-id");
     if connection.manager.generate_request_id && own {
         head.headers.set("x-request-id", request_id(connection));
     }
@@ -50,30 +65,47 @@ pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut Reque
     Ok(())
 }
 
-fn normalize(connection: &Connection, head: &mut RequestHead) -> bool {
+/// Whether a path is taken without its fragment: a setting of the process, as Envoy's runtime is.
+pub static STRIPS_FRAGMENTS: AtomicBool = AtomicBool::new(false);
+
+/// What became of a path.
+enum Normal {
+    Fit,
+    /// The client is told the path that it should have asked for.
+    Redirected,
+    Unfit,
+}
+
+fn normalize(connection: &Connection, head: &mut RequestHead) -> Normal {
     let manager = &connection.manager;
     if head.method == "CONNECT" || head.path == "*" {
-        return true;
+        return Normal::Fit;
     }
-    if head.path.contains('#') {
-        return false;
+    if let Some(fragment) = head.path.find('#') {
+        if !STRIPS_FRAGMENTS.load(Ordering::Relaxed) {
+            return Normal::Unfit;
+        }
+        head.path.truncate(fragment);
     }
+    let mut normal = Normal::Fit;
     if manager.escaped_slashes != EscapedSlashes::KeepUnchanged && path::has_escaped_slash(&head.path) {
-        if manager.escaped_slashes == EscapedSlashes::RejectRequest {
-            return false;
+        match manager.escaped_slashes {
+            EscapedSlashes::RejectRequest => return Normal::Unfit,
+            EscapedSlashes::UnescapeAndRedirect => normal = Normal::Redirected,
+            _ => {}
         }
         head.path = path::unescape_slashes(&head.path);
     }
     if manager.normalize_path {
         match path::normalize(&head.path) {
             Some(normal) => head.path = normal,
-            None => return false,
+            None => return Normal::Unfit,
         }
     }
     if manager.merge_slashes {
         head.path = path::merge_slashes(&head.path);
     }
-    true
+    normal
 }
 
 /// `x-forwarded-for` and `x-forwarded-proto`, and the client's address as believed (Envoy, `use_remote_address`).
@@ -87,11 +119,13 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
             0 => peer,
             hops => before.len().checked_sub(hops).and_then(|at| before[at]).map_or(peer, |ip| SocketAddr::new(ip, 0)),
         };
-        let all = match head.headers.joined("x-forwarded-for") {
-            Some(list) if !list.is_empty() => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
-            _ => peer.ip().to_string(),
-        };
-        head.headers.set("x-forwarded-for", all);
+        if !manager.skip_xff_append {
+            let all = match head.headers.joined("x-forwarded-for") {
+                Some(list) if !list.is_empty() => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
+                _ => peer.ip().to_string(),
+            };
+            head.headers.set("x-forwarded-for", all);
+        }
         head.headers.set("x-envoy-external-address", info.remote_address.ip().to_string());
         // A trusted proxy in front knows better how the client came.
         if hops == 0 || !head.headers.contains("x-forwarded-proto") {

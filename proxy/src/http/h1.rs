@@ -1,6 +1,7 @@
 //! HTTP/1.1 (RFC 9112), written for forwarding: a head is parsed once into one block, and written out in one piece
 //! with as much of the body as is at hand. What could be read differently by two parsers is refused, never guessed.
 
+mod casing;
 pub(crate) mod chunked;
 mod client;
 mod conn;

@@ -203,6 +203,8 @@ async fn http(
     let buffer_limit = listener.map_or(usize::MAX, |listener| listener.buffer_limit);
     let connection = Rc::new(crate::forward::Connection::new(downstream, Arc::clone(manager)));
     connection.speaks(http2);
+    let watch = connection.bounds.as_ref().map(|bounds| bounds.watch(drain, http2));
+    let drain = watch.as_ref().map_or(drain, |watch| &watch.drain);
     if http2 {
         let options = h2::ServerOptions {
             scheme,
@@ -225,11 +227,12 @@ async fn http(
         buffer_limit,
         stream_idle_timeout: manager.stream_idle_timeout,
         delayed_close: manager.delayed_close_timeout,
-        server_name: manager.server_name.clone(),
+        default_host_for_http_10: manager.default_host_for_http_10.clone(),
+        proper_case: manager.proper_case,
     };
     let refused = |error: h1::ParseError| {
         stats.rq_refused.add(1);
-        connection.log_refused(error);
+        connection.refuse(error)
     };
     h1::serve(io, read, &options, drain, async |request| Rc::clone(&connection).handle(request).await, refused).await
 }

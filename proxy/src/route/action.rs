@@ -32,6 +32,8 @@ pub struct RouteAction {
     /// Whether a host rewrite appends the old host to `x-forwarded-host`.
     pub append_x_forwarded_host: bool,
     pub timeouts: Timeouts,
+    /// Whether the circuit breakers of priority HIGH count.
+    pub high_priority: bool,
     pub retry: Option<Arc<RetryPolicy>>,
     pub mirrors: Vec<Mirror>,
     pub hash_policies: Vec<HashPolicy>,

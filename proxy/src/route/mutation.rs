@@ -36,11 +36,12 @@ fn ordered<'a>(found: &Found<'a>) -> impl Iterator<Item = &'a HeaderMutation> {
 }
 
 impl Found<'_> {
-    /// All that a route changes of a request on its way upstream: headers first, then host and path.
-    pub fn finalize_request(&self, head: &mut RequestHead, info: &RequestInfo) {
+    /// All that a route changes of a request on its way upstream: headers first, then host and path. `tells`:
+    /// whether the upstream learns what the client asked for.
+    pub fn finalize_request(&self, head: &mut RequestHead, info: &RequestInfo, tells: bool) {
         apply_request_mutations(self, head, info);
         if let Action::Forward(action) = &self.route.action {
-            action.rewrite(head);
+            action.rewrite(head, tells);
         }
     }
 }
@@ -102,7 +103,8 @@ fn set_text(part: &mut String, value: &[u8]) {
 }
 
 impl HeaderAdd {
-    fn apply(&self, headers: &mut Headers, value: &[u8]) {
+    /// Changes a list of headers by a value that was made before.
+    pub fn apply(&self, headers: &mut Headers, value: &[u8]) {
         let present = headers.contains(&self.name);
         match self.action {
             AppendAction::AddIfAbsent if present => {}

@@ -111,10 +111,11 @@ impl PathRewrite {
 }
 
 impl RouteAction {
-    /// Rewrites host and path, keeping the old ones in `x-envoy-original-host` and `x-envoy-original-path`.
-    pub fn rewrite(&self, head: &mut RequestHead) {
+    /// Rewrites host and path, keeping the old ones in `x-envoy-original-host` and `x-envoy-original-path`
+    /// if the upstream is to know.
+    pub fn rewrite(&self, head: &mut RequestHead, tells: bool) {
         if let Some(host) = self.new_host(head) {
-            self.replace_host(head, host);
+            self.replace_host(head, host, tells);
         }
         if let Some(rewrite) = &self.path_rewrite
             && !head.path.is_empty()
@@ -122,14 +123,16 @@ impl RouteAction {
             let path = path_only(&head.path);
             let new = format!("{}{}", rewrite.new_path(path), &head.path[path.len()..]);
             let old = std::mem::replace(&mut head.path, new);
-            head.headers.set("x-envoy-original-path", old);
+            if tells {
+                head.headers.set("x-envoy-original-path", old);
+            }
         }
     }
 
     /// For `auto_host_rewrite`, once the upstream host is known by name.
     pub fn rewrite_auto_host(&self, head: &mut RequestHead, hostname: &str) {
         if self.host_rewrite == Some(HostRewrite::Auto) && !hostname.is_empty() {
-            self.replace_host(head, hostname.to_owned());
+            self.replace_host(head, hostname.to_owned(), true);
         }
     }
 
@@ -144,7 +147,7 @@ impl RouteAction {
         }
     }
 
-    fn replace_host(&self, head: &mut RequestHead, host: String) {
+    fn replace_host(&self, head: &mut RequestHead, host: String, tells: bool) {
         let old = std::mem::replace(&mut head.authority, host);
         if self.append_x_forwarded_host && old != head.authority {
             let all = match head.headers.joined("x-forwarded-host") {
@@ -153,6 +156,8 @@ impl RouteAction {
             };
             head.headers.set("x-forwarded-host", all);
         }
-        head.headers.set("x-envoy-original-host", old);
+        if tells {
+            head.headers.set("x-envoy-original-host", old);
+        }
     }
 }

@@ -181,7 +181,7 @@ fn rewrites_keep_the_query_and_the_old_values() {
     let route = action_of(wire::route::Action::Route(action), prefix("/v1/"));
     let Action::Forward(action) = &route.action else { panic!("forwards") };
     let mut request = head("old", "/v1/x?q=/v1/", &[]);
-    action.rewrite(&mut request);
+    action.rewrite(&mut request, true);
     assert_eq!((request.path.as_str(), request.authority.as_str()), ("/v2/x?q=/v1/", "new"));
     assert_eq!(request.headers.get_str("x-envoy-original-path"), Some("/v1/x?q=/v1/"));
     assert_eq!(request.headers.get_str("x-envoy-original-host"), Some("old"));
@@ -247,7 +247,7 @@ fn headers_change_from_the_route_outwards_unless_told_otherwise() {
         };
         let table = convert::route_table(&config).unwrap();
         let mut request = head("a", "/", &[]);
-        table.find(&request.clone(), 0).unwrap().finalize_request(&mut request, &info());
+        table.find(&request.clone(), 0).unwrap().finalize_request(&mut request, &info(), true);
         request.headers.get_str("x").map(str::to_owned)
     };
     assert_eq!(value(false).as_deref(), Some("host"));
@@ -321,7 +321,7 @@ proptest! {
         let table = table(vec![host(&["*.a"], Vec::new()), host(&["a.*"], Vec::new()), host(&["*"], routes)]);
         let mut request = head(&authority, &path, &[("x", &value)]);
         if let Some(found) = table.find(&request.clone(), random) {
-            found.finalize_request(&mut request, &info());
+            found.finalize_request(&mut request, &info(), true);
         }
         let _ = Redirect { scheme: None, host: None, port: None, path: PathRedirect::Keep, code: 301, strip_query: true }
             .location(&request);

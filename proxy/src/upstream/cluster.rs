@@ -1,6 +1,6 @@
 //! A cluster as one worker runs it: its hosts, the balancer's place among them, its limits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Cluster {
     pub config: Arc<config::Cluster>,
     pub stats: Arc<ClusterStats>,
     pub(super) limits: Limits,
+    /// Once a request came whose route has priority HIGH.
+    pub(super) high_limits: OnceCell<Box<Limits>>,
     pub(super) originals: Originals,
     pub(super) judged_at: Cell<Option<Instant>>,
     hosts: RefCell<Rc<Hosts>>,
@@ -70,7 +72,8 @@ impl Cluster {
         let assignment = assignment_of(&config, snapshot);
         let cluster = Self {
             stats,
-            limits: Limits::new(&config),
+            limits: Limits::new(&config, &config.circuit_breakers),
+            high_limits: OnceCell::new(),
             judged_at: Cell::new(None),
             originals: Originals::default(),
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
@@ -245,7 +248,7 @@ impl Cluster {
     async fn resolve(&self) {
         let assignment = Arc::clone(&self.assignment.borrow());
         let logical = matches!(self.config.discovery, Discovery::LogicalDns(_));
-        let resolved = dns::resolve(&assignment, logical).await;
+        let resolved = dns::resolve(&assignment, logical, self.config.dns_family).await;
         self.resolved_at.set(Some(Instant::now()));
         let old = Rc::clone(&self.hosts.borrow());
         let found = resolved.endpoints().next().is_some();

@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Endpoint, EndpointAddress, LoadAssignment};
+use crate::config::{DnsFamily, Endpoint, EndpointAddress, LoadAssignment};
 
 /// The assignment with every name replaced by its addresses. `logical`: by one of them only. A name that does not
 /// resolve contributes nothing.
-pub async fn resolve(assignment: &LoadAssignment, logical: bool) -> LoadAssignment {
+pub async fn resolve(assignment: &LoadAssignment, logical: bool, family: DnsFamily) -> LoadAssignment {
     let mut resolved = assignment.clone();
     for locality in &mut resolved.localities {
         let mut endpoints = Vec::new();
         for endpoint in &locality.endpoints {
             match &endpoint.address {
                 EndpointAddress::Name(name, port) => {
-                    let addresses = lookup(name, *port).await;
+                    let addresses = family.choose(lookup(name, *port).await);
                     let limit = if logical { 1 } else { usize::MAX };
                     endpoints.extend(addresses.into_iter().take(limit).map(|address| at(endpoint, address)));
                 }
@@ -41,6 +41,42 @@ async fn lookup(name: &str, port: u16) -> Vec<SocketAddr> {
     }
 }
 
+impl DnsFamily {
+    /// The addresses that are taken, of all that a name has.
+    fn choose(self, mut all: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let has = |v4: bool| all.iter().any(|address| address.is_ipv4() == v4);
+        let v4 = match self {
+            Self::All => return all,
+            Self::V4 => true,
+            Self::V6 => false,
+            Self::V6OrV4 => !has(false),
+            Self::V4OrV6 => has(true),
+        };
+        all.retain(|address| address.is_ipv4() == v4);
+        all
+    }
+}
+
 fn at(endpoint: &Endpoint, address: SocketAddr) -> Arc<Endpoint> {
     Arc::new(Endpoint { address: EndpointAddress::Socket(address), ..endpoint.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_of_the_family_that_is_asked_for() {
+        let (v4, v6): (SocketAddr, SocketAddr) = ("192.0.2.1:1".parse().unwrap(), "[2001:db8::1]:1".parse().unwrap());
+        let both = vec![v4, v6];
+        for (family, of_both, of_v4) in [
+            (DnsFamily::V6OrV4, vec![v6], vec![v4]),
+            (DnsFamily::V4OrV6, vec![v4], vec![v4]),
+            (DnsFamily::V4, vec![v4], vec![v4]),
+            (DnsFamily::V6, vec![v6], vec![]),
+            (DnsFamily::All, both.clone(), vec![v4]),
+        ] {
+            assert_eq!((family.choose(both.clone()), family.choose(vec![v4])), (of_both, of_v4), "{family:?}");
+        }
+    }
 }

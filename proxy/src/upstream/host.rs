@@ -123,6 +123,11 @@ impl Host {
         self.tls.as_ref().is_some_and(|tls| tls.mutual)
     }
 
+    /// How it is spoken to.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     pub fn begin(self: &Rc<Self>) -> InFlight {
         self.active.set(self.active.get() + 1);
         InFlight(Rc::clone(self))
@@ -370,12 +375,13 @@ impl Host {
 
     async fn send_h1(
         self: &Rc<Self>,
-        client: h1::Client,
+        mut client: h1::Client,
         origin: Origin,
         cluster: &Arc<config::Cluster>,
         head: &RequestHead,
         body: Body,
     ) -> Result<Response, UpstreamError> {
+        client.proper_case = cluster.proper_case;
         let (host, kept) = (Rc::downgrade(self), Arc::clone(cluster));
         let via = Rc::clone(&origin.via);
         let reuse = move |client: h1::Client| {

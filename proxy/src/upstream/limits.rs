@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cluster::Cluster;
-use crate::config::{self, UpstreamProtocol};
+use crate::config::{self, CircuitBreakers, UpstreamProtocol};
 use crate::stats::ClusterStats;
 
 /// A circuit breaker stands in the way.
@@ -26,8 +26,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(config: &config::Cluster) -> Self {
-        let limit = config.circuit_breakers.max_connections;
+    pub(super) fn new(config: &config::Cluster, breakers: &CircuitBreakers) -> Self {
+        let limit = breakers.max_connections;
         let unlimited = limit as usize > Semaphore::MAX_PERMITS >> 8 || limit == u32::MAX;
         Self {
             requests: Cell::new(0),
@@ -43,12 +43,13 @@ impl Limits {
 /// A place under the cluster's limits, given back on drop.
 pub struct Permit {
     cluster: Rc<Cluster>,
+    high: bool,
     _connection: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let requests = &self.cluster.limits.requests;
+        let requests = &self.cluster.limits_of(self.high).0.requests;
         requests.set(requests.get().saturating_sub(1));
         self.cluster.stats.rq_active.down();
         self.cluster.stats.rq_open.set(0);
@@ -56,49 +57,67 @@ impl Drop for Permit {
 }
 
 impl Cluster {
+    /// What counts for requests of a priority. Few routes ask for the high one.
+    fn limits_of(&self, high: bool) -> (&Limits, &CircuitBreakers) {
+        if !high {
+            return (&self.limits, &self.config.circuit_breakers);
+        }
+        let breakers = &self.config.high_circuit_breakers;
+        (self.high_limits.get_or_init(|| Box::new(Limits::new(&self.config, breakers))), breakers)
+    }
+
     /// A place for a request, waiting for a connection if the cluster limits those.
-    pub async fn admit(self: &Rc<Self>) -> Result<Permit, Overflow> {
-        let breakers = self.config.circuit_breakers;
-        if self.limits.requests.get() >= breakers.max_requests {
-            self.stats.rq_open.set(1);
+    pub async fn admit(self: &Rc<Self>, high: bool) -> Result<Permit, Overflow> {
+        let (limits, breakers) = self.limits_of(high);
+        if limits.requests.get() >= breakers.max_requests {
+            if !high {
+                self.stats.rq_open.set(1);
+            }
             self.stats.rq_pending_overflow.add(1);
             return Err(Overflow);
         }
-        let connection = match &self.limits.connections {
+        let connection = match &limits.connections {
             None => None,
-            Some(connections) => Some(self.connection(connections, breakers.max_pending_requests).await?),
+            Some(connections) => {
+                Some(self.connection(connections, &limits.pending, breakers.max_pending_requests).await?)
+            }
         };
-        self.limits.requests.set(self.limits.requests.get() + 1);
+        limits.requests.set(limits.requests.get() + 1);
         self.stats.rq_active.up();
-        Ok(Permit { cluster: Rc::clone(self), _connection: connection })
+        Ok(Permit { cluster: Rc::clone(self), high, _connection: connection })
     }
 
-    async fn connection(&self, all: &Arc<Semaphore>, max_pending: u32) -> Result<OwnedSemaphorePermit, Overflow> {
+    async fn connection(
+        &self,
+        all: &Arc<Semaphore>,
+        pending: &Cell<u32>,
+        max_pending: u32,
+    ) -> Result<OwnedSemaphorePermit, Overflow> {
         if let Ok(permit) = Arc::clone(all).try_acquire_owned() {
             return Ok(permit);
         }
-        if self.limits.pending.get() >= max_pending {
+        if pending.get() >= max_pending {
             self.stats.rq_pending_overflow.add(1);
             return Err(Overflow);
         }
-        let _waiting = (Held::on(&self.limits.pending), Waiting::count(&self.stats));
+        let _waiting = (Held::on(pending), Waiting::count(&self.stats));
         Arc::clone(all).acquire_owned().await.map_err(|_| Overflow)
     }
 
     /// Counts a retry under way; `None` if there are too many.
-    pub fn begin_retry(&self) -> Option<impl Drop + '_> {
-        let breakers = &self.config.circuit_breakers;
+    pub fn begin_retry(&self, high: bool) -> Option<impl Drop + '_> {
+        let (limits, breakers) = self.limits_of(high);
         let most = breakers.retry_budget.map_or(breakers.max_retries, |budget| {
-            let share = (f64::from(self.limits.requests.get()) * budget.percent / 100.0) as u32;
+            let share = (f64::from(limits.requests.get()) * budget.percent / 100.0) as u32;
             share.max(budget.min_retry_concurrency)
         });
-        let room = self.limits.retries.get() < most;
+        let room = limits.retries.get() < most;
         if !room {
             self.stats.rq_retry_overflow.add(1);
         }
         room.then(|| {
             self.stats.rq_retry.add(1);
-            Held::on(&self.limits.retries)
+            Held::on(&limits.retries)
         })
     }
 }

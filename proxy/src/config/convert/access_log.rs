@@ -9,7 +9,7 @@ use api::envoy::extensions::access_loggers::stream::v3::{
 };
 use wire::access_log::ConfigType;
 
-use super::{basics, log_filter};
+use super::{ReadFile, basics, log_filter};
 use crate::access_log::{AccessLog, Format, Target};
 use crate::config::error::{At, ConfigError};
 
@@ -58,13 +58,34 @@ fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigErr
     Ok((Target::of_path(&wire.path), format))
 }
 
-#[expect(deprecated, reason = "control planes in use still send the old fields")]
+/// The format of a log's lines.
 pub(super) fn substitution(wire: &SubstitutionFormatString, at: &At<'_>) -> Result<Format, ConfigError> {
+    if !wire.content_type.is_empty() {
+        return Err(at.field("content_type").refuse(&wire.content_type, "is for the bodies of answers"));
+    }
+    format_of(wire, at, None)
+}
+
+/// The format of an answer's body, whose text may stand in a file.
+pub(super) fn body_format(
+    wire: &SubstitutionFormatString,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Format, ConfigError> {
+    format_of(wire, at, Some(read_file))
+}
+
+#[expect(deprecated, reason = "control planes in use still send the old fields")]
+fn format_of(
+    wire: &SubstitutionFormatString,
+    at: &At<'_>,
+    read_file: Option<ReadFile<'_>>,
+) -> Result<Format, ConfigError> {
     let format = match &wire.format {
         Some(WireFormat::TextFormat(text)) => text_format(text, &at.field("text_format")),
         Some(WireFormat::TextFormatSource(source)) => {
             let at = at.field("text_format_source");
-            let bytes = basics::data_source(source, &at, None)?;
+            let bytes = basics::data_source(source, &at, read_file)?;
             let text = String::from_utf8(bytes).map_err(|_| at.refuse("bytes", "a format is UTF-8"))?;
             text_format(&text, &at)
         }

@@ -4,6 +4,7 @@ mod admin;
 mod references;
 mod runtime;
 mod sources;
+mod stats;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::config::error::{At, ConfigError};
 use crate::config::{Bootstrap, Cluster, Listener, Node, Secret};
 
 pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Bootstrap, ConfigError> {
-    metrics(wire, at)?;
+    let runtime = runtime::convert(wire.layered_runtime.as_ref(), &at.field("layered_runtime"))?;
     let (none, resources) = (wire::bootstrap::StaticResources::default(), at.field("static_resources"));
     let of = wire.static_resources.as_ref().unwrap_or(&none);
     let node = wire.node.as_ref();
@@ -27,7 +28,9 @@ pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'
         clusters: clusters(of, &resources.field("clusters"), read_file)?,
         secrets: secrets(of, &resources.field("secrets"), read_file)?,
         admin: wire.admin.as_ref().map(|admin| admin::address(admin, &at.field("admin"))).transpose()?.flatten(),
-        max_connections: limit(wire, at)?,
+        max_connections: limit(wire, runtime.max_connections, at)?,
+        runtime,
+        stats: stats::convert(wire.stats_config.as_ref(), &at.field("stats_config"))?,
         dynamic: source::dynamic(wire.dynamic_resources.as_ref(), &at.field("dynamic_resources"))?,
         file: Arc::new(wire.clone()),
     };
@@ -89,19 +92,9 @@ where
 }
 
 /// By the overload manager, and by the runtime key that came before it: the smaller holds.
-fn limit(wire: &wire::Bootstrap, at: &At<'_>) -> Result<Option<usize>, ConfigError> {
+fn limit(wire: &wire::Bootstrap, runtime: Option<usize>, at: &At<'_>) -> Result<Option<usize>, ConfigError> {
     let manager = max_connections(wire.overload_manager.as_ref(), &at.field("overload_manager"))?;
-    let runtime = runtime::max_connections(wire.layered_runtime.as_ref(), &at.field("layered_runtime"))?;
     Ok(manager.into_iter().chain(runtime).min())
-}
-
-/// Metrics carry the tags that Envoy gives them by default, and are made when they are asked for.
-fn metrics(wire: &wire::Bootstrap, at: &At<'_>) -> Result<(), ConfigError> {
-    let at = at.field("stats_config");
-    match wire.stats_config.as_ref().and_then(|config| config.use_all_default_tags) {
-        Some(false) => Err(at.field("use_all_default_tags").refuse(false, "metrics always carry their default tags")),
-        _ => Ok(()),
-    }
 }
 
 fn max_connections(wire: Option<&OverloadManager>, at: &At<'_>) -> Result<Option<usize>, ConfigError> {

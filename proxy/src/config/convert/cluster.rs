@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as wire;
 use api::envoy::config::core::v3::socket_address::PortSpecifier;
-use wire::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig};
+use wire::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig};
 
 use super::{
-    ReadFile, basics, endpoint, health_check, lb_policy, metadata, outlier_detection, proxy_protocol, socket, source,
-    subset, tls, upstream_http,
+    ReadFile, basics, circuit_breakers, endpoint, health_check, lb_policy, metadata, outlier_detection, proxy_protocol,
+    socket, source, subset, tls, upstream_http,
 };
 use crate::config::error::{At, ConfigError};
-use crate::config::{
-    CircuitBreakers, Cluster, Discovery, LoadAssignment, OriginalDst, RetryBudget, TransportSocketMatch,
-};
+use crate::config::{Cluster, Discovery, DnsFamily, LoadAssignment, OriginalDst, TransportSocketMatch};
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
     if wire.name.is_empty() {
@@ -23,6 +21,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     }
     let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
     let timeout = at.field("connect_timeout");
+    let breakers = circuit_breakers::convert(wire, &at.field("circuit_breakers"))?;
     let (lb_policy, locality_weighted) = lb_policy::convert(wire, at)?;
     let options = wire.upstream_connection_options.as_ref();
     let common = wire.common_lb_config.as_ref();
@@ -40,20 +39,23 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         auto_sni: http.auto_sni,
         proxy_protocol: socket.settings,
         transport_socket_matches: socket_matches(wire, &at.field("transport_socket_matches"), read_file)?,
-        circuit_breakers: circuit_breakers(wire, &at.field("circuit_breakers"))?,
+        circuit_breakers: breakers.default,
+        high_circuit_breakers: breakers.high,
         outlier_detection: outlier_detection::convert(wire.outlier_detection.as_ref(), &at.field("outlier_detection"))?,
         health_check: health_check::convert(&wire.health_checks, &at.field("health_checks"))?,
         ignore_unchecked_hosts: common.is_some_and(|common| common.ignore_new_hosts_until_first_hc),
         close_on_host_change: common.is_some_and(|common| common.close_connections_on_host_set_change),
         idle_timeout: http.idle_timeout,
-        max_requests_per_connection: http.max_requests_per_connection,
+        max_requests_per_connection: max_requests(wire, http.max_requests_per_connection),
         http2: http.http2,
+        proper_case: http.proper_case,
         max_connection_duration: http.max_connection_duration,
         tcp_keepalive: options.and_then(|options| options.tcp_keepalive.as_ref()).map(socket::keepalive),
         source_address: source_address(wire, &at.field("upstream_bind_config"))?,
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
         locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
+        dns_family: dns_family(wire, &at.field("dns_lookup_family"))?,
         service: metadata::service(wire.metadata.as_ref()),
     })
 }
@@ -103,6 +105,23 @@ fn dns_refresh_rate(wire: &wire::Cluster, at: &At<'_>) -> Result<Duration, Confi
     basics::duration(wire.dns_refresh_rate.as_ref(), Duration::from_secs(5), &at.field("dns_refresh_rate"))
 }
 
+fn dns_family(wire: &wire::Cluster, at: &At<'_>) -> Result<DnsFamily, ConfigError> {
+    match DnsLookupFamily::try_from(wire.dns_lookup_family) {
+        Ok(DnsLookupFamily::Auto) => Ok(DnsFamily::V6OrV4),
+        Ok(DnsLookupFamily::V4Preferred) => Ok(DnsFamily::V4OrV6),
+        Ok(DnsLookupFamily::V4Only) => Ok(DnsFamily::V4),
+        Ok(DnsLookupFamily::V6Only) => Ok(DnsFamily::V6),
+        Ok(DnsLookupFamily::All) => Ok(DnsFamily::All),
+        Err(_) => Err(at.refuse(wire.dns_lookup_family, "is not known")),
+    }
+}
+
+/// The protocol's options say it, and where they do not, the old field.
+#[expect(deprecated, reason = "control planes in use still send this field")]
+fn max_requests(wire: &wire::Cluster, of_options: Option<u32>) -> u32 {
+    of_options.or(wire.max_requests_per_connection).unwrap_or(0)
+}
+
 fn eds(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
     let config = wire.eds_cluster_config.as_ref().ok_or_else(|| at.missing())?;
     source::convert(config.eds_config.as_ref(), &at.field("eds_config"))?;
@@ -140,27 +159,4 @@ fn source_address(wire: &wire::Cluster, at: &At<'_>) -> Result<Option<SocketAddr
         Ok(ip) => Ok(Some(SocketAddr::new(ip, port))),
         Err(_) => Err(at.field("address").refuse(&source.address, "is an IP address")),
     }
-}
-
-fn circuit_breakers(wire: &wire::Cluster, at: &At<'_>) -> Result<CircuitBreakers, ConfigError> {
-    let thresholds = wire.circuit_breakers.as_ref().map_or(&[][..], |breakers| &breakers.thresholds);
-    let at = at.field("thresholds");
-    let default = match thresholds {
-        [] => None,
-        [one] => Some(one),
-        [_, _, ..] => return Err(at.refuse(thresholds.len(), "thresholds for the default priority are supported")),
-    };
-    let limit = |of: fn(&wire::circuit_breakers::Thresholds) -> Option<u32>, otherwise| {
-        default.and_then(of).unwrap_or(otherwise)
-    };
-    Ok(CircuitBreakers {
-        max_connections: limit(|of| of.max_connections, 1024),
-        max_pending_requests: limit(|of| of.max_pending_requests, 1024),
-        max_requests: limit(|of| of.max_requests, 1024),
-        max_retries: limit(|of| of.max_retries, 3),
-        retry_budget: default.and_then(|of| of.retry_budget.as_ref()).map(|budget| RetryBudget {
-            percent: budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value).clamp(0.0, 100.0),
-            min_retry_concurrency: budget.min_retry_concurrency.unwrap_or(3),
-        }),
-    })
 }

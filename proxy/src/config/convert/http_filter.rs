@@ -44,6 +44,14 @@ pub(super) fn chain(
     others.iter().enumerate().map(|(index, one)| entry(one, &at.index(index), read_file)).collect()
 }
 
+/// Of the router, which ends the list.
+pub(super) fn suppresses_envoy_headers(wire: &[wire::HttpFilter], at: &At<'_>) -> Result<bool, ConfigError> {
+    let Some((last, others)) = wire.split_last() else { return Ok(false) };
+    let at = at.index(others.len());
+    let router: filters::router::v3::Router = unpack(typed(last, &at)?, &at.field("typed_config"))?;
+    Ok(router.suppress_envoy_headers)
+}
+
 fn typed<'a>(wire: &'a wire::HttpFilter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
     match &wire.config_type {
         Some(ConfigType::TypedConfig(any)) => Ok(any),

@@ -1,5 +1,8 @@
 //! The HTTP connection manager.
 
+mod local_reply;
+mod rules;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +37,6 @@ pub(super) fn convert(
         return Err(field.field("allow_absolute_url").refuse(false, "cannot be turned off"));
     }
     let common_at = at.field("common_http_protocol_options");
-    if let Some(duration) = &common.max_connection_duration {
-        return Err(common_at.field("max_connection_duration").refuse(duration, "is supported in clusters alone"));
-    }
-    if let Some(most) = common.max_requests_per_connection.filter(|most| *most > 0) {
-        let at = common_at.field("max_requests_per_connection");
-        return Err(at.refuse(most, "is supported in clusters alone"));
-    }
     let idle = common_at.field("idle_timeout");
     Ok(HttpManager {
         stat_prefix: wire.stat_prefix.clone(),
@@ -65,6 +61,14 @@ pub(super) fn convert(
         escaped_slashes: escaped_slashes(wire, &at.field("path_with_escaped_slashes_action"))?,
         server_name: if wire.server_name.is_empty() { "envoy".to_owned() } else { wire.server_name.clone() },
         generate_request_id: wire.generate_request_id != Some(false),
+        preserve_external_request_id: wire.preserve_external_request_id,
+        skip_xff_append: wire.skip_xff_append,
+        request_rules: rules::request(wire, at)?.map(Box::new),
+        answer_rules: rules::answer(wire, at)?.map(Box::new),
+        local_replies: local_reply::convert(wire.local_reply_config.as_ref(), at, read_file)?.map(Box::new),
+        scheme_of_upstream: rules::matches_upstream(wire),
+        suppress_envoy_headers: http_filter::suppresses_envoy_headers(&wire.http_filters, &at.field("http_filters"))?,
+        lifetime: rules::lifetime(&common, wire.drain_timeout.as_ref(), at)?,
         idle_timeout: basics::duration(common.idle_timeout.as_ref(), HOUR, &idle)?,
         stream_idle_timeout: time(&wire.stream_idle_timeout, STREAM_IDLE, "stream_idle_timeout")?,
         request_timeout: time(&wire.request_timeout, Duration::ZERO, "request_timeout")?,
@@ -75,6 +79,8 @@ pub(super) fn convert(
         max_request_headers_count: common.max_headers_count.unwrap_or(100) as usize,
         upgrades: upgrades(&wire.upgrade_configs),
         accept_http_10: http1.accept_http_10,
+        proper_case: super::header_case::is_proper(&http1, &at.field("http_protocol_options"))?,
+        default_host_for_http_10: rules::default_host(http1.default_host_for_http_10, at)?,
         tracing: match &wire.tracing {
             Some(wire) => Some(Arc::new(tracing::convert(wire, &at.field("tracing"))?)),
             None => None,
@@ -154,7 +160,7 @@ fn escaped_slashes(wire: &wire::HttpConnectionManager, at: &At<'_>) -> Result<Es
         Ok(Action::ImplementationSpecificDefault | Action::KeepUnchanged) => Ok(EscapedSlashes::KeepUnchanged),
         Ok(Action::RejectRequest) => Ok(EscapedSlashes::RejectRequest),
         Ok(Action::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
-        Ok(Action::UnescapeAndRedirect) => Err(at.refuse("UNESCAPE_AND_REDIRECT", "is not supported yet")),
+        Ok(Action::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
         Err(_) => Err(at.refuse(wire.path_with_escaped_slashes_action, "is not known")),
     }
 }

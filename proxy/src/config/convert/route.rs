@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::envoy::config::core::v3::Metadata;
+use api::envoy::config::core::v3::{Metadata, RoutingPriority};
 use api::envoy::config::route::v3 as wire;
 use wire::route_action::ClusterSpecifier;
 use wire::virtual_host::TlsRequirementType;
@@ -158,6 +158,13 @@ fn direct_response(
     Ok(DirectResponse { status, body })
 }
 
+fn high_priority(wire: i32, at: &At<'_>) -> Result<bool, ConfigError> {
+    match RoutingPriority::try_from(wire) {
+        Ok(priority) => Ok(priority == RoutingPriority::High),
+        Err(_) => Err(at.refuse(wire, "is DEFAULT or HIGH")),
+    }
+}
+
 #[expect(deprecated, reason = "control planes in use still send `include_vh_rate_limits`")]
 fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>) -> Result<RouteAction, ConfigError> {
     let mirrors_at = at.field("request_mirror_policies");
@@ -181,6 +188,7 @@ fn forward(wire: &wire::RouteAction, conditions: &wire::RouteMatch, at: &At<'_>)
         host_rewrite: rewrite::host(wire.host_rewrite_specifier.as_ref(), at)?,
         append_x_forwarded_host: wire.append_x_forwarded_host,
         timeouts: timeouts(wire, at)?,
+        high_priority: high_priority(wire.priority, &at.field("priority"))?,
         retry: wire.retry_policy.as_ref().map(|wire| retry::convert(wire, &retry_at)).transpose()?.map(Arc::new),
         mirrors: mirrors.collect::<Result<_, _>>()?,
         metadata_match: metadata::criteria(wire.metadata_match.as_ref(), None),

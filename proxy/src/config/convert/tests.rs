@@ -64,23 +64,13 @@ fn a_listener_gets_envoys_defaults() {
 #[test]
 fn a_field_that_is_not_honoured_is_refused_by_its_path() {
     let mut manager = manager();
-    manager.via = "weft".into();
+    manager.proxy_100_continue = true;
     let error = listener(&listener_with(&manager), &no_file).unwrap_err();
-    assert_eq!(error.path, "listener.filter_chains[0].filters[0].typed_config.via");
-    assert!(error.rule.ends_with("HttpConnectionManager.via is not supported"), "{error}");
+    assert_eq!(error.path, "listener.filter_chains[0].filters[0].typed_config.proxy_100_continue");
+    assert!(error.rule.ends_with("HttpConnectionManager.proxy_100_continue is not supported"), "{error}");
     let mut wire = listener_with(&self::manager());
     wire.enable_mptcp = true;
     assert_eq!(listener(&wire, &no_file).unwrap_err().path, "listener.enable_mptcp");
-}
-
-#[test]
-fn a_limit_that_only_clusters_hold_is_refused_for_clients() {
-    let mut manager = manager();
-    let options = core::HttpProtocolOptions { max_requests_per_connection: Some(7), ..Default::default() };
-    manager.common_http_protocol_options = Some(options);
-    let error = listener(&listener_with(&manager), &no_file).unwrap_err();
-    let path = "listener.filter_chains[0].filters[0].typed_config.common_http_protocol_options";
-    assert_eq!(error.path, format!("{path}.max_requests_per_connection"));
 }
 
 #[test]

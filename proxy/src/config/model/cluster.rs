@@ -28,6 +28,8 @@ pub struct Cluster {
     /// Tried in order against the endpoint's `envoy.transport_socket_match` metadata.
     pub transport_socket_matches: Vec<TransportSocketMatch>,
     pub circuit_breakers: CircuitBreakers,
+    /// Of requests whose route has priority HIGH.
+    pub high_circuit_breakers: CircuitBreakers,
     pub outlier_detection: Option<OutlierDetection>,
     pub health_check: Option<Arc<HealthCheck>>,
     /// Whether hosts that have not been checked yet are left out of the reckoning of health.
@@ -39,6 +41,8 @@ pub struct Cluster {
     /// Zero is no limit.
     pub max_requests_per_connection: u32,
     pub http2: Http2Options,
+    /// Whether names of headers go to HTTP/1.1 hosts as `Content-Type`.
+    pub proper_case: bool,
     /// After which a connection takes no more requests.
     pub max_connection_duration: Option<Duration>,
     pub tcp_keepalive: Option<Keepalive>,
@@ -50,6 +54,7 @@ pub struct Cluster {
     pub locality_weighted: bool,
     /// How often names are looked up again (Envoy default 5 s).
     pub dns_refresh_rate: Duration,
+    pub dns_family: DnsFamily,
     /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.
     pub service: Option<ServiceRef>,
 }
@@ -93,6 +98,18 @@ pub struct OriginalDst {
     pub header: Option<String>,
     /// The port to go to, whatever it was.
     pub port: Option<u16>,
+}
+
+/// `dns_lookup_family`: which addresses of a name are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// IPv6, and IPv4 where there is none (AUTO).
+    #[default]
+    V6OrV4,
+    V4OrV6,
+    V4,
+    V6,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

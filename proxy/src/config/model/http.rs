@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Http2Options;
+use super::{AnswerRules, Http2Options, Lifetime, LocalReplies, RequestRules};
 use crate::access_log::AccessLog;
 use crate::filter::HttpFilter;
 use crate::route::RouteTable;
@@ -24,6 +24,8 @@ pub struct HttpManager {
     /// Whether the peer is the edge of trust: `x-forwarded-for` gets its address, and its claims are not believed.
     pub use_remote_address: bool,
     pub xff_num_trusted_hops: u32,
+    /// Whether `x-forwarded-for` stays as it came at the edge.
+    pub skip_xff_append: bool,
     pub forward_client_cert: ForwardClientCert,
     pub client_cert_details: ClientCertDetails,
     pub normalize_path: bool,
@@ -32,6 +34,17 @@ pub struct HttpManager {
     /// The `server` header of answers (Istio: `istio-envoy`).
     pub server_name: String,
     pub generate_request_id: bool,
+    /// Whether an id that a client gave stays at the edge too.
+    pub preserve_external_request_id: bool,
+    pub request_rules: Option<Box<RequestRules>>,
+    pub answer_rules: Option<Box<AnswerRules>>,
+    pub local_replies: Option<Box<LocalReplies>>,
+    /// Whether `:scheme` says how the upstream is spoken to (`scheme_header_transformation.match_upstream`).
+    pub scheme_of_upstream: bool,
+    /// Of the router: whether `x-envoy-` headers are left out that it adds.
+    pub suppress_envoy_headers: bool,
+    /// `None` where nothing ends a connection but the client, idleness and the proxy's own end.
+    pub lifetime: Option<Lifetime>,
     /// Zero disables, here and in the others (Envoy defaults: idle 1 h, stream idle 5 min, headers and request none).
     pub idle_timeout: Duration,
     pub stream_idle_timeout: Duration,
@@ -46,6 +59,10 @@ pub struct HttpManager {
     /// Lower-case upgrade protocols that are let through (`websocket`, `connect`).
     pub upgrades: Vec<String>,
     pub accept_http_10: bool,
+    /// Of HTTP/1.0 requests without a host; empty is none.
+    pub default_host_for_http_10: String,
+    /// Whether names of headers go to HTTP/1.1 clients as `Content-Type`.
+    pub proper_case: bool,
     pub tracing: Option<Arc<Tracing>>,
     pub request_ids: RequestIds,
     pub http2: Http2Options,
@@ -90,6 +107,7 @@ pub enum ForwardClientCert {
 pub enum EscapedSlashes {
     KeepUnchanged,
     RejectRequest,
+    UnescapeAndRedirect,
     UnescapeAndForward,
 }
 

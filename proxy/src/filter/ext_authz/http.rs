@@ -81,7 +81,7 @@ fn allowed(service: &HttpService, headers: &Headers) -> Verdict {
             verdict.request.push(Change::set(&text, value));
         }
         if matches(&service.upstream_headers_to_append, name) {
-            verdict.request.push(Change::new(&text, value, Action::JoinIfExists));
+            verdict.request.push(Change::new(&text, value, Action::As(AppendAction::AppendIfExistsOrAdd)));
         }
         if matches(&service.client_headers_on_success, name) {
             verdict.response.push(Change::new(&text, value, Action::As(AppendAction::AppendIfExistsOrAdd)));

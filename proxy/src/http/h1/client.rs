@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use super::conn::{Conn, Shared};
 use super::incoming::{Incoming, OnEnd};
 use super::parse::{Limits, Parsed, parse_response};
-use super::{Framing, encode};
+use super::{Framing, casing, encode};
 use crate::http::Response;
 use crate::http::body::{Body, Frame};
 use crate::http::message::{RequestHead, ResponseHead};
@@ -25,6 +25,8 @@ pub struct Client {
     conn: Shared,
     /// Requests it has served.
     pub served: u32,
+    /// Whether names of headers are written as `Content-Type`.
+    pub proper_case: bool,
 }
 
 /// How the sending of a body ended.
@@ -53,12 +55,12 @@ pub enum SendError {
 
 impl Client {
     pub fn new(io: Io) -> Self {
-        Self { conn: Conn::shared(io, Default::default()), served: 0 }
+        Self { conn: Conn::shared(io, Default::default()), served: 0, proper_case: false }
     }
 
     /// A connection that served before and ended cleanly.
     pub(crate) fn again(conn: Shared, served: u32) -> Self {
-        Self { conn, served }
+        Self { conn, served, proper_case: false }
     }
 
     /// Whether the server closed the connection, or spoke out of turn, while it was idle.
@@ -81,6 +83,9 @@ impl Client {
             None => Framing::Chunked,
         };
         encode::request(conn.borrow_mut().out(), head, framing);
+        if self.proper_case {
+            casing::names(conn.borrow_mut().out());
+        }
         let mut sending: Option<Pin<Box<dyn Future<Output = Sent>>>> = None;
         if !poll_fn(|cx| poll_first_write(&conn, &mut body, framing, cx)).await? {
             sending = Some(Box::pin(send_rest(Rc::clone(&conn), body, framing)));

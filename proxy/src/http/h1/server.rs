@@ -14,7 +14,7 @@ use super::conn::{Conn, Shared};
 use super::incoming::Incoming;
 use super::parse::{Limits, ParseError, Parsed, parse_request};
 use super::stuck::Stuck;
-use super::{Framing, encode};
+use super::{Framing, casing, encode};
 use crate::alarm::{self, Alarm};
 use crate::drain::{Drain, Waiting};
 use crate::http::body::{Body, Frame};
@@ -38,8 +38,10 @@ pub struct ServerOptions {
     pub stream_idle_timeout: Duration,
     /// How long the client may go on sending once the last answer is out; zero is not at all.
     pub delayed_close: Duration,
-    /// The `server` header of answers made here.
-    pub server_name: String,
+    /// Of HTTP/1.0 requests without a host; empty is none.
+    pub default_host_for_http_10: String,
+    /// Whether names of headers are written as `Content-Type`.
+    pub proper_case: bool,
 }
 
 const GATHER: usize = 64 * 1024;
@@ -47,14 +49,14 @@ const GATHER: usize = 64 * 1024;
 const MAX_DISCARD: usize = 64 * 1024;
 const MAX_AHEAD: usize = 16 * 1024;
 
-/// Serves a connection until it ends. `refused` is told of each request that could not be parsed.
+/// Serves a connection until it ends. `refused` makes the answer to what could not be parsed.
 pub async fn serve(
     io: Io,
     already_read: BytesMut,
     options: &ServerOptions,
     drain: &Drain,
     handler: impl AsyncFn(Request) -> Response,
-    refused: impl Fn(ParseError),
+    refused: impl Fn(ParseError) -> Response,
 ) -> io::Result<()> {
     let conn = Conn::shared(io, already_read);
     let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default() };
@@ -62,10 +64,7 @@ pub async fn serve(
     loop {
         let parsed = match next_head(&conn, options, &mut waits).await? {
             Head::End => return Ok(()),
-            Head::Refused(error) => {
-                refused(error);
-                return refuse(&conn, error, options, &mut waits.alarm).await;
-            }
+            Head::Refused(error) => return refuse(&conn, refused(error), options, &mut waits.alarm).await,
             Head::Request(parsed) => *parsed,
         };
         let (version, method) = (parsed.head.version, parsed.head.method.clone());
@@ -88,7 +87,7 @@ pub async fn serve(
         let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
         keep_alive &= framing != Framing::Close;
         conn.borrow_mut().expects_continue = false;
-        encode::response(conn.borrow_mut().out(), &response.head, framing, !keep_alive);
+        write_head(&conn, &response.head, framing, !keep_alive, version, options);
         let limit = response.idle.unwrap_or(options.stream_idle_timeout);
         write_body(&conn, response.body, framing, Stuck::new(&mut waits.alarm, limit)).await?;
         if !keep_alive || !discard_request(&conn).await {
@@ -166,11 +165,36 @@ fn looks_wrong(buf: &[u8]) -> bool {
     buf.iter().find(|b| !matches!(b, b'\r' | b'\n')).is_some_and(|b| !crate::http::headers::is_token(*b))
 }
 
-fn accept(parsed: Parsed<RequestHead>, options: &ServerOptions) -> Head {
+fn accept(mut parsed: Parsed<RequestHead>, options: &ServerOptions) -> Head {
     if parsed.head.version == Version::Http10 && !options.accept_http_10 {
         return Head::Refused(ParseError { status: 426, detail: "low_version" });
     }
+    if parsed.head.authority.is_empty() && parsed.head.version == Version::Http10 {
+        parsed.head.authority.clone_from(&options.default_host_for_http_10);
+    }
     Head::Request(Box::new(parsed))
+}
+
+fn write_head(
+    conn: &Shared,
+    head: &ResponseHead,
+    framing: Framing,
+    last: bool,
+    version: Version,
+    options: &ServerOptions,
+) {
+    let mut conn = conn.borrow_mut();
+    let out = conn.out();
+    let start = out.len();
+    encode::response(out, head, framing, last);
+    if version == Version::Http10 && !last {
+        // A client of HTTP/1.0 that asked for it has to be told (RFC 9112 appendix C.2.2).
+        out.truncate(out.len() - 2);
+        out.extend_from_slice(b"connection: keep-alive\r\n\r\n");
+    }
+    if options.proper_case || version == Version::Http10 {
+        casing::response(&mut out[start..], version, options.proper_case);
+    }
 }
 
 fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
@@ -290,16 +314,10 @@ async fn discard_request(conn: &Shared) -> bool {
     }
 }
 
-async fn refuse(conn: &Shared, error: ParseError, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
-    let mut head = ResponseHead::new(error.status);
-    head.headers.append("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
-    head.headers.append("server", &options.server_name);
-    let body = error.body();
-    if !body.is_empty() {
-        head.headers.append("content-type", "text/plain");
-    }
-    encode::response(conn.borrow_mut().out(), &head, Framing::Length(body.len() as u64), true);
-    conn.borrow_mut().out().extend_from_slice(body.as_bytes());
+async fn refuse(conn: &Shared, answer: Response, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
+    let framing = Framing::Length(answer.body.length().unwrap_or(0));
+    write_head(conn, &answer.head, framing, true, Version::Http11, options);
+    write_body(conn, answer.body, framing, Stuck::new(alarm, options.stream_idle_timeout)).await?;
     close(conn, options, alarm).await
 }
 

@@ -1,0 +1,73 @@
+//! Connections that end after a number of requests or a time (Envoy, `max_requests_per_connection`,
+//! `max_connection_duration`). One that nothing bounds knows nothing of this.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::task::JoinHandle;
+
+use crate::config::Lifetime;
+use crate::drain::{self, Drain, DrainTrigger};
+
+/// What bounds a connection.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    of: Lifetime,
+    trigger: Rc<DrainTrigger>,
+    /// Whether the next answer is the last (HTTP/1.1).
+    closes: Rc<Cell<bool>>,
+}
+
+/// Keeps the bounds of a connection for as long as it is served.
+pub struct Watch {
+    pub drain: Drain,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bounds {
+    pub fn new(of: Lifetime) -> Self {
+        let (trigger, _) = drain::pair();
+        Self { of, trigger: Rc::new(trigger), closes: Rc::default() }
+    }
+
+    /// So many requests have come.
+    pub fn count(&self, requests: u64) {
+        if requests == self.of.max_requests {
+            self.trigger.start();
+        }
+    }
+
+    pub fn closes(&self) -> bool {
+        self.closes.get()
+    }
+
+    /// Watches the time, and whether the connection has to end for another reason.
+    pub fn watch(&self, outer: &Drain, http2: bool) -> Watch {
+        let (this, outer) = (self.clone(), outer.clone());
+        let drain = self.trigger.subscribe();
+        let task = tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = outer.draining() => {}
+                () = this.time(http2) => {}
+            }
+            this.trigger.start();
+        });
+        Watch { drain, task }
+    }
+
+    /// HTTP/1.1 has no notice but the last answer: a client gets a while to ask for it.
+    async fn time(&self, http2: bool) {
+        let Some(most) = self.of.max_duration else { return std::future::pending().await };
+        tokio::time::sleep(most).await;
+        if !http2 {
+            self.closes.set(true);
+            tokio::time::sleep(self.of.drain_timeout).await;
+        }
+    }
+}
