@@ -50,7 +50,9 @@ impl Accepted {
 
 fn strike(lines: &mut Vec<String>, patterns: &[String]) -> bool {
     let before = lines.len();
-    lines.retain(|line| !patterns.iter().any(|pattern| matches(pattern, line)));
+    // Names of headers may be written in another case.
+    let like = |pattern: &String, line: &str| matches(&pattern.to_ascii_lowercase(), &line.to_ascii_lowercase());
+    lines.retain(|line| !patterns.iter().any(|pattern| like(pattern, line)));
     lines.len() < before
 }
 

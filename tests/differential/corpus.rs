@@ -10,7 +10,8 @@ use crate::answer::Answer;
 use crate::proxies::repository;
 
 /// A bootstrap file. Its first lines, comments, say how it is used: `# tags: http tls`, `# tls: sni=a.test alpn=h2`,
-/// `# sort` (upstream requests come in no order), `# alias` (which of several upstreams comes first is chance).
+/// `# sort` (upstream requests come in no order), `# alias` (which of several upstreams comes first is chance), `# opaque: b` (what comes to that upstream as a body is a
+/// message for a machine, whose times and numbers differ).
 #[derive(Clone, Debug, Default)]
 pub struct Bootstrap {
     pub name: String,
@@ -20,6 +21,7 @@ pub struct Bootstrap {
     pub sort: bool,
     pub alias: bool,
     pub logs: bool,
+    pub opaque: Option<String>,
 }
 
 /// How a client begins TLS.
@@ -178,6 +180,7 @@ impl Bootstrap {
                 "sort" => this.sort = true,
                 "alias" => this.alias = true,
                 "logs" => this.logs = true,
+                "opaque" => this.opaque = Some(value.to_owned()),
                 _ => {}
             }
         }

@@ -152,6 +152,9 @@ impl Upstreams {
         let settled = self.notes.until(|state| state.busy == 0 && state.seen.len() >= least).await;
         let mut seen = std::mem::take(&mut self.notes.state().seen);
         self.silence();
+        for one in seen.iter_mut().filter(|one| Some(&one.upstream) == bootstrap.opaque.as_ref()) {
+            one.body.clear();
+        }
         let called = if bootstrap.alias { alias(&mut seen) } else { Vec::new() };
         let mut requests: Vec<Vec<String>> = seen.iter().map(Seen::lines).collect();
         if bootstrap.sort {
