@@ -64,6 +64,7 @@ const ROOTS: &[&str] = &[
     "envoy/service/secret/v3/sds.proto",
     "envoy/service/status/v3/csds.proto",
     "istio/v1/auth/ca.proto",
+    "weft/v1/membership.proto",
 ];
 
 /// Import roots inside the `envoy-types` package.

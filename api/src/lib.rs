@@ -7,7 +7,7 @@ mod spiffe;
 mod svid;
 
 pub use descriptors::descriptor_pool;
-pub use generated::{envoy, google, istio, opentelemetry, udpa, xds};
+pub use generated::{envoy, google, istio, opentelemetry, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use svid::{SvidError, X509Svid};
@@ -27,6 +27,8 @@ pub mod type_url {
     pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
     pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
     pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    /// No resource: how an agent tells whether its workload serves (Istio, `HealthInformation`).
+    pub const HEALTH: &str = "type.googleapis.com/istio.v1.HealthInformation";
     pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 }
 

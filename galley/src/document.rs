@@ -31,6 +31,7 @@ pub(crate) enum Spec {
     Gateway(kinds::Gateway),
     ServiceEntry(kinds::ServiceEntry),
     WorkloadEntry(kinds::WorkloadEntry),
+    WorkloadGroup(kinds::WorkloadGroup),
     PeerAuthentication(kinds::PeerAuthentication),
 }
 
@@ -42,6 +43,7 @@ pub(crate) enum Checked {
     Gateway(Arc<Config<kinds::Gateway>>),
     ServiceEntry(Arc<Config<kinds::ServiceEntry>>),
     WorkloadEntry(Arc<Config<kinds::WorkloadEntry>>),
+    WorkloadGroup(Arc<Config<kinds::WorkloadGroup>>),
     PeerAuthentication(Arc<Config<kinds::PeerAuthentication>>),
 }
 
@@ -53,6 +55,7 @@ impl Spec {
             Self::Gateway(spec) => Checked::Gateway(Arc::new(Config { meta, spec })),
             Self::ServiceEntry(spec) => Checked::ServiceEntry(Arc::new(Config { meta, spec })),
             Self::WorkloadEntry(spec) => Checked::WorkloadEntry(Arc::new(Config { meta, spec })),
+            Self::WorkloadGroup(spec) => Checked::WorkloadGroup(Arc::new(Config { meta, spec })),
             Self::PeerAuthentication(spec) => Checked::PeerAuthentication(Arc::new(Config { meta, spec })),
         }
     }
@@ -137,12 +140,11 @@ enum Recognised {
 }
 
 /// Kinds of Istio's that are not taken yet.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "AuthorizationPolicy",
     "RequestAuthentication",
     "Sidecar",
     "EnvoyFilter",
-    "WorkloadGroup",
     "ProxyConfig",
     "Telemetry",
     "WasmPlugin",
@@ -223,6 +225,7 @@ fn read_spec(o: &Object<'_>, kind: Kind, namespace: &str) -> Spec {
         Kind::Gateway => Spec::Gateway(kinds::gateway::read(o, &scope)),
         Kind::ServiceEntry => Spec::ServiceEntry(kinds::service_entry::read(o, &scope)),
         Kind::WorkloadEntry => Spec::WorkloadEntry(kinds::workload_entry::read(o)),
+        Kind::WorkloadGroup => Spec::WorkloadGroup(kinds::workload_group::read(o)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(kinds::peer_authentication::read(o)),
     }
 }

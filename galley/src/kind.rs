@@ -10,16 +10,18 @@ pub enum Kind {
     Gateway,
     ServiceEntry,
     WorkloadEntry,
+    WorkloadGroup,
     PeerAuthentication,
 }
 
 /// Kind, its name, plural, short name, hyphenated name, API group.
-const TABLE: [(Kind, &str, &str, &str, &str, &str); 6] = [
+const TABLE: [(Kind, &str, &str, &str, &str, &str); 7] = [
     (Kind::VirtualService, "VirtualService", "virtualservices", "vs", "virtual-service", NETWORKING),
     (Kind::DestinationRule, "DestinationRule", "destinationrules", "dr", "destination-rule", NETWORKING),
     (Kind::Gateway, "Gateway", "gateways", "gw", "gateway", NETWORKING),
     (Kind::ServiceEntry, "ServiceEntry", "serviceentries", "se", "service-entry", NETWORKING),
     (Kind::WorkloadEntry, "WorkloadEntry", "workloadentries", "we", "workload-entry", NETWORKING),
+    (Kind::WorkloadGroup, "WorkloadGroup", "workloadgroups", "wg", "workload-group", NETWORKING),
     (Kind::PeerAuthentication, "PeerAuthentication", "peerauthentications", "pa", "peer-authentication", SECURITY),
 ];
 
@@ -27,12 +29,13 @@ const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::VirtualService,
         Kind::DestinationRule,
         Kind::Gateway,
         Kind::ServiceEntry,
         Kind::WorkloadEntry,
+        Kind::WorkloadGroup,
         Kind::PeerAuthentication,
     ];
 

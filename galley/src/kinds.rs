@@ -8,6 +8,7 @@ pub(crate) mod service_entry;
 mod shared;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;
+pub(crate) mod workload_group;
 
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover, H2Upgrade,
@@ -25,3 +26,4 @@ pub use virtual_service::{
     RegexRewrite, Retries, Rewrite, TcpRoute, TlsRoute, UnmatchedPreflights, VirtualService, WeightedDestination,
 };
 pub use workload_entry::WorkloadEntry;
+pub use workload_group::{Probe, ProbeMethod, WorkloadGroup};

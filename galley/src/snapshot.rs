@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::document::{self, Checked};
-use crate::kinds::{DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry};
+use crate::kinds::{DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup};
 
 /// One object: what it is called and what it says.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,7 @@ pub struct Snapshot {
     pub gateways: Vec<Arc<Config<Gateway>>>,
     pub service_entries: Vec<Arc<Config<ServiceEntry>>>,
     pub workload_entries: Vec<Arc<Config<WorkloadEntry>>>,
+    pub workload_groups: Vec<Arc<Config<WorkloadGroup>>>,
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
 }
 
@@ -89,6 +90,7 @@ impl Snapshot {
                 Checked::Gateway(config) => snapshot.gateways.push(config),
                 Checked::ServiceEntry(config) => snapshot.service_entries.push(config),
                 Checked::WorkloadEntry(config) => snapshot.workload_entries.push(config),
+                Checked::WorkloadGroup(config) => snapshot.workload_groups.push(config),
                 Checked::PeerAuthentication(config) => snapshot.peer_authentications.push(config),
             }
         }
@@ -97,6 +99,7 @@ impl Snapshot {
         sort(&mut snapshot.gateways);
         sort(&mut snapshot.service_entries);
         sort(&mut snapshot.workload_entries);
+        sort(&mut snapshot.workload_groups);
         sort(&mut snapshot.peer_authentications);
         snapshot
     }

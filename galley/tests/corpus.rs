@@ -49,6 +49,7 @@ fn every_case_is_judged_as_it_says() {
         judge("Gateway", NETWORKING, include_str!("corpus/gateway.txt")),
         judge("ServiceEntry", NETWORKING, include_str!("corpus/service_entry.txt")),
         judge("WorkloadEntry", NETWORKING, include_str!("corpus/workload_entry.txt")),
+        judge("WorkloadGroup", NETWORKING, include_str!("corpus/workload_group.txt")),
         judge("PeerAuthentication", "security.istio.io", include_str!("corpus/peer_authentication.txt")),
     ];
     assert!(counts.iter().sum::<usize>() >= 150, "{counts:?}");
@@ -147,7 +148,7 @@ proptest::proptest! {
 
     #[test]
     fn no_spec_makes_it_panic(
-        kind in proptest::sample::select(vec!["VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry"]),
+        kind in proptest::sample::select(vec!["VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "WorkloadGroup"]),
         words in proptest::collection::vec(proptest::sample::select(WORDS.to_vec()), 0..60),
     ) {
         let _ = galley::check(&document(kind, "networking.istio.io", &words.concat()), "random");

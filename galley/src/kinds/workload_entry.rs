@@ -25,19 +25,23 @@ pub struct WorkloadEntry {
 /// Reads and checks the spec of a WorkloadEntry, or an inline endpoint of a ServiceEntry.
 pub(crate) fn read(o: &Object<'_>) -> WorkloadEntry {
     let address = o.read("address", address);
-    let ports = o.field("ports").map(|place| ports(&place)).unwrap_or_default();
-    if matches!(address, Some(Address::Unix(_))) && !ports.is_empty() {
+    let entry = read_rest(o);
+    if matches!(address, Some(Address::Unix(_))) && !entry.ports.is_empty() {
         o.error_at("ports", "a Unix socket has no ports");
     }
-    let network = o.text("network");
-    if address.is_none() && !o.has("address") && network.is_empty() {
+    if address.is_none() && !o.has("address") && entry.network.is_empty() {
         o.place().error("address is required (only with a network it may be left out)");
     }
+    WorkloadEntry { address, ..entry }
+}
+
+/// Everything but the address: what a group's workloads have in common.
+pub(super) fn read_rest(o: &Object<'_>) -> WorkloadEntry {
     WorkloadEntry {
-        address,
-        ports,
+        address: None,
+        ports: o.field("ports").map(|place| ports(&place)).unwrap_or_default(),
         labels: o.field("labels").map(|place| check::labels(&place)).unwrap_or_default(),
-        network,
+        network: o.text("network"),
         locality: o.read("locality", locality).unwrap_or_default(),
         weight: o.count("weight").unwrap_or_default(),
         service_account: o.text("serviceAccount"),
