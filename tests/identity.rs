@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::{SpiffeId, TrustDomain};
-use citadel::{Attestor, Authority, CurrentCertificate, JoinToken, NewToken, SelfSigned, Signing, Tokens};
+use citadel::{Attestor, Authority, CurrentCertificate, JoinToken, Members, NewToken, SelfSigned, Signing, Tokens};
 use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use runtime::ManualClock;
 use store::Memory;
@@ -20,6 +20,7 @@ struct Mesh {
     trust_domain: TrustDomain,
     authority: Arc<SelfSigned>,
     tokens: Tokens,
+    members: Members,
 }
 
 impl Mesh {
@@ -28,8 +29,9 @@ impl Mesh {
         let time = ManualClock::at(SystemTime::now());
         let trust_domain = TrustDomain::new("cluster.local").unwrap();
         let authority = SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), time.clock()).unwrap();
+        let members = Members::new(store.clone(), time.clock());
         let tokens = Tokens::new(store, authority.trust_bundle().borrow().pin(), time.clock());
-        Self { dir, time, trust_domain, authority: Arc::new(authority), tokens }
+        Self { dir, time, trust_domain, authority: Arc::new(authority), tokens, members }
     }
 
     /// Serves the signing service as `id`; returns the address.
@@ -41,7 +43,8 @@ impl Mesh {
             Box::new(JoinToken::new(self.tokens.clone())),
             Box::new(CurrentCertificate::new(self.authority.trust_bundle(), self.time.clock())),
         ];
-        let signing = Signing::new(self.authority.clone(), attestors, self.control_plane()).into_service();
+        let signing =
+            Signing::new(self.authority.clone(), attestors, self.members.clone(), self.control_plane()).into_service();
         let server = tonic::transport::Server::builder().add_service(signing);
         tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
         address

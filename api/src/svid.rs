@@ -20,6 +20,8 @@ pub struct X509Svid {
     pub not_after: SystemTime,
     /// Lower-case hexadecimal, without separators.
     pub serial: String,
+    /// Of the subject, where there is one.
+    pub common_name: Option<String>,
 }
 
 /// Which rule of an X.509-SVID a certificate breaks.
@@ -51,6 +53,7 @@ impl X509Svid {
             id: only_uri(&certificate)?.parse()?,
             not_before: instant(certificate.validity().not_before),
             not_after: instant(certificate.validity().not_after),
+            common_name: certificate.subject().iter_common_name().find_map(|name| Some(name.as_str().ok()?.to_owned())),
             serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }

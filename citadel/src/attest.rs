@@ -1,14 +1,19 @@
 //! Who asks for a certificate: evidence in, attestation out. Each kind of evidence has a file.
 
 mod current_certificate;
+mod expired_certificate;
 mod join_token;
+
+use std::time::Duration;
 
 use api::{SpiffeId, TrustDomain};
 use async_trait::async_trait;
+use rustls::pki_types::CertificateDer;
 
 pub use self::current_certificate::CurrentCertificate;
+pub use self::expired_certificate::ExpiredCertificate;
 pub use self::join_token::JoinToken;
-use crate::PeerCertificates;
+use crate::{PeerCertificates, Redeemed};
 
 /// What came with a signing request.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +21,8 @@ pub struct Evidence<'a> {
     /// The text after `authorization: Bearer`.
     pub bearer: Option<&'a str>,
     pub peer: Option<&'a PeerCertificates>,
+    /// Certificates of a workload that expired, leaf first.
+    pub expired: &'a [CertificateDer<'static>],
     /// Of the key that is to be certified.
     pub key_fingerprint: &'a str,
 }
@@ -23,8 +30,19 @@ pub struct Evidence<'a> {
 /// What the evidence proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attestation {
-    JoinToken { token: String, namespace: String, service_account: String },
-    CurrentCertificate { id: SpiffeId, serial: String },
+    JoinToken(Redeemed),
+    /// `member` is the common name.
+    CurrentCertificate {
+        id: SpiffeId,
+        serial: String,
+        member: Option<String>,
+    },
+    ExpiredCertificate {
+        id: SpiffeId,
+        serial: String,
+        member: Option<String>,
+        expired_for: Duration,
+    },
 }
 
 /// One way to tell who asks.
@@ -74,10 +92,10 @@ pub fn identity(
     attestation: &Attestation,
 ) -> Result<SpiffeId, Refusal> {
     let id = match attestation {
-        Attestation::JoinToken { namespace, service_account, .. } => {
+        Attestation::JoinToken(Redeemed { namespace, service_account, .. }) => {
             trust_domain.workload(namespace, service_account).map_err(Refusal::denied)?
         }
-        Attestation::CurrentCertificate { id, .. } => id.clone(),
+        Attestation::CurrentCertificate { id, .. } | Attestation::ExpiredCertificate { id, .. } => id.clone(),
     };
     if id.trust_domain() != trust_domain {
         return Err(Refusal::denied(format!("{id} is not of this mesh, whose trust domain is {trust_domain}")));
@@ -92,8 +110,11 @@ impl Attestation {
     /// For the ledger.
     pub fn describe(&self) -> String {
         match self {
-            Self::JoinToken { token, .. } => format!("join token {token}"),
+            Self::JoinToken(Redeemed { token, .. }) => format!("join token {token}"),
             Self::CurrentCertificate { serial, .. } => format!("certificate {serial}"),
+            Self::ExpiredCertificate { serial, expired_for, .. } => {
+                format!("certificate {serial}, expired for {} s", expired_for.as_secs())
+            }
         }
     }
 }
@@ -110,11 +131,11 @@ mod tests {
 
     fn token(namespace: &str, service_account: &str) -> Attestation {
         let (namespace, service_account) = (namespace.to_owned(), service_account.to_owned());
-        Attestation::JoinToken { token: "t".to_owned(), namespace, service_account }
+        Attestation::JoinToken(Redeemed { token: "t".to_owned(), namespace, service_account, ..Redeemed::default() })
     }
 
     fn certificate(id: &str) -> Attestation {
-        Attestation::CurrentCertificate { id: id.parse().unwrap(), serial: "01".to_owned() }
+        Attestation::CurrentCertificate { id: id.parse().unwrap(), serial: "01".to_owned(), member: None }
     }
 
     #[test]

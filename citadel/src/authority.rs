@@ -29,6 +29,8 @@ pub struct IssueRequest {
     pub key: SubjectKey,
     /// A wish; the authority's own lifetime is the upper bound.
     pub ttl: Option<Duration>,
+    /// The member that it is for, which becomes the subject's common name.
+    pub member: Option<String>,
     /// How the identity was attested, for the ledger. Holds no secret.
     pub attested_by: String,
 }

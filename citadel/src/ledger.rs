@@ -19,6 +19,8 @@ pub struct LedgerEntry {
     /// Unix seconds.
     pub not_after: u64,
     pub attested_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 /// Reads and writes the log.

@@ -9,6 +9,7 @@ mod authority;
 mod csr;
 mod incoming;
 mod ledger;
+mod members;
 mod peer;
 mod secret;
 mod self_signed;
@@ -19,11 +20,14 @@ mod test_kit;
 mod tokens;
 
 pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, MintedApiToken};
-pub use attest::{Attestation, Attestor, CurrentCertificate, Evidence, JoinToken, Refusal, RefusalKind, identity};
+pub use attest::{
+    Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, JoinToken, Refusal, RefusalKind, identity,
+};
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
 pub use csr::{CsrError, SubjectKey};
 pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};
+pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
 pub use self_signed::{OpenError, SelfSigned};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};

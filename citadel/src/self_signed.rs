@@ -170,6 +170,7 @@ fn entry(request: &IssueRequest, issued: &Issued, now: SystemTime) -> LedgerEntr
         issued: unix(now),
         not_after: unix(issued.not_after),
         attested_by: request.attested_by.clone(),
+        member: request.member.clone(),
     }
 }
 

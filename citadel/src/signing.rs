@@ -10,29 +10,39 @@ use std::time::Duration;
 use api::istio::v1::auth::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use api::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use api::{SpiffeId, TrustDomain};
+use rustls::pki_types::CertificateDer;
 use tonic::{Request, Response, Status};
 
 use crate::self_signed::pem;
 use crate::{
-    Attestation, Attestor, Authority, Evidence, IssueError, IssueRequest, PeerCertificates, Refusal, RefusalKind,
-    SubjectKey, identity,
+    Attestation, Attestor, Authority, Evidence, IssueError, IssueRequest, MemberError, Members, PeerCertificates,
+    Refusal, RefusalKind, SubjectKey, identity,
 };
 
 /// A request is a signing request and little else.
 const MAX_REQUEST: usize = 64 * 1024;
+/// The metadata that carries an expired certificate and its intermediate, in DER.
+const EXPIRED: &str = "weft-expired-certificate-bin";
+const MAX_CHAIN: usize = 4;
 
 /// The service. The first attestor that finds its kind of evidence decides; one that refuses ends it.
 pub struct Signing {
     authority: Arc<dyn Authority>,
     attestors: Vec<Box<dyn Attestor>>,
+    members: Members,
     trust_domain: TrustDomain,
     reserved: SpiffeId,
 }
 
 impl Signing {
     /// `reserved` is the control plane's own identity, which nobody obtains here.
-    pub fn new(authority: Arc<dyn Authority>, attestors: Vec<Box<dyn Attestor>>, reserved: SpiffeId) -> Self {
-        Self { authority, attestors, trust_domain: reserved.trust_domain().clone(), reserved }
+    pub fn new(
+        authority: Arc<dyn Authority>,
+        attestors: Vec<Box<dyn Attestor>>,
+        members: Members,
+        reserved: SpiffeId,
+    ) -> Self {
+        Self { authority, attestors, members, trust_domain: reserved.trust_domain().clone(), reserved }
     }
 
     /// The tonic service, with its limit on the size of requests. Requests find their peer's certificates in the
@@ -53,20 +63,41 @@ impl Signing {
         ))
     }
 
+    /// The member that the certificate is for, if it still belongs to the mesh.
+    async fn member(&self, attestation: &Attestation, key_fingerprint: &str) -> Result<Option<String>, Refusal> {
+        let found = match attestation {
+            Attestation::JoinToken(redeemed) => self.members.admit(redeemed, key_fingerprint).await,
+            Attestation::CurrentCertificate { member: Some(id), .. }
+            | Attestation::ExpiredCertificate { member: Some(id), .. } => self.members.find(id).await,
+            Attestation::CurrentCertificate { .. } => return Ok(None),
+            Attestation::ExpiredCertificate { .. } => {
+                return Err(Refusal::denied("an expired certificate is renewed for members only; join with a token"));
+            }
+        };
+        match found {
+            Ok(member) => Ok(Some(member.id)),
+            Err(error @ MemberError::Store(_)) => Err(Refusal::unavailable(error)),
+            Err(error) => Err(Refusal::denied(error)),
+        }
+    }
+
     async fn sign(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
         let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         // All that can be wrong with the request is found before a token is used up.
         let ttl = ttl(request.get_ref().validity_duration)?;
         let fingerprint = key.fingerprint();
+        let expired = expired(&request);
         let evidence = Evidence {
             bearer: bearer(&request)?,
             peer: request.extensions().get::<PeerCertificates>(),
+            expired: &expired,
             key_fingerprint: &fingerprint,
         };
         let attestation = self.attest(&evidence).await.map_err(status)?;
         let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
-        let order = IssueRequest { id, key, ttl, attested_by: attestation.describe() };
+        let member = self.member(&attestation, &fingerprint).await.map_err(status)?;
+        let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe() };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())
     }
@@ -96,6 +127,12 @@ fn bearer<T>(request: &Request<T>) -> Result<Option<&str>, Status> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
         _ => Err(Status::unauthenticated("the authorization metadata is not of the form `Bearer <join token>`")),
     }
+}
+
+/// The certificates in `weft-expired-certificate-bin`, leaf first.
+fn expired<T>(request: &Request<T>) -> Vec<CertificateDer<'static>> {
+    let values = request.metadata().get_all_bin(EXPIRED).iter();
+    values.filter_map(|value| Some(CertificateDer::from(value.to_bytes().ok()?.to_vec()))).take(MAX_CHAIN).collect()
 }
 
 /// 0 leaves the lifetime to the authority.

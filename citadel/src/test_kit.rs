@@ -10,7 +10,7 @@ use runtime::ManualClock;
 use store::Memory;
 use tempfile::TempDir;
 
-use crate::{Authority as _, IssueRequest, Issued, NewToken, SelfSigned, SubjectKey, Tokens};
+use crate::{Authority as _, IssueRequest, Issued, Members, NewToken, SelfSigned, SubjectKey, Tokens};
 
 pub struct Mesh {
     pub dir: TempDir,
@@ -42,6 +42,10 @@ impl Mesh {
         Tokens::new(self.store.clone(), "ab".repeat(32), self.time.clock())
     }
 
+    pub fn members(&self) -> Members {
+        Members::new(self.store.clone(), self.time.clock())
+    }
+
     pub async fn token(&self, service_account: &str) -> String {
         self.tokens().create(NewToken::new("default", service_account)).await.unwrap().text
     }
@@ -53,7 +57,10 @@ impl Mesh {
 
 pub async fn issue(authority: &SelfSigned, id: &SpiffeId, ttl: Option<Duration>) -> Issued {
     let key = SubjectKey::of(&KeyPair::generate().unwrap());
-    authority.issue(IssueRequest { id: id.clone(), key, ttl, attested_by: "test".to_owned() }).await.unwrap()
+    authority
+        .issue(IssueRequest { id: id.clone(), key, ttl, member: None, attested_by: "test".to_owned() })
+        .await
+        .unwrap()
 }
 
 /// A PEM signing request that names URIs.

@@ -11,6 +11,7 @@ use runtime::Clock;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
 
+use crate::Grant;
 use crate::ledger::unreadable;
 use crate::secret;
 
@@ -37,6 +38,7 @@ pub struct NewToken {
     pub service_account: String,
     pub ttl: Duration,
     pub uses: u32,
+    pub grant: Grant,
 }
 
 /// A token just made. The text is not kept anywhere.
@@ -50,11 +52,13 @@ pub struct CreatedToken {
 }
 
 /// What a redeemed token grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redeemed {
+    /// The token's ID.
     pub token: String,
     pub namespace: String,
     pub service_account: String,
+    pub grant: Grant,
 }
 
 /// A token as an operator sees it: everything but the secret.
@@ -70,6 +74,8 @@ pub struct TokenStatus {
     pub uses: u32,
     pub used: u32,
     pub expired: bool,
+    #[serde(flatten)]
+    pub grant: Grant,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +111,8 @@ struct Record {
     expires: u64,
     uses: u32,
     redemptions: Vec<Redemption>,
+    #[serde(default)]
+    grant: Grant,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,7 +125,7 @@ impl NewToken {
     /// Valid for one hour and one use.
     pub fn new(namespace: impl Into<String>, service_account: impl Into<String>) -> Self {
         let (namespace, service_account) = (namespace.into(), service_account.into());
-        Self { namespace, service_account, ttl: DEFAULT_TTL, uses: 1 }
+        Self { namespace, service_account, ttl: DEFAULT_TTL, uses: 1, grant: Grant::default() }
     }
 }
 
@@ -147,6 +155,7 @@ impl Tokens {
             expires: created.saturating_add(order.ttl.as_secs()),
             uses: order.uses,
             redemptions: Vec::new(),
+            grant: order.grant,
         };
         self.write(&id, &record, 0).await?;
         let text = format!("{SCHEME}{id}_{secret}_{}", self.root_pin);
@@ -182,6 +191,7 @@ impl Tokens {
                 token: id.to_owned(),
                 namespace: record.namespace.clone(),
                 service_account: record.service_account.clone(),
+                grant: record.grant.clone(),
             };
             let Some(redemption) = fresh else { return Ok(redeemed) };
             record.redemptions.push(redemption);
@@ -258,6 +268,7 @@ impl Record {
             uses: self.uses,
             used: self.redemptions.len().try_into().unwrap_or(u32::MAX),
             expired: now >= self.expires,
+            grant: self.grant,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::document::{self, Checked};
-use crate::kinds::{DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::kinds::{
+    DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup,
+};
 
 /// One object: what it is called and what it says.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +80,10 @@ impl Snapshot {
             document.spec.with(meta)
         });
         Ok(Self::of(1, checked))
+    }
+
+    pub fn workload_group(&self, namespace: &str, name: &str) -> Option<&Arc<Config<WorkloadGroup>>> {
+        self.workload_groups.iter().find(|group| (&*group.meta.namespace, &*group.meta.name) == (namespace, name))
     }
 
     /// Sorts objects into their lists.

@@ -63,19 +63,35 @@ impl Default for Options {
 
 /// Who is at the other end, put into the request's extensions by the server that verified its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer(pub SpiffeId);
+pub struct Peer {
+    pub id: SpiffeId,
+    /// The member that its certificate names.
+    pub member: Option<String>,
+}
 
 /// What else is tied to a proxy's connection.
+#[tonic::async_trait]
 pub trait Attachments: Send + Sync + 'static {
-    /// Called once a proxy was let in; the value is dropped when it disconnects.
-    fn connected(&self, node: &Node) -> Box<dyn Send>;
+    /// Called once a proxy was let in by its identity; the value is dropped when it disconnects. An error refuses it.
+    async fn connected(&self, node: &Node, peer: Option<&Peer>) -> Result<Box<dyn Attached>, Status>;
+}
+
+/// What lives as long as a proxy's connection.
+pub trait Attached: Send {
+    /// The proxy tells whether its workload serves; the reason if it does not.
+    fn told_health(&self, unhealthy: Option<String>);
 }
 
 /// For services that attach nothing.
+#[tonic::async_trait]
 impl Attachments for () {
-    fn connected(&self, _: &Node) -> Box<dyn Send> {
-        Box::new(())
+    async fn connected(&self, _: &Node, _: Option<&Peer>) -> Result<Box<dyn Attached>, Status> {
+        Ok(Box::new(()))
     }
+}
+
+impl Attached for () {
+    fn told_health(&self, _: Option<String>) {}
 }
 
 /// The service. Clones share; the last one dropped ends the compile behind it.
@@ -139,18 +155,20 @@ impl Discovery {
     }
 
     fn peer<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let identity = request.extensions().get::<Peer>().map(|peer| peer.0.clone());
+        let peer = request.extensions().get::<Peer>().cloned();
+        let identity = peer.as_ref().map(|peer| peer.id.clone());
         if identity.is_none() && !self.hub.options.allow_unauthenticated {
             return Err(Status::unauthenticated("present the certificate of a workload of this mesh"));
         }
         let address = request.remote_addr().or_else(|| request.extensions().get::<SocketAddr>().copied());
-        Ok(Caller { identity, address })
+        Ok(Caller { identity, peer, address })
     }
 }
 
 /// What is known of a client before its first message.
 struct Caller {
     identity: Option<SpiffeId>,
+    peer: Option<Peer>,
     address: Option<SocketAddr>,
 }
 

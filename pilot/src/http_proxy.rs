@@ -29,7 +29,8 @@ pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
     let routes = Routes::Named(names::HTTP_PROXY.to_owned());
     let filter = http_manager::filter(mesh, Side::ExplicitOutbound, names::HTTP_PROXY, routes);
     let chain = crate::listener::chain(String::new(), filter);
-    let (address, port) = (node.address(), node.http_proxy_port);
+    let address = node.http_proxy_address.unwrap_or_else(|| node.address());
+    let port = node.http_proxy_port;
     let direction = core::TrafficDirection::Outbound;
     crate::listener::listener(names::HTTP_PROXY.to_owned(), address, port, direction, vec![chain])
 }

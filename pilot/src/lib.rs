@@ -30,7 +30,7 @@ mod wire;
 pub use compile::{Compiled, compile};
 pub use diagnostic::{Code, Diagnostic};
 pub use discovery::{
-    Attachments, Discovery, Metrics, Options, Peer, ProxyStatus, PushDurations, SyncState, TypeStatus,
+    Attached, Attachments, Discovery, Metrics, Options, Peer, ProxyStatus, PushDurations, SyncState, TypeStatus,
 };
 pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};

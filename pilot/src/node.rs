@@ -25,6 +25,8 @@ pub struct Node {
     pub cluster: String,
     /// The port of its explicit HTTP proxy.
     pub http_proxy_port: u16,
+    /// Where the explicit HTTP proxy listens, if not at the first address.
+    pub http_proxy_address: Option<IpAddr>,
     /// What the workload serves; only weft's own sidecars say so.
     pub services: Vec<Served>,
     /// Gateways: a declared port → the port that is really bound.
@@ -115,9 +117,10 @@ impl Node {
             locality: locality(node.locality.as_ref()),
             cluster: metadata.text("CLUSTER_ID").unwrap_or_default(),
             http_proxy_port: metadata.port("HTTP_PROXY_PORT")?.unwrap_or(HTTP_PROXY_PORT),
+            http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
             services: metadata.services()?,
             port_map: metadata.port_map()?,
-            bind: metadata.bind()?,
+            bind: metadata.address("WEFT_BIND")?,
             user_agent: user_agent(node),
             features: Features::of(node),
         })
@@ -243,11 +246,10 @@ impl<'a> Metadata<'a> {
             .collect()
     }
 
-    fn bind(&self) -> Result<Option<IpAddr>, NodeError> {
-        const KEY: &str = "WEFT_BIND";
-        let Some(text) = self.text(KEY) else { return Ok(None) };
+    fn address(&self, key: &'static str) -> Result<Option<IpAddr>, NodeError> {
+        let Some(text) = self.text(key) else { return Ok(None) };
         let reason = format!("{text:?} is no IP address");
-        text.parse().map(Some).map_err(|_| NodeError::Metadata { key: KEY, reason })
+        text.parse().map(Some).map_err(|_| NodeError::Metadata { key, reason })
     }
 }
 

@@ -14,7 +14,7 @@ use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::model::{Locality, Protocol};
+use crate::model::{Health, Locality, Protocol};
 use crate::source::{EventStream, Registry};
 
 mod book;
@@ -27,6 +27,8 @@ const NAME: &str = "agents";
 /// What a workload tells of itself. Its namespace and service account are those of its authenticated identity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
+    /// The member of the mesh that registers, where it is known: it is at one address at a time.
+    pub member: Option<String>,
     pub workload: String,
     pub namespace: String,
     pub service_account: String,
@@ -34,7 +36,12 @@ pub struct Registration {
     /// Where its service ports are reached.
     pub address: IpAddr,
     pub locality: Locality,
+    pub network: String,
     pub cluster: String,
+    /// Share of traffic, at least 1.
+    pub weight: u32,
+    /// Until it is reported anew.
+    pub health: Health,
     pub ports: Vec<RegisteredPort>,
 }
 
@@ -44,7 +51,21 @@ pub struct RegisteredPort {
     /// A service's short name in the workload's namespace, or its whole host.
     pub service: String,
     pub port: u16,
+    /// Empty: made of protocol and number.
+    pub name: String,
     pub protocol: Protocol,
+}
+
+/// Why a registration is refused: another connected workload has the address and port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{address}:{port} is registered by the workload {workload}, which is connected; stop that one, or take another address"
+)]
+pub struct Taken {
+    pub address: IpAddr,
+    pub port: u16,
+    /// `reviews-v1.default`
+    pub workload: String,
 }
 
 /// How the registry behaves.
@@ -77,6 +98,7 @@ pub struct Agents {
 /// A workload's connection: its registration is in force while this lives, and for the grace period after.
 pub struct Attachment {
     key: Key,
+    life: u64,
     keeper: mpsc::UnboundedSender<keeper::Message>,
 }
 
@@ -97,12 +119,30 @@ impl Agents {
         Ok(Self { keeper })
     }
 
-    /// Puts a registration in force; the same workload at the same address replaces its earlier one.
-    pub fn register(&self, registration: Registration) -> Attachment {
+    /// Puts a registration in force; the same workload at the same address replaces its earlier one, and a member its
+    /// own at another address.
+    pub async fn register(&self, registration: Registration) -> Result<Attachment, Taken> {
         let key = Key::of(&registration);
-        // The keeper ends only with the process.
-        let _ = self.keeper.send(keeper::Message::Connected(registration));
-        Attachment { key, keeper: self.keeper.clone() }
+        let life = self.ask(|reply| keeper::Message::Connected(registration, reply)).await.unwrap_or(Ok(0))?;
+        Ok(Attachment { key, life, keeper: self.keeper.clone() })
+    }
+
+    /// Whether a registration would be taken now.
+    pub async fn check(&self, registration: Registration) -> Result<(), Taken> {
+        self.ask(|reply| keeper::Message::Check(registration, reply)).await.unwrap_or(Ok(()))
+    }
+
+    /// Forgets what a member registered, at once.
+    pub async fn forget(&self, member: &str) {
+        let _ = self.keeper.send(keeper::Message::Forget(member.to_owned()));
+        self.settled().await;
+    }
+
+    /// `None` if the keeper has ended, which it does only with the process.
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> keeper::Message) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.keeper.send(message(reply));
+        answer.await.ok()
     }
 
     /// Resolves once everything registered so far is durable and told to watchers.
@@ -125,9 +165,16 @@ impl Registry for Agents {
     }
 }
 
+impl Attachment {
+    /// Takes the workload's word for its health.
+    pub fn report(&self, health: Health) {
+        let _ = self.keeper.send(keeper::Message::Reported(self.key.clone(), health));
+    }
+}
+
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let _ = self.keeper.send(keeper::Message::Disconnected(self.key.clone()));
+        let _ = self.keeper.send(keeper::Message::Disconnected(self.key.clone(), self.life));
     }
 }
 

@@ -10,7 +10,7 @@ mod source;
 
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
-pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration};
+pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration, Taken};
 pub use catalog::{Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
 pub use memory::MemoryRegistry;
 pub use model::{

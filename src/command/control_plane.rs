@@ -1,14 +1,18 @@
 //! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
 
 mod join;
+mod membership;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use citadel::{ApiTokens, Authority, CurrentCertificate, JoinToken, SelfSigned, Signing, Tokens, server_tls};
+use citadel::{
+    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, Members, SelfSigned, Signing, Tokens,
+    server_tls,
+};
 use clap::Args;
 use galley::{Galley, GalleyOptions};
 use pilot::{Discovery, Inputs, MeshConfig};
@@ -25,6 +29,7 @@ use super::data_dir::{Address, DataDir};
 use super::duration;
 use super::platforms::Platforms;
 use ::api::TrustDomain;
+use ::api::weft::v1::membership_server::MembershipServer;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -46,6 +51,9 @@ pub struct Options {
     /// The lifetime of workload certificates: 5s to 24h
     #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
+    /// How long after its end a certificate still gets its workload the next one, for the same key
+    #[arg(long, default_value = "72h", value_parser = duration::parse)]
+    rejoin_grace: Duration,
     /// Where proxies write their access log, or "off"
     #[arg(long, value_name = "PATH|off", default_value = "/dev/stdout")]
     access_log: String,
@@ -82,11 +90,16 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?;
     let join_tokens = Tokens::new(store.clone(), pin, clock.clone());
     let api_tokens = ApiTokens::new(store.clone(), clock.clone());
-    let attestors: Vec<Box<dyn citadel::Attestor>> =
-        vec![Box::new(JoinToken::new(join_tokens.clone())), Box::new(CurrentCertificate::new(bundle, clock.clone()))];
-    let signing = Signing::new(authority, attestors, own).into_service();
+    let members = Members::new(store.clone(), clock.clone());
+    let attestors: Vec<Box<dyn citadel::Attestor>> = vec![
+        Box::new(JoinToken::new(join_tokens.clone())),
+        Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
+        Box::new(ExpiredCertificate::new(bundle, clock.clone(), options.rejoin_grace)),
+    ];
+    let signing = Signing::new(authority, attestors, members.clone(), own).into_service();
 
     let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
+    let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store, agents_options(&options, &mesh)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
@@ -100,15 +113,27 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         ready: false,
     });
     tokio::spawn(follow(catalog.clone(), galley.clone(), inputs));
-    let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(join::Joined(agents)));
+    let joined = join::Joined { agents: agents.clone(), members: members.clone(), galley: galley.clone(), domain };
+    let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(joined.clone()));
+    let membership = MembershipServer::new(membership::Memberships(joined));
 
     let xds = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(InterceptedService::new(discovery.server(), join::authenticate))
+        .add_service(InterceptedService::new(membership, join::authenticate))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, xds_address, &metrics_listener)?;
-    let state = web::State { galley, catalog: catalog.clone(), discovery, join_tokens, api_tokens, trust_domain };
+    let state = web::State {
+        galley,
+        catalog: catalog.clone(),
+        discovery,
+        join_tokens,
+        members,
+        agents,
+        api_tokens,
+        trust_domain,
+    };
     keep_admin_token(&data, &state.api_tokens).await?;
     let api = web::serve(api_listener, state.clone(), shutdown.clone());
     let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
@@ -222,10 +247,20 @@ async fn keep_admin_token(data: &DataDir, tokens: &ApiTokens) -> anyhow::Result<
     Ok(())
 }
 
+/// Where this machine itself reaches a socket that is bound to all its addresses.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let local: IpAddr = match bound.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(local, bound.port())
+}
+
 fn address(api: &TcpListener, xds: SocketAddr, metrics: &TcpListener) -> anyhow::Result<Address> {
     Ok(Address {
         api: format!("http://{}", api.local_addr()?),
-        xds: format!("https://{xds}"),
+        xds: format!("https://{}", reachable(xds)),
         metrics: format!("http://{}/metrics", metrics.local_addr()?),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),

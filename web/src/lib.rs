@@ -7,6 +7,7 @@
 mod auth;
 mod landing;
 mod listen;
+mod members;
 mod metrics;
 mod objects;
 mod problem;

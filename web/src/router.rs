@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::state::State;
-use crate::{auth, landing, objects, proxies, services, tokens, trouble};
+use crate::{auth, landing, members, objects, proxies, services, tokens, trouble};
 
 /// The largest text that `_apply` takes.
 const MAX_APPLY: usize = 10 << 20;
@@ -23,6 +23,8 @@ pub fn router(state: State) -> Router {
         .route("/problems", get(trouble::problems))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/members", get(members::list))
+        .route("/members/{id}", delete(members::evict))
         .route("/_apply", post(objects::apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
         .route("/{kind}", get(objects::list))
         .route("/{kind}/{namespace}/{name}", get(objects::read).delete(objects::delete))

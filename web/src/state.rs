@@ -14,6 +14,8 @@ pub struct State {
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub discovery: pilot::Discovery,
     pub join_tokens: citadel::Tokens,
+    pub members: citadel::Members,
+    pub agents: registry::Agents,
     pub api_tokens: citadel::ApiTokens,
     pub trust_domain: TrustDomain,
 }

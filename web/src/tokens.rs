@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use citadel::{NewToken, TokenError};
+use citadel::{Grant, NewToken, TokenError};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,16 +18,55 @@ use crate::state::State;
 #[serde(deny_unknown_fields)]
 struct Order {
     namespace: String,
-    service_account: String,
+    /// With a group it is the group's.
+    service_account: Option<String>,
     ttl_seconds: Option<u64>,
     uses: Option<u32>,
+    workload_group: Option<String>,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    ports: Vec<u16>,
+    #[serde(default)]
+    addresses: Vec<IpNet>,
+}
+
+impl Order {
+    /// The service account of the group, as Istio has it: `default` if the group names none.
+    fn service_account(&self, state: &State) -> Result<String, Problem> {
+        let Some(name) = &self.workload_group else {
+            let missing = || Problem::malformed("give service_account, or workload_group");
+            return self.service_account.clone().ok_or_else(missing);
+        };
+        let snapshot = state.galley.snapshots().borrow().clone();
+        let group = snapshot.workload_group(&self.namespace, name).ok_or_else(|| {
+            Problem::not_found(format!(
+                "there is no WorkloadGroup {name} in namespace {}; apply it first",
+                self.namespace
+            ))
+        })?;
+        let account = group.spec.service_account();
+        match &self.service_account {
+            Some(other) if other != account => Err(Problem::malformed(format!(
+                "the WorkloadGroup {name} has the service account {account}, not {other}"
+            ))),
+            _ => Ok(account.to_owned()),
+        }
+    }
 }
 
 pub async fn create(Shared(state): Shared<State>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
     let order: Order = serde_json::from_slice(&body).map_err(Problem::malformed)?;
-    let mut token = NewToken::new(order.namespace, order.service_account);
+    let service_account = order.service_account(&state)?;
+    let mut token = NewToken::new(order.namespace, service_account);
     token.ttl = order.ttl_seconds.map_or(token.ttl, Duration::from_secs);
     token.uses = order.uses.unwrap_or(token.uses);
+    token.grant = Grant {
+        workload_group: order.workload_group,
+        services: order.services,
+        ports: order.ports,
+        addresses: order.addresses,
+    };
     let made = state.join_tokens.create(token).await.map_err(problem)?;
     Ok((StatusCode::CREATED, Json(json!({ "id": made.id, "token": made.text, "expires": made.expires }))))
 }

@@ -27,6 +27,10 @@ impl Attestor for CurrentCertificate {
         let Some(peer) = evidence.peer else { return Ok(None) };
         let bundle = self.bundle.borrow().clone();
         let svid = verify_peer(&peer.chain, &bundle, self.clock.now()).map_err(Refusal::unauthenticated)?;
-        Ok(svid.map(|svid| Attestation::CurrentCertificate { id: svid.id, serial: svid.serial }))
+        Ok(svid.map(|svid| Attestation::CurrentCertificate {
+            id: svid.id,
+            serial: svid.serial,
+            member: svid.common_name,
+        }))
     }
 }

@@ -20,11 +20,7 @@ impl Attestor for JoinToken {
     async fn attest(&self, evidence: &Evidence<'_>) -> Result<Option<Attestation>, Refusal> {
         let Some(bearer) = evidence.bearer else { return Ok(None) };
         let redeemed = self.tokens.redeem(bearer, evidence.key_fingerprint).await.map_err(refusal)?;
-        Ok(Some(Attestation::JoinToken {
-            token: redeemed.token,
-            namespace: redeemed.namespace,
-            service_account: redeemed.service_account,
-        }))
+        Ok(Some(Attestation::JoinToken(redeemed)))
     }
 }
 

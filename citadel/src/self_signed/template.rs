@@ -42,7 +42,7 @@ pub fn intermediate(
     Ok(Intermediate { certificate, key, not_before, not_after })
 }
 
-/// A workload's SVID: the subject is empty, so its one name, the SPIFFE ID, is critical.
+/// A workload's SVID. The subject names the member, if it is one; else it is empty, which makes the SPIFFE ID critical.
 pub fn sign_leaf(
     intermediate: &Intermediate,
     root: &CertificateDer<'static>,
@@ -51,6 +51,9 @@ pub fn sign_leaf(
     ttl: Duration,
 ) -> Result<Issued, Error> {
     let mut params = blank(&request.id.to_string())?;
+    if let Some(member) = &request.member {
+        params.distinguished_name.push(DnType::CommonName, member.as_str());
+    }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -8,16 +8,19 @@ use tonic::Code;
 
 use super::*;
 use crate::test_kit::{Mesh, csr, issue};
-use crate::{CurrentCertificate, JoinToken};
+use crate::{CurrentCertificate, Ended, ExpiredCertificate, JoinToken};
+
+const GRACE: Duration = Duration::from_secs(72 * 3600);
 
 fn signing(mesh: &Mesh) -> Signing {
     let authority = Arc::new(mesh.authority());
     let attestors: Vec<Box<dyn Attestor>> = vec![
         Box::new(JoinToken::new(mesh.tokens())),
         Box::new(CurrentCertificate::new(authority.trust_bundle(), mesh.time.clock())),
+        Box::new(ExpiredCertificate::new(authority.trust_bundle(), mesh.time.clock(), GRACE)),
     ];
     let control_plane = mesh.trust_domain.workload("istio-system", "control-plane").unwrap();
-    Signing::new(authority, attestors, control_plane)
+    Signing::new(authority, attestors, mesh.members(), control_plane)
 }
 
 fn request(csr: &str) -> Request<IstioCertificateRequest> {
@@ -37,10 +40,68 @@ fn with_certificate(csr: &str, chain: &[CertificateDer<'static>]) -> Request<Ist
 }
 
 async fn granted(signing: &Signing, request: Request<IstioCertificateRequest>) -> Result<String, Code> {
+    let chain = chain(signing, request).await?;
+    Ok(X509Svid::parse(&chain[0]).unwrap().id.to_string())
+}
+
+async fn chain(
+    signing: &Signing,
+    request: Request<IstioCertificateRequest>,
+) -> Result<Vec<CertificateDer<'static>>, Code> {
     let answer = signing.create_certificate(request).await.map_err(|status| status.code())?.into_inner();
     assert_eq!(answer.cert_chain.len(), 3, "leaf, intermediate, root");
-    let leaf = CertificateDer::from_pem_slice(answer.cert_chain[0].as_bytes()).unwrap();
-    Ok(X509Svid::parse(&leaf).unwrap().id.to_string())
+    Ok(answer.cert_chain.iter().map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).collect())
+}
+
+/// The certificates in the request itself, as one sends them that expired.
+fn with_expired(csr: &str, chain: &[CertificateDer<'static>]) -> Request<IstioCertificateRequest> {
+    let mut request = request(csr);
+    for certificate in chain {
+        let value = tonic::metadata::MetadataValue::from_bytes(certificate);
+        request.metadata_mut().append_bin(EXPIRED, value);
+    }
+    request
+}
+
+#[tokio::test]
+async fn an_expired_certificate_gets_the_next_for_the_same_key_within_the_grace() {
+    let mesh = Mesh::new();
+    let (signing, key) = (signing(&mesh), KeyPair::generate().unwrap());
+    let own = csr(&key, &[]);
+    let joined = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();
+    mesh.time.advance(Duration::from_secs(48 * 3600));
+    let answer = granted(&signing, with_expired(&own, &joined)).await;
+    assert_eq!(answer.as_deref(), Ok("spiffe://cluster.local/ns/default/sa/reviews"));
+    let another = csr(&KeyPair::generate().unwrap(), &[]);
+    assert_eq!(granted(&signing, with_expired(&another, &joined)).await, Err(Code::PermissionDenied));
+    let ledger = mesh.authority().ledger().entries().await.unwrap();
+    assert!(ledger.iter().any(|entry| entry.attested_by.contains("expired for 169")), "{ledger:?}");
+    mesh.time.advance(GRACE);
+    assert_eq!(granted(&signing, with_expired(&own, &joined)).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_of_another_authority_gets_nothing() {
+    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let foreign = chain(&self::signing(&other), with_token(&own, &other.token("reviews").await)).await.unwrap();
+    mesh.time.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(granted(&signing(&mesh), with_expired(&own, &foreign)).await, Err(Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn who_left_gets_no_certificate_by_the_current_or_an_expired_one() {
+    let mesh = Mesh::new();
+    let signing = signing(&mesh);
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let joined = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();
+    let renewed = chain(&signing, with_certificate(&own, &joined)).await.unwrap();
+    let member = X509Svid::parse(&renewed[0]).unwrap().common_name.unwrap();
+    assert_eq!(X509Svid::parse(&joined[0]).unwrap().common_name.as_ref(), Some(&member), "members stay who they are");
+    mesh.members().end(&member, Ended::Left).await.unwrap();
+    assert_eq!(granted(&signing, with_certificate(&own, &renewed)).await, Err(Code::PermissionDenied));
+    mesh.time.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(granted(&signing, with_expired(&own, &renewed)).await, Err(Code::PermissionDenied));
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ impl WorkloadGroup {
         labels
     }
 
+    /// Istio's default is `default`.
+    pub fn service_account(&self) -> &str {
+        if self.template.service_account.is_empty() { "default" } else { &self.template.service_account }
+    }
+
     /// The service that its workloads serve: their canonical name (Istio, canonical service), else the group's name.
     pub fn service(&self, name: &str) -> String {
         const NAMES: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
@@ -117,7 +122,10 @@ fn probe(place: &Place<'_>) -> Option<Option<Probe>> {
 const METHODS: [&str; 4] = ["httpGet", "tcpSocket", "exec", "grpc"];
 
 fn method(o: &Object<'_>) -> Option<ProbeMethod> {
-    o.refuse("grpc", "gRPC probes are not supported (Istio's validation refuses them too); use httpGet, tcpSocket or exec");
+    o.refuse(
+        "grpc",
+        "gRPC probes are not supported (Istio's validation refuses them too); use httpGet, tcpSocket or exec",
+    );
     let http = o.read("httpGet", |place| place.object(http_get));
     let tcp = o.read("tcpSocket", |place| {
         place.object(|o| ProbeMethod::TcpSocket { host: o.text("host"), port: required_port(o) })

@@ -50,6 +50,11 @@ impl Protocol for Delta {
         request.node.as_ref()
     }
 
+    fn health(request: &Self::Request) -> Option<Option<String>> {
+        let told = || request.error_detail.as_ref().map(|status| status.message.clone());
+        (request.type_url == api::type_url::HEALTH).then(told)
+    }
+
     fn receive(&mut self, request: Self::Request, snapshot: &Snapshot) -> Received<Self::Response> {
         let Some(kind) = Kind::of_url(&request.type_url) else {
             return Received { kind: None, verdict: Verdict::None, error: None, responses: Vec::new() };

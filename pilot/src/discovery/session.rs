@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 
 use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
-use super::{Caller, Hub, admission};
+use super::{Attached, Caller, Hub, admission};
 use crate::compile::Compiled;
 use crate::node::Node;
 use crate::resource::{Kind, Snapshot};
@@ -22,6 +22,8 @@ pub(super) trait Protocol: Send + 'static {
 
     fn new(identifier: &str) -> Self;
     fn node(request: &Self::Request) -> Option<&core::Node>;
+    /// Of a request that tells of the workload's health: why it is not healthy, if it is not.
+    fn health(request: &Self::Request) -> Option<Option<String>>;
     /// Takes a request; what it said of an earlier response, and what to send.
     fn receive(&mut self, request: Self::Request, snapshot: &Snapshot) -> Received<Self::Response>;
     /// What a new snapshot makes necessary to send, in order.
@@ -49,27 +51,35 @@ pub(super) async fn run<P: Protocol>(
     let node = match admission::admit(P::node(&first), caller.identity.as_ref()) {
         Ok(node) => node,
         Err(status) => {
-            tracing::warn!(
-                peer = caller.identity.as_ref().map(tracing::field::display),
-                error = status.message(),
-                "proxy refused"
-            );
-            let _ = answers.send(Err(status)).await;
-            return;
+            return refuse(status, &caller, answers).await;
         }
     };
+    let attached = match hub.attachments.connected(&node, caller.peer.as_ref()).await {
+        Ok(attached) => attached,
+        Err(status) => return refuse(status, &caller, answers).await,
+    };
     tracing::info!(proxy = node.name, version = node.user_agent, "proxy connected");
-    let _attached = hub.attachments.connected(&node);
     let protocol = P::new(&hub.options.identifier);
     let place = hub.proxies.enter(&node, &caller, protocol.status());
-    let session = Session { hub: &hub, node: &node, place, protocol, answers, queue: VecDeque::new(), pushing: None };
+    let queue = VecDeque::new();
+    let session = Session { hub: &hub, node: &node, attached, place, protocol, answers, queue, pushing: None };
     session.serve(first, requests).await;
     tracing::info!(proxy = node.name, "proxy disconnected");
+}
+
+async fn refuse<R>(status: Status, caller: &Caller, answers: mpsc::Sender<Result<R, Status>>) {
+    tracing::warn!(
+        peer = caller.identity.as_ref().map(tracing::field::display),
+        error = status.message(),
+        "proxy refused"
+    );
+    let _ = answers.send(Err(status)).await;
 }
 
 struct Session<'a, P: Protocol> {
     hub: &'a Hub,
     node: &'a Node,
+    attached: Box<dyn Attached>,
     place: Place<'a>,
     protocol: P,
     answers: mpsc::Sender<Result<P::Response, Status>>,
@@ -123,6 +133,9 @@ impl<P: Protocol> Session<'_, P> {
     }
 
     fn receive(&mut self, request: P::Request, snapshot: &Snapshot) {
+        if let Some(unhealthy) = P::health(&request) {
+            return self.attached.told_health(unhealthy);
+        }
         let received = self.protocol.receive(request, snapshot);
         self.queue.extend(received.responses);
         let Some(kind) = received.kind else { return };

@@ -43,6 +43,11 @@ impl Protocol for Sotw {
         request.node.as_ref()
     }
 
+    fn health(request: &Self::Request) -> Option<Option<String>> {
+        let told = || request.error_detail.as_ref().map(|status| status.message.clone());
+        (request.type_url == api::type_url::HEALTH).then(told)
+    }
+
     fn receive(&mut self, request: Self::Request, snapshot: &Snapshot) -> Received<Self::Response> {
         let error = request.error_detail.as_ref().map(|status| status.message.clone());
         let mut received = Received { kind: None, verdict: Verdict::None, error, responses: Vec::new() };

@@ -268,3 +268,16 @@ async fn what_is_attached_to_a_proxy_goes_when_it_does() {
     assert_eq!((mesh.attached.now(), mesh.discovery.metrics().connected), (0, 0));
     assert!(mesh.discovery.proxies().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_tells_of_its_workloads_health() {
+    let mesh = Mesh::new();
+    let mut proxy = Proxy::up_to_date(&mesh).await;
+    let mut told = mesh.attached.told.subscribe();
+    proxy.answer(api::type_url::HEALTH, "", Some("the probe failed: 503")).await;
+    proxy.answer(api::type_url::HEALTH, "", None).await;
+    let told = told.wait_for(|told| told.len() == 2).await.unwrap();
+    assert_eq!(*told, [Some("the probe failed: 503".to_owned()), None]);
+    drop(told);
+    proxy.silence().await;
+}

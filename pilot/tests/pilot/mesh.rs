@@ -30,30 +30,40 @@ pub struct Mesh {
     pub attached: Arc<Attached>,
 }
 
-/// Counts the guards that are held.
+/// Counts the guards that are held, and keeps what was told of health.
 #[derive(Default)]
-pub struct Attached(AtomicUsize);
+pub struct Attached {
+    now: AtomicUsize,
+    pub told: watch::Sender<Vec<Option<String>>>,
+}
 
 struct Guard(Arc<Attached>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 struct Attach(Arc<Attached>);
 
+#[tonic::async_trait]
 impl Attachments for Attach {
-    fn connected(&self, _: &Node) -> Box<dyn Send> {
-        self.0.0.fetch_add(1, Ordering::SeqCst);
-        Box::new(Guard(Arc::clone(&self.0)))
+    async fn connected(&self, _: &Node, _: Option<&Peer>) -> Result<Box<dyn pilot::Attached>, tonic::Status> {
+        self.0.now.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Guard(Arc::clone(&self.0))))
+    }
+}
+
+impl pilot::Attached for Guard {
+    fn told_health(&self, unhealthy: Option<String>) {
+        self.0.told.send_modify(|told| told.push(unhealthy));
     }
 }
 
 impl Attached {
     pub fn now(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        self.now.load(Ordering::SeqCst)
     }
 }
 
@@ -144,7 +154,7 @@ impl Mesh {
     /// A client of the service, as a peer with this identity (or none).
     pub async fn client(&self, identity: Option<&str>) -> Client {
         let (near, far) = tokio::io::duplex(1 << 20);
-        let peer = identity.map(|id| Peer(id.parse::<SpiffeId>().unwrap()));
+        let peer = identity.map(|id| Peer { id: id.parse::<SpiffeId>().unwrap(), member: None });
         let service = InterceptedService::new(self.discovery.server(), move |mut request: tonic::Request<()>| {
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());

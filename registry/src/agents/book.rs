@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{RegisteredPort, Registration};
-use crate::model::Protocol;
+use crate::model::{Health, Protocol};
 
 #[derive(Serialize, Deserialize)]
 struct Page {
+    #[serde(default)]
+    member: Option<String>,
     workload: String,
     namespace: String,
     service_account: String,
@@ -19,7 +21,14 @@ struct Page {
     #[serde(default)]
     locality: String,
     #[serde(default)]
+    network: String,
+    #[serde(default)]
     cluster: String,
+    /// Not there in pages of before.
+    #[serde(default)]
+    weight: u32,
+    #[serde(default)]
+    unhealthy: bool,
     ports: Vec<PortLine>,
 }
 
@@ -27,19 +36,25 @@ struct Page {
 struct PortLine {
     service: String,
     port: u16,
+    #[serde(default)]
+    name: String,
     protocol: String,
 }
 
 /// Cannot fail: the page is made of texts and numbers.
 pub(super) fn write(registration: &Registration) -> Vec<u8> {
     let page = Page {
+        member: registration.member.clone(),
         workload: registration.workload.clone(),
         namespace: registration.namespace.clone(),
         service_account: registration.service_account.clone(),
         labels: registration.labels.clone(),
         address: registration.address,
         locality: registration.locality.to_string(),
+        network: registration.network.clone(),
         cluster: registration.cluster.clone(),
+        weight: registration.weight,
+        unhealthy: registration.health == Health::Unhealthy,
         ports: registration.ports.iter().map(line).collect(),
     };
     serde_json::to_vec(&page).unwrap_or_default()
@@ -49,22 +64,27 @@ pub(super) fn write(registration: &Registration) -> Vec<u8> {
 pub(super) fn read(bytes: &[u8]) -> Option<Registration> {
     let page: Page = serde_json::from_slice(bytes).ok()?;
     Some(Registration {
+        member: page.member,
         workload: page.workload,
         namespace: page.namespace,
         service_account: page.service_account,
         labels: page.labels,
         address: page.address,
         locality: page.locality.parse().unwrap_or_default(),
+        network: page.network,
         cluster: page.cluster,
+        weight: page.weight.max(1),
+        health: if page.unhealthy { Health::Unhealthy } else { Health::Healthy },
         ports: page.ports.into_iter().map(port).collect::<Option<_>>()?,
     })
 }
 
 fn line(port: &RegisteredPort) -> PortLine {
     let protocol = if port.protocol == Protocol::Auto { "" } else { port.protocol.as_str() };
-    PortLine { service: port.service.clone(), port: port.port, protocol: protocol.to_owned() }
+    PortLine { service: port.service.clone(), port: port.port, name: port.name.clone(), protocol: protocol.to_owned() }
 }
 
 fn port(line: PortLine) -> Option<RegisteredPort> {
-    Some(RegisteredPort { service: line.service, port: line.port, protocol: Protocol::named(&line.protocol)? })
+    let protocol = Protocol::named(&line.protocol)?;
+    Some(RegisteredPort { service: line.service, port: line.port, name: line.name, protocol })
 }

@@ -6,8 +6,8 @@ use api::Hostname;
 
 use super::{NAME, RegisteredPort, Registration};
 use crate::model::{
-    Address, Endpoint, Health, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort,
-    TlsMode, Visibility, Workload,
+    Address, Endpoint, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort, TlsMode,
+    Visibility, Workload,
 };
 
 /// The services that a registration names; a name that is no hostname is left out.
@@ -48,6 +48,9 @@ pub(super) fn service<'a>(
 }
 
 fn service_port(port: &RegisteredPort) -> ServicePort {
+    if !port.name.is_empty() {
+        return ServicePort { name: port.name.clone(), number: port.port, protocol: port.protocol };
+    }
     let word =
         if port.protocol == Protocol::Auto { "auto".into() } else { port.protocol.as_str().to_ascii_lowercase() };
     ServicePort { name: format!("{word}-{}", port.port), number: port.port, protocol: port.protocol }
@@ -75,8 +78,8 @@ fn endpoint(registration: &Registration, workload: &Arc<Workload>, port: u16, se
         address: Address::Ip(registration.address),
         port,
         service_port: service_port.to_owned(),
-        health: Health::Healthy,
-        weight: 1,
+        health: registration.health,
+        weight: registration.weight.max(1),
         tls: TlsMode::Istio,
         workload: workload.clone(),
         provenance: provenance(registration),
@@ -90,7 +93,7 @@ fn workload(registration: &Registration) -> Workload {
         service_account: registration.service_account.clone(),
         labels: registration.labels.clone(),
         locality: registration.locality.clone(),
-        network: String::new(),
+        network: registration.network.clone(),
         platform: Platform::Vm,
         cluster: registration.cluster.clone(),
     }

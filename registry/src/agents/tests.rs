@@ -9,14 +9,23 @@ use crate::source::Event;
 
 fn reviews(name: &str, address: &str) -> Registration {
     Registration {
+        member: None,
         workload: name.into(),
         namespace: "default".into(),
         service_account: "bookinfo-reviews".into(),
         labels: BTreeMap::from([("app".into(), "reviews".into())]),
         address: address.parse().unwrap(),
         locality: Locality::default(),
+        network: String::new(),
         cluster: "weft".into(),
-        ports: vec![RegisteredPort { service: "reviews".into(), port: 9080, protocol: Protocol::Http }],
+        weight: 1,
+        health: Health::Healthy,
+        ports: vec![RegisteredPort {
+            service: "reviews".into(),
+            port: 9080,
+            name: String::new(),
+            protocol: Protocol::Http,
+        }],
     }
 }
 
@@ -42,8 +51,8 @@ fn endpoint_counts(events: &[Event]) -> Vec<usize> {
 async fn replicas_of_one_service_are_its_endpoints() {
     let agents = agents(&Arc::default()).await;
     let mut events = agents.watch();
-    let _first = agents.register(reviews("reviews-v1", "127.0.10.11"));
-    let _second = agents.register(reviews("reviews-v1", "127.0.10.12"));
+    let _first = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
+    let _second = agents.register(reviews("reviews-v1", "127.0.10.12")).await.unwrap();
     let events = told(&agents, &mut events).await;
     let service = events.iter().find_map(|event| match event {
         Event::Service(service) => Some(service),
@@ -63,7 +72,7 @@ async fn a_workload_goes_when_its_grace_is_over() {
     let store = Arc::default();
     let agents = agents(&store).await;
     let mut events = agents.watch();
-    let attachment = agents.register(reviews("reviews-v1", "127.0.10.11"));
+    let attachment = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     told(&agents, &mut events).await;
     drop(attachment);
     agents.settled().await;
@@ -79,10 +88,10 @@ async fn a_workload_goes_when_its_grace_is_over() {
 async fn who_comes_back_in_time_changes_nothing() {
     let agents = agents(&Arc::default()).await;
     let mut events = agents.watch();
-    drop(agents.register(reviews("reviews-v1", "127.0.10.11")));
+    drop(agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap());
     told(&agents, &mut events).await;
     tokio::time::advance(Duration::from_secs(30)).await;
-    let _back = agents.register(reviews("reviews-v1", "127.0.10.11"));
+    let _back = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     agents.settled().await;
     tokio::time::advance(Duration::from_secs(300)).await;
     assert_eq!(told(&agents, &mut events).await, []);
@@ -92,8 +101,8 @@ async fn who_comes_back_in_time_changes_nothing() {
 async fn a_second_connection_keeps_the_workload_when_the_first_ends() {
     let agents = agents(&Arc::default()).await;
     let mut events = agents.watch();
-    let old = agents.register(reviews("reviews-v1", "127.0.10.11"));
-    let _new = agents.register(reviews("reviews-v1", "127.0.10.11"));
+    let old = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
+    let _new = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     told(&agents, &mut events).await;
     drop(old);
     agents.settled().await;
@@ -105,7 +114,7 @@ async fn a_second_connection_keeps_the_workload_when_the_first_ends() {
 async fn a_restart_knows_the_workloads_and_waits_for_them() {
     let store = Arc::default();
     let before = agents(&store).await;
-    let _attachment = before.register(reviews("reviews-v1", "127.0.10.11"));
+    let _attachment = before.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     before.settled().await;
 
     let after = agents(&store).await;
@@ -121,14 +130,72 @@ async fn a_restart_knows_the_workloads_and_waits_for_them() {
 async fn a_workload_that_serves_something_else_now_leaves_its_old_service() {
     let agents = agents(&Arc::default()).await;
     let mut events = agents.watch();
-    let _old = agents.register(reviews("reviews-v1", "127.0.10.11"));
+    let _old = agents.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     told(&agents, &mut events).await;
     let mut changed = reviews("reviews-v1", "127.0.10.11");
     changed.ports[0].service = "opinions".into();
-    let _new = agents.register(changed);
+    let _new = agents.register(changed).await.unwrap();
     let events = told(&agents, &mut events).await;
     assert!(
         events.iter().any(|event| matches!(event, Event::ServiceGone(key) if key.host.as_str().starts_with("reviews")))
     );
     assert_eq!(endpoint_counts(&events), [1]);
+}
+
+fn member(id: &str, address: &str) -> Registration {
+    Registration { member: Some(id.into()), ..reviews(&format!("vm-{id}"), address) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_address_of_a_connected_workload_is_refused_to_another_and_free_once_it_is_gone() {
+    let agents = agents(&Arc::default()).await;
+    let mut events = agents.watch();
+    let holder = agents.register(member("a", "10.0.0.1")).await.unwrap();
+    let refused = agents.register(member("b", "10.0.0.1")).await.err().unwrap();
+    assert!(refused.to_string().starts_with("10.0.0.1:9080 is registered by the workload vm-a.default"), "{refused}");
+    assert!(agents.check(member("b", "10.0.0.1")).await.is_err());
+    let mut elsewhere = member("b", "10.0.0.1");
+    elsewhere.ports[0].port = 9081;
+    assert_eq!(agents.check(elsewhere).await, Ok(()));
+    drop(holder);
+    let _next = agents.register(member("b", "10.0.0.1")).await.unwrap();
+    let events = told(&agents, &mut events).await;
+    let Some(Event::Endpoints(_, endpoints)) = events.last() else { panic!("{events:?}") };
+    assert_eq!(endpoints.iter().map(|e| e.workload.name.as_str()).collect::<Vec<_>>(), ["vm-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_address_changed_is_at_the_new_one_only() {
+    let agents = agents(&Arc::default()).await;
+    let mut events = agents.watch();
+    let _hanging = agents.register(member("a", "10.0.0.1")).await.unwrap();
+    let _moved = agents.register(member("a", "fd00::1")).await.unwrap();
+    let events = told(&agents, &mut events).await;
+    let Some(Event::Endpoints(_, endpoints)) = events.last() else { panic!("{events:?}") };
+    assert_eq!(endpoints.iter().map(|e| e.address.to_string()).collect::<Vec<_>>(), ["fd00::1"]);
+    agents.forget("a").await;
+    let mut events = agents.watch();
+    assert_eq!(told(&agents, &mut events).await, [Event::Synced]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_is_what_was_last_reported_also_after_a_reconnect_and_a_restart() {
+    let store = Arc::default();
+    let before = agents(&store).await;
+    let waiting = || Registration { health: Health::Unhealthy, ..member("a", "10.0.0.1") };
+    let first = before.register(waiting()).await.unwrap();
+    let health = |events: &[Event]| match events.iter().rfind(|event| matches!(event, Event::Endpoints(..))) {
+        Some(Event::Endpoints(_, endpoints)) => endpoints[0].health,
+        _ => panic!("{events:?}"),
+    };
+    let mut events = before.watch();
+    assert_eq!(health(&told(&before, &mut events).await), Health::Unhealthy);
+    first.report(Health::Healthy);
+    assert_eq!(health(&told(&before, &mut events).await), Health::Healthy);
+    drop(first);
+    let _second = before.register(waiting()).await.unwrap();
+    assert_eq!(told(&before, &mut events).await, []);
+    let after = agents(&store).await;
+    let mut events = after.watch();
+    assert_eq!(health(&told(&after, &mut events).await), Health::Healthy);
 }

@@ -1,51 +1,212 @@
-//! Ties a proxy's connection to the mesh: who it is by its certificate, and which services it brings.
+//! Ties a proxy's connection to the mesh: who it is by its certificate, and which services it brings. What a member may
+//! register is what its token allowed, and what its WorkloadGroup says.
 
-use citadel::PeerCertificates;
-use pilot::{Attachments, Node, NodeKind, Peer};
-use registry::{Agents, RegisteredPort, Registration};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use citadel::{Member, Members, PeerCertificates};
+use galley::{Galley, kinds::WorkloadGroup};
+use pilot::{Attached, Attachments, Node, NodeKind, Peer};
+use registry::{Agents, Attachment, Health, RegisteredPort, Registration};
 use tonic::{Request, Status};
 
 /// Puts the identity of a connection's certificate into its requests.
 pub fn authenticate(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let identity = request.extensions().get::<PeerCertificates>().and_then(PeerCertificates::identity);
-    if let Some(identity) = identity {
-        let id = identity.map_err(|error| Status::unauthenticated(error.to_string()))?;
-        request.extensions_mut().insert(Peer(id));
+    let leaf = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.chain.first().cloned());
+    if let Some(leaf) = leaf {
+        let svid = ::api::X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        request.extensions_mut().insert(Peer { id: svid.id, member: svid.common_name });
     }
     Ok(request)
 }
 
 /// Registers the services of connected sidecars.
-pub struct Joined(pub Agents);
+#[derive(Clone)]
+pub struct Joined {
+    pub agents: Agents,
+    pub members: Members,
+    pub galley: Galley,
+    /// Of service names.
+    pub domain: String,
+}
 
+#[tonic::async_trait]
 impl Attachments for Joined {
-    fn connected(&self, node: &Node) -> Box<dyn Send> {
-        match registration(node) {
-            Some(registration) => Box::new(self.0.register(registration)),
-            None => Box::new(()),
+    async fn connected(&self, node: &Node, peer: Option<&Peer>) -> Result<Box<dyn Attached>, Status> {
+        let member = self.member(peer).await?;
+        let group = match &member {
+            Some(member) => self.group(member)?,
+            None => None,
+        };
+        let Some(registration) = registration(node, member.as_ref(), group.as_deref()) else {
+            return Ok(Box::new(()));
+        };
+        self.check(&registration, member.as_ref())?;
+        let attachment = self.agents.register(registration).await;
+        Ok(Box::new(Kept(attachment.map_err(|taken| Status::permission_denied(taken.to_string()))?)))
+    }
+}
+
+struct Kept(Attachment);
+
+impl Attached for Kept {
+    fn told_health(&self, unhealthy: Option<String>) {
+        if let Some(reason) = &unhealthy {
+            tracing::info!(reason, "a workload says that it is not healthy");
         }
+        self.0.report(if unhealthy.is_some() { Health::Unhealthy } else { Health::Healthy });
+    }
+}
+
+impl Joined {
+    /// The member that a certificate names, if it names one; an error if it belongs no more.
+    pub async fn member(&self, peer: Option<&Peer>) -> Result<Option<Member>, Status> {
+        let Some(id) = peer.and_then(|peer| peer.member.as_deref()) else { return Ok(None) };
+        let found = self.members.find(id).await;
+        found.map(Some).map_err(|error| match error {
+            citadel::MemberError::Store(_) => Status::unavailable(error.to_string()),
+            _ => Status::permission_denied(error.to_string()),
+        })
+    }
+
+    /// The group that a member's token named, as it is now.
+    pub fn group(&self, member: &Member) -> Result<Option<Arc<galley::Config<WorkloadGroup>>>, Status> {
+        let Some(name) = &member.grant.workload_group else { return Ok(None) };
+        let snapshot = self.galley.snapshots().borrow().clone();
+        let found = snapshot.workload_group(&member.namespace, name).cloned();
+        let missing = || {
+            let namespace = &member.namespace;
+            Status::failed_precondition(format!("there is no WorkloadGroup {name} in namespace {namespace}; apply it"))
+        };
+        found.map(Some).ok_or_else(missing)
+    }
+
+    /// Holds a registration to its namespace and to what its member's token allowed.
+    pub fn check(&self, registration: &Registration, member: Option<&Member>) -> Result<(), Status> {
+        let checked = registration.ports.iter().try_for_each(|port| {
+            own_namespace(&port.service, &registration.namespace, &self.domain)?;
+            let grant = member.map(|member| &member.grant);
+            grant.map_or(Ok(()), |grant| {
+                grant.check_port(&port.service, port.port, &registration.namespace, &self.domain)
+            })
+        });
+        let address = || member.map_or(Ok(()), |member| member.grant.check_address(registration.address));
+        checked.and_then(|()| address()).map_err(Status::permission_denied)
+    }
+}
+
+/// Below the mesh's own domain, a workload serves hosts of its own namespace.
+fn own_namespace(service: &str, namespace: &str, domain: &str) -> Result<(), String> {
+    let host = ::api::Hostname::resolve(service, namespace, domain).map_err(|error| error.to_string())?;
+    let below = host.as_str().strip_suffix(&format!(".svc.{domain}"));
+    match below.and_then(|name| name.rsplit_once('.')) {
+        Some((_, other)) if other != namespace => {
+            Err(format!("{host} is a service of namespace {other}, and this workload is of namespace {namespace}"))
+        }
+        _ => Ok(()),
     }
 }
 
 /// What a node serves; `None` for gateways and for sidecars that serve nothing. Namespace and service account were
 /// held against the certificate when the node was let in.
-fn registration(node: &Node) -> Option<Registration> {
-    if node.kind != NodeKind::Sidecar || node.services.is_empty() {
+fn registration(
+    node: &Node,
+    member: Option<&Member>,
+    group: Option<&galley::Config<WorkloadGroup>>,
+) -> Option<Registration> {
+    if node.kind != NodeKind::Sidecar {
         return None;
     }
-    let ports = node.services.iter().map(|served| RegisteredPort {
-        service: served.service.clone(),
-        port: served.port,
-        protocol: served.protocol,
-    });
-    Some(Registration {
+    let identity = member.map(|member| member.service_account.clone());
+    let begun = Registration {
+        member: member.map(|member| member.id.clone()),
         workload: node.workload.clone(),
         namespace: node.namespace.clone(),
-        service_account: node.service_account.clone()?,
+        service_account: identity.or_else(|| node.service_account.clone())?,
         labels: node.labels.clone(),
         address: *node.addresses.first()?,
         locality: node.locality.clone(),
+        network: String::new(),
         cluster: node.cluster.clone(),
+        weight: 1,
+        health: Health::Healthy,
+        ports: Vec::new(),
+    };
+    let registration = match group {
+        Some(group) => of_group(begun, group),
+        None => {
+            let ports = node.services.iter().map(|served| RegisteredPort {
+                service: served.service.clone(),
+                port: served.port,
+                name: String::new(),
+                protocol: served.protocol,
+            });
+            Registration { ports: ports.collect(), ..begun }
+        }
+    };
+    (!registration.ports.is_empty()).then_some(registration)
+}
+
+/// A registration as its group describes it; what the workload says of itself comes on top of the labels, and its
+/// locality before the group's (Istio, auto-registration).
+pub fn of_group(begun: Registration, group: &galley::Config<WorkloadGroup>) -> Registration {
+    let spec = &group.spec;
+    let mut labels = spec.all_labels();
+    labels.extend(begun.labels);
+    let service = spec.service(&group.meta.name);
+    let ports = spec.template.ports.iter().map(|(name, port)| RegisteredPort {
+        service: service.clone(),
+        port: *port,
+        name: name.clone(),
+        protocol: registry::Protocol::of_port(name, *port),
+    });
+    let unknown = begun.locality == registry::Locality::default();
+    Registration {
+        labels,
+        locality: if unknown { spec.template.locality.clone() } else { begun.locality },
+        network: spec.template.network.clone(),
+        weight: spec.template.weight.max(1),
+        // Istio: with a probe, nothing is sent before it succeeded once.
+        health: if spec.probe.is_some() { Health::Unhealthy } else { Health::Healthy },
         ports: ports.collect(),
-    })
+        ..begun
+    }
+}
+
+/// The registration that a member of a group would make at an address.
+pub fn planned(
+    member: &Member,
+    workload: String,
+    address: IpAddr,
+    group: &galley::Config<WorkloadGroup>,
+) -> Registration {
+    let begun = Registration {
+        member: Some(member.id.clone()),
+        workload,
+        namespace: member.namespace.clone(),
+        service_account: member.service_account.clone(),
+        labels: Default::default(),
+        address,
+        locality: Default::default(),
+        network: String::new(),
+        cluster: String::new(),
+        weight: 1,
+        health: Health::Healthy,
+        ports: Vec::new(),
+    };
+    of_group(begun, group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_namespace;
+
+    #[test]
+    fn a_workload_registers_no_host_of_another_namespace() {
+        let check = |service: &str| own_namespace(service, "default", "cluster.local");
+        assert_eq!(check("reviews"), Ok(()));
+        assert_eq!(check("reviews.default.svc.cluster.local"), Ok(()));
+        assert_eq!(check("reviews.example.com"), Ok(()));
+        assert!(check("reviews.prod.svc.cluster.local").unwrap_err().contains("namespace prod"));
+    }
 }

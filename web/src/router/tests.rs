@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use citadel::{ApiTokens, Tokens};
+use citadel::{ApiTokens, Members, Tokens};
 use galley::{Galley, GalleyOptions};
 use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Agents, AgentsOptions, Catalog, RegisteredPort, Registration, Registry};
@@ -45,9 +45,19 @@ impl Mesh {
         });
         let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(()));
         let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
+        let members = Members::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store, clock);
         let token = api_tokens.mint("admin", None).await.unwrap().text;
-        let state = State { galley, catalog, discovery, join_tokens, api_tokens, trust_domain };
+        let state = State {
+            galley,
+            catalog,
+            discovery,
+            join_tokens,
+            members,
+            agents: agents.clone(),
+            api_tokens,
+            trust_domain,
+        };
         Self { state, agents, token, _inputs: inputs }
     }
 
@@ -122,16 +132,26 @@ async fn a_join_token_for_a_name_that_is_none_is_refused() {
 #[tokio::test]
 async fn services_and_endpoints_show_who_joined() {
     let mut mesh = Mesh::start().await;
-    let _attachment = mesh.agents.register(Registration {
+    let registration = Registration {
+        member: None,
         workload: "reviews-v1".into(),
         namespace: "default".into(),
         service_account: "bookinfo-reviews".into(),
         labels: Default::default(),
         address: [127, 0, 10, 11].into(),
         locality: Default::default(),
+        network: String::new(),
         cluster: "weft".into(),
-        ports: vec![RegisteredPort { service: "reviews".into(), port: 9080, protocol: registry::Protocol::Http }],
-    });
+        weight: 1,
+        health: registry::Health::Healthy,
+        ports: vec![RegisteredPort {
+            service: "reviews".into(),
+            port: 9080,
+            name: String::new(),
+            protocol: registry::Protocol::Http,
+        }],
+    };
+    let _attachment = mesh.agents.register(registration).await.unwrap();
     let known = |catalog: &Arc<Catalog>| catalog.entries().any(|entry| !entry.endpoints.is_empty());
     mesh.state.catalog.wait_for(known).await.unwrap();
     let (_, services) = mesh.get("/api/v1/services").await;
