@@ -13,6 +13,8 @@ mod duration;
 mod endpoints;
 mod failure;
 mod get;
+mod join;
+mod leave;
 mod output;
 mod platforms;
 mod proxy;
@@ -51,6 +53,13 @@ way to the services of the mesh. weft run ends when the program ends, with its e
 
 Example: weft run --service reviews --port 9080 --forward-to 127.0.0.1:9081 -- ./reviews";
 
+const JOIN_HELP: &str = "\
+The token names a WorkloadGroup, which says what the machine serves. Everything stays in the state directory, so \
+reboots, new addresses and absences of the control plane need no hand. The control plane proves itself by the token, \
+under whatever name it is reached.
+
+Example: weft join https://cp.example.com:15012 --token weft_join_…";
+
 /// A service mesh in one binary
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, about, long_about = LONG_ABOUT)]
@@ -80,6 +89,12 @@ enum Verb {
     /// Run a sidecar for a program that runs by itself
     #[command(after_help = "Example: weft agent --service reviews --port 9080 --forward-to 127.0.0.1:9081")]
     Agent(agent::Options),
+    /// Make this machine's workload a member of a mesh
+    #[command(after_help = JOIN_HELP)]
+    Join(join::Options),
+    /// Undo `weft join`
+    #[command(after_help = "Example: weft leave")]
+    Leave(leave::Options),
     /// Run a proxy: a gateway, a sidecar that serves nothing, or one with an Envoy bootstrap file
     #[command(
         after_help = "Example: weft proxy --role gateway --address 127.0.10.1 --label istio=ingressgateway\n         weft proxy -c examples/envoy/router.yaml"
@@ -147,6 +162,11 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
             log();
             on_main_thread(agent::run(options, data()?))?;
         }
+        Verb::Join(options) => {
+            log();
+            on_main_thread(join::run(options))?;
+        }
+        Verb::Leave(options) => on_main_thread(leave::run(options))?,
         Verb::Proxy(options) => {
             log();
             on_main_thread(proxy::run(options, data()?))?;

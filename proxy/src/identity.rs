@@ -92,7 +92,7 @@ impl Identity {
         let trust_domain = options.control_plane_id.trust_domain();
         let svid = match agent.load(trust_domain) {
             Ok(svid) => svid,
-            Err(reason) => agent.join(reason, options.patience).await?,
+            Err(reason) => agent.regain(trust_domain, reason, options.patience).await?,
         };
         tracing::info!(identity = %svid.id(), not_after = ?svid.not_after(), "identity ready");
         let (sender, svids) = watch::channel(Arc::new(svid));

@@ -42,14 +42,51 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs a proxy until it is told to end. `ready` becomes true once a configuration is in force.
 pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
-    let admin_socket = bind(settings.admin).await?;
-    let readiness_socket = bind(settings.readiness).await?;
+    let sockets = Sockets::bind(&settings).await?;
     let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
     options.token = settings.token.clone();
     let identity = tokio::select! {
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),
     };
+    serve(settings, sockets, identity, shutdown, ready, None).await
+}
+
+/// Why a workload does not serve, if it does not; nothing before that is known.
+pub type Health = watch::Receiver<Option<Option<String>>>;
+
+/// Runs a proxy with an identity that somebody else keeps.
+pub async fn run_as(
+    settings: Settings,
+    identity: Identity,
+    health: Health,
+    shutdown: Shutdown,
+    ready: watch::Sender<bool>,
+) -> Result<(), ProxyError> {
+    let sockets = Sockets::bind(&settings).await?;
+    serve(settings, sockets, identity, shutdown, ready, Some(health)).await
+}
+
+/// The sockets that are bound before anything else is begun.
+struct Sockets {
+    admin: tokio::net::TcpListener,
+    readiness: tokio::net::TcpListener,
+}
+
+impl Sockets {
+    async fn bind(settings: &Settings) -> Result<Self, ProxyError> {
+        Ok(Self { admin: bind(settings.admin).await?, readiness: bind(settings.readiness).await? })
+    }
+}
+
+async fn serve(
+    settings: Settings,
+    sockets: Sockets,
+    identity: Identity,
+    shutdown: Shutdown,
+    ready: watch::Sender<bool>,
+    health: Option<Health>,
+) -> Result<(), ProxyError> {
     let tls = TlsSettings { identity: Some(identity.clone()) };
     let data_plane = DataPlane::start(settings.workers, settings.own(), tls, ConnectionLimit::default())
         .map_err(ProxyError::Workers)?;
@@ -68,12 +105,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
         started: Instant::now(),
         quit: Arc::clone(&quit),
     });
-    let tasks = vec![
-        tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), false)),
-        tokio::spawn(admin::serve(readiness_socket, admin, true)),
+    let mut tasks = vec![
+        tokio::spawn(admin::serve(sockets.admin, Arc::clone(&admin), false)),
+        tokio::spawn(admin::serve(sockets.readiness, admin, true)),
         tokio::spawn(client.run()),
         tokio::spawn(reopen_logs(Arc::clone(&data_plane))),
     ];
+    tasks.extend(health.map(|health| tokio::spawn(tell_health(health, handle.clone()))));
     let patience = tokio::select! {
         () = shutdown.draining() => settings.drain,
         () = quit.notified() => Duration::ZERO,
@@ -83,6 +121,19 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
     handle.flush().await;
     wind_down(data_plane, &shutdown, patience, tasks).await;
     Ok(())
+}
+
+/// Hands on what becomes known of the workload's health.
+async fn tell_health(mut health: Health, client: xds::Handle) {
+    loop {
+        let known = health.borrow_and_update().clone();
+        if let Some(unhealthy) = known {
+            client.tell_health(unhealthy);
+        }
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Opens the files of access logs anew whenever SIGUSR1 asks for it, as those do who move logs away.

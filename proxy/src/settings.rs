@@ -52,6 +52,8 @@ pub struct Settings {
     pub services: Vec<Served>,
     /// Port of the outbound HTTP proxy; sidecars only.
     pub http_proxy_port: u16,
+    /// Where the outbound HTTP proxy listens: it carries the workload's identity, so not where others reach it.
+    pub http_proxy_address: IpAddr,
     /// Declared port of a gateway and the one really bound, where they differ.
     pub port_map: BTreeMap<u16, u16>,
     /// `https://host:port` of the control plane.
@@ -133,6 +135,9 @@ impl Settings {
         match self.role {
             Role::Sidecar => {
                 fields.push(("HTTP_PROXY_PORT", text(self.http_proxy_port.to_string())));
+                if self.http_proxy_address != self.address {
+                    fields.push(("WEFT_HTTP_PROXY_ADDRESS", text(self.http_proxy_address.to_string())));
+                }
                 let services = self.services.iter().map(Served::value).collect();
                 fields.push(("WEFT_SERVICES", Value { kind: Some(Kind::ListValue(ListValue { values: services })) }));
             }

@@ -13,7 +13,7 @@ mod shared;
 mod tests;
 mod tickets;
 
-pub use peers::Rejected;
+pub use peers::{PeerJudge, Rejected};
 
 pub use check::{check_cluster, check_listener, check_secret};
 

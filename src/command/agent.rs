@@ -1,4 +1,6 @@
-//! `weft agent`: a sidecar for a program that somebody else runs.
+//! `weft agent`: a sidecar for a program that somebody else runs, or for the machine's workload that joined.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use proxy::Role;
@@ -6,10 +8,14 @@ use runtime::shutdown;
 use tokio::sync::watch;
 
 use super::data_dir::DataDir;
+use super::join;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
 
 #[derive(Debug, Args)]
 pub struct Options {
+    /// Run what `weft join` set up in this directory; everything else is written there
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "name", "address"])]
+    state_dir: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceOptions,
     #[command(flatten)]
@@ -17,6 +23,9 @@ pub struct Options {
 }
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
+    if let Some(state_dir) = &options.state_dir {
+        return join::run_agent(state_dir).await;
+    }
     let workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
     let asked = shutdown::on_signals(workload.settings.drain)?;
     Ok(proxy::run(workload.settings, asked, watch::Sender::new(false)).await?)

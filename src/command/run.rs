@@ -98,7 +98,7 @@ fn program(words: &[OsString], settings: &Settings) -> Command {
 }
 
 fn way_out(settings: &Settings) -> String {
-    format!("http://{}", SocketAddr::new(settings.address, settings.http_proxy_port))
+    format!("http://{}", SocketAddr::new(settings.http_proxy_address, settings.http_proxy_port))
 }
 
 /// Where the mesh finds the workload, and the workload the mesh.

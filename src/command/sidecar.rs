@@ -122,6 +122,10 @@ pub async fn prepare(
     let token = match options.token {
         Some(token) => Some(token),
         None if has_certificate(&state_dir) => None,
+        // One that expired may still do; a token is tried after it.
+        None if state_dir.join("cert-chain.pem").exists() => {
+            local_token(data, &options.namespace, &service_account).await.ok()
+        }
         None => Some(local_token(data, &options.namespace, &service_account).await?),
     };
     let mut labels: BTreeMap<String, String> = options.labels.into_iter().collect();
@@ -143,6 +147,7 @@ pub async fn prepare(
         address,
         services: served(service, address)?.into_iter().collect(),
         http_proxy_port: HTTP_PROXY,
+        http_proxy_address: address,
         port_map: BTreeMap::new(),
         control_plane,
         token,
@@ -206,7 +211,7 @@ fn protocol(text: &str) -> Result<String, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }

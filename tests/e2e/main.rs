@@ -14,3 +14,4 @@ mod outage;
 mod platforms;
 mod programs;
 mod traffic;
+mod vm;

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -25,11 +26,16 @@ use super::{IdentityError, IdentityOptions, Svid};
 /// Connecting, the handshake, and the call have this long each.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Carries an expired certificate and its intermediate.
+const EXPIRED: &str = "weft-expired-certificate-bin";
+
 /// What shows who asks, and by what the control plane is recognised.
 #[derive(Clone, Debug)]
 pub enum Credential {
     Token(JoinToken),
     Svid(Arc<Svid>),
+    /// One that expired, and tells who asks only together with a request for its own key.
+    Expired(Arc<Svid>),
 }
 
 /// Has a signing request signed: leaf first, root last.
@@ -70,6 +76,11 @@ impl ControlPlane {
             let mut value = bearer.parse::<tonic::metadata::AsciiMetadataValue>().map_err(|_| IdentityError::Token)?;
             value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);
+        }
+        if let Credential::Expired(svid) = &credential {
+            for certificate in svid.chain() {
+                request.metadata_mut().append_bin(EXPIRED, MetadataValue::from_bytes(certificate));
+            }
         }
         let answer = IstioCertificateServiceClient::new(channel).create_certificate(request).await;
         let answer = answer.map_err(|status| self.refusal(status))?;

@@ -49,6 +49,12 @@ impl Files {
         in_use
     }
 
+    /// The key of the identity that is kept.
+    pub fn key_in_use(&self) -> Result<KeyPair, IdentityError> {
+        let missing = |cause: String| IdentityError::BadAnswer(format!("the kept key is of no use: {cause}"));
+        self.key(KEY).map_err(missing)?.ok_or_else(|| missing(format!("{KEY} is missing")))
+    }
+
     /// The key of a join that was not answered yet, or a new one, kept before anybody signs it.
     pub fn pending_key(&self) -> Result<KeyPair, IdentityError> {
         if let Ok(Some(key)) = self.key(NEXT_KEY) {

@@ -95,6 +95,47 @@ impl<S: Signer> Agent<S> {
         Err(IdentityError::Busy("the number of attempts is exhausted".to_owned()))
     }
 
+    /// Takes up a kept identity that expired, by its own key; with the token if that is refused and there is one, or if
+    /// nothing is kept.
+    pub async fn regain(
+        &self,
+        trust_domain: &TrustDomain,
+        reason: String,
+        patience: Duration,
+    ) -> Result<Svid, IdentityError> {
+        let Some(expired) = self.expired(trust_domain) else { return self.join(reason, patience).await };
+        let deadline = Instant::now() + patience;
+        for failures in 0.. {
+            match self.rejoin(&expired).await {
+                Err(error) if error.retryable() && Instant::now() < deadline => {
+                    tracing::warn!(%error, "the certificate expired and cannot be renewed yet; trying again");
+                    sleep(pause(failures, LAST_PAUSE)).await;
+                }
+                done => return done,
+            }
+        }
+        Err(IdentityError::Busy("the number of attempts is exhausted".to_owned()))
+    }
+
+    /// The kept identity, if nothing is wrong with it but its age.
+    fn expired(&self, trust_domain: &TrustDomain) -> Option<Arc<Svid>> {
+        let svid = self.files.load().ok()?;
+        let of_this_mesh = self.token.as_ref().is_none_or(|token| svid.trusts(&token.pin));
+        let usable = of_this_mesh && svid.trust_domain() == trust_domain && svid.not_after() <= self.clock.now();
+        usable.then(|| Arc::new(svid))
+    }
+
+    async fn rejoin(&self, expired: &Arc<Svid>) -> Result<Svid, IdentityError> {
+        let answer = self.obtain(&self.files.key_in_use()?, Credential::Expired(expired.clone())).await;
+        match (answer, &self.token) {
+            (Err(IdentityError::Refused(reason)), Some(token)) => {
+                tracing::warn!(reason, "the expired certificate is not taken; joining with the token");
+                self.obtain(&self.files.pending_key()?, Credential::Token(token.clone())).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
     async fn renew_until_done(&self, current: &Arc<Svid>) -> Svid {
         let life = current.not_after().duration_since(current.not_before()).unwrap_or_default();
         let mut alarmed = false;
@@ -109,14 +150,12 @@ impl<S: Signer> Agent<S> {
         }
     }
 
-    /// A fresh key each time. An expired certificate proves nothing any more; then the token is tried, if there is one.
+    /// A fresh key each time, but for a certificate that expired: that is taken for its own key only.
     async fn renew(&self, current: &Arc<Svid>) -> Result<Svid, IdentityError> {
         if self.clock.now() < current.not_after() {
             return self.obtain(&KeyPair::generate()?, Credential::Svid(current.clone())).await;
         }
-        let reason = "the certificate expired before it could be renewed".to_owned();
-        let token = self.token.clone().ok_or(IdentityError::NoToken { reason })?;
-        self.obtain(&self.files.pending_key()?, Credential::Token(token)).await
+        self.rejoin(current).await
     }
 
     fn complain(&self, error: &IdentityError, current: &Svid, life: Duration, alarmed: &mut bool) {
@@ -136,7 +175,7 @@ impl<S: Signer> Agent<S> {
         let roots = roots(&chain, &credential)?;
         let svid = Svid::new(chain, &Zeroizing::new(key.serialize_der()), roots)?;
         let trust_domain = match &credential {
-            Credential::Svid(current) => current.trust_domain().clone(),
+            Credential::Svid(current) | Credential::Expired(current) => current.trust_domain().clone(),
             Credential::Token(_) => svid.trust_domain().clone(),
         };
         let verified = svid.verify(&trust_domain, self.clock.now());
@@ -165,7 +204,7 @@ fn roots(
         Credential::Token(_) => {
             Err(IdentityError::BadAnswer("its root certificate is not the one that the join token names".to_owned()))
         }
-        Credential::Svid(current) => {
+        Credential::Svid(current) | Credential::Expired(current) => {
             let known = current.roots().iter().filter(|root| *root != newest);
             Ok(std::iter::once(newest).chain(known).cloned().collect())
         }

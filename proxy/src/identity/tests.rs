@@ -128,6 +128,40 @@ async fn a_short_certificate_survives_an_absence_of_the_control_plane() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_identity_that_expired_while_it_slept_comes_back_by_its_own_key_without_a_token() {
+    let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
+    let joined = join(&agent(dir.path(), &signer)).await.unwrap();
+    tokio::time::advance(LIFE * 3).await;
+    let woken = Agent { token: None, ..agent(dir.path(), &signer) };
+    let reason = woken.load(&trust_domain()).unwrap_err();
+    signer.set_away(true);
+    let away = woken.regain(&trust_domain(), reason.clone(), Duration::ZERO).await.unwrap_err();
+    assert!(away.retryable(), "{away}");
+    signer.set_away(false);
+    let regained = woken.regain(&trust_domain(), reason, Duration::ZERO).await.unwrap();
+    assert!(regained.not_after() > joined.not_after());
+    assert!(woken.load(&trust_domain()).is_ok());
+    let script = signer.script.lock().unwrap();
+    assert!(matches!(&script.credentials[2], Credential::Expired(svid) if svid.serial() == joined.serial()));
+    assert!(script.keys.iter().all(|key| *key == script.keys[0]), "another key would be refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_identity_outlives_a_control_plane_that_was_away_for_longer_than_its_certificate() {
+    let (dir, signer) = (TempDir::new().unwrap(), signer(Duration::from_secs(20)));
+    let agent = Agent { token: None, ..agent(dir.path(), &signer) };
+    let first = Arc::new(join(&self::agent(dir.path(), &signer)).await.unwrap());
+    let (sender, mut svids) = watch::channel(first.clone());
+    tokio::spawn(renewal::run(agent, sender));
+    signer.set_away(true);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!svids.has_changed().unwrap());
+    signer.set_away(false);
+    svids.changed().await.unwrap();
+    assert!(svids.borrow().not_after() > first.not_after() + Duration::from_secs(3500));
+}
+
+#[tokio::test(start_paused = true)]
 async fn renewal_ends_when_nobody_uses_the_identity() {
     let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
     let agent = agent(dir.path(), &signer);

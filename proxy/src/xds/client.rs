@@ -75,6 +75,8 @@ pub struct Client {
     copy_due: Option<Instant>,
     copy_written: Option<Instant>,
     queries: mpsc::UnboundedReceiver<Query>,
+    /// What the workload last told of its health: why it does not serve, if it does not.
+    health: Option<Option<String>>,
 }
 
 struct Unanswered {
@@ -87,6 +89,7 @@ struct Unanswered {
 enum Query {
     Resources(oneshot::Sender<Resources>),
     Flush(oneshot::Sender<()>),
+    Health(Option<String>),
 }
 
 /// Asks a client that runs elsewhere.
@@ -102,6 +105,12 @@ impl Handle {
     /// Returns when what is in force is on disk.
     pub async fn flush(&self) {
         self.ask(Query::Flush).await;
+    }
+
+    /// Tells the control plane whether the workload serves, now and on each new stream: why not, if it does not.
+    pub fn tell_health(&self, unhealthy: Option<String>) {
+        // A client that has ended has nobody to tell.
+        let _ = self.0.send(Query::Health(unhealthy));
     }
 
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
@@ -143,6 +152,7 @@ impl Client {
             copy_due: None,
             copy_written: None,
             queries,
+            health: None,
         };
         let kept = client.take_copy().await;
         (client, Handle(ask), kept)
@@ -167,8 +177,18 @@ impl Client {
                         self.keep().await;
                         let _ = answer.send(());
                     }
+                    Query::Health(health) => {
+                        self.health = Some(health);
+                        self.tell_health();
+                    }
                 },
             }
+        }
+    }
+
+    fn tell_health(&mut self) {
+        if let (Some(session), Some(health)) = (&mut self.session, &self.health) {
+            session.tell_health(health.as_deref());
         }
     }
 

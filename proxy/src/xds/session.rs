@@ -160,6 +160,23 @@ impl Session {
         }
     }
 
+    /// Tells whether the workload serves (Istio, `HealthInformation`): why not, if it does not.
+    pub fn tell_health(&mut self, unhealthy: Option<&str>) {
+        const UNHEALTHY: i32 = 500;
+        let (node, type_url) = (self.node(), api::type_url::HEALTH.to_owned());
+        let detail = unhealthy.map(|reason| Status { code: UNHEALTHY, message: reason.to_owned(), details: vec![] });
+        match &self.requests {
+            Requests::Delta(requests) => {
+                let request = DeltaDiscoveryRequest { node, type_url, error_detail: detail, ..Default::default() };
+                let _ = requests.send(request);
+            }
+            Requests::Sotw(requests) => {
+                let request = DiscoveryRequest { node, type_url, error_detail: detail, ..Default::default() };
+                let _ = requests.send(request);
+            }
+        }
+    }
+
     fn ask(&self, kind: Kind, version: &str, node: Option<Node>, error_detail: Option<Status>) {
         let Requests::Sotw(requests) = &self.requests else { return };
         let names = self.subscribed.get(&kind).into_iter().flatten().cloned();

@@ -98,8 +98,13 @@ pub fn control_plane_config(credential: &Credential, id: &SpiffeId, clock: &Cloc
     let allowed = Allowed::Ids(BTreeSet::from([id.clone()]));
     match credential {
         Credential::Svid(svid) => client_config(watch::channel(svid.clone()).1, allowed, &options),
-        Credential::Token(token) => {
-            let verifier = PeerVerifier::with(Trust::Pinned(token.pin, id.trust_domain().clone()), allowed, true);
+        // An expired certificate would end the handshake: it is shown in the request.
+        Credential::Token(_) | Credential::Expired(_) => {
+            let trust = match credential {
+                Credential::Token(token) => Trust::Pinned(token.pin, id.trust_domain().clone()),
+                Credential::Svid(svid) | Credential::Expired(svid) => Trust::Live(watch::channel(svid.clone()).1),
+            };
+            let verifier = PeerVerifier::with(trust, allowed, true);
             let mut config = ClientConfig::builder_with_details(Arc::new(default_provider()), TlsTime::of(clock))
                 .with_protocol_versions(&options.versions)?
                 .dangerous()

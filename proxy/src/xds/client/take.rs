@@ -19,6 +19,7 @@ impl Client {
                 let first_only = self.options.server.as_ref().is_some_and(|server| server.node_on_first_message_only);
                 self.session = Some(Session::new(requests, node, first_only, open));
                 self.unanswered.clear();
+                self.tell_health();
             }
             Event::Ended => self.session = None,
             Event::Came(response) => self.take(response.into_update()),

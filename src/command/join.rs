@@ -1,0 +1,222 @@
+//! `weft join`: makes this machine a member of a mesh, with one command. Whatever it changes is written down first, so
+//! that `weft leave` undoes it.
+
+pub mod state;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::api::TrustDomain;
+use ::api::weft::v1::Member;
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use proxy::Membership;
+use proxy::identity::{Identity, IdentityOptions};
+use proxy::joined::{keep, own_address, run as run_joined, towards};
+use runtime::shutdown;
+use tokio::sync::watch;
+
+use self::state::{Joining, State};
+use self::unit::{Systemd, Unit};
+use super::duration;
+use super::failure::{Exit, Failure};
+use super::output::line;
+use super::sidecar;
+
+/// Where a machine keeps what it is in the mesh.
+pub const STATE_DIR: &str = "/var/lib/weft";
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The control plane
+    #[arg(value_name = "https://HOST:PORT", env = "WEFT_CONTROL_PLANE", value_parser = url)]
+    control_plane: String,
+    /// The join token, from `weft token create --workload-group`; not needed to join again
+    #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Where the machine keeps its key, its certificate and its last configuration
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    state_dir: PathBuf,
+    /// Where other machines reach this one [default: the address from which it reaches the control plane, followed when
+    /// it changes]
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+    /// The workload's name [default: the group's name and the address]
+    #[arg(long)]
+    name: Option<String>,
+    /// A label on top of the group's; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = sidecar::label)]
+    labels: Vec<(String, String)>,
+    /// Where it runs: region/zone/subzone [default: the group's]
+    #[arg(long)]
+    locality: Option<String>,
+    /// Where the program listens for a port of the group; may be repeated [default: the same port on 127.0.0.1]
+    #[arg(long = "forward-to", value_name = "PORT=ADDR:PORT", value_parser = forward)]
+    forward: Vec<(u16, SocketAddr)>,
+    /// The trust domain of the mesh
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
+    /// How many threads carry traffic
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    workers: usize,
+    /// How long open connections may take to end when the agent stops
+    #[arg(long, default_value = "5s", value_parser = duration::parse)]
+    drain: Duration,
+    /// Run the agent here instead of by systemd
+    #[arg(long)]
+    foreground: bool,
+    /// Write the systemd unit below this directory, and start nothing: for machine images
+    #[arg(long, value_name = "DIR", conflicts_with = "foreground")]
+    root: Option<PathBuf>,
+    /// Take all traffic of the machine, without a word to its programs
+    #[arg(long)]
+    capture: bool,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    ensure!(
+        !options.capture,
+        Failure::new(
+            Exit::Usage,
+            "--capture is not part of this version; leave it out, and give programs http_proxy=http://127.0.0.1:15088"
+        )
+    );
+    let state = State::at(&options.state_dir)?;
+    let before = state.read()?;
+    let trust_domain = TrustDomain::new(&options.trust_domain)?;
+    let made = state.make()?;
+    if before.is_none() {
+        // Should the join fail, the next one still knows what this one made.
+        state.write(&Joining { made, ..joining(&options, &Member::default()) })?;
+    }
+    let made = state.read()?.map(|begun| begun.made).unwrap_or_default();
+    let mut identity = IdentityOptions::new(state.dir(), &options.control_plane, &trust_domain)?;
+    identity.token = options.token.clone();
+    let (member, address, id) = enter(&options, identity, &trust_domain).await?;
+    let systemd = Systemd::find(options.root.as_deref());
+    let mut joining = joining(&options, &member);
+    joining.made = made;
+    joining.unit = match (&systemd, options.foreground) {
+        (Some(_), false) => Some(Unit::new(state.dir(), options.root.as_deref())?),
+        _ => before.as_ref().and_then(|before| before.unit.clone()),
+    };
+    if let Some(before) = before.as_ref().and_then(|before| before.unit.as_ref())
+        && let Some(unit) = &mut joining.unit
+    {
+        unit.remember(before);
+    }
+    state.write(&joining)?;
+    keep(state.dir(), &member).context("what the group says cannot be kept")?;
+    line(summary(&options, &member, address, &id))?;
+    match systemd {
+        _ if options.foreground => run_agent(&options.state_dir).await,
+        Some(systemd) => {
+            let unit = joining.unit.as_ref().context("the unit was made above")?;
+            let changed = unit.write()?;
+            systemd.start(changed || before.as_ref() != Some(&joining)).await?;
+            line(systemd.told(&options.state_dir, own_address(address)))
+        }
+        None => line(format_args!(
+            "{}; run the agent with: weft agent --state-dir {}",
+            unit::why_not(),
+            options.state_dir.display()
+        )),
+    }
+}
+
+/// Gets the identity and the description. A first refusal leaves the identity, so the token is not lost by it.
+async fn enter(
+    options: &Options,
+    identity: IdentityOptions,
+    trust_domain: &TrustDomain,
+) -> anyhow::Result<(Member, IpAddr, String)> {
+    let identity = Identity::load_or_join(identity).await.map_err(|error| match error.retryable() {
+        true => anyhow::Error::from(Failure::new(Exit::Unreachable, error.to_string())),
+        false => error.into(),
+    })?;
+    let id = identity.current().id().to_string();
+    let address = match options.address {
+        Some(address) => address,
+        None => {
+            towards(&options.control_plane).await.context("this machine's address cannot be told; give --address")?
+        }
+    };
+    let mut membership = Membership::new(&options.control_plane, &identity, trust_domain)?;
+    let described = membership.describe(address, options.name.as_deref().unwrap_or_default()).await;
+    let member = described.map_err(|status| match status.code() {
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
+            let words =
+                format!("the control plane at {} cannot be reached: {}", options.control_plane, status.message());
+            anyhow::Error::from(Failure::new(Exit::Unreachable, words))
+        }
+        _ => anyhow::anyhow!("the control plane does not take this machine as it is: {}", status.message()),
+    })?;
+    Ok((member, address, id))
+}
+
+/// Runs the agent of a machine that joined, until a signal.
+pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
+    let state = State::at(state_dir)?;
+    let joining = state.read()?.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("nothing has joined in {}; run weft join first", state_dir.display()))
+    })?;
+    let _lock = state.lock()?;
+    let joined = joining.joined(state.dir())?;
+    let asked = shutdown::on_signals(joined.drain)?;
+    Ok(run_joined(joined, asked, watch::Sender::new(false)).await?)
+}
+
+fn joining(options: &Options, member: &Member) -> Joining {
+    Joining {
+        control_plane: options.control_plane.clone(),
+        trust_domain: options.trust_domain.clone(),
+        member: member.id.clone(),
+        workload_group: member.workload_group.clone(),
+        workload: options.name.clone(),
+        address: options.address,
+        labels: options.labels.iter().cloned().collect(),
+        locality: options.locality.clone(),
+        forward: options.forward.iter().copied().collect(),
+        workers: options.workers.max(1),
+        drain_ms: u64::try_from(options.drain.as_millis()).unwrap_or(u64::MAX),
+        made: Vec::new(),
+        unit: None,
+    }
+}
+
+fn summary(options: &Options, member: &Member, address: IpAddr, id: &str) -> String {
+    let forward: BTreeMap<u16, SocketAddr> = options.forward.iter().copied().collect();
+    let mut lines = vec![format!("joined as {} of the group {} ({id})", member.workload, member.workload_group)];
+    for port in &member.ports {
+        let number = u16::try_from(port.port).unwrap_or_default();
+        let target = forward.get(&number).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], number)));
+        let at = SocketAddr::new(address, number);
+        lines.push(format!("serves {}.{} on {at}, from the program on {target}", port.service, member.namespace));
+    }
+    lines.push(format!(
+        "programs call the mesh with http_proxy=http://{}",
+        SocketAddr::new(own_address(address), sidecar::HTTP_PROXY)
+    ));
+    if let Some(port) = member.ports.first() {
+        lines.push(format!("to see it, beside the control plane: weft endpoints {}", port.service));
+    }
+    lines.push("to undo it: weft leave".to_owned());
+    lines.join("\n")
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let place = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
+    match place.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+        Some((host, Ok(_))) if !host.is_empty() && !text.starts_with("http://") => Ok(format!("https://{place}")),
+        _ => Err("write it as https://HOST:15012".to_owned()),
+    }
+}
+
+fn forward(text: &str) -> Result<(u16, SocketAddr), String> {
+    let wrong = || format!("{text:?} is not PORT=ADDR:PORT, such as 9080=127.0.0.1:8080");
+    let (port, target) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((port.parse().map_err(|_| wrong())?, target.parse().map_err(|_| wrong())?))
+}

@@ -1,0 +1,176 @@
+//! The systemd unit of a machine that joined: it keeps the agent running through failures and reboots.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use runtime::files;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::state::{missing, remove_empty};
+use crate::command::sidecar;
+
+const NAME: &str = "weft.service";
+const UNITS: &str = "etc/systemd/system";
+const WANTS: &str = "etc/systemd/system/multi-user.target.wants";
+
+/// The unit's files, as they are written and taken away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    path: PathBuf,
+    text: String,
+    /// What starts it at boot.
+    link: PathBuf,
+    /// Directories that were not there before, the outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Unit {
+    /// `root` stands before all its paths.
+    pub fn new(state_dir: &Path, root: Option<&Path>) -> anyhow::Result<Self> {
+        let root = std::path::absolute(root.unwrap_or(Path::new("/")))?;
+        let program = std::env::current_exe().context("this program's own path cannot be told")?;
+        let (units, wants) = (root.join(UNITS), root.join(WANTS));
+        Ok(Self {
+            path: units.join(NAME),
+            text: text(&program, state_dir),
+            link: wants.join(NAME),
+            made: missing(&wants),
+        })
+    }
+
+    /// Takes over what an earlier join had made.
+    pub fn remember(&mut self, before: &Self) {
+        if before.link == self.link {
+            self.made.clone_from(&before.made);
+        }
+    }
+
+    /// True if anything was not as it should be.
+    pub fn write(&self) -> anyhow::Result<bool> {
+        let unwritable = |path: &Path| format!("{} cannot be written; run weft join as root", path.display());
+        if let Some(wants) = self.link.parent() {
+            fs::create_dir_all(wants).with_context(|| unwritable(wants))?;
+        }
+        let same = fs::read_to_string(&self.path).is_ok_and(|text| text == self.text);
+        if !same {
+            files::write_atomic(&self.path, self.text.as_bytes(), files::PUBLIC)
+                .with_context(|| unwritable(&self.path))?;
+        }
+        let target = Path::new("/").join(UNITS).join(NAME);
+        let linked = fs::read_link(&self.link).is_ok_and(|found| found == target);
+        if !linked {
+            let _ = fs::remove_file(&self.link);
+            symlink(&target, &self.link).with_context(|| unwritable(&self.link))?;
+        }
+        Ok(!same || !linked)
+    }
+
+    pub fn remove(&self) -> anyhow::Result<()> {
+        for path in [&self.link, &self.path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+                }
+                _ => {}
+            }
+        }
+        remove_empty(&self.made);
+        Ok(())
+    }
+}
+
+/// Root's capabilities are cut down to what a proxy on ports below 1024 needs.
+fn text(program: &Path, state_dir: &Path) -> String {
+    let (program, state) = (program.display(), state_dir.display());
+    format!(
+        "[Unit]\n\
+         Description=weft agent: this machine's workload in the mesh\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         StartLimitIntervalSec=0\n\
+         \n\
+         [Service]\n\
+         ExecStart=\"{program}\" agent --state-dir \"{state}\"\n\
+         Restart=always\n\
+         RestartSec=5\n\
+         TimeoutStopSec=30\n\
+         LimitNOFILE=1048576\n\
+         NoNewPrivileges=yes\n\
+         CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE\n\
+         ProtectSystem=full\n\
+         ProtectKernelTunables=yes\n\
+         ProtectControlGroups=yes\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+/// What starts the unit: nothing, where only its files are wanted.
+pub struct Systemd {
+    running: bool,
+}
+
+impl Systemd {
+    /// `None`: no unit can be installed here.
+    pub fn find(root: Option<&Path>) -> Option<Self> {
+        match root {
+            Some(_) => Some(Self { running: false }),
+            None => can_install().then_some(Self { running: true }),
+        }
+    }
+
+    pub async fn start(&self, changed: bool) -> anyhow::Result<()> {
+        if !self.running {
+            return Ok(());
+        }
+        systemctl(&["daemon-reload"]).await?;
+        systemctl(&[if changed { "restart" } else { "start" }, NAME]).await
+    }
+
+    pub fn told(&self, state_dir: &Path, own: IpAddr) -> String {
+        let ready = SocketAddr::new(own, sidecar::READINESS);
+        match self.running {
+            true => format!("{NAME} runs it, now and after each boot; ready when http://{ready}/healthz/ready says so"),
+            false => format!("{NAME} will start it at the next boot; its state is in {}", state_dir.display()),
+        }
+    }
+}
+
+/// Stops the unit, if systemd has it.
+pub async fn stop() -> anyhow::Result<()> {
+    if !can_install() { Ok(()) } else { systemctl(&["stop", NAME]).await }
+}
+
+/// Has systemd forget a unit that is gone.
+pub async fn reload() -> anyhow::Result<()> {
+    if !can_install() { Ok(()) } else { systemctl(&["daemon-reload"]).await }
+}
+
+/// As sd_booted(3) has it.
+fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+fn can_install() -> bool {
+    is_running() && nix::unistd::geteuid().is_root()
+}
+
+/// Why no unit was installed.
+pub fn why_not() -> &'static str {
+    if is_running() { "only root installs a systemd unit" } else { "systemd does not run here" }
+}
+
+async fn systemctl(arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("systemctl").args(arguments).stdin(Stdio::null()).output().await;
+    let output = output.context("systemctl cannot be started")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "systemctl {} failed: {}", arguments.join(" "), told.trim());
+    Ok(())
+}
