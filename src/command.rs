@@ -60,6 +60,10 @@ under whatever name it is reached.
 
 Example: weft join https://cp.example.com:15012 --token weft_join_…";
 
+/// What is logged unless WEFT_LOG says otherwise. The client of Consul logs each failed call several times; its errors
+/// are told where they are consumed.
+const LOG: &str = "info,consulrs=off,rustify=off";
+
 /// A service mesh in one binary
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, about, long_about = LONG_ABOUT)]
@@ -148,7 +152,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
     let data = || DataDir::locate(cli.data_dir.clone());
     let log = || {
         let format = if cli.log_json { runtime::logging::Format::Json } else { runtime::logging::Format::Text };
-        runtime::logging::init("info", format);
+        runtime::logging::init(LOG, format);
     };
     match cli.verb {
         // A child dies with the thread that started it, so whoever has children lives on the main thread.

@@ -6,6 +6,7 @@ mod agents;
 mod catalog;
 mod memory;
 mod model;
+mod remembered;
 mod source;
 
 #[cfg(feature = "consul")]
@@ -17,4 +18,5 @@ pub use model::{
     Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,
     ServicePort, TlsMode, Visibility, Workload,
 };
+pub use remembered::Remembered;
 pub use source::{Event, EventStream, Registry};

@@ -1,6 +1,8 @@
 //! What a service, a port, an endpoint and a workload are, whatever platform they live on. Plain values: whether
 //! something changed is `==`.
 
+mod hostname;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -9,19 +11,22 @@ use std::sync::Arc;
 
 use api::Hostname;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// The name under which registries agree that they speak of one service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceKey {
+    #[serde(with = "hostname")]
     pub host: Hostname,
     pub namespace: Arc<str>,
 }
 
 /// A service as its callers know it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     pub key: ServiceKey,
     /// Other hostnames for the same service (`reviews.service.consul`).
+    #[serde(with = "hostname::list")]
     pub aliases: Vec<Hostname>,
     pub ports: Vec<ServicePort>,
     /// Virtual addresses: what callers connect to, not where endpoints are.
@@ -37,7 +42,7 @@ pub struct Service {
     pub provenance: Provenance,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePort {
     pub name: String,
     pub number: u16,
@@ -45,7 +50,7 @@ pub struct ServicePort {
 }
 
 /// What is spoken on a port (Istio, protocol selection).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     Http,
     Http2,
@@ -63,14 +68,14 @@ pub enum Protocol {
 }
 
 /// Whether the endpoints belong to the mesh (and speak its mutual TLS).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Location {
     MeshInternal,
     MeshExternal,
 }
 
 /// How a caller finds endpoint addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolution {
     /// From the endpoints in the catalog.
     Static,
@@ -85,7 +90,7 @@ pub enum Resolution {
 }
 
 /// Which namespaces may see a service (`exportTo`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Visibility {
     Public,
     Namespaces(Vec<String>),
@@ -93,7 +98,7 @@ pub enum Visibility {
 }
 
 /// Where a value came from, to be shown to operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The registry's name: `static`, `agents`, `consul`, a cluster's name.
     pub registry: Arc<str>,
@@ -101,7 +106,7 @@ pub struct Provenance {
     pub object: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Address {
     Ip(IpAddr),
     /// A DNS name, resolved by the caller.
@@ -111,7 +116,7 @@ pub enum Address {
 }
 
 /// An address and port that takes traffic for one port of a service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
     pub address: Address,
     /// Where the endpoint listens; 0 for a Unix socket.
@@ -126,7 +131,7 @@ pub struct Endpoint {
     pub provenance: Provenance,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     Healthy,
     Unhealthy,
@@ -135,14 +140,14 @@ pub enum Health {
 }
 
 /// Whether an endpoint's side of the connection speaks the mesh's mutual TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {
     Istio,
     Disabled,
 }
 
 /// The thing that runs behind endpoints.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     pub name: String,
     pub namespace: Arc<str>,
@@ -155,14 +160,14 @@ pub struct Workload {
     pub cluster: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Locality {
     pub region: String,
     pub zone: String,
     pub sub_zone: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Platform {
     Vm,
     Kubernetes,

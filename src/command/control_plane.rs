@@ -101,9 +101,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
-    let agents = Agents::open(store, agents_options(&options, &mesh)).await?;
+    let agents = Agents::open(store.clone(), agents_options(&options, &mesh)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
-    registries.extend(options.platforms.open(&mesh.domain)?);
+    registries.extend(options.platforms.open_remembered(&mesh.domain, &store)?);
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     tokio::spawn(registry::run(registries, options.platforms.policy(), publish));
     let (inputs, followed) = watch::channel(Inputs {

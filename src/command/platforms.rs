@@ -10,7 +10,8 @@ use std::time::Duration;
 use ::api::is_dns_label;
 use anyhow::Context as _;
 use clap::Args;
-use registry::{Policy, Registry};
+use registry::{Policy, Registry, Remembered};
+use store::Store;
 
 use super::duration;
 use super::failure::{Exit, Failure};
@@ -64,6 +65,12 @@ impl Platforms {
             opened.push(registry.with_context(|| wrong(format!("registry {name}")))?);
         }
         Ok(opened)
+    }
+
+    /// The same, each with what it told before this process began.
+    pub fn open_remembered(&self, domain: &str, store: &Arc<dyn Store>) -> anyhow::Result<Vec<Arc<dyn Registry>>> {
+        let remembered = |registry| -> Arc<dyn Registry> { Arc::new(Remembered::new(registry, store.clone())) };
+        Ok(self.open(domain)?.into_iter().map(remembered).collect())
     }
 
     /// Whether all of them can be made, so that a wrong option is told at once.

@@ -153,7 +153,9 @@ fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
     let plain = Files::start(SocketAddr::from((server.address, 8000)), "consul");
     let address = server.address.to_string();
     server.register("quotes", "quotes-1", &address, json!({ "Port": 8000, "Meta": { "protocol": "http" } }));
-    let mesh = Mesh::start(&["--no-sample", "--registry", &format!("east=consul:{}?wait=1s", server.url())]);
+    let place = format!("east=consul:{}?wait=1s", server.url());
+    let options = ["--no-sample", "--registry", &place];
+    let mut mesh = Mesh::start(&options);
     mesh.apply(RULES);
     mesh.apply_example("bookinfo-gateway");
     until("quotes from Consul", Duration::from_secs(20), || mesh.get("/who", &[]).body == "consul");
@@ -164,6 +166,13 @@ fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
     let endpoints = items(&mesh, &["endpoints", "quotes", "-o", "json"]);
     assert_eq!((endpoints.len(), &endpoints[0]["stale"]), (1, &json!(true)), "{endpoints:?}");
     assert_eq!(mesh.get("/who", &[]).body, "consul");
+
+    // A control plane that starts while Consul is away knows what it knew.
+    mesh.take_down();
+    mesh.bring_up(&options);
+    let endpoints = items(&mesh, &["endpoints", "quotes", "-o", "json"]);
+    assert_eq!((endpoints.len(), &endpoints[0]["stale"]), (1, &json!(true)), "{endpoints:?}");
+    until("quotes without Consul", Duration::from_secs(20), || mesh.get("/who", &[]).body == "consul");
     assert!(plain.answers());
     server.run();
     until("its return", Duration::from_secs(40), || {
