@@ -164,9 +164,10 @@ impl Memory {
 
     /// Notes a service as it is now.
     fn store(&self, key: &ServiceKey) {
-        let known = self.told.get(key).and_then(|(service, endpoints)| {
-            Some(Known { service: service.clone()?, endpoints: endpoints.clone() })
-        });
+        let known = self
+            .told
+            .get(key)
+            .and_then(|(service, endpoints)| Some(Known { service: service.clone()?, endpoints: endpoints.clone() }));
         // The keeper ends only with this.
         let _ = self.notes.send((key.clone(), known));
     }

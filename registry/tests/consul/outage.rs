@@ -21,7 +21,9 @@ fn assert_nothing_was_taken(events: &[Event]) {
 async fn a_restarted_server_changes_nothing() {
     let mut server = Server::start();
     for number in 1..=5 {
-        server.register("reviews", &format!("reviews-{number}"), &format!("10.0.0.{number}"), json!({}));
+        // Without a check of time to live, which an agent that restarts may find critical by itself.
+        let (id, address) = (format!("reviews-{number}"), format!("10.0.0.{number}"));
+        server.register("reviews", &id, &address, json!({ "Check": null }));
     }
     let mut followed = Followed::new(&server.url());
     followed.synced().await;
