@@ -32,7 +32,7 @@ struct Known {
 /// A service as it is to be stored; none for one that is gone.
 type Note = (ServiceKey, Option<Known>);
 
-/// Changes of that time are stored together.
+/// How long is waited after a write, so that the changes of a busy time are stored together.
 const GATHER: Duration = Duration::from_secs(1);
 
 impl Remembered {
@@ -49,7 +49,9 @@ impl Registry for Remembered {
     fn watch(&self) -> EventStream {
         let (events, stream) = mpsc::unbounded_channel();
         let (notes, noted) = mpsc::unbounded_channel();
-        let shelf = Shelf { prefix: format!("known/{}/", self.name()), store: self.store.clone() };
+        // The name of a Kubernetes context may hold a slash, and one registry must not read what is another's.
+        let name = self.name().replace('%', "%25").replace('/', "%2F");
+        let shelf = Shelf { prefix: format!("known/{name}/"), store: self.store.clone() };
         tokio::spawn(keep(shelf.clone(), noted));
         let memory = Memory { shelf, notes, told: BTreeMap::new(), recalled: BTreeSet::new(), phase: Phase::Starting };
         tokio::spawn(memory.follow(self.inner.watch(), events));
@@ -87,17 +89,18 @@ impl Shelf {
     }
 }
 
-/// Stores what is noted, beside the way of the events.
+/// Stores what is noted, beside the way of the events. The first change after a quiet time is stored at once: the
+/// process may end at any moment.
 async fn keep(shelf: Shelf, mut noted: mpsc::UnboundedReceiver<Note>) {
     while let Some((key, known)) = noted.recv().await {
         let mut notes = BTreeMap::from([(key, known)]);
-        tokio::time::sleep(GATHER).await;
         while let Ok((key, known)) = noted.try_recv() {
             notes.insert(key, known);
         }
         if let Err(error) = shelf.write(notes).await {
             tracing::error!(%error, "what a registry told cannot be stored; a restart may not know all of it");
         }
+        tokio::time::sleep(GATHER).await;
     }
 }
 

@@ -123,3 +123,11 @@ async fn a_platform_that_is_there_decides_alone() {
         changes.next().await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_ends_soon_has_stored_what_it_was_told_first() {
+    let started = tokio::time::Instant::now();
+    let store = known().await;
+    assert_eq!(store.list("known/consul/").await.unwrap().entries.len(), 2);
+    assert!(started.elapsed() < GATHER, "the first notes waited");
+}
