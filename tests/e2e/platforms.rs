@@ -164,7 +164,9 @@ fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
     let mut server = Server::start();
     let plain = Files::start(SocketAddr::from((server.address, 8000)), "consul");
     let address = server.address.to_string();
-    server.register("quotes", "quotes-1", &address, json!({ "Port": 8000, "Meta": { "protocol": "http" } }));
+    // Without a check of time to live, which an agent that restarts may find critical by itself.
+    let quotes = json!({ "Port": 8000, "Meta": { "protocol": "http" }, "Check": null });
+    server.register("quotes", "quotes-1", &address, quotes);
     let place = format!("east=consul:{}?wait=1s", server.url());
     let options = ["--no-sample", "--registry", &place];
     let mut mesh = Mesh::start(&options);
