@@ -2,6 +2,8 @@
 
 #[cfg(feature = "consul")]
 mod consul;
+mod discovery;
 
 #[cfg(feature = "consul")]
 pub use consul::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
+pub use discovery::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};

@@ -12,10 +12,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::model::{Health, Locality, Protocol};
 use crate::source::{EventStream, Registry};
+use crate::told;
 
 mod book;
 mod derive;
@@ -159,9 +159,9 @@ impl Registry for Agents {
     }
 
     fn watch(&self) -> EventStream {
-        let (events, stream) = mpsc::unbounded_channel();
+        let (events, stream) = told::channel();
         let _ = self.keeper.send(keeper::Message::Watch(events));
-        Box::pin(UnboundedReceiverStream::new(stream))
+        stream
     }
 }
 

@@ -8,7 +8,9 @@ mod memory;
 mod model;
 mod remembered;
 mod source;
+mod told;
 
+pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
 pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration, Taken};

@@ -2,6 +2,7 @@
 
 mod join;
 mod membership;
+mod registration;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use super::duration;
 use super::platforms::Platforms;
 use ::api::TrustDomain;
 use ::api::weft::v1::membership_server::MembershipServer;
+use registration::Registration;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -45,6 +47,12 @@ pub struct Options {
     /// Where the control plane's own metrics are, at /metrics; loopback only, no token asked
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15014")]
     listen_metrics: SocketAddr,
+    /// Where hosts check in by the registration API of lyft/discovery; loopback only, no token asked [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_registration: Option<SocketAddr>,
+    /// How long a host stays registered after it checked in
+    #[arg(long, default_value = "10m", value_parser = duration::parse)]
+    registration_ttl: Duration,
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
@@ -104,6 +112,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
     registries.extend(options.platforms.open_remembered(&mesh.domain, &store)?);
+    let registration = Registration::open(&options, store.clone(), &mesh, clock.clone()).await?;
+    registries.extend(registration.as_ref().map(Registration::registry));
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     tokio::spawn(registry::run(registries, options.platforms.policy(), publish));
     let (inputs, followed) = watch::channel(Inputs {
@@ -139,7 +149,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
     tokio::spawn(announce(catalog, data, address));
     tokio::spawn(housekeeping(state.join_tokens.clone()));
-    serve(xds, api, metrics, shutdown).await
+    let registration = Registration::serve(registration, shutdown.clone());
+    serve(xds, api, metrics, registration, shutdown).await
 }
 
 /// Streams to proxies never end by themselves; they are cut, and proxies reconnect elsewhere or later.
@@ -147,9 +158,10 @@ async fn serve(
     xds: impl Future<Output = Result<(), tonic::transport::Error>>,
     api: impl Future<Output = std::io::Result<()>>,
     metrics: impl Future<Output = std::io::Result<()>>,
+    registration: impl Future<Output = std::io::Result<()>>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let rest = async { tokio::try_join!(api, metrics) };
+    let rest = async { tokio::try_join!(api, metrics, registration) };
     tokio::pin!(rest);
     tokio::select! {
         ended = xds => ended.context("the xDS port failed")?,

@@ -49,7 +49,7 @@ struct Named {
 }
 
 /// Names that registries of our own have.
-const TAKEN: [&str; 2] = ["static", "agents"];
+const TAKEN: [&str; 3] = ["static", "agents", "discovery"];
 
 impl Platforms {
     /// Makes a registry of each. The order, first those with a flag of their own, is that in which they decide where

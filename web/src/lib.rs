@@ -12,6 +12,7 @@ mod metrics;
 mod objects;
 mod problem;
 mod proxies;
+mod registration;
 mod router;
 mod services;
 mod state;
@@ -20,5 +21,6 @@ mod trouble;
 
 pub use listen::{ListenError, bind, serve, serve_metrics};
 pub use problem::{Finding, Problem};
+pub use registration::serve_registration;
 pub use router::router;
 pub use state::State;

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::{AgentsOptions, Key, PREFIX, Registration, Taken, book, derive};
-use crate::model::{Endpoint, Health, Service, ServiceKey};
+use crate::model::{Health, ServiceKey};
 use crate::source::Event;
+use crate::told::Told;
 
 pub(super) enum Message {
     Connected(Registration, oneshot::Sender<Result<u64, Taken>>),
@@ -39,8 +40,7 @@ pub(super) struct Keeper {
     store: Arc<dyn Store>,
     options: AgentsOptions,
     kept: BTreeMap<Key, Kept>,
-    told: BTreeMap<ServiceKey, (Service, Vec<Endpoint>)>,
-    watchers: Vec<mpsc::UnboundedSender<Event>>,
+    told: Told,
     lives: u64,
     /// Not yet stored.
     pending: Transaction,
@@ -61,8 +61,7 @@ impl Keeper {
             store,
             options,
             kept: BTreeMap::new(),
-            told: BTreeMap::new(),
-            watchers: Vec::new(),
+            told: Told::default(),
             lives: 0,
             pending: Transaction::default(),
             touched: BTreeSet::new(),
@@ -108,7 +107,7 @@ impl Keeper {
             Message::Reported(key, health) => self.report(&key, health),
             Message::Forget(member) => self.remove_all(|kept| kept.registration.member.as_ref() == Some(&member)),
             Message::Disconnected(key, life) => self.disconnect(&key, life),
-            Message::Watch(watcher) => self.introduce(watcher),
+            Message::Watch(watcher) => self.told.introduce(watcher),
             Message::Settle(reply) => return Some(reply),
         }
         None
@@ -228,23 +227,7 @@ impl Keeper {
         for key in std::mem::take(&mut self.touched) {
             let registrations = self.kept.values().map(|kept| &kept.registration);
             let now = derive::service(&key, registrations, &self.options.domain);
-            let before = match &now {
-                Some(now) => self.told.insert(key.clone(), now.clone()),
-                None => self.told.remove(&key),
-            };
-            for event in changes(&key, before, now) {
-                self.watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
-            }
-        }
-    }
-
-    fn introduce(&mut self, watcher: mpsc::UnboundedSender<Event>) {
-        for (key, (service, endpoints)) in &self.told {
-            let _ = watcher.send(Event::Service(service.clone()));
-            let _ = watcher.send(Event::Endpoints(key.clone(), endpoints.clone()));
-        }
-        if watcher.send(Event::Synced).is_ok() {
-            self.watchers.push(watcher);
+            self.told.tell(key, now);
         }
     }
 }
@@ -263,19 +246,4 @@ fn overlap(one: &Registration, other: &Registration) -> Option<u16> {
     }
     let ports = one.ports.iter().map(|port| port.port);
     ports.into_iter().find(|port| other.ports.iter().any(|other| other.port == *port))
-}
-
-type Described = (Service, Vec<Endpoint>);
-
-fn changes(key: &ServiceKey, before: Option<Described>, now: Option<Described>) -> Vec<Event> {
-    let (Some((service, endpoints)), before) = (now, before) else {
-        return vec![Event::ServiceGone(key.clone())];
-    };
-    let (same_service, same_endpoints) = match &before {
-        Some((old_service, old_endpoints)) => (*old_service == service, *old_endpoints == endpoints),
-        None => (false, false),
-    };
-    let service = (!same_service).then_some(Event::Service(service));
-    let endpoints = (!same_endpoints).then_some(Event::Endpoints(key.clone(), endpoints));
-    service.into_iter().chain(endpoints).collect()
 }

@@ -1,0 +1,167 @@
+//! The HTTP API of lyft/discovery, on a listener of its own: hosts check in, and whoever balances load over them reads
+//! the list. Envoy's first service discovery was written against it.
+//!
+//! Valid calls are answered byte for byte as that program does. Bodies are HTML forms; besides them a JSON object with
+//! the same names is taken, where `tags` may be an object and `ip` an IPv6 address.
+
+mod fields;
+mod page;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Path, State as Shared};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use registry::{CheckIn, Discovery, Refused};
+use runtime::shutdown::Shutdown;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::problem::Problem;
+use fields::Fields;
+
+/// What the calls need. Cloning shares.
+#[derive(Clone)]
+struct State {
+    hosts: Discovery,
+    environment: Arc<str>,
+}
+
+/// Serves the API until drained; `environment` is the word that lists are marked with.
+pub async fn serve_registration(
+    listener: TcpListener,
+    hosts: Discovery,
+    environment: &str,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let app = router(State { hosts, environment: environment.into() });
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.draining().await }).await
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/v1/registration/{service}", get(list).post(check_in))
+        .route("/v1/registration/{service}/{address}", axum::routing::delete(remove))
+        // A service may be called `repo`: its hosts can be taken out all the same.
+        .route("/v1/registration/repo/{name}", get(list_repository).delete(remove_of_repo))
+        .route("/v1/loadbalancing/{service}", post(weigh_all))
+        .route("/v1/loadbalancing/{service}/{address}", post(weigh_one))
+        .route("/healthcheck", get(|| async { "OK" }))
+        .fallback(|| async { Problem::not_found("there are /v1/registration, /v1/loadbalancing and /healthcheck") })
+        .method_not_allowed_fallback(|| async { Problem::method() })
+        .with_state(state)
+}
+
+async fn list(Shared(state): Shared<State>, Path(service): Path<String>) -> Result<Response, Problem> {
+    let hosts = state.hosts.hosts(&service).await.map_err(Problem::internal)?;
+    let hosts = hosts.iter().map(page::Host::of).collect();
+    Ok(Json(page::OfService { service: &service, env: &state.environment, hosts }).into_response())
+}
+
+async fn list_repository(Shared(state): Shared<State>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let hosts = state.hosts.hosts_of_repository(&name).await.map_err(Problem::internal)?;
+    let hosts = hosts.iter().map(page::Host::of).collect();
+    Ok(Json(page::OfRepository { service_repo_name: &name, env: &state.environment, hosts }).into_response())
+}
+
+async fn check_in(
+    Shared(state): Shared<State>,
+    Path(service): Path<String>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let Some(tags) = fields.tags() else {
+        return Ok(answer(StatusCode::BAD_REQUEST, json!({ "error": "Invalid json supplied in tags" })));
+    };
+    let address = match fields.text("ip") {
+        Some(ip) => fields.address(&ip),
+        None if fields.text("auto_ip").is_some() => caller(&headers, peer),
+        None => None,
+    };
+    let port = fields.text("port").and_then(|port| port.trim().parse().ok());
+    let (Some(address), Some(port), Some(revision), Value::Object(tags)) =
+        (address, port, fields.text("revision"), tags)
+    else {
+        return Ok(answer(StatusCode::BAD_REQUEST, json!({})));
+    };
+    let repository = fields.text("service_repo_name").unwrap_or_default();
+    let said = CheckIn { address, port, repository, revision, tags };
+    done(state.hosts.check_in(&service, said).await)
+}
+
+async fn remove(state: Shared<State>, Path((service, address)): Path<(String, String)>) -> Result<Response, Problem> {
+    match address.parse() {
+        Ok(address) => done(state.hosts.remove(&service, address).await),
+        Err(_) => Ok(answer(StatusCode::BAD_REQUEST, json!({}))),
+    }
+}
+
+async fn remove_of_repo(state: Shared<State>, Path(address): Path<String>) -> Result<Response, Problem> {
+    remove(state, Path(("repo".into(), address))).await
+}
+
+async fn weigh_all(state: Shared<State>, Path(service): Path<String>, fields: Fields) -> Result<Response, Problem> {
+    weigh(&state.hosts, &service, None, &fields).await
+}
+
+async fn weigh_one(
+    state: Shared<State>,
+    Path((service, address)): Path<(String, String)>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    weigh(&state.hosts, &service, Some(&address), &fields).await
+}
+
+async fn weigh(hosts: &Discovery, service: &str, address: Option<&str>, fields: &Fields) -> Result<Response, Problem> {
+    let error = |status, text: &str| Ok(answer(status, json!({ "error": text })));
+    let Some(weight) = fields.text("load_balancing_weight") else {
+        return error(StatusCode::BAD_REQUEST, "Required parameter 'weight' is missing.");
+    };
+    let Some(weight) = weight.trim().parse().ok().filter(|weight| (1..=100).contains(weight)) else {
+        let text = "Invalid load_balancing_weight. Supply an integer between 1 and 100.";
+        return error(StatusCode::BAD_REQUEST, text);
+    };
+    let unknown = || error(StatusCode::NOT_FOUND, "Host not found");
+    let address = match address.map(str::parse::<IpAddr>).transpose() {
+        Ok(address) => address,
+        Err(_) => return unknown(),
+    };
+    match hosts.set_weight(service, address, weight).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(Refused::Unknown { .. }) => unknown(),
+        Err(failed) => Err(Problem::internal(failed)),
+    }
+}
+
+/// A host that asks to be known by the address it calls from: the last that a proxy in front of us names, else the
+/// peer's. Only private addresses of 192.168.0.0/16 are believed.
+fn caller(headers: &HeaderMap, peer: SocketAddr) -> Option<IpAddr> {
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let address = match forwarded {
+        Some(value) => value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()?,
+        None => peer.ip(),
+    };
+    matches!(address, IpAddr::V4(v4) if v4.octets()[..2] == [192, 168] && v4 != Ipv4Addr::UNSPECIFIED)
+        .then_some(address)
+}
+
+fn done(outcome: Result<(), Refused>) -> Result<Response, Problem> {
+    match outcome {
+        Ok(()) => Ok(answer(StatusCode::OK, json!({}))),
+        Err(Refused::Store(failed)) => Err(Problem::internal(failed)),
+        Err(Refused::Invalid(_) | Refused::Unknown { .. }) => Ok(answer(StatusCode::BAD_REQUEST, json!({}))),
+    }
+}
+
+fn answer(status: StatusCode, body: Value) -> Response {
+    (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The calls by curl, from a table: what is asked, and every byte of the answer.
+
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use registry::DiscoveryOptions;
+use runtime::Clock;
+use runtime::ManualClock;
+use store::Memory;
+
+use super::*;
+
+/// The 2nd of May 2016, 17:35:41.123456.
+const NOW: Duration = Duration::from_micros(1_462_210_541_123_456);
+
+struct Server {
+    address: SocketAddr,
+    clock: ManualClock,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let clock = ManualClock::at(SystemTime::UNIX_EPOCH + NOW);
+        let options = DiscoveryOptions {
+            domain: "cluster.local".into(),
+            namespace: "default".into(),
+            time_to_live: Duration::from_secs(600),
+        };
+        let hosts = Discovery::open(Arc::new(Memory::new()), options, Clock::clone(&clock.clock())).await.unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = router(State { hosts, environment: "development".into() });
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Self { address, clock }
+    }
+
+    /// Status and body, as curl prints them.
+    async fn curl(&self, arguments: &[&str], path: &str) -> String {
+        let mut command = Command::new("curl");
+        command.args(["-s", "-w", " %{http_code}"]).args(arguments).arg(format!("http://{}{path}", self.address));
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+const TAGS: &str = r#"tags={"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false}"#;
+
+/// What curl is given, the path, and the answer with its status.
+type Case = (&'static [&'static str], &'static str, &'static str);
+
+const CASES: &[Case] = &[
+    (&[], "/healthcheck", "OK 200"),
+    (&[], "/v1/registration/web", r#"{"service":"web","env":"development","hosts":[]} 200"#),
+    (&[], "/v1/registration/repo/webs", r#"{"service_repo_name":"webs","env":"development","hosts":[]} 200"#),
+    // Checking in, by either kind of form.
+    (&["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", TAGS], "/v1/registration/web", "{} 200"),
+    (
+        &["-F", "ip=10.0.0.2", "-F", "port=9212", "-F", "revision=sha2", "-F", "service_repo_name=webs", "-F", TAGS],
+        "/v1/registration/web",
+        "{} 200",
+    ),
+    (
+        &[],
+        "/v1/registration/web",
+        concat!(
+            r#"{"service":"web","env":"development","hosts":[{"service":"web","ip_address":"10.0.0.1","#,
+            r#""service_repo_name":null,"port":9211,"revision":"sha","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false}},"#,
+            r#"{"service":"web","ip_address":"10.0.0.2","service_repo_name":"webs","port":9212,"revision":"sha2","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false}}]} 200"#
+        ),
+    ),
+    (
+        &[],
+        "/v1/registration/repo/webs",
+        concat!(
+            r#"{"service_repo_name":"webs","env":"development","hosts":[{"service":"web","ip_address":"10.0.0.2","#,
+            r#""service_repo_name":"webs","port":9212,"revision":"sha2","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false}}]} 200"#
+        ),
+    ),
+    // Lacking or wrong fields.
+    (&["-d", "port=1", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "port=0", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "port=-1", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "port=x", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "port=1", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.0.0.1", "-d", "port=1", "-d", "revision=a"], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=10.1", "-d", "port=1", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (&["-d", "ip=::1", "-d", "port=1", "-d", "revision=a", "-d", TAGS], "/v1/registration/web", "{} 400"),
+    (
+        &["-d", "ip=10.0.0.1", "-d", "port=1", "-d", "revision=a", "-d", r#"tags={"az":"a","region":"b"}"#],
+        "/v1/registration/web",
+        "{} 400",
+    ),
+    (
+        &["-d", "ip=10.0.0.1", "-d", "port=1", "-d", "revision=a", "-d", "tags={"],
+        "/v1/registration/web",
+        r#"{"error":"Invalid json supplied in tags"} 400"#,
+    ),
+    (&["-X", "POST"], "/v1/registration/web", "{} 400"),
+    // The caller's own address, behind one proxy.
+    (&["-d", "auto_ip=1", "-d", "port=1", "-d", "revision=a", "-d", TAGS], "/v1/registration/auto", "{} 400"),
+    (
+        &["-H", "x-forwarded-for: 10.0.0.9", "-d", "auto_ip=1", "-d", "port=1", "-d", "revision=a", "-d", TAGS],
+        "/v1/registration/auto",
+        "{} 400",
+    ),
+    (
+        &[
+            "-H",
+            "x-forwarded-for: 1.2.3.4, 192.168.3.4",
+            "-d",
+            "auto_ip=1",
+            "-d",
+            "port=1",
+            "-d",
+            "revision=a",
+            "-d",
+            TAGS,
+        ],
+        "/v1/registration/auto",
+        "{} 200",
+    ),
+    (&["-X", "DELETE"], "/v1/registration/auto/192.168.3.4", "{} 200"),
+    // Weights.
+    (&["-X", "POST"], "/v1/loadbalancing/web", r#"{"error":"Required parameter 'weight' is missing."} 400"#),
+    (
+        &["-d", "load_balancing_weight=0"],
+        "/v1/loadbalancing/web",
+        r#"{"error":"Invalid load_balancing_weight. Supply an integer between 1 and 100."} 400"#,
+    ),
+    (
+        &["-d", "load_balancing_weight=101"],
+        "/v1/loadbalancing/web",
+        r#"{"error":"Invalid load_balancing_weight. Supply an integer between 1 and 100."} 400"#,
+    ),
+    (
+        &["-d", "load_balancing_weight=many"],
+        "/v1/loadbalancing/web/10.0.0.1",
+        r#"{"error":"Invalid load_balancing_weight. Supply an integer between 1 and 100."} 400"#,
+    ),
+    (&["-d", "load_balancing_weight=7"], "/v1/loadbalancing/web/10.9.9.9", r#"{"error":"Host not found"} 404"#),
+    (&["-d", "load_balancing_weight=7"], "/v1/loadbalancing/web/nobody", r#"{"error":"Host not found"} 404"#),
+    (&["-d", "load_balancing_weight=7"], "/v1/loadbalancing/nothing", " 204"),
+    (&["-d", "load_balancing_weight=9"], "/v1/loadbalancing/web", " 204"),
+    (&["-d", "load_balancing_weight=100"], "/v1/loadbalancing/web/10.0.0.2", " 204"),
+    // A check-in merges its tags, so the weight stays; all else is replaced.
+    (&["-d", "ip=10.0.0.2", "-d", "port=9", "-d", "revision=new", "-d", TAGS], "/v1/registration/web", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/web/10.0.0.1", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/web/10.0.0.1", "{} 400"),
+    (&["-X", "DELETE"], "/v1/registration/web/nobody", "{} 400"),
+    (
+        &[],
+        "/v1/registration/web",
+        concat!(
+            r#"{"service":"web","env":"development","hosts":[{"service":"web","ip_address":"10.0.0.2","#,
+            r#""service_repo_name":null,"port":9,"revision":"new","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false,"#,
+            r#""load_balancing_weight":100}}]} 200"#
+        ),
+    ),
+    // A service may be called `repo`.
+    (&["-d", "ip=10.0.0.3", "-d", "port=1", "-d", "revision=a", "-d", TAGS], "/v1/registration/repo", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/repo/10.0.0.3", "{} 200"),
+    // JSON, with an address of the sixth version.
+    (
+        &[
+            "-H",
+            "content-type: application/json",
+            "-d",
+            r#"{"ip":"fd00::1","port":80,"revision":"a","tags":{"az":"a","region":"b","instance_id":"c"}}"#,
+        ],
+        "/v1/registration/six",
+        "{} 200",
+    ),
+    (&["-X", "DELETE"], "/v1/registration/six/fd00::1", "{} 200"),
+];
+
+#[tokio::test]
+async fn every_call_is_answered_as_described() {
+    let server = Server::start().await;
+    for (arguments, path, expected) in CASES {
+        assert_eq!(&server.curl(arguments, path).await, expected, "curl {arguments:?} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_listed_until_its_time_is_over() {
+    let server = Server::start().await;
+    let host = ["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", TAGS];
+    server.curl(&host, "/v1/registration/web").await;
+    server.clock.advance(Duration::from_secs(600));
+    assert!(server.curl(&[], "/v1/registration/web").await.contains("10.0.0.1"));
+    server.clock.advance(Duration::from_micros(1));
+    let nobody = r#"{"service":"web","env":"development","hosts":[]} 200"#;
+    assert_eq!(server.curl(&[], "/v1/registration/web").await, nobody);
+}
