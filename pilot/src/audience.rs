@@ -3,7 +3,7 @@
 use galley::kinds::Labels;
 use registry::Locality;
 
-use crate::node::{Features, NodeKind};
+use crate::node::{Capture, Features, NodeKind};
 
 /// A class of proxies that see the same services in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,4 +15,5 @@ pub(crate) struct Audience {
     /// Empty where no configuration looks at it.
     pub locality: Locality,
     pub features: Features,
+    pub capture: Option<Capture>,
 }

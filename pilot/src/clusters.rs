@@ -160,4 +160,4 @@ pub(crate) fn subset_name(subset: Option<&Subset>) -> &str {
     subset.map_or("", |subset| &subset.name)
 }
 
-pub(crate) use pool::{http2, limits};
+pub(crate) use pool::{as_downstream, http2, limits};

@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::node::{Node, NodeKind};
 use crate::resource::{Resource, ResourceMap, ResourceSet, Snapshot};
 use crate::visibility::View;
-use crate::{clusters, gateway, http_proxy, inbound};
+use crate::{capture, clusters, gateway, http_proxy, inbound};
 
 /// What a proxy is to run on. Pure: the same inputs and node give the same snapshot. Whatever is wrong with the
 /// configuration comes back as diagnostics and stops nothing.
@@ -33,8 +33,10 @@ pub struct Compiled {
 struct Outbound {
     clusters: Arc<ResourceMap>,
     endpoints: Arc<ResourceMap>,
-    /// The explicit proxy's; only for sidecars.
+    /// The explicit proxy's and those of captured requests; only for sidecars.
     routes: Arc<ResourceMap>,
+    /// Of captured connections.
+    listeners: Arc<ResourceMap>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -74,7 +76,7 @@ impl Compiled {
         let snapshot = Snapshot {
             clusters: ResourceSet::new(Arc::clone(&outbound.clusters), own.clusters),
             endpoints: ResourceSet::new(Arc::clone(&outbound.endpoints), []),
-            listeners: ResourceSet::new(Arc::default(), own.listeners),
+            listeners: ResourceSet::new(Arc::clone(&outbound.listeners), own.listeners),
             routes: ResourceSet::new(Arc::clone(&outbound.routes), own.routes),
             secrets: ResourceSet::default(),
         };
@@ -120,10 +122,18 @@ impl Outbound {
             let table = http_proxy::route_table(view, &mut findings);
             insert(&mut routes, Resource::encode(&table.name, &table));
         }
+        let mut listeners = ResourceMap::new();
+        if let Some(capture) = view.audience.capture {
+            let captured = capture::outbound(view, capture, &mut findings);
+            captured.clusters.into_iter().for_each(|resource| insert(&mut clusters, resource));
+            captured.listeners.into_iter().for_each(|resource| insert(&mut listeners, resource));
+            captured.routes.into_iter().for_each(|resource| insert(&mut routes, resource));
+        }
         Self {
             clusters: Arc::new(clusters),
             endpoints: Arc::new(endpoints),
             routes: Arc::new(routes),
+            listeners: Arc::new(listeners),
             diagnostics: findings.into_vec(),
         }
     }

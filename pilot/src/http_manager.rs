@@ -36,6 +36,8 @@ pub(crate) enum Side {
     Inbound,
     /// Requests of this workload's application, sent to the proxy as such.
     ExplicitOutbound,
+    /// The same, captured on their way.
+    CapturedOutbound,
     /// Requests from outside the mesh.
     Gateway,
 }
@@ -53,7 +55,7 @@ fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> 
     let certificate = match side {
         Side::Inbound => Some(ForwardClientCertDetails::AppendForward),
         Side::Gateway => Some(ForwardClientCertDetails::SanitizeSet),
-        Side::ExplicitOutbound => None,
+        Side::ExplicitOutbound | Side::CapturedOutbound => None,
     };
     let upgrades: &[&str] = if side == Side::ExplicitOutbound { &["websocket", "CONNECT"] } else { &["websocket"] };
     http::HttpConnectionManager {

@@ -2,7 +2,7 @@
 
 mod answers;
 mod domains;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::virtual_service::Rules;
 use crate::visibility::View;
 
 /// The port that a host without a service is taken to be asked for on.
-const PLAIN_HTTP: u16 = 80;
+pub(crate) const PLAIN_HTTP: u16 = 80;
 
 pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
     let mesh = view.index.mesh();
@@ -37,14 +37,7 @@ pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
 
 /// One virtual host per service port, one for each host that only a VirtualService knows, and one for the rest.
 pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::RouteConfiguration {
-    let mesh_rules: Vec<&Arc<Rules>> = view
-        .index
-        .config
-        .virtual_services
-        .visible_in(&view.audience.namespace)
-        .filter(|rules| rules.is_bound_to(VirtualService::MESH))
-        .collect();
-    let mut table = Table { view, rules: mesh_rules, taken: BTreeSet::new(), hosts: Vec::new(), findings };
+    let mut table = Table::new(view, findings);
     for entry in view.services() {
         for port in entry.service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             table.service_port(&entry.service, port);
@@ -64,20 +57,76 @@ pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::Ro
     }
 }
 
+/// The routes of captured requests to one port: a virtual host for each service that has it.
+pub(crate) fn captured_table(
+    view: &View<'_>,
+    number: u16,
+    services: &[(&Service, &ServicePort)],
+    findings: &mut Findings,
+) -> route::RouteConfiguration {
+    let mut table = Table::new(view, findings);
+    for (service, port) in services {
+        table.captured_port(service, port);
+    }
+    if number == PLAIN_HTTP {
+        table.hosts_without_service();
+    }
+    table.hosts.push(answers::as_meant(view.index.mesh().outbound_policy));
+    route::RouteConfiguration {
+        name: names::captured_http(number),
+        virtual_hosts: table.hosts,
+        validate_clusters: Some(false),
+        ..Default::default()
+    }
+}
+
+/// Whether there are hosts that only VirtualServices know, which are asked for on port 80.
+pub(crate) fn has_hosts_without_service(view: &View<'_>) -> bool {
+    let mut rules = MeshRules::new(view).0.into_iter();
+    rules.any(|rules| rules.hosts.iter().any(|host| view.service(host.as_str()).is_none()))
+}
+
+/// The VirtualServices that sidecars see, oldest first.
+pub(crate) struct MeshRules<'a>(Vec<&'a Arc<Rules>>);
+
+impl<'a> MeshRules<'a> {
+    pub fn new(view: &View<'a>) -> Self {
+        let visible = view.index.config.virtual_services.visible_in(&view.audience.namespace);
+        Self(visible.filter(|rules| rules.is_bound_to(VirtualService::MESH)).collect())
+    }
+
+    /// The rules that own a host: those that name it most specifically, of these the oldest.
+    pub fn of_host(&self, host: &str) -> Option<Arc<Rules>> {
+        let covering = self.0.iter().rev().filter_map(|rules| Some((rules.covers(host)?, *rules)));
+        covering.max_by_key(|(specific, _)| *specific).map(|(_, rules)| Arc::clone(rules))
+    }
+}
+
 struct Table<'a> {
     view: &'a View<'a>,
-    /// For sidecars, oldest first.
-    rules: Vec<&'a Arc<Rules>>,
+    rules: MeshRules<'a>,
     /// Domains already given away; Envoy takes each only once.
     taken: BTreeSet<String>,
     hosts: Vec<route::VirtualHost>,
     findings: &'a mut Findings,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    fn new(view: &'a View<'a>, findings: &'a mut Findings) -> Self {
+        Self { view, rules: MeshRules::new(view), taken: BTreeSet::new(), hosts: Vec::new(), findings }
+    }
+
+    /// A port of a service where requests come as they were sent: under every name, with the port and without.
+    fn captured_port(&mut self, service: &Service, port: &ServicePort) {
+        let rules = self.rules.of_host(service.host().as_str());
+        let routes = self.http_routes(service, port, rules.as_deref());
+        let domains = domains::of_captured(service, port.number, self.view);
+        self.host(names::virtual_host(service.host().as_str(), port.number), domains, routes);
+    }
+
     fn service_port(&mut self, service: &Service, port: &ServicePort) {
         let domains = domains::of(service, port.number, self.view);
-        let rules = self.rules_for(service.host().as_str());
+        let rules = self.rules.of_host(service.host().as_str());
         let mut routes = Vec::new();
         if !port.protocol.is_http() {
             routes.push(tunnel::route(self.view, service, port, rules.as_deref(), self.findings));
@@ -106,14 +155,8 @@ impl Table<'_> {
         routes::compile(&place, rules, self.findings)
     }
 
-    /// The rules that own a host: those that name it most specifically, of these the oldest.
-    fn rules_for(&self, host: &str) -> Option<Arc<Rules>> {
-        let covering = self.rules.iter().rev().filter_map(|rules| Some((rules.covers(host)?, *rules)));
-        covering.max_by_key(|(specific, _)| *specific).map(|(_, rules)| Arc::clone(rules))
-    }
-
     fn hosts_without_service(&mut self) {
-        for rules in self.rules.clone() {
+        for rules in self.rules.0.clone() {
             for host in rules.hosts.iter().filter(|host| self.view.service(host.as_str()).is_none()) {
                 let covers_services =
                     host.is_wildcard() && self.view.services().any(|e| host.covers(e.service.host().as_str()));

@@ -1,4 +1,7 @@
-//! What a sidecar does for its own workload: one listener per served port, and the cluster that is its application.
+//! What a sidecar does for its own workload: one listener per served port, or one for all where connections are
+//! captured, and the clusters that are its application.
+
+use std::collections::BTreeSet;
 
 use api::envoy::config::cluster::v3 as cluster;
 use api::envoy::config::core::v3 as core;
@@ -14,19 +17,24 @@ use crate::listener::{RAW, TLS, chain_for, tcp_proxy};
 use crate::node::{Node, Served};
 use crate::resource::Resource;
 use crate::visibility::View;
-use crate::{clusters, names, routes, tls, wire};
+use crate::{capture, clusters, names, routes, tls, wire};
 
 /// Clusters and listeners for what the workload serves; the first of several on one port has it.
 pub(crate) fn compile(view: &View<'_>, node: &Node) -> (Vec<Resource>, Vec<Resource>) {
-    let (mut clusters, mut listeners) = (Vec::new(), Vec::new());
-    let mut ports = std::collections::BTreeSet::new();
-    for served in node.services.iter().filter(|served| ports.insert(served.port)) {
-        let inbound = Inbound::new(view, node, served);
-        clusters.push(Resource::encode(&inbound.name, &inbound.cluster()));
-        let listener = inbound.listener();
-        listeners.push(Resource::encode(&listener.name, &listener));
-    }
-    (clusters, listeners)
+    let mut ports = BTreeSet::new();
+    let served = node.services.iter().filter(|served| ports.insert(served.port));
+    let served: Vec<Inbound<'_>> = served.map(|served| Inbound::new(view, node, served)).collect();
+    let mut clusters: Vec<_> = served.iter().map(Inbound::cluster).collect();
+    let listeners = match node.capture {
+        None => served.iter().map(Inbound::listener).collect(),
+        Some(capture) => {
+            let chains = served.iter().flat_map(Inbound::captured_chains).collect();
+            clusters.extend(capture::passthrough_clusters(capture));
+            vec![capture::virtual_inbound(view, node, capture, chains, &ports)]
+        }
+    };
+    let clusters = clusters.iter().map(|cluster| Resource::encode(&cluster.name, cluster));
+    (clusters.collect(), listeners.iter().map(|listener| Resource::encode(&listener.name, listener)).collect())
 }
 
 struct Inbound<'a> {
@@ -72,6 +80,7 @@ impl<'a> Inbound<'a> {
         if served.protocol.is_http2() {
             cluster.typed_extension_protocol_options.extend([clusters::http2()]);
         }
+        cluster.upstream_bind_config = self.node.capture.and_then(|capture| capture::source(target.ip(), capture));
         let metadata = self.service.map(clusters::service_metadata);
         cluster.metadata = metadata.and_then(|istio| wire::metadata([("istio", istio)]));
         cluster
@@ -82,6 +91,11 @@ impl<'a> Inbound<'a> {
         let name = names::listener(&address.to_string(), port);
         let chains = self.chains(&name);
         crate::listener::listener(name, address, port, core::TrafficDirection::Inbound, chains)
+    }
+
+    /// The same chains, for connections that were meant for this port.
+    fn captured_chains(&self) -> Vec<listener::FilterChain> {
+        capture::to_port(self.served.port, self.chains(&names::listener("0.0.0.0", self.served.port)))
     }
 
     /// Chains by what PeerAuthentication asks for: mutual TLS, plaintext, or both.

@@ -11,7 +11,7 @@ use crate::destination_rule::DestinationRules;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::inputs::Inputs;
 use crate::mesh::MeshConfig;
-use crate::node::Node;
+use crate::node::{Node, NodeKind};
 use crate::policy::PeerPolicies;
 use crate::virtual_service::VirtualServices;
 
@@ -55,7 +55,14 @@ impl Index {
         let labels: Labels =
             node.labels.iter().filter(|(key, _)| keys.contains(*key)).map(|(k, v)| (k.clone(), v.clone())).collect();
         let locality = if self.config.locality_matters { node.locality.clone() } else { Locality::default() };
-        Audience { kind: node.kind, namespace: node.namespace.clone(), labels, locality, features: node.features }
+        Audience {
+            kind: node.kind,
+            namespace: node.namespace.clone(),
+            labels,
+            locality,
+            features: node.features,
+            capture: node.capture.filter(|_| node.kind == NodeKind::Sidecar),
+        }
     }
 }
 

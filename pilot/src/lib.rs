@@ -3,6 +3,7 @@
 
 mod access_log;
 mod audience;
+mod capture;
 mod clusters;
 mod compile;
 mod destination_rule;
@@ -34,5 +35,5 @@ pub use discovery::{
 };
 pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};
-pub use node::{Features, Node, NodeError, NodeKind, Served};
+pub use node::{Capture, Features, Interception, Node, NodeError, NodeKind, Served};
 pub use resource::{Kind, Resource, ResourceMap, ResourceSet, Snapshot};

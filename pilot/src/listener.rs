@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
+use api::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use api::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use api::prost::Name;
 use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
 
 use crate::access_log::access_logs;
@@ -34,10 +37,23 @@ pub(crate) fn listener(
     }
 }
 
-fn tls_inspector() -> listener::ListenerFilter {
+pub(crate) fn tls_inspector() -> listener::ListenerFilter {
+    listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+}
+
+pub(crate) fn http_inspector() -> listener::ListenerFilter {
+    listener_filter("envoy.filters.listener.http_inspector", &HttpInspector {})
+}
+
+/// Learns where a captured connection was meant to go.
+pub(crate) fn original_dst() -> listener::ListenerFilter {
+    listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})
+}
+
+fn listener_filter<M: Name>(name: &str, config: &M) -> listener::ListenerFilter {
     listener::ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".into(),
-        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(api::any(&TlsInspector::default()))),
+        name: name.into(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(api::any(config))),
         ..Default::default()
     }
 }

@@ -34,6 +34,28 @@ pub fn config(kind: &str, namespace: &str, name: &str) -> String {
 /// The listener and the route table of a sidecar's explicit HTTP proxy.
 pub const HTTP_PROXY: &str = "http_proxy";
 
+/// The listener of every connection that is captured on its way out.
+pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
+
+/// The listener of every connection that is captured on its way in.
+pub const VIRTUAL_INBOUND: &str = "virtualInbound";
+
+/// Where connections to nobody of the mesh go: where they were meant to go.
+pub const PASSTHROUGH: &str = "PassthroughCluster";
+
+/// Where connections go that are to go nowhere.
+pub const BLACK_HOLE: &str = "BlackHoleCluster";
+
+/// The cluster of connections that come in to a port that is no service's, by whether they are of IPv6.
+pub fn inbound_passthrough(ipv6: bool) -> &'static str {
+    if ipv6 { "InboundPassthroughClusterIpv6" } else { "InboundPassthroughClusterIpv4" }
+}
+
+/// `9080`: the route table of the captured requests to a port.
+pub fn captured_http(port: u16) -> String {
+    port.to_string()
+}
+
 /// `http.80`: the route table of a gateway's plain HTTP port.
 pub fn gateway_http(port: u16) -> String {
     format!("http.{port}")

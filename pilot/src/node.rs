@@ -29,6 +29,8 @@ pub struct Node {
     pub http_proxy_address: Option<IpAddr>,
     /// What the workload serves; only weft's own sidecars say so.
     pub services: Vec<Served>,
+    /// How the machine's connections are brought to it, if they are.
+    pub capture: Option<Capture>,
     /// Gateways: a declared port → the port that is really bound.
     pub port_map: BTreeMap<u16, u16>,
     /// Gateways: the address to bind, else all.
@@ -57,6 +59,22 @@ pub enum NodeKind {
     Sidecar,
     /// A gateway (`router~` in ids).
     Router,
+}
+
+/// Connections of programs that know nothing of the proxy (Istio `INTERCEPTION_MODE`): those that go out come to port
+/// 15001, those that come in to port 15006.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Capture {
+    pub interception: Interception,
+    /// Whether those over IPv6 come too.
+    pub ipv6: bool,
+}
+
+/// By what the system brings a connection that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interception {
+    Redirect,
+    Tproxy,
 }
 
 /// A port that the workload serves, and where its application listens.
@@ -103,6 +121,7 @@ impl Node {
             return Err(NodeError::Address(node.id.clone()));
         }
         let namespace = metadata.text("NAMESPACE").unwrap_or_else(|| namespace_in(name, domain));
+        let capture = metadata.capture(&addresses)?;
         Ok(Self {
             id: node.id.clone(),
             kind,
@@ -119,6 +138,7 @@ impl Node {
             http_proxy_port: metadata.port("HTTP_PROXY_PORT")?.unwrap_or(HTTP_PROXY_PORT),
             http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
             services: metadata.services()?,
+            capture,
             port_map: metadata.port_map()?,
             bind: metadata.address("WEFT_BIND")?,
             user_agent: user_agent(node),
@@ -226,6 +246,27 @@ impl<'a> Metadata<'a> {
         let fields = self.structure("LABELS").map(|labels| &labels.fields);
         let labels = fields.into_iter().flatten();
         labels.filter_map(|(key, value)| Some((key.clone(), text(value.kind.as_ref()?)?))).collect()
+    }
+
+    /// IPv6 is captured where the node says so, and else where it has such an address.
+    fn capture(&self, addresses: &[IpAddr]) -> Result<Option<Capture>, NodeError> {
+        const MODE: &str = "INTERCEPTION_MODE";
+        const IPV6: &str = "WEFT_CAPTURE_IPV6";
+        let bad = |key, reason| NodeError::Metadata { key, reason };
+        let mode = self.text(MODE).unwrap_or_default();
+        let interception = match mode.as_str() {
+            "" | "NONE" => return Ok(None),
+            "REDIRECT" => Interception::Redirect,
+            "TPROXY" => Interception::Tproxy,
+            _ => return Err(bad(MODE, format!("{mode:?} is none of NONE, REDIRECT and TPROXY"))),
+        };
+        let ipv6 = match self.text(IPV6).as_deref() {
+            None => addresses.iter().any(IpAddr::is_ipv6),
+            Some("true") => true,
+            Some("false") => false,
+            Some(other) => return Err(bad(IPV6, format!("{other:?} is neither true nor false"))),
+        };
+        Ok(Some(Capture { interception, ipv6 }))
     }
 
     fn services(&self) -> Result<Vec<Served>, NodeError> {

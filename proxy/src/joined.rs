@@ -21,7 +21,7 @@ pub use self::member::keep;
 use crate::identity::{Identity, IdentityOptions};
 use crate::probe;
 use crate::run::{ProxyError, run_as};
-use crate::settings::{Role, Served, Settings};
+use crate::settings::{Capture, Role, Served, Settings};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
@@ -44,8 +44,10 @@ pub struct Joined {
     pub labels: BTreeMap<String, String>,
     /// Before the group's.
     pub locality: Option<String>,
-    /// Where the program listens, by served port; elsewhere it is the same port on 127.0.0.1.
+    /// Where the program listens, by served port; elsewhere it is the same port on 127.0.0.1, or where connections
+    /// are captured, on the machine's own address, which they were meant for.
     pub forward: BTreeMap<u16, SocketAddr>,
+    pub capture: Option<Capture>,
     pub workers: usize,
     pub drain: Duration,
 }
@@ -202,9 +204,10 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         trust_domain: joined.trust_domain.clone(),
         domain: "cluster.local".to_owned(),
         address: *address,
-        services: member.ports.iter().filter_map(|port| served(joined, port)).collect(),
+        services: member.ports.iter().filter_map(|port| served(joined, *address, port)).collect(),
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
+        capture: joined.capture,
         port_map: BTreeMap::new(),
         control_plane: joined.control_plane.clone(),
         token: None,
@@ -221,13 +224,14 @@ pub fn own_address(address: IpAddr) -> IpAddr {
     if address.is_loopback() { address } else { Ipv4Addr::LOCALHOST.into() }
 }
 
-fn served(joined: &Joined, port: &wire::Port) -> Option<Served> {
+fn served(joined: &Joined, own: IpAddr, port: &wire::Port) -> Option<Served> {
     let number = u16::try_from(port.port).ok()?;
     let target = joined.forward.get(&number).copied();
+    let own = if joined.capture.is_some() { own } else { Ipv4Addr::LOCALHOST.into() };
     Some(Served {
         service: port.service.clone(),
         port: number,
         protocol: port.protocol.clone(),
-        target: target.unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), number)),
+        target: target.unwrap_or_else(|| SocketAddr::new(own, number)),
     })
 }

@@ -48,4 +48,4 @@ pub use bootstrap::{BootstrapError, Format, parse_bootstrap, read_bootstrap};
 pub use membership::Membership;
 pub use run::{ProxyError, run};
 pub use run_static::run_static;
-pub use settings::{Role, Served, Settings};
+pub use settings::{Capture, Interception, Role, Served, Settings};

@@ -33,6 +33,22 @@ pub struct Served {
     pub target: SocketAddr,
 }
 
+/// The system brings the machine's connections to the proxy: those that go out to port 15001, those that come in to
+/// port 15006.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    pub interception: Interception,
+    /// Whether those over IPv6 come too.
+    pub ipv6: bool,
+}
+
+/// By what connections that come in are brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interception {
+    Redirect,
+    Tproxy,
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub role: Role,
@@ -54,6 +70,7 @@ pub struct Settings {
     pub http_proxy_port: u16,
     /// Where the outbound HTTP proxy listens: it carries the workload's identity, so not where others reach it.
     pub http_proxy_address: IpAddr,
+    pub capture: Option<Capture>,
     /// Declared port of a gateway and the one really bound, where they differ.
     pub port_map: BTreeMap<u16, u16>,
     /// `https://host:port` of the control plane.
@@ -130,8 +147,9 @@ impl Settings {
             ("LABELS", object(self.labels.iter().map(|(name, value)| (name.as_str(), text(value))))),
             ("INSTANCE_IPS", text(self.address.to_string())),
             ("CLUSTER_ID", text(&self.cluster_id)),
-            ("INTERCEPTION_MODE", text("NONE")),
+            ("INTERCEPTION_MODE", text(self.capture.map_or("NONE", |capture| capture.interception.as_str()))),
         ];
+        fields.extend(self.capture.map(|capture| ("WEFT_CAPTURE_IPV6", text(capture.ipv6.to_string()))));
         match self.role {
             Role::Sidecar => {
                 fields.push(("HTTP_PROXY_PORT", text(self.http_proxy_port.to_string())));
@@ -161,6 +179,15 @@ impl Settings {
             canonical_revision: label(["service.istio.io/canonical-revision", "version"])
                 .unwrap_or_else(|| "latest".to_owned()),
             cluster: self.cluster_id.clone(),
+        }
+    }
+}
+
+impl Interception {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Redirect => "REDIRECT",
+            Self::Tproxy => "TPROXY",
         }
     }
 }

@@ -148,6 +148,7 @@ pub async fn prepare(
         services: served(service, address)?.into_iter().collect(),
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: address,
+        capture: None,
         port_map: BTreeMap::new(),
         control_plane,
         token,

@@ -123,6 +123,21 @@ fn explicit(protocol: ProtocolConfig) -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(protocol) })
 }
 
+/// Options for upstreams that are spoken to as the client speaks, under their name.
+pub(crate) fn as_downstream() -> (String, Any) {
+    let options = http::HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(
+            UseDownstreamHttpConfig {
+                http_protocol_options: Some(core::Http1ProtocolOptions::default()),
+                http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+                ..Default::default()
+            },
+        )),
+        ..Default::default()
+    };
+    (HTTP_OPTIONS.to_owned(), api::any(&options))
+}
+
 /// Options for plain HTTP/2 upstreams, under their name.
 pub(crate) fn http2() -> (String, Any) {
     let options = http::HttpProtocolOptions {

@@ -4,7 +4,7 @@ use api::envoy::config::route::v3 as route;
 use registry::{Protocol, Service, ServicePort};
 
 use crate::mesh::OutboundPolicy;
-use crate::{routes, wire};
+use crate::{names, routes, wire};
 
 /// Answers requests to hosts that are not in the mesh.
 pub(super) fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
@@ -19,6 +19,24 @@ pub(super) fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
         routes: vec![refuse(name, routes::connect(), body), refuse(name, routes::everything(), body)],
         ..Default::default()
     }
+}
+
+/// Captured requests to hosts that are not in the mesh go where they were meant to go, if they may.
+pub(super) fn as_meant(policy: OutboundPolicy) -> route::VirtualHost {
+    let (name, route) = match policy {
+        OutboundPolicy::AllowAny => {
+            let name = "allow_any";
+            let action = route::route::Action::Route(routes::forward(names::PASSTHROUGH.to_owned()));
+            let everything = Some(routes::everything());
+            (name, route::Route { name: name.into(), r#match: everything, action: Some(action), ..Default::default() })
+        }
+        OutboundPolicy::RegistryOnly => {
+            let name = "block_all";
+            let body = "no service of this name is in the mesh, which lets nothing out to others\n";
+            (name, refuse(name, routes::everything(), body))
+        }
+    };
+    route::VirtualHost { name: name.into(), domains: vec!["*".into()], routes: vec![route], ..Default::default() }
 }
 
 /// Answers requests to a service on a port that it does not have.

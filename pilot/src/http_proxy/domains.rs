@@ -13,6 +13,13 @@ pub(super) fn of(service: &Service, port: u16, view: &View<'_>) -> Vec<String> {
     without.chain(with).collect()
 }
 
+/// Every name with the port and without: callers spell the port of the URL, or leave it out.
+pub(super) fn of_captured(service: &Service, port: u16, view: &View<'_>) -> Vec<String> {
+    let names = names(service, view);
+    let with: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
+    names.into_iter().chain(with).collect()
+}
+
 /// Every name without a port and with any.
 pub(super) fn of_any_port(service: &Service, view: &View<'_>) -> Vec<String> {
     // Two wildcards in one domain are not understood.

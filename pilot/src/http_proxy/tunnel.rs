@@ -43,6 +43,24 @@ pub(super) fn route(
     }
 }
 
+/// The clusters, by weight, that the connections to a port go to.
+pub(crate) fn clusters(
+    view: &View<'_>,
+    service: &Service,
+    port: &ServicePort,
+    rules: Option<&Rules>,
+    findings: &mut Findings,
+) -> Vec<(String, u32)> {
+    let own = || vec![(names::outbound_cluster(port.number, "", service.host().as_str()), 1)];
+    let Some(rules) = rules else { return own() };
+    let Some(destinations) = destinations(view, service, port, rules) else { return own() };
+    let namespace = rules.meta.namespace.as_str();
+    let mut resolve = Destinations { view, namespace, port: port.number, rules, findings };
+    let alone = destinations.len() == 1;
+    let weight = |of: &WeightedDestination| if alone { 1 } else { of.weight };
+    destinations.iter().map(|of| (resolve.cluster(&of.destination), weight(of))).collect()
+}
+
 /// The first rule that takes the port's connections.
 fn destinations<'a>(
     view: &View<'_>,

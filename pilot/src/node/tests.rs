@@ -70,3 +70,20 @@ fn what_is_no_proxy_is_told_why() {
     let bad = node(ID, [("HTTP_PROXY_PORT", string("many"))]);
     assert_eq!(Node::parse(&bad).unwrap_err().to_string(), "node metadata HTTP_PROXY_PORT: \"many\" is no port");
 }
+
+#[test]
+fn a_node_tells_whether_its_connections_are_captured() {
+    let capture = |fields: [(&str, Value); 3]| Node::parse(&node(ID, fields)).map(|node| node.capture);
+    let fields = |mode: &str, ips: &str, ipv6: Option<&str>| {
+        let ipv6 = ipv6.map_or(("UNUSED", string("")), |word| ("WEFT_CAPTURE_IPV6", string(word)));
+        [("INTERCEPTION_MODE", string(mode)), ("INSTANCE_IPS", string(ips)), ipv6]
+    };
+    let is = |interception, ipv6| Ok(Some(Capture { interception, ipv6 }));
+    assert_eq!(capture(fields("NONE", "10.0.0.1", None)), Ok(None));
+    assert_eq!(capture(fields("REDIRECT", "10.0.0.1", None)), is(Interception::Redirect, false));
+    assert_eq!(capture(fields("REDIRECT", "10.0.0.1,fd00::1", None)), is(Interception::Redirect, true));
+    assert_eq!(capture(fields("TPROXY", "10.0.0.1", Some("true"))), is(Interception::Tproxy, true));
+    assert_eq!(capture(fields("TPROXY", "fd00::1", Some("false"))), is(Interception::Tproxy, false));
+    assert!(capture(fields("MAGIC", "10.0.0.1", None)).unwrap_err().to_string().contains("INTERCEPTION_MODE"));
+    assert!(capture(fields("REDIRECT", "10.0.0.1", Some("yes"))).unwrap_err().to_string().contains("neither"));
+}

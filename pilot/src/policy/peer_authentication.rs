@@ -25,6 +25,16 @@ impl PeerPolicies {
         modes.into_iter().flatten().find(|mode| *mode != MtlsMode::Unset).unwrap_or(MtlsMode::Permissive)
     }
 
+    /// The mode of the ports that no policy names.
+    pub fn of_other_ports(&self, namespace: &str, labels: &Labels) -> MtlsMode {
+        self.of_port(namespace, labels, 0)
+    }
+
+    /// The ports that the workload's policy names.
+    pub fn named_ports<'a>(&'a self, namespace: &'a str, labels: &Labels) -> impl Iterator<Item = u16> + use<'a> {
+        self.of_workload(namespace, labels).into_iter().flat_map(|policy| policy.port_level.keys().copied())
+    }
+
     /// The mode that a caller assumes of a service's workloads: that of their namespace, else of the mesh.
     pub fn of_namespace(&self, namespace: &str) -> MtlsMode {
         let scopes = [namespace, self.root_namespace.as_str()].into_iter();

@@ -47,6 +47,7 @@ impl Joining {
             labels: self.labels,
             locality: self.locality,
             forward: self.forward,
+            capture: None,
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),
         })
