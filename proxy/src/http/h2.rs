@@ -4,6 +4,7 @@ mod client;
 mod convert;
 mod flood;
 pub(crate) mod frames;
+mod gather;
 mod incoming;
 mod keepalive;
 mod server;

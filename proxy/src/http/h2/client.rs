@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::SendRequest;
 
+use super::gather::gather;
 use super::server::content_length;
 use super::{Incoming, SendBodyError, convert, keepalive, send_body};
 use crate::config::Http2Options;
 use crate::http::Response;
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, ResponseHead, Version};
-use crate::io::{Io, Prefixed};
+use crate::io::Io;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ClientOptions<'a> {
@@ -68,7 +69,7 @@ pub enum SendError {
 
 /// Begins HTTP/2 on a connection; the connection itself runs as a task of the worker.
 pub async fn handshake(io: Io, options: ClientOptions<'_>) -> Result<Client, SendError> {
-    let io = Prefixed { prefix: Bytes::new(), io };
+    let (io, turns) = gather(io);
     let (send, mut connection) = h2::client::Builder::new()
         .initial_window_size(options.http2.stream_window)
         .initial_connection_window_size(options.http2.connection_window)
@@ -82,10 +83,12 @@ pub async fn handshake(io: Io, options: ClientOptions<'_>) -> Result<Client, Sen
     let ended = Rc::clone(&closed);
     let lost = keepalive::lost(connection.ping_pong(), options.http2.keepalive);
     tokio::task::spawn_local(async move {
-        tokio::select! {
-            _ = connection => {}
-            () = lost => {}
-        }
+        let (mut connection, mut lost) = (pin!(connection), pin!(lost));
+        poll_fn(|cx| match turns.poll(cx, |cx| connection.as_mut().poll(cx)) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => lost.as_mut().poll(cx),
+        })
+        .await;
         ended.set(true);
     });
     let idle_since = Rc::new(Cell::new(Instant::now()));
@@ -133,7 +136,7 @@ impl Client {
         self.active.set(self.active.get() + 1);
         self.served.set(self.served.get() + 1);
         let active = Active(self.active, self.idle_since);
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = pin!(answer);
         let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body, Duration::ZERO)) as _);
         let response = poll_fn(|cx| {
             if let Some(rest) = &mut sending

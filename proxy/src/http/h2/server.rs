@@ -13,6 +13,7 @@ use h2::server::SendResponse;
 use tokio::time::Instant;
 
 use super::flood::Guarded;
+use super::gather::gather;
 use super::{Incoming, convert, keepalive, send_body};
 use crate::alarm::{self, Alarm};
 use crate::config::Http2Options;
@@ -65,8 +66,8 @@ where
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_PENDING_RESETS);
-    let handshake =
-        tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(Guarded::new(io, options.http2.floods)));
+    let (io, turns) = gather(Guarded::new(io, options.http2.floods));
+    let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(io));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
     let mut lost = pin!(keepalive::lost(conn.ping_pong(), options.http2.keepalive));
     let (mut waiting, mut quiet) = (drain.waiting(), Quiet::default());
@@ -75,8 +76,10 @@ where
     loop {
         // A stream that ends wakes this task, for its last frame is written here.
         let event = poll_fn(|cx| {
-            if let Poll::Ready(next) = conn.poll_accept(cx) {
-                return Poll::Ready(Event::Next(next));
+            match turns.poll(cx, |cx| conn.poll_accept(cx)) {
+                Poll::Ready(Ok(next)) => return Poll::Ready(Event::Next(next)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
+                Poll::Pending => {}
             }
             if lost.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Lost);
@@ -93,6 +96,7 @@ where
         });
         let next = match event.await {
             Event::Next(next) => next,
+            Event::Failed(error) => return Err(error),
             Event::Lost => return Err(io::ErrorKind::TimedOut.into()),
             Event::Leave => {
                 (leaving, quiet) = (true, Quiet::default());
@@ -110,7 +114,8 @@ where
         tokio::task::spawn_local(async move {
             // Kept until the stream is done with.
             let _active = active;
-            serve_stream(request, respond, limits, &*handler).await;
+            // On the heap: the runtime moves what it is given a few times.
+            Box::pin(serve_stream(request, respond, limits, &*handler)).await;
         });
     }
 }
@@ -121,6 +126,8 @@ type Stream = (http::Request<RecvStream>, SendResponse<Bytes>);
 enum Event {
     /// A stream, an error, or the end.
     Next(Option<Result<Stream, h2::Error>>),
+    /// Nothing can be written any more.
+    Failed(io::Error),
     /// It was idle for too long, or the listener drains.
     Leave,
     /// The client does not answer any more.
