@@ -6,6 +6,8 @@ pub mod h2;
 pub mod headers;
 pub mod message;
 mod paced;
+pub mod tunnel;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,8 +15,8 @@ use std::time::Duration;
 
 use body::Body;
 use message::{RequestHead, ResponseHead};
+use tunnel::Tunnel;
 
-use crate::io::Prefixed;
 use crate::upstream::Counted;
 
 /// A request on its way from a client.
@@ -29,9 +31,9 @@ pub struct Request {
 pub struct Response {
     pub head: ResponseHead,
     pub body: Body,
-    /// The upstream's connection, where the answer switches protocols (101, or 200 to a CONNECT): bytes flow both
-    /// ways between it and the client once the head is written.
-    pub tunnel: Option<Box<Prefixed>>,
+    /// The upstream's side, where the answer switches protocols (101, or 200 to a CONNECT): bytes flow both ways
+    /// between it and the client once the head is written.
+    pub tunnel: Option<Box<Tunnel>>,
     /// The connection that the answer came on; `None` for one that is made here.
     pub via: Option<Rc<Via>>,
     /// Whether the connection ends with it (HTTP/1.1).

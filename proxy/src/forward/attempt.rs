@@ -19,6 +19,7 @@ use crate::config::Snapshot;
 use crate::http::Response;
 use crate::http::body::{Body, Replay};
 use crate::http::message::{RequestHead, ResponseHead};
+use crate::http::tunnel::Tunnel;
 use crate::io::Prefixed;
 use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
 use crate::stats::PEER_HEADER;
@@ -373,7 +374,7 @@ async fn tunnel(
     })?;
     exchange.info.upstream_local_address = via.local_address;
     let mut response = Response::new(ResponseHead::new(200), Body::Empty);
-    response.tunnel = Some(Box::new(Prefixed { prefix: Bytes::new(), io }));
+    response.tunnel = Some(Box::new(Tunnel::Connection(Prefixed { prefix: Bytes::new(), io })));
     response.via = Some(via);
     Ok(response)
 }

@@ -8,10 +8,12 @@ mod gather;
 mod incoming;
 mod keepalive;
 mod server;
+mod stream_io;
 
 pub use client::{Client, ClientOptions, SendError, handshake};
 pub use incoming::Incoming;
 pub use server::{ServerOptions, serve};
+pub use stream_io::StreamIo;
 
 /// What a connection begins with when it speaks HTTP/2 without asking (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

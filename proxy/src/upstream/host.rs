@@ -263,8 +263,7 @@ impl Host {
             UpstreamProtocol::Downstream => downstream == Version::Http2,
             UpstreamProtocol::Auto => return self.send_negotiated(cluster, head, body).await,
         };
-        // A switch of protocols is an HTTP/1.1 affair.
-        if http2 && head.upgrade.is_none() && head.method != "CONNECT" {
+        if http2 {
             let (client, origin) = self.multiplexed(cluster).await?;
             self.send_h2(client, origin.via, head, body).await
         } else {

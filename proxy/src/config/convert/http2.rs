@@ -62,6 +62,7 @@ fn convert(wire: &Http2ProtocolOptions, default: Http2Options, at: &At<'_>) -> R
             Some(wire) => keepalive(wire, &at.field("connection_keepalive"))?,
             None => None,
         },
+        allow_connect: wire.allow_connect,
         floods: floods(wire, default.floods),
     })
 }

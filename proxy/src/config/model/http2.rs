@@ -10,6 +10,8 @@ pub struct Http2Options {
     pub stream_window: u32,
     pub connection_window: u32,
     pub keepalive: Option<PingSettings>,
+    /// `allow_connect`: whether a client is told that it may carry other protocols in a stream (RFC 8441).
+    pub allow_connect: bool,
     pub floods: FloodLimits,
 }
 
@@ -22,6 +24,7 @@ impl Default for Http2Options {
             stream_window: 256 * 1024,
             connection_window: 1024 * 1024,
             keepalive: None,
+            allow_connect: false,
             floods: FloodLimits::default(),
         }
     }

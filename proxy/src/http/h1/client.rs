@@ -13,6 +13,7 @@ use super::{Framing, casing, encode};
 use crate::http::Response;
 use crate::http::body::{Body, Frame};
 use crate::http::message::{RequestHead, ResponseHead};
+use crate::http::tunnel::Tunnel;
 use crate::io::{Io, Prefixed};
 
 /// Bytes that are gathered before they are written.
@@ -119,7 +120,7 @@ fn response(
         drop(sending);
         let tunnel = Rc::try_unwrap(conn).ok().map(|conn| {
             let conn = conn.into_inner();
-            Box::new(Prefixed { prefix: conn.buf.freeze(), io: conn.io })
+            Box::new(Tunnel::Connection(Prefixed { prefix: conn.buf.freeze(), io: conn.io }))
         });
         return Response { tunnel, ..Response::new(parsed.head, Body::Empty) };
     }

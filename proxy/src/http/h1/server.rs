@@ -360,11 +360,5 @@ async fn tunnel(conn: Shared, response: Response, method: &str, version: Version
     let conn = conn.into_inner();
     let mut downstream = Prefixed { prefix: conn.buf.freeze(), io: conn.io };
     let mut upstream = *upstream;
-    let ended = crate::tcp::copy_both(&mut downstream, &mut upstream, Duration::ZERO, &mut |_, _| {}).await;
-    if ended.is_err() {
-        // An abort on one side must not look like a clean end on the other.
-        downstream.io.reset_on_drop();
-        upstream.io.reset_on_drop();
-    }
-    ended
+    crate::http::tunnel::join(&mut downstream, &mut upstream).await
 }

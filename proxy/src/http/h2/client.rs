@@ -8,15 +8,18 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::SendRequest;
+use h2::ext::Protocol;
 
 use super::gather::gather;
 use super::server::content_length;
-use super::{Incoming, SendBodyError, convert, keepalive, send_body};
+use super::{Incoming, SendBodyError, StreamIo, convert, keepalive, send_body};
 use crate::config::Http2Options;
-use crate::http::Response;
 use crate::http::body::Body;
 use crate::http::message::{RequestHead, ResponseHead, Version};
+use crate::http::tunnel::Tunnel;
+use crate::http::{Response, websocket};
 use crate::io::Io;
 
 #[derive(Clone, Copy, Debug)]
@@ -131,12 +134,17 @@ impl Client {
     pub async fn send(self, head: &RequestHead, body: Body) -> Result<Response, SendError> {
         let request = convert_request(head, body.length()).ok_or(SendError::Malformed)?;
         let mut send = self.send.ready().await.map_err(failure)?;
-        let end = body.is_end();
+        let switches = head.upgrade.is_some();
+        let end = body.is_end() && !switches;
         let (answer, stream) = send.send_request(request, end).map_err(failure)?;
         self.active.set(self.active.get() + 1);
         self.served.set(self.served.get() + 1);
         let active = Active(self.active, self.idle_since);
         let mut answer = pin!(answer);
+        if switches {
+            let response = answer.await.map_err(failure)?;
+            return Ok(switched(head, response, stream, active));
+        }
         let mut sending: Option<Sending> = (!end).then(|| Box::pin(send_body(stream, body, Duration::ZERO)) as _);
         let response = poll_fn(|cx| {
             if let Some(rest) = &mut sending
@@ -164,7 +172,7 @@ fn failure(error: h2::Error) -> SendError {
 }
 
 fn convert_request(head: &RequestHead, length: Option<u64>) -> Option<http::Request<()>> {
-    let uri = if head.method == "CONNECT" {
+    let uri = if head.method == "CONNECT" && head.upgrade.is_none() {
         http::Uri::builder().authority(head.authority.as_str()).build().ok()?
     } else {
         http::Uri::builder()
@@ -176,12 +184,42 @@ fn convert_request(head: &RequestHead, length: Option<u64>) -> Option<http::Requ
     };
     let mut request = http::Request::new(());
     *request.method_mut() = head.method.parse().ok()?;
+    if let Some(protocol) = &head.upgrade {
+        *request.method_mut() = http::Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from(protocol.as_str()));
+    }
     *request.uri_mut() = uri;
     *request.headers_mut() = convert::header_map(&head.headers);
     if let Some(length) = length.filter(|length| *length > 0) {
         request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
     }
     Some(request)
+}
+
+/// The answer to an extended CONNECT, in the words of HTTP/1.1 that the rest of the proxy knows (RFC 8441 section 5).
+fn switched(
+    head: &RequestHead,
+    response: http::Response<h2::RecvStream>,
+    mut send: SendStream<Bytes>,
+    active: Active,
+) -> Response {
+    if !response.status().is_success() {
+        let _ = send.send_data(Bytes::new(), true);
+        return convert_response(response, None, active);
+    }
+    let (parts, receive) = response.into_parts();
+    let mut headers = convert::headers(&parts.headers);
+    if let Some(protocol) = &head.upgrade {
+        headers.append("upgrade", protocol);
+    }
+    if let Some(key) = head.headers.get(websocket::KEY)
+        && !headers.contains(websocket::ACCEPT)
+    {
+        headers.append(websocket::ACCEPT, websocket::accept(key));
+    }
+    let stream = StreamIo::new(receive, send, Some(active));
+    let head = ResponseHead { status: 101, version: Version::Http2, headers };
+    Response { tunnel: Some(Box::new(Tunnel::Stream(stream))), ..Response::new(head, Body::Empty) }
 }
 
 fn convert_response(response: http::Response<h2::RecvStream>, sending: Option<Sending>, active: Active) -> Response {

@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use tokio::time::Instant;
 
 use super::flood::Guarded;
 use super::gather::gather;
-use super::{Incoming, convert, keepalive, send_body};
+use super::{Incoming, StreamIo, convert, keepalive, send_body};
 use crate::alarm::{self, Alarm};
 use crate::config::Http2Options;
 use crate::drain::Drain;
 use crate::http::body::Body;
+use crate::http::headers::is_token;
 use crate::http::message::{RequestHead, ResponseHead, Version};
-use crate::http::{Request, Response, h1};
+use crate::http::tunnel::{Tunnel, join};
+use crate::http::{Request, Response, h1, websocket};
 use crate::io::Prefixed;
 
 #[derive(Clone, Debug)]
@@ -66,6 +69,9 @@ where
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_PENDING_RESETS);
+    if options.http2.allow_connect {
+        builder.enable_connect_protocol();
+    }
     let (io, turns) = gather(Guarded::new(io, options.http2.floods));
     let handshake = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(io));
     let mut conn = handshake.await?.map_err(io::Error::other)?;
@@ -187,7 +193,9 @@ async fn serve_stream<H>(
     if request.headers().len() > limits.headers {
         return refuse(&mut respond, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    let Some(request) = convert_request(request, limits.scheme) else {
+    // A client that has a key of its own (a proxy that stands for one of HTTP/1.1) waits for its acceptance.
+    let has_key = request.headers().contains_key(websocket::KEY);
+    let Some((request, receive)) = convert_request(request, limits.scheme) else {
         return refuse(&mut respond, http::StatusCode::BAD_REQUEST);
     };
     let method = request.head.method.clone();
@@ -200,9 +208,11 @@ async fn serve_stream<H>(
     })
     .await;
     let Some(mut answer) = answer else { return };
-    if answer.tunnel.take().is_some() {
-        // Bytes inside one stream are not supported: HTTP/1.1 has to be used for a switch of protocols.
-        answer.head = ResponseHead::new(501);
+    if let (Some(upstream), Some(receive)) = (answer.tunnel.take(), receive) {
+        if !has_key {
+            answer.head.headers.remove(websocket::ACCEPT);
+        }
+        return Box::pin(tunnel(respond, receive, answer, *upstream)).await;
     }
     let body = if method == "HEAD" { Body::Empty } else { answer.body };
     let end = body.is_end();
@@ -219,14 +229,26 @@ async fn serve_stream<H>(
     }
 }
 
+/// Says that the switch of protocols is made, then copies bytes both ways (RFC 8441 section 5).
+async fn tunnel(mut respond: SendResponse<Bytes>, receive: RecvStream, mut answer: Response, mut upstream: Tunnel) {
+    answer.head.status = 200;
+    let head = convert_response(&answer.head, "CONNECT", None);
+    // Whoever observes the body learns of the end of the tunnel by its drop.
+    let _observed = answer.body;
+    if let Ok(send) = respond.send_response(head, false) {
+        let _ = join(&mut StreamIo::new(receive, send, None), &mut upstream).await;
+    }
+}
+
 fn refuse(respond: &mut SendResponse<Bytes>, status: http::StatusCode) {
     let mut refused = http::Response::new(());
     *refused.status_mut() = status;
     let _ = respond.send_response(refused, true);
 }
 
-/// `None`: the request is malformed in a way that the framing layer does not see.
-fn convert_request(request: http::Request<RecvStream>, scheme: &'static str) -> Option<Request> {
+/// The request, and for a CONNECT what is to come on its stream, which is no body. `None`: the request is malformed in
+/// a way that the framing layer does not see.
+fn convert_request(request: http::Request<RecvStream>, scheme: &'static str) -> Option<(Request, Option<RecvStream>)> {
     let (parts, stream) = request.into_parts();
     let mut headers = convert::headers(&parts.headers);
     let length = content_length(&parts.headers)?;
@@ -247,21 +269,30 @@ fn convert_request(request: http::Request<RecvStream>, scheme: &'static str) -> 
     headers.remove("content-length");
     join_cookies(&mut headers);
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
-    if !path.bytes().all(|b| b.is_ascii_graphic()) || (parts.method != http::Method::CONNECT && path.is_empty()) {
+    let connect = parts.method == http::Method::CONNECT;
+    let upgrade = parts.extensions.get::<Protocol>().map(|protocol| protocol.as_str().to_ascii_lowercase());
+    let bare = connect && upgrade.is_none();
+    if !path.bytes().all(|b| b.is_ascii_graphic()) || (!bare && path.is_empty()) {
         return None;
     }
-    let head = RequestHead {
-        method: parts.method.as_str().to_owned(),
-        scheme,
-        authority,
-        path,
-        version: Version::Http2,
-        headers,
-        upgrade: None,
-    };
+    if let Some(protocol) = &upgrade {
+        if !protocol.bytes().all(is_token) {
+            return None;
+        }
+        if protocol == "websocket" && !headers.contains(websocket::KEY) {
+            headers.append(websocket::KEY, websocket::fresh_key());
+        }
+    }
+    // What HTTP/2 calls an extended CONNECT is a GET with an upgrade to all that judges and routes (Envoy).
+    let method = if upgrade.is_some() { "GET" } else { parts.method.as_str() };
+    let head =
+        RequestHead { method: method.to_owned(), scheme, authority, path, version: Version::Http2, headers, upgrade };
+    if connect {
+        return Some((Request { head, body: Body::Empty }, Some(stream)));
+    }
     let body = Incoming::new(stream, length);
     let body = if body.is_end() { Body::Empty } else { Body::H2(body) };
-    Some(Request { head, body })
+    Some((Request { head, body }, None))
 }
 
 /// The declared length; `None` if it is no number.

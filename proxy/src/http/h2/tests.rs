@@ -1,5 +1,7 @@
 //! HTTP/2 between our client and our server.
 
+mod tunnel;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,10 +32,18 @@ fn options() -> ServerOptions {
 
 /// A client connected to a server with that handler.
 async fn connect(handler: impl AsyncFn(Request) -> Response + 'static, drain: drain::Drain) -> Client {
+    connect_with(options(), handler, drain).await
+}
+
+async fn connect_with(
+    options: ServerOptions,
+    handler: impl AsyncFn(Request) -> Response + 'static,
+    drain: drain::Drain,
+) -> Client {
     let (ours, theirs) = UnixStream::pair().unwrap();
     tokio::task::spawn_local(async move {
         let io = Prefixed { prefix: Bytes::new(), io: Io::Unix(theirs) };
-        let _ = serve(io, &options(), &drain, Rc::new(handler)).await;
+        let _ = serve(io, &options, &drain, Rc::new(handler)).await;
     });
     handshake(Io::Unix(ours), ClientOptions { max_headers_bytes: 60 * 1024, http2: &Http2Options::default() })
         .await
