@@ -1,12 +1,12 @@
 //! Frames that RFC 9113 forbids, and requests that it calls malformed: what each must lead to, and nothing of it goes
 //! upstream.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::frames::*;
 use crate::oracle;
 use crate::recorder::Recorder;
-use crate::weft::{ALL, Listener, Weft, bootstrap, own_address};
+use crate::weft::{ALL, Listener, Weft, bootstrap, filtered, own_address};
 
 /// What a peer must do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +248,9 @@ fn over() -> Vec<Case> {
     ]
 }
 
+/// How a bootstrap is made.
+type Bootstrap = fn(IpAddr, &[Listener<'_>], SocketAddr, &str) -> String;
+
 struct Proxy {
     address: SocketAddr,
     recorder: Recorder,
@@ -255,7 +258,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start() -> Self {
+    fn start(bootstrap: Bootstrap) -> Self {
         let address = own_address();
         let recorder = Recorder::start(address);
         let listener = Listener { name: "http2", port: 8001, manager: "codec_type: HTTP2", routes: ALL };
@@ -299,15 +302,17 @@ fn answer(raw: &Raw) -> Fate {
 
 #[test]
 fn what_the_standard_forbids_ends_the_connection_or_the_stream_and_nothing_goes_upstream() {
-    let proxy = Proxy::start();
-    let cases = [connection(), streams(), over()].concat();
-    let problems: Vec<String> = cases.iter().filter_map(|case| proxy.run(case)).collect();
-    assert!(problems.is_empty(), "of {}:\n{}", cases.len(), problems.join("\n"));
+    for (filters, made) in [("without filters", bootstrap as Bootstrap), ("with filters", filtered)] {
+        let proxy = Proxy::start(made);
+        let cases = [connection(), streams(), over()].concat();
+        let problems: Vec<String> = cases.iter().filter_map(|case| proxy.run(case)).collect();
+        assert!(problems.is_empty(), "{filters}, of {}:\n{}", cases.len(), problems.join("\n"));
+    }
 }
 
 #[test]
 fn a_connection_that_does_not_begin_as_http2_ends() {
-    let proxy = Proxy::start();
+    let proxy = Proxy::start(bootstrap);
     for beginning in [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", &[0; 64]] {
         assert!(Raw::begin(proxy.address, beginning).ends());
     }

@@ -80,16 +80,56 @@ pub struct Listener<'a> {
     pub routes: &'a str,
 }
 
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+
+/// Filters that let everything through, each by its type below `http` and its settings.
+const FILTERS: [(&str, &str); 6] = [
+    (
+        "rbac.v3.RBAC",
+        ", rules: { action: DENY, policies: { p: { permissions: [{ url_path: { path: { prefix: /denied } } }], \
+         principals: [{ any: true }] } } }",
+    ),
+    ("cors.v3.Cors", ""),
+    ("fault.v3.HTTPFault", ""),
+    ("grpc_stats.v3.FilterConfig", ", stats_for_all_methods: true"),
+    (
+        "local_ratelimit.v3.LocalRateLimit",
+        ", stat_prefix: l, token_bucket: { max_tokens: 1000000, fill_interval: 1s }, \
+         filter_enabled: { default_value: { numerator: 100 } }, filter_enforced: { default_value: { numerator: 100 } }",
+    ),
+    (
+        "header_mutation.v3.HeaderMutation",
+        ", mutations: { request_mutations: [{ append: { header: { key: x-filtered, value: yes } } }] }",
+    ),
+];
+
 /// A bootstrap with these listeners and one cluster, `upstream`.
 pub fn bootstrap(address: IpAddr, listeners: &[Listener<'_>], upstream: SocketAddr, cluster: &str) -> String {
-    const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+    with_filters(address, listeners, upstream, cluster, "")
+}
+
+/// The same with a chain of filters in front of the router.
+pub fn filtered(address: IpAddr, listeners: &[Listener<'_>], upstream: SocketAddr, cluster: &str) -> String {
+    let filters = FILTERS.map(|(kind, settings)| {
+        format!("{{ name: {kind}, typed_config: {{ \"@type\": {TYPES}.http.{kind}{settings} }} }}, ")
+    });
+    with_filters(address, listeners, upstream, cluster, &filters.concat())
+}
+
+fn with_filters(
+    address: IpAddr,
+    listeners: &[Listener<'_>],
+    upstream: SocketAddr,
+    cluster: &str,
+    filters: &str,
+) -> String {
     let listeners = listeners.iter().map(|listener| {
         let Listener { name, port, manager, routes } = listener;
         format!(
             "  - name: {name}\n    address: {{ socket_address: {{ address: {address}, port_value: {port} }} }}\n    \
              filter_chains: [{{ filters: [{{ name: http, typed_config: {{ \"@type\": \
              {TYPES}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: {name}, {manager}, \
-             http_filters: [{{ name: router, typed_config: {{ \"@type\": {TYPES}.http.router.v3.Router }} }}], \
+             http_filters: [{filters}{{ name: router, typed_config: {{ \"@type\": {TYPES}.http.router.v3.Router }} }}], \
              route_config: {{ name: {name}, virtual_hosts: [{{ name: all, domains: [\"*\"], routes: [{routes}] }}] }} \
              }} }}] }}]\n"
         )
