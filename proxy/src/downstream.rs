@@ -1,10 +1,8 @@
 //! What is known of a downstream connection for as long as it lasts.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use api::SpiffeId;
 use rustls::pki_types::CertificateDer;
 
 use crate::access_log::ConnectionInfo;
@@ -23,22 +21,14 @@ pub struct Downstream {
 /// A client that proved its identity by its certificate.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    pub id: SpiffeId,
-    /// The same as text, shared by metrics.
+    /// Its SPIFFE ID, shared by metrics.
     pub principal: Arc<str>,
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub hash: String,
 }
 
 impl Peer {
     /// `None` if the certificate carries no SPIFFE ID; the handshake's verifier has judged it already.
     pub fn of(certificates: &[CertificateDer<'_>]) -> Option<Self> {
         let id = peer_id(Some(certificates))?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificates.first()?);
-        let hash = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        Some(Self { principal: id.to_string().into(), id, hash })
+        Some(Self { principal: id.to_string().into() })
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -29,8 +30,11 @@ struct State {
 /// once.
 #[derive(Debug)]
 pub struct Waiting {
-    places: [Option<(Rc<State>, Option<usize>)>; 2],
+    places: [Option<(Rc<State>, Place)>; 2],
 }
+
+/// One more than the place, so that a wait which has none yet takes no more room.
+type Place = Option<NonZeroU32>;
 
 pub fn pair() -> (DrainTrigger, Drain) {
     let trigger = DrainTrigger(Rc::default());
@@ -83,6 +87,10 @@ impl Drain {
     }
 }
 
+fn at(place: Place) -> Option<usize> {
+    place.map(|place| place.get() as usize - 1)
+}
+
 impl Waiting {
     /// Ready once the draining starts.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -91,9 +99,9 @@ impl Waiting {
                 return Poll::Ready(());
             }
             let mut waiting = state.waiting.borrow_mut();
-            match place {
-                None => *place = Some(waiting.insert(cx.waker().clone())),
-                Some(place) => waiting[*place].clone_from(cx.waker()),
+            match at(*place) {
+                None => *place = u32::try_from(waiting.insert(cx.waker().clone()) + 1).ok().and_then(NonZeroU32::new),
+                Some(at) => waiting[at].clone_from(cx.waker()),
             }
         }
         Poll::Pending
@@ -103,8 +111,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         for (state, place) in self.places.iter().flatten() {
-            if let Some(place) = place {
-                state.waiting.borrow_mut().remove(*place);
+            if let Some(at) = at(*place) {
+                state.waiting.borrow_mut().remove(at);
             }
         }
     }

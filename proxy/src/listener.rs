@@ -7,6 +7,7 @@ pub mod connection_log;
 mod handshake;
 mod lifetime;
 mod serve;
+mod serving;
 pub(crate) mod sniff;
 mod socket;
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod connection_limit;
 mod local_rate_limit;
 mod rbac;
 
-pub use connection_limit::ConnectionLimit;
+pub use connection_limit::{ConnectionLimit, Held};
 pub use local_rate_limit::LocalRateLimit;
 pub use rbac::NetworkRbac;
 
@@ -18,7 +18,6 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::downstream::Downstream;
 use crate::io::Io;
-use connection_limit::Held;
 
 /// The filters there are.
 #[derive(Clone, Debug, PartialEq)]

@@ -67,6 +67,17 @@ pub struct Worker {
     pub failing: Failing,
 }
 
+/// A connection, counted for as long as this lives.
+pub struct Counted(Option<Rc<Cell<usize>>>, #[expect(dead_code, reason = "held for its drop")] Permit);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(count) = &self.0 {
+            count.set(count.get() - 1);
+        }
+    }
+}
+
 /// Set for the whole proxy by `/healthcheck/fail`, and cleared by `/healthcheck/ok`.
 pub type Failing = Arc<AtomicBool>;
 
@@ -224,20 +235,12 @@ impl Worker {
 
     /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be. One that is
     /// exempt is let in all the same, and takes nobody's place.
-    pub fn connection(&self, exempt: bool) -> Option<impl Drop + use<>> {
-        struct Guard(Option<Rc<Cell<usize>>>, #[expect(dead_code, reason = "held for its drop")] Permit);
-        impl Drop for Guard {
-            fn drop(&mut self) {
-                if let Some(count) = &self.0 {
-                    count.set(count.get() - 1);
-                }
-            }
-        }
+    pub fn connection(&self, exempt: bool) -> Option<Counted> {
         let permit = if exempt { Permit::exempt() } else { self.limit.admit()? };
         let counted = (!self.is_draining()).then(|| {
             self.connections.set(self.connections.get() + 1);
             Rc::clone(&self.connections)
         });
-        Some(Guard(counted, permit))
+        Some(Counted(counted, permit))
     }
 }

@@ -37,7 +37,7 @@ pub struct ConnectionInfo {
     pub proxy_tlvs: Vec<(u8, Vec<u8>)>,
     /// SNI.
     pub requested_server_name: Option<String>,
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Box<TlsInfo>>,
     pub listener: Option<Arc<Listener>>,
     pub filter_chain: Option<Arc<FilterChain>>,
 }
@@ -125,7 +125,7 @@ pub struct RequestInfo {
     /// Whether the request was chosen to be traced.
     pub traced: bool,
     /// The ids of its trace and of its span here.
-    pub trace_ids: Option<(u128, u64)>,
+    pub trace_ids: Option<Box<(u128, u64)>>,
     /// What filters left for each other and for logs.
     pub metadata: Option<Box<DynamicMetadata>>,
     /// Whether the health check filter knew the request for a health check.

@@ -341,8 +341,8 @@ fn print_plain(plain: Plain, context: &LogContext<'_>, out: &mut Vec<u8>) -> Pri
         }
         // HTTP/3's, which this proxy does not speak.
         Plain::RoundtripDuration => Printed::Absent,
-        Plain::TraceId => text(info.trace_ids.map(|(trace, _)| format!("{trace:032x}")), out),
-        Plain::SpanId => text(info.trace_ids.map(|(_, span)| format!("{span:016x}")), out),
+        Plain::TraceId => text(info.trace_ids.as_ref().map(|ids| format!("{:032x}", ids.0)), out),
+        Plain::SpanId => text(info.trace_ids.as_ref().map(|ids| format!("{:016x}", ids.1)), out),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The listeners of the snapshot in force as a worker uses them: by address, with the TLS settings of their chains,
 //! and a way to tell connections that their chain is gone.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::config::{FilterChain, Listener, Secret, Snapshot};
+use crate::config::{FilterChain, HttpManager, Listener, Secret, Snapshot};
 use crate::drain::{self, Drain, DrainTrigger};
+use crate::http::h1::{Limits, ServerOptions};
 use crate::stats::{ListenerStats, Shard};
 use crate::tls::TlsSettings;
 
@@ -24,7 +25,15 @@ pub struct Chains {
 pub struct Active {
     pub listener: Arc<Listener>,
     pub stats: Arc<ListenerStats>,
-    chains: Vec<(Arc<FilterChain>, Rc<ChainState>)>,
+    chains: Vec<Rc<InForce>>,
+}
+
+/// A filter chain of a listener in force.
+pub struct InForce {
+    pub rules: Arc<FilterChain>,
+    pub state: Rc<ChainState>,
+    /// Made for the first connection of HTTP/1.1, and shared by all.
+    http1: OnceCell<Rc<ServerOptions>>,
 }
 
 /// What belongs to a filter chain for as long as it does not change.
@@ -40,6 +49,24 @@ pub struct ChainState {
 impl ChainState {
     pub fn leaving(&self) -> Drain {
         self.leaving.subscribe()
+    }
+}
+
+impl InForce {
+    pub fn http1(&self, listener: &Listener, manager: &HttpManager) -> Rc<ServerOptions> {
+        let made = || ServerOptions {
+            limits: Limits { bytes: manager.max_request_headers_bytes, headers: manager.max_request_headers_count },
+            scheme: if self.rules.tls.is_some() { "https" } else { "http" },
+            idle_timeout: manager.idle_timeout,
+            headers_timeout: manager.request_headers_timeout,
+            accept_http_10: manager.accept_http_10,
+            buffer_limit: listener.buffer_limit,
+            stream_idle_timeout: manager.stream_idle_timeout,
+            delayed_close: manager.delayed_close_timeout,
+            default_host_for_http_10: manager.default_host_for_http_10.clone(),
+            proper_case: manager.proper_case,
+        };
+        Rc::clone(self.http1.get_or_init(|| Rc::new(made())))
     }
 }
 
@@ -75,11 +102,11 @@ impl Chains {
             fresh.extend(listener.addresses().map(|address| (address, Rc::clone(&active))));
         }
         let stays = |state: &Rc<ChainState>| {
-            fresh.values().flat_map(|active| &active.chains).any(|(_, kept)| Rc::ptr_eq(&kept.leaving, &state.leaving))
+            fresh.values().flat_map(|active| &active.chains).any(|kept| Rc::ptr_eq(&kept.state.leaving, &state.leaving))
         };
-        for (_, state) in old.values().flat_map(|active| &active.chains) {
-            if !stays(state) {
-                state.leaving.start();
+        for chain in old.values().flat_map(|active| &active.chains) {
+            if !stays(&chain.state) {
+                chain.state.leaving.start();
             }
         }
         self.listeners.replace(fresh);
@@ -94,7 +121,7 @@ impl Chains {
                 let leaving = leaving.unwrap_or_else(|| Rc::new(drain::pair().0));
                 Rc::new(self.state(chain, secrets, snapshot, leaving))
             });
-            (Arc::clone(chain), state)
+            Rc::new(InForce { rules: Arc::clone(chain), state, http1: OnceCell::new() })
         });
         let stats = self.shard.listener(&listener.stat_name());
         Active { listener: Arc::clone(listener), stats, chains: chains.collect() }
@@ -118,22 +145,21 @@ impl Chains {
 }
 
 impl Active {
-    pub fn state(&self, chain: &Arc<FilterChain>) -> Option<Rc<ChainState>> {
-        self.chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)).map(|(_, state)| Rc::clone(state))
+    pub fn in_force(&self, chain: &Arc<FilterChain>) -> Option<Rc<InForce>> {
+        self.chains.iter().find(|known| Arc::ptr_eq(&known.rules, chain)).map(Rc::clone)
     }
 
     fn same(&self, chain: &FilterChain, secrets: &Secrets) -> Option<Rc<ChainState>> {
-        let same =
-            |(known, state): &&(Arc<FilterChain>, Rc<ChainState>)| **known == *chain && state.secrets == *secrets;
-        self.chains.iter().find(same).map(|(_, state)| Rc::clone(state))
+        let same = |known: &&Rc<InForce>| *known.rules == *chain && known.state.secrets == *secrets;
+        self.chains.iter().find(same).map(|known| Rc::clone(&known.state))
     }
 }
 
 impl Active {
     /// What ends the connections of a chain that differs from this one in certificates alone.
     fn leaving_of(&self, chain: &FilterChain) -> Option<Rc<DrainTrigger>> {
-        let mut known = self.chains.iter().filter(|(known, _)| chain.differs_in_certificates_alone(known));
-        known.next().map(|(_, state)| Rc::clone(&state.leaving))
+        let known = self.chains.iter().find(|known| chain.differs_in_certificates_alone(&known.rules));
+        known.map(|known| Rc::clone(&known.state.leaving))
     }
 }
 
@@ -174,7 +200,7 @@ mod tests {
         let chains = chains();
         chains.follow(&snapshot([with_chains(&["plain", "mesh"])]));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
-        let leaving = |index: usize| active.state(&active.listener.filter_chains[index]).unwrap().leaving();
+        let leaving = |index: usize| active.in_force(&active.listener.filter_chains[index]).unwrap().state.leaving();
         let (plain, mesh) = (leaving(0), leaving(1));
         let more = Listener { additional_addresses: vec![at("127.0.0.1:2")], ..with_chains(&["mesh"]) };
         chains.follow(&snapshot([more]));
@@ -195,10 +221,10 @@ mod tests {
         let chains = chains();
         chains.follow(&with("old"));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
-        let before = active.state(&active.listener.filter_chains[0]).unwrap();
+        let before = Rc::clone(&active.in_force(&active.listener.filter_chains[0]).unwrap().state);
         chains.follow(&with("new"));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
-        let after = active.state(&active.listener.filter_chains[0]).unwrap();
+        let after = Rc::clone(&active.in_force(&active.listener.filter_chains[0]).unwrap().state);
         assert!(!Rc::ptr_eq(&before, &after) && !before.leaving().is_draining());
     }
 

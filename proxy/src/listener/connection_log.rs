@@ -7,12 +7,13 @@ use crate::config::Listener;
 use crate::worker::Worker;
 
 /// A connection whose lines are to be written; `None` where the listener has no access log.
-pub struct ConnectionLog(Option<RequestInfo>);
+#[derive(Default)]
+pub struct ConnectionLog(Option<Box<RequestInfo>>);
 
 impl ConnectionLog {
     /// Begins with the connection, so that its duration is that of the connection.
     pub fn begin(listener: &Listener, known: impl FnOnce() -> ConnectionInfo) -> Self {
-        Self((!listener.access_logs.is_empty()).then(|| RequestInfo::new(Arc::new(known()), 0)))
+        Self((!listener.access_logs.is_empty()).then(|| Box::new(RequestInfo::new(Arc::new(known()), 0))))
     }
 
     /// More is known of the connection now.
@@ -37,7 +38,7 @@ impl ConnectionLog {
 
     pub fn end(self, worker: &Worker) {
         if let Some(info) = self.0 {
-            write(worker, info);
+            write(worker, *info);
         }
     }
 }

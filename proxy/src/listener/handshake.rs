@@ -94,7 +94,7 @@ pub fn facts(
     trusted: bool,
     worker: &Worker,
     stats: &ListenerStats,
-) -> (TlsInfo, Option<Peer>) {
+) -> (Box<TlsInfo>, Option<Peer>) {
     let certificates = connection.peer_certificates().unwrap_or_default();
     let mut peer = if trusted { Peer::of(certificates) } else { None };
     if let Some(peer) = &mut peer {
@@ -113,5 +113,5 @@ pub fn facts(
         peer_names: OnceLock::new(),
     };
     count(connection, &info, &stats.tls);
-    (info, peer)
+    (Box::new(info), peer)
 }

@@ -19,14 +19,11 @@ pub struct Bounds {
 }
 
 /// Keeps the bounds of a connection for as long as it is served.
-pub struct Watch {
-    pub drain: Drain,
-    task: JoinHandle<()>,
-}
+pub struct Watch(JoinHandle<()>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
@@ -47,8 +44,8 @@ impl Bounds {
         self.closes.get()
     }
 
-    /// Watches the time, and whether the connection has to end for another reason.
-    pub fn watch(&self, outer: &Drain, http2: bool) -> Watch {
+    /// Watches the time, and whether the connection has to end for another reason. The drain is the connection's.
+    pub fn watch(&self, outer: &Drain, http2: bool) -> (Drain, Watch) {
         let (this, outer) = (self.clone(), outer.clone());
         let drain = self.trigger.subscribe();
         let task = tokio::task::spawn_local(async move {
@@ -58,7 +55,7 @@ impl Bounds {
             }
             this.trigger.start();
         });
-        Watch { drain, task }
+        (drain, Watch(task))
     }
 
     /// HTTP/1.1 has no notice but the last answer: a client gets a while to ask for it.

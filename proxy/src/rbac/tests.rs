@@ -15,10 +15,10 @@ fn connection() -> ConnectionInfo {
     ConnectionInfo {
         direct_remote_address: "[::ffff:10.0.0.3]:6000".parse().unwrap(),
         requested_server_name: Some("a.example".into()),
-        tls: Some(TlsInfo {
+        tls: Some(Box::new(TlsInfo {
             peer_names: vec!["spiffe://td/ns/a/sa/b".into(), "urn:second".into(), "CN=peer".into()].into(),
             ..TlsInfo::default()
-        }),
+        })),
         ..ConnectionInfo::between(1, addresses.0, addresses.1)
     }
 }
@@ -210,7 +210,7 @@ fn what_cannot_be_judged_is_refused() {
 fn names_are_taken_literally_on_requests_and_on_connections() {
     let named = |name: &str| {
         let tls = TlsInfo { peer_names: vec![name.to_owned()].into(), ..TlsInfo::default() };
-        Arc::new(ConnectionInfo { tls: Some(tls), ..connection() })
+        Arc::new(ConnectionInfo { tls: Some(Box::new(tls)), ..connection() })
     };
     for (rule, good, bad) in [
         (json!({"exact": "spiffe://td/ns/a/sa/a.b"}), "spiffe://td/ns/a/sa/a.b", "spiffe://td/ns/a/sa/axb"),

@@ -58,7 +58,7 @@ pub fn begin(tracing: &Tracing, stream: &mut Stream<'_>) {
         _ => Side::Ingress,
     };
     let Some(context) = Context::of(provider, side, &stream.head.headers, traced, || worker.random()) else { return };
-    stream.exchange.info.trace_ids = Some((context.trace_id, context.span_id));
+    stream.exchange.info.trace_ids = Some(Box::new((context.trace_id, context.span_id)));
     let mut active = Active {
         name: provider.first_name(side, &stream.head.authority),
         queue: worker.exporters.queue(worker, provider),

@@ -56,7 +56,7 @@ pub enum SendError {
 
 impl Client {
     pub fn new(io: Io) -> Self {
-        Self { conn: Conn::shared(io, Default::default()), served: 0, proper_case: false }
+        Self { conn: Conn::new(io, Default::default()).share(), served: 0, proper_case: false }
     }
 
     /// A connection that served before and ended cleanly.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::chunked::{Chunked, Decoded};
 use super::{Framing, encode};
 use crate::http::body::{BodyError, Frame};
-use crate::io::Io;
+use crate::io::{Io, Prefixed};
 
 /// A connection shared between the loop that reads and writes heads and the body under way. One thread only.
 pub type Shared = Rc<RefCell<Conn>>;
@@ -74,8 +74,29 @@ impl Conn {
         }
     }
 
-    pub fn shared(io: Io, already_read: BytesMut) -> Shared {
-        Rc::new(RefCell::new(Self::new(io, already_read)))
+    pub fn share(self) -> Shared {
+        Rc::new(RefCell::new(self))
+    }
+
+    /// Gives up the connection, with what was read of it.
+    pub fn into_unread(self) -> Prefixed {
+        Prefixed { prefix: self.buf.freeze(), io: self.io }
+    }
+
+    /// Whether the connection begins with these bytes; reads only as much as it takes to tell.
+    pub fn poll_begins_with(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let n = self.buf.len().min(bytes.len());
+            if self.buf[..n] != bytes[..n] {
+                return Poll::Ready(Ok(false));
+            }
+            if n == bytes.len() {
+                return Poll::Ready(Ok(true));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
     }
 
     /// Holds what is read at a time below a limit, as far as a head still fits.

@@ -1,14 +1,15 @@
 //! The server side: reads requests one after another, hands each to the handler, writes its answer.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Buf as _;
 use tokio::io::AsyncWrite as _;
+use tokio::time::Instant;
 
 use super::conn::{Conn, Shared};
 use super::incoming::Incoming;
@@ -20,7 +21,7 @@ use crate::drain::{Drain, Waiting};
 use crate::http::body::{Body, Frame};
 use crate::http::message::{RequestHead, ResponseHead, Version};
 use crate::http::{Request, Response};
-use crate::io::{Io, Prefixed};
+use crate::io::Prefixed;
 
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -50,63 +51,118 @@ const MAX_DISCARD: usize = 64 * 1024;
 const MAX_AHEAD: usize = 16 * 1024;
 
 /// Serves a connection until it ends. `refused` makes the answer to what could not be parsed.
-pub async fn serve(
-    io: Io,
-    already_read: BytesMut,
-    options: &ServerOptions,
-    drain: &Drain,
-    handler: impl AsyncFn(Request) -> Response,
-    refused: impl Fn(ParseError) -> Response,
-) -> io::Result<()> {
-    let conn = Conn::shared(io, already_read);
-    let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default() };
+///
+/// What this future holds it holds while the connection is idle. So each request has a future of its own, and this is
+/// no `async fn`, in which what is handed over would lie twice.
+pub fn serve<'a>(
+    conn: Shared,
+    options: &'a ServerOptions,
+    drain: &'a Drain,
+    handler: impl AsyncFn(Request) -> Response + 'a,
+    refused: impl Fn(ParseError) -> Response + 'a,
+) -> impl Future<Output = io::Result<()>> + 'a {
     conn.borrow_mut().limit_reads(options.buffer_limit);
-    loop {
-        let parsed = match next_head(&conn, options, &mut waits).await? {
-            Head::End => return Ok(()),
-            Head::Refused(error) => return refuse(&conn, refused(error), options, &mut waits.alarm).await,
-            Head::Request(parsed) => *parsed,
-        };
-        let (version, method) = (parsed.head.version, parsed.head.method.clone());
-        // What follows an offer to switch protocols may be in the other protocol already.
-        let switches = parsed.head.upgrade.as_deref().is_some_and(|protocol| protocol != "h2c");
-        let mut keep_alive = parsed.keep_alive && !switches && method != "CONNECT";
-        let body = begin(&conn, &parsed);
-        // On the heap, so that an idle connection does not hold the room that a request needs.
-        let handling = Box::pin(handler(Request { head: parsed.head, body }));
-        let Some(response) = respond(&conn, handling).await else { return Ok(()) };
-        if response.tunnel.is_some() {
-            return Box::pin(tunnel(conn, response, &method, version)).await;
-        }
-        keep_alive &= !drain.is_draining();
-        if conn.borrow().body_failed() && conn.borrow().eof {
-            // Nobody is there for the answer to a body that was cut.
-            return Ok(());
-        }
-        keep_alive &= !conn.borrow().body_failed() && !response.close;
-        let framing = encode::response_framing(response.head.status, &method, response.body.length(), version);
-        keep_alive &= framing != Framing::Close;
-        conn.borrow_mut().expects_continue = false;
-        write_head(&conn, &response.head, framing, !keep_alive, version, options);
-        let limit = response.idle.unwrap_or(options.stream_idle_timeout);
-        write_body(&conn, response.body, framing, Stuck::new(&mut waits.alarm, limit)).await?;
-        if !keep_alive || !discard_request(&conn).await {
-            return close(&conn, options, &mut waits.alarm).await;
+    let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default(), head_began: false, until: None };
+    async move {
+        loop {
+            let next = {
+                let begin = |parsed| Box::pin(exchange(Rc::clone(&conn), parsed, options, drain, &handler));
+                poll_fn(|cx| poll_next(&conn, options, &mut waits, &begin, cx)).await?
+            };
+            match next {
+                Next::End => return Ok(()),
+                Next::Refused(error) => return Box::pin(refuse(&conn, refused(error), options)).await,
+                Next::Exchange(exchange) => match exchange.await? {
+                    After::Next => {}
+                    After::End => return Ok(()),
+                    After::Tunnel(switched) => return Box::pin(tunnel(conn, *switched)).await,
+                },
+            }
         }
     }
 }
 
-enum Head {
-    Request(Box<Parsed<RequestHead>>),
+/// One request and its answer.
+async fn exchange(
+    conn: Shared,
+    parsed: Parsed<RequestHead>,
+    options: &ServerOptions,
+    drain: &Drain,
+    handler: &impl AsyncFn(Request) -> Response,
+) -> io::Result<After> {
+    let conn = &conn;
+    let (version, method) = (parsed.head.version, telling(&parsed.head.method));
+    // What follows an offer to switch protocols may be in the other protocol already.
+    let switches = parsed.head.upgrade.as_deref().is_some_and(|protocol| protocol != "h2c");
+    let mut keep_alive = parsed.keep_alive && !switches && method != "CONNECT";
+    let body = begin(conn, &parsed);
+    let response = {
+        let handling = pin!(handler(Request { head: parsed.head, body }));
+        respond(conn, handling).await
+    };
+    let Some(response) = response else { return Ok(After::End) };
+    if response.tunnel.is_some() {
+        return Ok(After::Tunnel(Box::new(Switched { response, method, version })));
+    }
+    keep_alive &= !drain.is_draining();
+    if conn.borrow().body_failed() && conn.borrow().eof {
+        // Nobody is there for the answer to a body that was cut.
+        return Ok(After::End);
+    }
+    keep_alive &= !conn.borrow().body_failed() && !response.close;
+    let framing = encode::response_framing(response.head.status, method, response.body.length(), version);
+    keep_alive &= framing != Framing::Close;
+    conn.borrow_mut().expects_continue = false;
+    write_head(conn, &response.head, framing, !keep_alive, version, options);
+    let mut alarm = Alarm::default();
+    let limit = response.idle.unwrap_or(options.stream_idle_timeout);
+    write_body(conn, response.body, framing, Stuck::new(&mut alarm, limit)).await?;
+    if !keep_alive || !discard_request(conn).await {
+        Box::pin(close(conn, options)).await?;
+        return Ok(After::End);
+    }
+    Ok(After::Next)
+}
+
+/// What of a method its answer depends on.
+fn telling(method: &str) -> &'static str {
+    match method {
+        "HEAD" => "HEAD",
+        "CONNECT" => "CONNECT",
+        _ => "",
+    }
+}
+
+/// What comes next on a connection.
+enum Next<E> {
+    Exchange(E),
     Refused(ParseError),
     /// The client closed, was idle too long, or the listener drains.
     End,
+}
+
+/// What becomes of a connection once a request is answered.
+enum After {
+    Next,
+    End,
+    Tunnel(Box<Switched>),
+}
+
+/// An answer that switches protocols.
+struct Switched {
+    response: Response,
+    method: &'static str,
+    version: Version,
 }
 
 /// What a connection waits for besides bytes.
 struct Waits {
     draining: Waiting,
     alarm: Alarm,
+    /// Whether something of the next head has come.
+    head_began: bool,
+    /// When that, or the whole of it, must have come; set once there is something to wait for.
+    until: Option<Instant>,
 }
 
 /// Whether a head is complete in the buffer; cheaper than parsing it in vain.
@@ -114,46 +170,80 @@ pub(super) fn has_head(buf: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', buf).any(|lf| buf[lf + 1..].starts_with(b"\n") || buf[lf + 1..].starts_with(b"\r\n"))
 }
 
-async fn next_head(conn: &Shared, options: &ServerOptions, waits: &mut Waits) -> io::Result<Head> {
-    // Some clients send a line end too many after a body (RFC 9112 section 2.2).
-    while conn.borrow().buf.starts_with(b"\r\n") {
-        let _ = conn.borrow_mut().buf.split_to(2);
-    }
-    if conn.borrow().buf.is_empty() {
-        let idle_until = alarm::after(options.idle_timeout);
-        let first = poll_fn(|cx| {
-            if let Poll::Ready(read) = conn.borrow_mut().poll_fill(cx) {
-                return Poll::Ready(Some(read));
+/// Waits for a request, and begins the exchange that it opens.
+fn poll_next<E>(
+    conn: &Shared,
+    options: &ServerOptions,
+    waits: &mut Waits,
+    begin: &impl Fn(Parsed<RequestHead>) -> E,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Next<E>>> {
+    if !waits.head_began {
+        match poll_first(&mut conn.borrow_mut(), cx) {
+            Poll::Ready(Ok(n)) if n > 0 => (waits.head_began, waits.until) = (true, None),
+            Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
+                return Poll::Ready(Err(error));
             }
-            let late = idle_until.is_some_and(|at| waits.alarm.poll(at, cx).is_ready());
-            if late || waits.draining.poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
-        });
-        match first.await {
-            Some(Ok(n)) if n > 0 => {}
-            Some(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => return Err(error),
-            _ => return Ok(Head::End),
+            Poll::Ready(_) => return Poll::Ready(Ok(Next::End)),
+            Poll::Pending => {
+                let late = waits.is_late(options.idle_timeout, cx);
+                let ends = late || waits.draining.poll(cx).is_ready();
+                return if ends { Poll::Ready(Ok(Next::End)) } else { Poll::Pending };
+            }
         }
     }
-    let whole = poll_fn(|cx| poll_head(conn, options, cx));
-    let head = alarm::within(&mut waits.alarm, alarm::after(options.headers_timeout), pin!(whole)).await;
-    head.unwrap_or(Ok(Head::Refused(ParseError { status: 408, detail: "request_header_timeout" })))
+    match poll_head(conn, options, cx) {
+        Poll::Pending if waits.is_late(options.headers_timeout, cx) => {
+            Poll::Ready(Ok(Next::Refused(ParseError { status: 408, detail: "request_header_timeout" })))
+        }
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Ready(Ok(None)) => Poll::Ready(Ok(Next::End)),
+        Poll::Ready(Ok(Some(Err(error)))) => Poll::Ready(Ok(Next::Refused(error))),
+        Poll::Ready(Ok(Some(Ok(parsed)))) => {
+            (waits.head_began, waits.until) = (false, None);
+            Poll::Ready(Ok(Next::Exchange(begin(parsed))))
+        }
+    }
 }
 
-fn poll_head(conn: &Shared, options: &ServerOptions, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
+impl Waits {
+    /// Whether a wait has lasted for longer than its limit; zero is none.
+    fn is_late(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
+        self.until = self.until.or_else(|| alarm::after(limit));
+        self.until.is_some_and(|until| self.alarm.poll(until, cx).is_ready())
+    }
+}
+
+/// Whether anything has come; some clients send a line end too many after a body (RFC 9112 section 2.2).
+fn poll_first(conn: &mut Conn, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    while conn.buf.starts_with(b"\r\n") {
+        conn.buf.advance(2);
+    }
+    if conn.buf.is_empty() { conn.poll_fill(cx) } else { Poll::Ready(Ok(conn.buf.len())) }
+}
+
+/// The next head, or why it is refused; `None` at the end of the connection.
+#[allow(clippy::type_complexity)]
+fn poll_head(
+    conn: &Shared,
+    options: &ServerOptions,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Option<Result<Parsed<RequestHead>, ParseError>>>> {
     let mut conn = conn.borrow_mut();
     loop {
         if has_head(&conn.buf) || conn.buf.len() > options.limits.bytes || looks_wrong(&conn.buf) {
             match parse_request(&conn.buf, options.limits, options.scheme) {
                 Ok(Some(parsed)) => {
-                    let _ = conn.buf.split_to(parsed.size);
-                    return Poll::Ready(Ok(accept(parsed, options)));
+                    conn.buf.advance(parsed.size);
+                    return Poll::Ready(Ok(Some(accept(parsed, options))));
                 }
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Ok(Head::Refused(error))),
+                Err(error) => return Poll::Ready(Ok(Some(Err(error)))),
             }
         }
         match ready!(conn.poll_fill(cx)) {
-            Ok(0) => return Poll::Ready(Ok(Head::End)),
+            Ok(0) => return Poll::Ready(Ok(None)),
             Ok(_) => {}
             Err(error) => return Poll::Ready(Err(error)),
         }
@@ -165,14 +255,14 @@ fn looks_wrong(buf: &[u8]) -> bool {
     buf.iter().find(|b| !matches!(b, b'\r' | b'\n')).is_some_and(|b| !crate::http::headers::is_token(*b))
 }
 
-fn accept(mut parsed: Parsed<RequestHead>, options: &ServerOptions) -> Head {
+fn accept(mut parsed: Parsed<RequestHead>, options: &ServerOptions) -> Result<Parsed<RequestHead>, ParseError> {
     if parsed.head.version == Version::Http10 && !options.accept_http_10 {
-        return Head::Refused(ParseError { status: 426, detail: "low_version" });
+        return Err(ParseError { status: 426, detail: "low_version" });
     }
     if parsed.head.authority.is_empty() && parsed.head.version == Version::Http10 {
         parsed.head.authority.clone_from(&options.default_host_for_http_10);
     }
-    Head::Request(Box::new(parsed))
+    Ok(parsed)
 }
 
 fn write_head(
@@ -205,7 +295,7 @@ fn begin(conn: &Shared, parsed: &Parsed<RequestHead>) -> Body {
 }
 
 /// Runs the handler, and drops it if the client goes away meanwhile.
-async fn respond(conn: &Shared, mut handler: Pin<Box<impl Future<Output = Response>>>) -> Option<Response> {
+async fn respond(conn: &Shared, mut handler: Pin<&mut impl Future<Output = Response>>) -> Option<Response> {
     poll_fn(|cx| {
         if let Poll::Ready(response) = handler.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
@@ -314,18 +404,20 @@ async fn discard_request(conn: &Shared) -> bool {
     }
 }
 
-async fn refuse(conn: &Shared, answer: Response, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
+async fn refuse(conn: &Shared, answer: Response, options: &ServerOptions) -> io::Result<()> {
     let framing = Framing::Length(answer.body.length().unwrap_or(0));
     write_head(conn, &answer.head, framing, true, Version::Http11, options);
-    write_body(conn, answer.body, framing, Stuck::new(alarm, options.stream_idle_timeout)).await?;
-    close(conn, options, alarm).await
+    let mut alarm = Alarm::default();
+    write_body(conn, answer.body, framing, Stuck::new(&mut alarm, options.stream_idle_timeout)).await?;
+    close(conn, options).await
 }
 
 /// Closes our side, and reads on for a while: unread bytes would make the kernel reset the connection, and the client
 /// lose the answer (RFC 9112 section 9.6).
-async fn close(conn: &Shared, options: &ServerOptions, alarm: &mut Alarm) -> io::Result<()> {
+async fn close(conn: &Shared, options: &ServerOptions) -> io::Result<()> {
+    let mut alarm = Alarm::default();
     let shut = pin!(poll_fn(|cx| poll_shutdown(conn, cx)));
-    let Some(shut) = alarm::within(alarm, alarm::after(options.stream_idle_timeout), shut).await else {
+    let Some(shut) = alarm::within(&mut alarm, alarm::after(options.stream_idle_timeout), shut).await else {
         conn.borrow().io.reset_on_drop();
         return Err(io::ErrorKind::TimedOut.into());
     };
@@ -350,7 +442,8 @@ fn poll_shutdown(conn: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 }
 
 /// Writes the head of a switch of protocols, then copies bytes both ways.
-async fn tunnel(conn: Shared, response: Response, method: &str, version: Version) -> io::Result<()> {
+async fn tunnel(conn: Shared, switched: Switched) -> io::Result<()> {
+    let Switched { response, method, version } = switched;
     let framing = encode::response_framing(response.head.status, method, None, version);
     encode::response(conn.borrow_mut().out(), &response.head, framing, false);
     poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;

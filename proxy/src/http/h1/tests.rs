@@ -56,7 +56,7 @@ async fn talk(bytes: &[u8]) -> String {
     let (client, server) = UnixStream::pair().unwrap();
     let (_trigger, drain) = drain::pair();
     let serving = async {
-        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, echo, refused).await;
+        let _ = serve(Conn::new(Io::Unix(server), BytesMut::new()).share(), &options(), &drain, echo, refused).await;
     };
     let talking = async {
         let mut client = client;
@@ -168,7 +168,7 @@ async fn expect_continue_is_answered_before_the_body() {
     let (client, server) = UnixStream::pair().unwrap();
     let (_trigger, drain) = drain::pair();
     let serving = async {
-        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, echo, refused).await;
+        let _ = serve(Conn::new(Io::Unix(server), BytesMut::new()).share(), &options(), &drain, echo, refused).await;
     };
     let talking = async {
         let mut client = client;
@@ -304,7 +304,7 @@ async fn a_stray_line_end_after_a_body_does_not_keep_a_draining_connection() {
     let (trigger, drain) = drain::pair();
     client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc\r\n").await.unwrap();
     let serving = async {
-        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, echo, refused).await;
+        let _ = serve(Conn::new(Io::Unix(server), BytesMut::new()).share(), &options(), &drain, echo, refused).await;
     };
     let talking = async {
         let mut answer = [0; 1024];
@@ -327,7 +327,7 @@ async fn client_fails(end: impl AsyncFn(tokio::net::TcpStream)) {
             let sent = client.send(&request.head, request.body, Limits::default(), |_| {}).await;
             sent.unwrap_or_else(|_| Response::new(ResponseHead::new(400), Body::Empty))
         };
-        let _ = serve(Io::Tcp(tcp), BytesMut::new(), &options(), &drain, forward, refused).await;
+        let _ = serve(Conn::new(Io::Tcp(tcp), BytesMut::new()).share(), &options(), &drain, forward, refused).await;
     };
     let talking = async {
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -378,7 +378,7 @@ async fn a_body_that_outlives_its_request_does_not_read_the_next_one() {
             }
             Response::new(ResponseHead::new(200), Body::Full(seen.into()))
         };
-        let _ = serve(Io::Unix(server), BytesMut::new(), &options(), &drain, handler, refused).await;
+        let _ = serve(Conn::new(Io::Unix(server), BytesMut::new()).share(), &options(), &drain, handler, refused).await;
     };
     let talking = async {
         let both = b"POST /1 HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc\
@@ -393,7 +393,7 @@ async fn a_body_that_outlives_its_request_does_not_read_the_next_one() {
 
 /// A body of which nothing will come while its connection stays open.
 pub fn silent_body(io: Io) -> Body {
-    let conn = Conn::shared(io, BytesMut::new());
+    let conn = Conn::new(io, BytesMut::new()).share();
     conn.borrow_mut().begin_body(Framing::Chunked);
     Body::H1(Incoming::new(conn))
 }
@@ -418,7 +418,7 @@ async fn an_answer_that_is_never_read_is_given_up() {
     let impatient = ServerOptions { stream_idle_timeout: Duration::from_millis(50), ..options() };
     let large = async |_: Request| Response::new(ResponseHead::new(200), Body::Full(vec![0; 1 << 24].into()));
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let serving = serve(Io::Unix(server), BytesMut::new(), &impatient, &drain, large, refused);
+    let serving = serve(Conn::new(Io::Unix(server), BytesMut::new()).share(), &impatient, &drain, large, refused);
     let ended = LocalSet::new().run_until(tokio::time::timeout(Duration::from_secs(10), serving)).await;
     assert_eq!(ended.expect("the server gives up").unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }

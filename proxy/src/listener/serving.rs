@@ -1,0 +1,178 @@
+//! A connection whose filter chain is known and whose TLS is ended, and what serves it from then on. While it is idle it
+//! costs what lies in the future here, and no more.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::chains::{Active, InForce};
+use super::connection_log::ConnectionLog;
+use super::lifetime::Watch;
+use crate::config::{Codec, Direction, HttpManager, Listener, NetworkFilter, TcpProxy};
+use crate::downstream::Downstream;
+use crate::drain::Drain;
+use crate::forward::Connection;
+use crate::http::h1::{self, Conn, ParseError};
+use crate::http::h2;
+use crate::io::{Io, Prefixed};
+use crate::network_filter::{Held, Verdict, admit};
+use crate::worker::{Counted, Worker};
+
+/// Serves a connection to its end.
+pub type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A connection that counts among those that its listener has, until it is dropped.
+pub struct Open {
+    worker: Rc<Worker>,
+    pub active: Rc<Active>,
+    pub log: ConnectionLog,
+    /// The places that its network filters gave it.
+    held: Vec<Held>,
+    /// What ends it in time.
+    watch: Option<Watch>,
+    _counted: Counted,
+}
+
+impl Open {
+    pub fn new(worker: &Rc<Worker>, active: Rc<Active>, counted: Counted) -> Self {
+        active.stats.cx_total.add(1);
+        active.stats.cx_active.up();
+        let log = ConnectionLog::default();
+        Self { worker: Rc::clone(worker), active, log, held: Vec::new(), watch: None, _counted: counted }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.log).end(&self.worker);
+        self.active.stats.cx_active.down();
+    }
+}
+
+pub fn tell_end(listener: &Listener, peer: SocketAddr, error: &io::Error) {
+    tracing::debug!(listener = listener.name, %peer, %error, "connection ended");
+}
+
+/// A connection whose filter chain is known, and whose TLS is ended.
+pub struct Settled {
+    pub open: Open,
+    pub downstream: Downstream,
+    pub chain: Rc<InForce>,
+    pub io: Io,
+    pub read: BytesMut,
+}
+
+impl Settled {
+    /// Lets the network filters see the connection, and has the last one of them take it; `None` if it is over.
+    pub async fn hand_over(mut self) -> io::Result<Option<Serving>> {
+        let rules = Arc::clone(&self.chain.rules);
+        let verdict = match rules.before.is_empty() {
+            true => Verdict::Goes(Vec::new()),
+            false => Box::pin(admit(&rules.before, &self.downstream, &mut self.io, &mut self.read)).await?,
+        };
+        match (verdict, &rules.filter) {
+            (Verdict::Closed(reason), NetworkFilter::Tcp(proxy)) => {
+                self.open.log = ConnectionLog::default();
+                crate::tcp_proxy::log_closed(&self.downstream, proxy, reason);
+                Ok(None)
+            }
+            (Verdict::Closed(_), NetworkFilter::Http(_)) => Ok(None),
+            (Verdict::Goes(held), NetworkFilter::Tcp(proxy)) => {
+                // Of opaque connections the TCP proxy knows the most, and writes it.
+                (self.open.held, self.open.log) = (held, ConnectionLog::default());
+                Ok(Some(Box::pin(self.opaque(Arc::clone(proxy)))))
+            }
+            (Verdict::Goes(held), NetworkFilter::Http(manager)) => {
+                self.open.held = held;
+                self.http(Arc::clone(manager)).await
+            }
+        }
+    }
+
+    async fn opaque(self, proxy: Arc<TcpProxy>) {
+        let Self { open: _open, downstream, chain, io, read } = self;
+        let stream = Prefixed { prefix: read.freeze(), io };
+        crate::tcp_proxy::serve(downstream, proxy, stream, &chain.state.leaving()).await;
+    }
+
+    /// Finds out which version of HTTP is spoken.
+    async fn http(self, manager: Arc<HttpManager>) -> io::Result<Option<Serving>> {
+        let Self { mut open, downstream, chain, io, read } = self;
+        let worker = &downstream.worker;
+        // What the application asks of others while the proxy drains is served to its end.
+        let outbound = downstream.direction == Direction::Outbound;
+        let to_its_end = outbound && worker.is_draining();
+        let leaving = chain.state.leaving();
+        let mut drain = if to_its_end { leaving } else { leaving.or(worker.drain()) };
+        let by_alpn = matches!(&io, Io::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"));
+        let mut conn = Conn::new(io, read);
+        let http2 = match manager.codec {
+            Codec::Http1 => false,
+            Codec::Http2 => true,
+            Codec::Auto if by_alpn => true,
+            Codec::Auto => tokio::select! {
+                told = within(manager.idle_timeout, poll_fn(|cx| conn.poll_begins_with(h2::PREFACE, cx))) => told??,
+                () = drain.draining() => return Ok(None),
+            },
+        };
+        let options = chain.http1(&open.active.listener, &manager);
+        let connection = Rc::new(Connection::new(downstream, manager));
+        connection.speaks(http2);
+        if let Some(bounds) = &connection.bounds {
+            let (bounded, watch) = bounds.watch(&drain, http2);
+            (drain, open.watch) = (bounded, Some(watch));
+        }
+        Ok(Some(match http2 {
+            true => Box::pin(serve_http2(open, connection, conn.into_unread(), drain, options.scheme)),
+            false => Box::pin(serve_http1(open, connection, conn.share(), drain, options)),
+        }))
+    }
+}
+
+/// No `async fn`, in which what is handed over would lie twice.
+fn serve_http1(
+    open: Open,
+    connection: Rc<Connection>,
+    conn: h1::Shared,
+    drain: Drain,
+    options: Rc<h1::ServerOptions>,
+) -> impl Future<Output = ()> {
+    async move {
+        let refused = |error: ParseError| {
+            open.active.stats.rq_refused.add(1);
+            connection.refuse(error)
+        };
+        let handler = async |request| Rc::clone(&connection).handle(request).await;
+        if let Err(error) = h1::serve(conn, &options, &drain, handler, refused).await {
+            tell_end(&open.active.listener, connection.downstream.info.direct_remote_address, &error);
+        }
+    }
+}
+
+async fn serve_http2(open: Open, connection: Rc<Connection>, stream: Prefixed, drain: Drain, scheme: &'static str) {
+    let (manager, info) = (Arc::clone(&connection.manager), Arc::clone(&connection.downstream.info));
+    let options = h2::ServerOptions {
+        scheme,
+        http2: manager.http2.clone(),
+        max_headers_bytes: manager.max_request_headers_bytes,
+        buffer_limit: open.active.listener.buffer_limit,
+        max_headers_count: manager.max_request_headers_count,
+        idle_timeout: manager.idle_timeout,
+        stream_idle_timeout: manager.stream_idle_timeout,
+    };
+    let handler = Rc::new(async move |request| Rc::clone(&connection).handle(request).await);
+    if let Err(error) = h2::serve(stream, &options, &drain, handler).await {
+        tell_end(&open.active.listener, info.direct_remote_address, &error);
+    }
+}
+
+/// Runs a future within a limit; zero is none.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> io::Result<T> {
+    if limit.is_zero() { Ok(future.await) } else { Ok(tokio::time::timeout(limit, future).await?) }
+}
