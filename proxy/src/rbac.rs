@@ -38,6 +38,14 @@ pub struct Facts<'a> {
     pub info: &'a RequestInfo,
     /// `None` where no HTTP is spoken: what asks for a header or a path does not hold there.
     pub head: Option<&'a RequestHead>,
+    /// Its path without the query, which rules ask for again and again.
+    path: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(connection: &'a ConnectionInfo, info: &'a RequestInfo, head: Option<&'a RequestHead>) -> Self {
+        Self { connection, info, head, path: head.map(|head| crate::route::path_only(&head.path)) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,9 @@ mod table;
 mod virtual_cluster;
 
 pub use action::{Action, DirectResponse, HashPolicy, Mirror, RouteAction, Timeouts};
-pub use matching::{HeaderMatch, HeaderRule, PathMatch, QueryMatch, QueryRule, RouteMatch, header_value, path_only};
+pub use matching::{
+    HeaderMatch, HeaderRule, PathMatch, PathRegex, QueryMatch, QueryRule, RouteMatch, header_value, path_only,
+};
 pub use mutation::{apply_request_mutations, apply_response_mutations};
 pub use rate_limit::{Descriptor, Hits, Limit, LimitOverride, MetadataKey, RateLimit, RateLimitAction, RateLimited};
 pub use redirect::{PathRedirect, Redirect, scheme_of};

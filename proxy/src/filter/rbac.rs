@@ -50,7 +50,7 @@ pub fn request(own: &Arc<Rbac>, filter: &HttpFilter, place: usize, stream: &mut 
     };
     let connection = stream.connection;
     let info = &stream.exchange.info;
-    let facts = Facts { connection: &info.connection, info, head: Some(stream.head) };
+    let facts = Facts::new(&info.connection, info, Some(stream.head));
     let decide = |rules: &Option<Rules>| rules.as_ref().map(|rules| rules.decide(&facts));
     let (shadow, enforced) = (decide(&rbac.shadow_rules), decide(&rbac.rules));
     if let Some(super::FilterStats::Rbac(stats)) = connection.filter_stats(place) {

@@ -20,6 +20,8 @@ pub struct Stream<'a> {
     table: Option<&'a RouteTable>,
     /// The route that the request was first found to take; it decides which filters run.
     first: Option<Found<'a>>,
+    /// Whether routes set nothing for any filter: neither the first nor the one as things stand.
+    plain: bool,
     after: Vec<(usize, After<'a>)>,
 }
 
@@ -32,7 +34,8 @@ impl<'a> Stream<'a> {
         body: Body,
         exchange: &'a mut Exchange,
     ) -> Self {
-        let mut stream = Self { connection, head, body, exchange, found: None, table, first: None, after: Vec::new() };
+        let mut stream =
+            Self { connection, head, body, exchange, found: None, table, first: None, plain: true, after: Vec::new() };
         stream.clear_route();
         stream.first = stream.found;
         stream
@@ -50,6 +53,7 @@ impl<'a> Stream<'a> {
     pub fn clear_route(&mut self) {
         let random = self.connection.downstream.worker.random();
         self.found = self.table.and_then(|table| table.find(self.head, random));
+        self.plain &= self.found.is_none_or(|found| found.overrides().next().is_none());
         self.exchange.info.route = self.found.map(|found| std::sync::Arc::clone(found.route));
     }
 
@@ -64,11 +68,17 @@ impl<'a> Stream<'a> {
     }
 
     pub(super) fn is_disabled(&self, filter: &HttpFilter) -> bool {
+        if self.plain {
+            return filter.disabled;
+        }
         Self::overrides(self.first, &filter.name).next().map_or(filter.disabled, |level| level.disabled)
     }
 
     /// What the most specific level sets for a filter.
     pub fn settings(&self, filter: &HttpFilter) -> Option<&'a Settings> {
+        if self.plain {
+            return None;
+        }
         Self::overrides(self.found, &filter.name).find_map(|level| level.settings.as_ref())
     }
 

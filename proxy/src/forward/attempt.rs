@@ -76,7 +76,7 @@ async fn send(
             .await
             .map_err(|_| local::overflow(!connection.manager.suppress_envoy_headers))
     };
-    exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
+    exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received.bytes).await??);
     limits.tell(head);
     found.finalize_request(head, &exchange.info, !connection.manager.suppress_envoy_headers);
     exchange.inject_trace(head);
@@ -100,7 +100,7 @@ async fn send(
     };
     let answer = {
         let trying = pin!(tries.run(found, head, exchange));
-        limits.hold(&mut alarm, trying, &received).await
+        limits.hold(&mut alarm, trying, &received.bytes).await
     };
     let answer = answer.unwrap_or_else(|reply| {
         cluster.stats.rq_timeout.add(1);
@@ -264,8 +264,8 @@ impl Tries<'_> {
                     exchange.info.upstream_connection_id = Some(via.id);
                 }
                 if head.upgrade.is_none() && !self.connection.manager.suppress_envoy_headers {
-                    let milliseconds = elapsed.as_millis().to_string();
-                    response.head.headers.set("x-envoy-upstream-service-time", milliseconds);
+                    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                    response.head.headers.set_number("x-envoy-upstream-service-time", milliseconds);
                 }
                 response.head.headers.remove(PEER_HEADER);
                 if let Some(cookie) = &self.balance.cookie {

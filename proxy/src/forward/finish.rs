@@ -27,14 +27,20 @@ pub struct Exchange {
     pub ends: Ends,
     pub span: Option<Box<Active>>,
     connection: Rc<Connection>,
-    received: Rc<Cell<u64>>,
-    /// When the last byte of the request's body came, from the start.
-    received_end: Rc<Cell<Option<Duration>>>,
-    request_failed: Rc<Cell<Option<RequestFailure>>>,
+    received: Rc<Receipt>,
     /// Of the cluster that was chosen.
     cluster: Option<Arc<ClusterStats>>,
     permit: Option<Permit>,
     in_flight: Option<InFlight>,
+}
+
+/// How a request's body came.
+#[derive(Default)]
+pub struct Receipt {
+    pub bytes: Cell<u64>,
+    /// When its last byte came, from the start.
+    end: Cell<Option<Duration>>,
+    failed: Cell<Option<RequestFailure>>,
 }
 
 /// A request that has no answer yet. A client that leaves before there is one is counted and logged too.
@@ -63,8 +69,8 @@ impl Drop for Underway<'_> {
         let exchange = &mut *self.exchange;
         exchange.info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
         exchange.info.response_code_details = Some("downstream_remote_disconnect".into());
-        exchange.info.bytes_received = exchange.received.get();
-        exchange.info.request_duration = exchange.received_end.get();
+        exchange.info.bytes_received = exchange.received.bytes.get();
+        exchange.info.request_duration = exchange.received.end.get();
         exchange.info.duration = Some(exchange.info.start.elapsed());
         exchange.count(self.head.is_grpc());
         let span = exchange.span.take();
@@ -81,8 +87,6 @@ impl Exchange {
             span: None,
             connection: Rc::clone(connection),
             received: Rc::default(),
-            received_end: Rc::default(),
-            request_failed: Rc::default(),
             cluster: None,
             permit: None,
             in_flight: None,
@@ -116,27 +120,22 @@ impl Exchange {
     /// Counts the bytes of the request's body as they pass, and holds it to the time a request may take.
     pub fn observe_request(&self, body: Body) -> Body {
         if body.is_end() {
-            self.received_end.set(Some(self.info.start.elapsed()));
+            self.received.end.set(Some(Duration::ZERO));
             return body;
         }
         let limit = self.connection.manager.request_timeout;
         let body = body.limited((!limit.is_zero()).then(|| Instant::now() + limit), Duration::ZERO);
-        body.observed(Box::new(Received {
-            bytes: Rc::clone(&self.received),
-            start: self.info.start,
-            end: Rc::clone(&self.received_end),
-            failed: Rc::clone(&self.request_failed),
-        }))
+        body.observed(Box::new(Received { receipt: Rc::clone(&self.received), start: self.info.start }))
     }
 
     /// Whether the request failed on its way here.
     pub fn is_cut(&self) -> bool {
-        self.request_failed.get().is_some()
+        self.received.failed.get().is_some()
     }
 
     /// The answer to a client whose request did not come whole.
     pub fn cut_request(&self) -> Reply {
-        match self.request_failed.get() {
+        match self.received.failed.get() {
             Some(RequestFailure::Late) => Reply::new(408, "").flagged(ResponseFlags::NONE, "request_overall_timeout"),
             Some(RequestFailure::Malformed) => {
                 Reply::new(400, "Bad Request").flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error")
@@ -147,7 +146,7 @@ impl Exchange {
     }
 
     /// Body bytes that came so far.
-    pub fn received_watch(&self) -> Rc<Cell<u64>> {
+    pub fn received_watch(&self) -> Rc<Receipt> {
         Rc::clone(&self.received)
     }
 
@@ -249,22 +248,20 @@ enum RequestFailure {
 }
 
 struct Received {
-    bytes: Rc<Cell<u64>>,
+    receipt: Rc<Receipt>,
     start: std::time::Instant,
-    end: Rc<Cell<Option<Duration>>>,
-    failed: Rc<Cell<Option<RequestFailure>>>,
 }
 
 impl Observer for Received {
     fn data(&mut self, bytes: usize) {
-        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.receipt.bytes.set(self.receipt.bytes.get() + bytes as u64);
     }
 
     fn end(&mut self, outcome: Option<Result<Option<&Headers>, &BodyError>>) {
         if let Some(Ok(_)) = outcome {
-            self.end.set(Some(self.start.elapsed()));
+            self.receipt.end.set(Some(self.start.elapsed()));
         }
-        self.failed.set(match outcome {
+        self.receipt.failed.set(match outcome {
             Some(Err(BodyError::Late | BodyError::Idle)) => Some(RequestFailure::Late),
             Some(Err(BodyError::Framing(_))) => Some(RequestFailure::Malformed),
             _ => None,
@@ -306,8 +303,8 @@ impl Observer for Departure {
             Some(Err(_)) => info.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
             None => info.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
         }
-        info.bytes_received = self.exchange.received.get();
-        info.request_duration = self.exchange.received_end.get();
+        info.bytes_received = self.exchange.received.bytes.get();
+        info.request_duration = self.exchange.received.end.get();
         let end = info.start.elapsed();
         info.upstream_end = info.response_duration.map(|_| end);
         info.duration = Some(end);

@@ -73,7 +73,7 @@ impl Limits {
             let left = self.request.saturating_sub(self.start.elapsed());
             expected = expected.min(left).max(Duration::from_millis(1));
         }
-        head.headers.set(EXPECTED, round(expected).to_string());
+        head.headers.set_number(EXPECTED, round(expected));
     }
 
     /// When the answer must have ended.
@@ -133,8 +133,8 @@ fn late(of_stream: bool) -> Reply {
 }
 
 /// Rounded, so that what passed since the start shows only once it counts.
-fn round(limit: Duration) -> u128 {
-    limit.as_micros().saturating_add(500) / 1000
+fn round(limit: Duration) -> u64 {
+    u64::try_from(limit.as_micros().saturating_add(500) / 1000).unwrap_or(u64::MAX)
 }
 
 /// `max_stream_duration` and the client's `grpc-timeout`, as far as the route heeds it.

@@ -1,6 +1,7 @@
 //! Makes a request fit for routing: its path in one form, its `x-forwarded-*` headers believed only from where they
 //! may come, an id, and who called.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,9 @@ const PEER_ID: &str = "x-envoy-peer-metadata-id";
 
 /// Takes off what the calling proxy says of itself. It is believed only from one that proved its identity.
 pub fn take_peer(connection: &Connection, head: &mut RequestHead) -> Option<Arc<WorkloadRef>> {
+    if !head.headers.any_begins_with(b"x-envoy-peer-") {
+        return None;
+    }
     let known = connection.downstream.peer.is_some();
     let peer = head.headers.get(PEER_HEADER).filter(|_| known);
     let peer = peer.and_then(|value| connection.downstream.worker.peers.get(value));
@@ -98,7 +102,8 @@ fn normalize(connection: &Connection, head: &mut RequestHead) -> Normal {
     }
     if manager.normalize_path {
         match path::normalize(&head.path) {
-            Some(normal) => head.path = normal,
+            Some(Cow::Borrowed(_)) => {}
+            Some(Cow::Owned(normal)) => head.path = normal,
             None => return Normal::Unfit,
         }
     }
@@ -114,13 +119,13 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
     let peer = connection.downstream.info.remote_address;
     if manager.use_remote_address {
         let hops = manager.xff_num_trusted_hops as usize;
-        let before = forwarded_addresses(head);
+        let list = head.headers.joined("x-forwarded-for");
         info.remote_address = match hops {
             0 => peer,
-            hops => before.len().checked_sub(hops).and_then(|at| before[at]).map_or(peer, |ip| SocketAddr::new(ip, 0)),
+            hops => forwarded(list.as_deref(), hops - 1).map_or(peer, |ip| SocketAddr::new(ip, 0)),
         };
         if !manager.skip_xff_append {
-            let all = match head.headers.joined("x-forwarded-for") {
+            let all = match list {
                 Some(list) if !list.is_empty() => format!("{},{}", String::from_utf8_lossy(&list), peer.ip()),
                 _ => peer.ip().to_string(),
             };
@@ -133,13 +138,11 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
         }
     } else {
         let hops = manager.xff_num_trusted_hops as usize;
-        let before = forwarded_addresses(head);
-        if let Some(ip) = before.len().checked_sub(hops + 1).and_then(|at| before[at]) {
+        let list = head.headers.joined("x-forwarded-for");
+        if let Some(ip) = forwarded(list.as_deref(), hops) {
             info.remote_address = SocketAddr::new(ip, 0);
         }
-        if before.len() > 1
-            && let Some(std::borrow::Cow::Owned(all)) = head.headers.joined("x-forwarded-for")
-        {
+        if let Some(Cow::Owned(all)) = list {
             head.headers.set("x-forwarded-for", all);
         }
         if !head.headers.contains("x-forwarded-proto") {
@@ -148,10 +151,10 @@ fn forwarded_for(connection: &Connection, head: &mut RequestHead, info: &mut Req
     }
 }
 
-/// The entries by their place; one that is no address keeps its place, so that it shifts trust to no other.
-fn forwarded_addresses(head: &RequestHead) -> Vec<Option<IpAddr>> {
-    let Some(list) = head.headers.joined("x-forwarded-for") else { return Vec::new() };
-    String::from_utf8_lossy(&list).split(',').map(|address| address.trim().parse().ok()).collect()
+/// The entry at a place from the end. One that is no address keeps its place, so that it shifts trust to no other.
+fn forwarded(list: Option<&[u8]>, from_end: usize) -> Option<IpAddr> {
+    let entry = list?.rsplit(|byte| *byte == b',').nth(from_end)?;
+    std::str::from_utf8(entry).ok()?.trim().parse().ok()
 }
 
 /// A random UUID of version 4 (RFC 9562 section 5.4).

@@ -1,6 +1,6 @@
-//! A list of headers in one block of memory: names and values lie one after another in a byte arena, and each entry is
-//! four small numbers. A request is routed, changed and written out again without an allocation per header, and its
-//! block serves the next request of the thread.
+//! A list of headers in one block of memory: lines as HTTP/1.1 writes them lie one after another in a byte arena, and
+//! each entry is three small numbers. A request is routed, changed and written out again without an allocation per
+//! header, and its block serves the next request of the thread.
 //!
 //! Names are lower case (RFC 9113 section 8.2; HTTP/1.1 names are folded on the way in). Order is kept. Pseudo-headers
 //! of HTTP/2 are not in here: they are fields of the head.
@@ -64,9 +64,28 @@ struct Entry {
     name_len: u16,
     /// Marks a removed entry, so that removal moves nothing.
     live: bool,
-    value: u32,
     value_len: u32,
 }
+
+impl Entry {
+    fn name(&self) -> Range<usize> {
+        let start = self.name as usize;
+        start..start + usize::from(self.name_len)
+    }
+
+    fn value(&self) -> Range<usize> {
+        let start = self.name().end + BETWEEN.len();
+        start..start + self.value_len as usize
+    }
+
+    fn line(&self) -> Range<usize> {
+        self.name as usize..self.value().end + END.len()
+    }
+}
+
+/// Between name and value, and after the value.
+const BETWEEN: &[u8] = b": ";
+const END: &[u8] = b"\r\n";
 
 /// A name or value that no header may have (RFC 9110 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,16 +143,22 @@ impl Headers {
 
     /// Adds a header after checking it. The name is folded to lower case.
     pub fn try_append(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
-        if name.is_empty() || !name.iter().all(|b| FOLDED[usize::from(*b)] != 0) {
+        if name.is_empty() || !name.iter().all(|b| TOKEN[usize::from(*b)]) {
             return Err(HeaderError::Name);
         }
         if has_line_end(value) {
             return Err(HeaderError::Value);
         }
+        self.append_read(name, value)
+    }
+
+    /// Adds a header whose name and value were checked as they were read. The name is folded to lower case.
+    pub fn append_read(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+        debug_assert!(name.iter().all(|b| is_token(*b)) && !has_line_end(value));
         if name.len() > usize::from(u16::MAX) {
             return Err(HeaderError::Name);
         }
-        if self.arena().len() + name.len() + value.len() > u32::MAX as usize {
+        if self.arena().len() + name.len() + value.len() + BETWEEN.len() + END.len() > u32::MAX as usize {
             return Err(HeaderError::Size);
         }
         self.push(name, value);
@@ -153,16 +178,24 @@ impl Headers {
         let _ = self.try_append(name.as_bytes(), value.as_ref());
     }
 
+    /// Replaces every header of that name by a number.
+    pub fn set_number(&mut self, name: &str, number: u64) {
+        self.set(name, decimal(number, &mut [0; 20]));
+    }
+
     fn push(&mut self, name: &[u8], value: &[u8]) {
         let block = self.block();
-        let start = block.arena.len() as u32;
-        block.arena.extend(name.iter().map(|b| FOLDED[usize::from(*b)]));
+        let start = block.arena.len();
+        block.arena.reserve(name.len() + value.len() + BETWEEN.len() + END.len());
+        block.arena.extend_from_slice(name);
+        block.arena[start..].make_ascii_lowercase();
+        block.arena.extend_from_slice(BETWEEN);
         block.arena.extend_from_slice(value);
+        block.arena.extend_from_slice(END);
         block.entries.push(Entry {
-            name: start,
+            name: start as u32,
             name_len: name.len() as u16,
             live: true,
-            value: start + name.len() as u32,
             value_len: value.len() as u32,
         });
     }
@@ -176,13 +209,21 @@ impl Headers {
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {
-        let start = entry.name as usize;
-        self.bytes(start..start + usize::from(entry.name_len))
+        self.bytes(entry.name())
     }
 
     fn value_of(&self, entry: &Entry) -> &[u8] {
-        let start = entry.value as usize;
-        self.bytes(start..start + entry.value_len as usize)
+        self.bytes(entry.value())
+    }
+
+    /// Names, and whole lines as HTTP/1.1 writes them.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.live().map(|entry| (self.name_of(entry), self.bytes(entry.line())))
+    }
+
+    /// Whether any name begins like that.
+    pub fn any_begins_with(&self, prefix: &[u8]) -> bool {
+        self.live().any(|entry| self.name_of(entry).starts_with(prefix))
     }
 
     /// The first value of a header. `name` is lower case.
@@ -238,9 +279,7 @@ impl Headers {
         let Some(block) = self.block.as_deref_mut() else { return };
         let Block { arena, entries } = block;
         for entry in entries.iter_mut().filter(|entry| entry.live) {
-            let (name, value) = (entry.name as usize, entry.value as usize);
-            let name = &arena[name..name + usize::from(entry.name_len)];
-            entry.live = keep(name, &arena[value..value + entry.value_len as usize]);
+            entry.live = keep(&arena[entry.name()], &arena[entry.value()]);
         }
     }
 
@@ -250,19 +289,29 @@ impl Headers {
     }
 }
 
+/// A number in decimal digits.
+pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[start..];
+        }
+    }
+}
+
 /// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
 pub const fn is_token(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// Each byte of a token in lower case; 0 for what may not stand in one.
-static FOLDED: [u8; 256] = {
-    let mut table = [0; 256];
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        if is_token(byte as u8) {
-            table[byte] = (byte as u8).to_ascii_lowercase();
-        }
+        table[byte] = is_token(byte as u8);
         byte += 1;
     }
     table

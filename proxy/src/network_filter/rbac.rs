@@ -23,7 +23,7 @@ impl NetworkRbac {
     /// The reason if the connection is denied.
     pub fn judge(&self, downstream: &Downstream) -> Option<String> {
         let info = RequestInfo::new(std::sync::Arc::clone(&downstream.info), 0);
-        let facts = Facts { connection: &downstream.info, info: &info, head: None };
+        let facts = Facts::new(&downstream.info, &info, None);
         let shard = &downstream.worker.shard;
         if let Some(rules) = &self.shadow_rules {
             let verdict = if rules.decide(&facts).allowed { "shadow_allowed" } else { "shadow_denied" };

@@ -71,7 +71,7 @@ impl Permission {
             Self::OneOf(any) => any.iter().any(|one| one.holds(facts)),
             Self::Not(one) => !one.holds(facts),
             Self::Header(rule) => header(rule, facts.head),
-            Self::Path(rule) => path(rule, facts.head),
+            Self::Path(rule) => facts.path.is_some_and(|path| rule.matches(path.as_bytes())),
             Self::DestinationIp(range) => contains(range, facts.connection.local_address),
             Self::DestinationPort(ports) => ports.contains(&u32::from(facts.connection.local_address.port())),
             Self::Metadata(rule) => rule.matches(facts.info),
@@ -94,7 +94,7 @@ impl Principal {
             Self::DirectRemoteIp(range) => contains(range, facts.connection.direct_remote_address),
             Self::RemoteIp(range) => contains(range, facts.info.remote_address),
             Self::Header(rule) => header(rule, facts.head),
-            Self::Path(rule) => path(rule, facts.head),
+            Self::Path(rule) => facts.path.is_some_and(|path| rule.matches(path.as_bytes())),
             Self::Metadata(rule) => rule.matches(facts.info),
         }
     }
@@ -125,10 +125,6 @@ fn header(rule: &HeaderMatch, head: Option<&RequestHead>) -> bool {
             }
         }
     }
-}
-
-fn path(rule: &StringMatch, head: Option<&RequestHead>) -> bool {
-    head.is_some_and(|head| rule.matches(crate::route::path_only(&head.path).as_bytes()))
 }
 
 fn contains(range: &IpNet, address: SocketAddr) -> bool {

@@ -51,7 +51,7 @@ fn decide(rules: &Rules, head: Option<&RequestHead>) -> Decision {
 }
 
 fn decide_with(rules: &Rules, head: Option<&RequestHead>, connection: &ConnectionInfo, info: &RequestInfo) -> Decision {
-    rules.decide(&Facts { connection, info, head })
+    rules.decide(&Facts::new(connection, info, head))
 }
 
 fn any() -> Value {

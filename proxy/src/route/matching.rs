@@ -27,10 +27,45 @@ pub enum PathMatch {
     Exact(String),
     /// A prefix that ends at a slash or at the end of the path.
     SeparatedPrefix(String),
-    /// Anchored at both ends.
-    Regex(Regex),
+    Regex(PathRegex),
     /// `CONNECT` requests.
     Connect,
+}
+
+/// A pattern, anchored at both ends, and the text that every path begins with that it matches: most paths are told by
+/// that alone.
+#[derive(Clone, Debug)]
+pub struct PathRegex {
+    regex: Regex,
+    prefix: String,
+}
+
+impl From<Regex> for PathRegex {
+    fn from(regex: Regex) -> Self {
+        Self { prefix: literal_prefix(regex.as_str()), regex }
+    }
+}
+
+impl PathRegex {
+    fn matches(&self, path: &[u8]) -> bool {
+        path.starts_with(self.prefix.as_bytes()) && self.regex.is_match(path)
+    }
+}
+
+/// The characters at the beginning of a pattern that stand for themselves and must be there. Empty where that takes
+/// more than a look: alternatives, flags.
+fn literal_prefix(pattern: &str) -> String {
+    let inner = pattern.strip_prefix(r"\A(?:").and_then(|pattern| pattern.strip_suffix(r")\z")).unwrap_or_default();
+    let inner = inner.strip_prefix('^').unwrap_or(inner);
+    if inner.contains('|') {
+        return String::new();
+    }
+    let end = inner.find(['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$']).unwrap_or(inner.len());
+    let mut prefix = inner[..end].to_owned();
+    if inner[end..].starts_with(['*', '?', '{', '+']) {
+        prefix.pop();
+    }
+    prefix
 }
 
 impl PartialEq for PathMatch {
@@ -39,7 +74,7 @@ impl PartialEq for PathMatch {
             (Self::Prefix(a), Self::Prefix(b))
             | (Self::Exact(a), Self::Exact(b))
             | (Self::SeparatedPrefix(a), Self::SeparatedPrefix(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Regex(a), Self::Regex(b)) => a.regex.as_str() == b.regex.as_str(),
             (Self::Connect, Self::Connect) => true,
             _ => false,
         }
@@ -107,7 +142,7 @@ impl PathMatch {
                 starts_with(path, prefix, case_sensitive)
                     && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
             }
-            Self::Regex(regex) => regex.is_match(path.as_bytes()),
+            Self::Regex(regex) => regex.matches(path.as_bytes()),
             Self::Connect => head.method == "CONNECT",
         }
     }
@@ -190,5 +225,30 @@ impl QueryMatch {
             (QueryRule::Present, Some(_)) => true,
             (QueryRule::Text(rule), Some(value)) => rule.matches(value.as_bytes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_pattern_is_what_every_match_begins_with() {
+        for (pattern, expected) in [
+            ("^/svc1/[a-z]+/[0-9]+$", "/svc1/"),
+            ("/a/b", "/a/b"),
+            ("/ab*", "/a"),
+            ("/ab?c", "/a"),
+            ("/ab{0,2}", "/a"),
+            ("/ä*", "/"),
+            (r"/a\.b", "/a"),
+            ("/a|/b", ""),
+            ("(?i)/a", ""),
+            ("(/a)?", ""),
+            (".*", ""),
+        ] {
+            assert_eq!(literal_prefix(&format!(r"\A(?:{pattern})\z")), expected, "{pattern}");
+        }
+        assert_eq!(literal_prefix("/not/anchored"), "");
     }
 }

@@ -26,7 +26,7 @@ pub struct VirtualClusterStats {
     codes: RefCell<Vec<(u16, [Arc<Counter>; 2])>>,
 }
 
-type Known = HashMap<(usize, usize), (Arc<VirtualHost>, Rc<VirtualClusterStats>)>;
+type Known = HashMap<(usize, usize), (Arc<VirtualHost>, Rc<VirtualClusterStats>), foldhash::fast::RandomState>;
 
 /// Those of one worker, by virtual host and place in it; the virtual host is kept, so that no other comes to lie at
 /// its address.

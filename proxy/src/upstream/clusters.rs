@@ -12,7 +12,8 @@ use crate::stats::Shard;
 use crate::tls::TlsSettings;
 
 pub struct Clusters {
-    known: RefCell<HashMap<String, Rc<Cluster>>>,
+    /// Of names that the configuration gives; no client adds to them.
+    known: RefCell<HashMap<String, Rc<Cluster>, foldhash::fast::RandomState>>,
     shard: Arc<Shard>,
     tls: Arc<TlsSettings>,
     health: Arc<Board>,

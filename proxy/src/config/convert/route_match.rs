@@ -34,7 +34,9 @@ fn path(wire: Option<&PathSpecifier>, at: &At<'_>) -> Result<PathMatch, ConfigEr
             }
             PathMatch::SeparatedPrefix(prefix.clone())
         }
-        Some(PathSpecifier::SafeRegex(wire)) => PathMatch::Regex(matcher::full_regex(wire, &at.field("safe_regex"))?),
+        Some(PathSpecifier::SafeRegex(wire)) => {
+            PathMatch::Regex(matcher::full_regex(wire, &at.field("safe_regex"))?.into())
+        }
         Some(PathSpecifier::ConnectMatcher(_)) => PathMatch::Connect,
         Some(PathSpecifier::PathMatchPolicy(_)) => {
             return Err(at.field("path_match_policy").refuse("set", "is not supported"));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Framing;
-use crate::http::headers::Headers;
+use crate::http::headers::{Headers, decimal};
 use crate::http::message::{RequestHead, ResponseHead, Version};
 
 /// Appends a request head.
@@ -37,14 +37,14 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, last: 
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
     let switching = status == 101;
-    for (name, value) in head.headers.iter() {
+    for (name, line) in head.headers.lines() {
         let own_length = name == b"content-length" && framing != Framing::None;
         if own_length
             || (super::parse::is_framing(name) && name != b"content-length" && !(switching && name == b"upgrade"))
         {
             continue;
         }
-        field(out, name, value);
+        out.extend_from_slice(line);
     }
     self::framing(out, framing);
     if switching {
@@ -56,21 +56,14 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, last: 
 }
 
 fn fields(out: &mut Vec<u8>, headers: &Headers) {
-    for (name, value) in headers.iter() {
+    for (name, line) in headers.lines() {
         if name == b"te" {
             // Hop by hop: it needs its own nomination (RFC 9110 section 10.1.4).
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         } else if !super::parse::is_framing(name) {
-            field(out, name, value);
+            out.extend_from_slice(line);
         }
     }
-}
-
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn framing(out: &mut Vec<u8>, framing: Framing) {
@@ -78,25 +71,11 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
         Framing::None | Framing::Close => {}
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
-            decimal(out, length);
+            out.extend_from_slice(decimal(length, &mut [0; 20]));
             out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-}
-
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
 }
 
 /// Appends a piece of a body.

@@ -104,7 +104,7 @@ pub fn strict_lines(head: &[u8]) -> Result<(), ParseError> {
 
 /// What connection-level headers said.
 #[derive(Default)]
-struct Hop {
+struct Hop<'b> {
     close: bool,
     keep_alive: bool,
     upgrade: bool,
@@ -112,7 +112,7 @@ struct Hop {
     content_length: Option<u64>,
     chunked: bool,
     nominated: Vec<String>,
-    host: Option<String>,
+    host: Option<&'b str>,
     te_trailers: bool,
     expects_continue: bool,
 }
@@ -149,7 +149,7 @@ fn request<'b>(
     }
     let mut headers = Headers::with_capacity(size + 256);
     let hop = read_headers(request.headers, &mut headers, true)?;
-    let (authority, path) = target(method, request.path.unwrap_or_default(), hop.host.as_deref(), version)?;
+    let (authority, path) = target(method, request.path.unwrap_or_default(), hop.host, version)?;
     let framing = request_framing(&hop, version)?;
     if hop.te_trailers {
         headers.append("te", "trailers");
@@ -246,7 +246,11 @@ fn names_a_version(bytes: &[u8]) -> bool {
 }
 
 /// Sorts the connection's own headers from the message's, which go into `headers`.
-fn read_headers(fields: &[httparse::Header<'_>], headers: &mut Headers, request: bool) -> Result<Hop, ParseError> {
+fn read_headers<'b>(
+    fields: &[httparse::Header<'b>],
+    headers: &mut Headers,
+    request: bool,
+) -> Result<Hop<'b>, ParseError> {
     let mut hop = Hop::default();
     for field in fields {
         let name = field.name;
@@ -279,13 +283,14 @@ fn read_headers(fields: &[httparse::Header<'_>], headers: &mut Headers, request:
                 if hop.host.is_some() {
                     return Err(bad("more_than_one_host"));
                 }
-                hop.host = Some(text(field.value)?.to_owned());
+                hop.host = Some(text(field.value)?);
                 continue;
             } else if is("keep-alive") || is("proxy-connection") || is("http2-settings") {
                 continue;
             }
         }
-        headers.try_append(name.as_bytes(), field.value).map_err(|_| bad("invalid_header"))?;
+        // The parser lets only tokens be names, and no line end or NUL into a value.
+        headers.append_read(name.as_bytes(), field.value).map_err(|_| bad("invalid_header"))?;
     }
     for name in std::mem::take(&mut hop.nominated) {
         if name.starts_with("x-forwarded-") || name.starts_with(':') {
@@ -300,7 +305,7 @@ fn text(value: &[u8]) -> Result<&str, ParseError> {
     std::str::from_utf8(value).map_err(|_| bad("invalid_header"))
 }
 
-fn connection_header(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
+fn connection_header(value: &[u8], hop: &mut Hop<'_>) -> Result<(), ParseError> {
     for option in text(value)?.split(',').map(str::trim) {
         if option.eq_ignore_ascii_case("close") {
             hop.close = true;
@@ -315,7 +320,7 @@ fn connection_header(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn content_length(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
+fn content_length(value: &[u8], hop: &mut Hop<'_>) -> Result<(), ParseError> {
     if hop.content_length.is_some() {
         return Err(bad("more_than_one_content_length"));
     }
@@ -326,7 +331,7 @@ fn content_length(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn transfer_encoding(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
+fn transfer_encoding(value: &[u8], hop: &mut Hop<'_>) -> Result<(), ParseError> {
     if hop.chunked || !value.eq_ignore_ascii_case(b"chunked") {
         return Err(ParseError { status: 501, detail: "unsupported_transfer_encoding" });
     }
@@ -334,7 +339,7 @@ fn transfer_encoding(value: &[u8], hop: &mut Hop) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn request_framing(hop: &Hop, version: Version) -> Result<Framing, ParseError> {
+fn request_framing(hop: &Hop<'_>, version: Version) -> Result<Framing, ParseError> {
     match (hop.chunked, hop.content_length) {
         (true, Some(_)) => Err(bad("content_length_with_transfer_encoding")),
         (true, None) if version == Version::Http10 => Err(bad("transfer_encoding_in_http10")),
@@ -344,7 +349,7 @@ fn request_framing(hop: &Hop, version: Version) -> Result<Framing, ParseError> {
     }
 }
 
-fn response_framing(hop: &Hop, status: u16, method: &str, version: Version) -> Result<Framing, ParseError> {
+fn response_framing(hop: &Hop<'_>, status: u16, method: &str, version: Version) -> Result<Framing, ParseError> {
     // HTTP/1.0 has no codings: whoever says so has passed on what it did not read (RFC 9112 section 6.1).
     if hop.chunked && version == Version::Http10 {
         return Err(bad("transfer_encoding_in_http10"));
@@ -367,7 +372,8 @@ fn response_framing(hop: &Hop, status: u16, method: &str, version: Version) -> R
 
 /// Authority and path of a request target (RFC 9112 section 3.2). The absolute form's authority replaces `Host`.
 fn target(method: &str, target: &str, host: Option<&str>, version: Version) -> Result<(String, String), ParseError> {
-    if !target.bytes().all(|b| b.is_ascii_graphic()) {
+    // Without branches, as in `strict_lines`.
+    if !target.bytes().fold(true, |graphic, b| graphic & b.is_ascii_graphic()) {
         return Err(bad("target_is_not_ascii"));
     }
     if host.is_none() && version == Version::Http11 {
@@ -406,6 +412,9 @@ fn target(method: &str, target: &str, host: Option<&str>, version: Version) -> R
 
 /// Host and optional port, without userinfo or anything a path could hide in (RFC 9110 section 7.2).
 pub fn valid_authority(text: &str) -> bool {
+    if text.bytes().all(is_of_name) {
+        return true;
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),
@@ -420,6 +429,10 @@ pub fn valid_authority(text: &str) -> bool {
     let escaped = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
     host.bytes().enumerate().all(|(at, byte)| match byte {
         b'%' => escaped(&host.as_bytes()[at + 1..]),
-        byte => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'*'),
+        byte => is_of_name(byte),
     })
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'*')
 }
