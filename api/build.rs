@@ -1,11 +1,13 @@
 //! Generates the wire types from the Envoy v3 .proto files that the `envoy-types` package ships, and from our own
 //! under `api/proto/`, with protox (no protoc needed). Nothing generated is kept in the tree.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message as _;
+use prost_types::{DescriptorProto, FileDescriptorSet};
 
 /// The files whose messages weft speaks; what they import comes with them.
 const ROOTS: &[&str] = &[
@@ -89,6 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(ROOTS, includes)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     write_descriptors(&descriptors, &out)?;
+    std::fs::write(out.join("schema.bin"), schema(&descriptors))?;
 
     let mut config = prost_build::Config::new();
     config
@@ -108,6 +111,50 @@ fn write_descriptors(descriptors: &prost_types::FileDescriptorSet, out: &Path) -
         file.source_code_info = None;
     }
     std::fs::write(out.join("descriptors.bin"), bare.encode_to_vec())
+}
+
+/// The numbers of fields and what they hold, as `src/schema.rs` reads it: how many messages and fields there are, a
+/// record for each message by name, one for each field of those by number, and all names.
+fn schema(descriptors: &FileDescriptorSet) -> Vec<u8> {
+    let mut messages = BTreeMap::new();
+    for file in &descriptors.file {
+        for message in &file.message_type {
+            gather(file.package(), message, &mut messages);
+        }
+    }
+    let places: BTreeMap<&String, usize> = messages.keys().zip(0..).collect();
+    let number: usize = messages.values().map(|message| message.field.len()).sum();
+    let mut names = Vec::new();
+    let names_at = 8 + 16 * (messages.len() + number);
+    let mut named = |name: &str| {
+        let at = names_at + names.len();
+        names.extend_from_slice(name.as_bytes());
+        [at as u32, name.len() as u32]
+    };
+    let (mut of_messages, mut of_fields) = (Vec::new(), Vec::new());
+    for (name, message) in &messages {
+        let is_entry = message.options.as_ref().is_some_and(|options| options.map_entry());
+        let count = message.field.len() as u32 | u32::from(is_entry) << 31;
+        of_messages.extend(named(name));
+        of_messages.extend([of_fields.len() as u32 / 4, count]);
+        let mut fields: Vec<_> = message.field.iter().collect();
+        fields.sort_by_key(|field| field.number());
+        for field in fields {
+            let holds = places.get(&field.type_name().trim_start_matches('.').to_owned());
+            of_fields.extend(named(field.name()));
+            of_fields.extend([field.number() as u32, holds.map_or(u32::MAX, |place| *place as u32)]);
+        }
+    }
+    let words = [messages.len() as u32, number as u32].into_iter().chain(of_messages).chain(of_fields);
+    words.flat_map(u32::to_le_bytes).chain(names).collect()
+}
+
+fn gather<'a>(outer: &str, message: &'a DescriptorProto, found: &mut BTreeMap<String, &'a DescriptorProto>) {
+    let name = format!("{outer}.{}", message.name());
+    for inner in &message.nested_type {
+        gather(&name, inner, found);
+    }
+    found.insert(name, message);
 }
 
 /// Where cargo keeps the `envoy-types` package (it fetches it if need be).

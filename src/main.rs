@@ -1,13 +1,12 @@
 //! weft: the command line and the roles of the one binary.
 
+mod allocator;
 mod command;
 mod sample;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    runtime::memory::set_release(allocator::release);
     command::main()
 }

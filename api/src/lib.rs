@@ -3,10 +3,11 @@
 
 mod descriptors;
 mod hostname;
+pub mod schema;
 mod spiffe;
 mod svid;
 
-pub use descriptors::descriptor_pool;
+pub use descriptors::{descriptor_pool, release_descriptors};
 pub use generated::{envoy, google, istio, opentelemetry, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};

@@ -57,9 +57,9 @@ fn of(bench: &Bench, peer: Peer, plain: &Scenario, mutual: &Scenario) -> Fallibl
     Ok([resident / 1024.0, anonymous / 1024.0, per_plain, per_mutual, per_cluster, many.1, many.2])
 }
 
-/// KiB resident and anonymous, once it has settled.
+/// KiB resident and anonymous, once it has settled: memory is given back some time after the last change.
 fn used(proxy: &Running) -> (f64, f64) {
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(3));
     let all: Vec<_> = proxy.processes().into_iter().map(measure::memory).collect();
     (all.iter().map(|used| used.0 as f64).sum(), all.iter().map(|used| used.1 as f64).sum())
 }

@@ -142,6 +142,7 @@ impl Worker {
                 command = commands.recv() => command,
                 _ = housekeeping.tick() => {
                     self.clusters.expire();
+                    runtime::memory::release();
                     continue;
                 }
             };

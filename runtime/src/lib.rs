@@ -4,6 +4,7 @@ mod backoff;
 mod clock;
 pub mod files;
 pub mod logging;
+pub mod memory;
 pub mod shutdown;
 
 pub use backoff::Backoff;

@@ -77,6 +77,8 @@ pub struct Client {
     queries: mpsc::UnboundedReceiver<Query>,
     /// What the workload last told of its health: why it does not serve, if it does not.
     health: Option<Option<String>>,
+    /// When what was needed only to take something up is let go of.
+    tidy_due: Option<Instant>,
 }
 
 struct Unanswered {
@@ -120,6 +122,9 @@ impl Handle {
     }
 }
 
+/// After a change, how long nothing else has to come before it is tidied up.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// How soon a listener that could not bind is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -153,6 +158,7 @@ impl Client {
             copy_written: None,
             queries,
             health: None,
+            tidy_due: Some(Instant::now() + QUIET),
         };
         let kept = client.take_copy().await;
         (client, Handle(ask), kept)
@@ -170,6 +176,10 @@ impl Client {
                 }
                 () = until(self.waiting.values().flatten().min().copied()) => self.give_up_on_late(),
                 () = until(self.copy_due) => self.keep().await,
+                () = until(self.tidy_due) => {
+                    self.tidy();
+                    continue;
+                }
                 () = tokio::time::sleep(TRY_AGAIN), if self.incomplete => self.try_again().await,
                 Some(query) = self.queries.recv() => match query {
                     Query::Resources(answer) => drop(answer.send(self.resources.clone())),
@@ -183,6 +193,7 @@ impl Client {
                     }
                 },
             }
+            self.tidy_due = Some(Instant::now() + QUIET);
         }
     }
 
@@ -190,6 +201,13 @@ impl Client {
         if let (Some(session), Some(health)) = (&mut self.session, &self.health) {
             session.tell_health(health.as_deref());
         }
+    }
+
+    /// Lets go of what was needed only to take something up, and gives back its memory.
+    fn tidy(&mut self) {
+        self.tidy_due = None;
+        api::release_descriptors();
+        runtime::memory::release();
     }
 
     /// Draws the consequences of what came.
