@@ -99,7 +99,8 @@ fn request(bytes: &[u8]) -> Read<(Message, &[u8])> {
 fn answer(bytes: &[u8], to_head: bool, ended: bool) -> Read<(Message, &[u8])> {
     let Some((lines, rest)) = head(bytes)? else { return Ok(None) };
     let line = text(lines[0])?;
-    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let told = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "));
+    let status = told.and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let Some(status) = status.filter(|status| (100..=999).contains(status)) else {
         return Err(format!("the status line {line:?}"));
     };

@@ -62,7 +62,10 @@ impl Reply {
             head.headers.append("content-type", "text/plain");
         }
         if request.method == "HEAD" {
-            head.headers.set("content-length", self.body.len().to_string());
+            // That there is none here does not say that GET would have none: a filter's server was asked with HEAD too.
+            if !self.body.is_empty() {
+                head.headers.set("content-length", self.body.len().to_string());
+            }
             return Response { close, ..Response::new(head, Body::Empty) };
         }
         let mut response = Response::new(head, Body::Full(self.body));
