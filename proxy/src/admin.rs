@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use api::envoy::config::bootstrap::v3::Bootstrap;
 use api::envoy::config::core::v3::Node;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -44,7 +43,7 @@ pub struct Admin {
     pub view: StatsView,
     pub resources: xds::Handle,
     /// The bootstrap file, if the proxy has one.
-    pub file: Arc<Bootstrap>,
+    pub file: Bytes,
     pub concurrency: usize,
     pub started: Instant,
     /// Told when somebody asks the proxy to end.

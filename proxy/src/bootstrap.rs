@@ -74,11 +74,12 @@ pub fn read_bootstrap(path: &Path) -> Result<Bootstrap, BootstrapError> {
 
 /// Checks the text of a bootstrap file, and reads the files that it names.
 pub fn parse_bootstrap(text: &str, format: Format) -> Result<Bootstrap, BootstrapError> {
-    let mut file = document::parse(text, format).map_err(BootstrapError::Syntax)?;
-    extensions::unwrap_structs(&mut file);
-    extensions::take_internal_listeners(&mut file)?;
-    let wire: api::envoy::config::bootstrap::v3::Bootstrap = proto_json::message(file)?;
-    let bootstrap = convert::bootstrap(&wire, &|path| std::fs::read(path)).map_err(BootstrapError::Config)?;
+    let mut value = document::parse(text, format).map_err(BootstrapError::Syntax)?;
+    extensions::unwrap_structs(&mut value);
+    extensions::take_internal_listeners(&mut value)?;
+    let file = proto_json::encoded::<api::envoy::config::bootstrap::v3::Bootstrap>(value)?;
+    let read = |path: &str| std::fs::read(path);
+    let bootstrap = convert::bootstrap(file.into_boxed_slice().into(), &read).map_err(BootstrapError::Config)?;
     check_tls(&bootstrap).map_err(|error| BootstrapError::Config(vec![error]))?;
     Ok(bootstrap)
 }

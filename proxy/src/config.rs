@@ -7,6 +7,8 @@ pub mod convert;
 mod error;
 mod model;
 mod strict;
+mod wire;
 
 pub use error::ConfigError;
 pub use model::*;
+pub use wire::static_resources;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use runtime::shutdown::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -100,7 +101,7 @@ async fn serve(
         view: StatsView::default(),
         node: settings.node(),
         resources: handle.clone(),
-        file: Arc::default(),
+        file: Bytes::new(),
         concurrency: settings.workers,
         started: Instant::now(),
         quit: Arc::clone(&quit),

@@ -40,7 +40,7 @@ pub async fn run_static(
     let apply = apply(Arc::clone(&data_plane), ready.clone(), first);
     let (node, all_static) = (node(&bootstrap), bootstrap.dynamic.listeners.is_none());
     let view = bootstrap.stats.clone();
-    let (file, quit) = (Arc::clone(&bootstrap.file), Arc::new(Notify::new()));
+    let (file, quit) = (bootstrap.file.clone(), Arc::new(Notify::new()));
     let (client, resources, _) = xds::Client::start(options(bootstrap), apply).await;
     let mut tasks = vec![tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))];
     if let Some(socket) = admin_socket {
@@ -113,7 +113,7 @@ fn options(bootstrap: Bootstrap) -> xds::Options {
 
 /// How the proxy introduces itself: as the file says, and who wrote it.
 fn node(bootstrap: &Bootstrap) -> Node {
-    let given = bootstrap.file.node.clone().unwrap_or_default();
+    let given = bootstrap.introduction.clone();
     Node { user_agent_name: "weft".to_owned(), user_agent_version_type: Some(settings::user_agent()), ..given }
 }
 

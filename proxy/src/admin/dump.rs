@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::envoy::config::bootstrap::v3::Bootstrap;
 use api::envoy::config::listener::v3 as lds;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use api::prost::{Message as _, Name};
@@ -54,7 +55,7 @@ impl Admin {
     }
 
     fn bootstrap(&self) -> Value {
-        let mut file = (*self.file).clone();
+        let mut file = Bootstrap::decode(&*self.file).unwrap_or_default();
         file.node = Some(self.node.clone());
         let mut json = packed(&api::any(&file));
         if let Value::Object(fields) = &mut json {
@@ -227,8 +228,7 @@ impl Dump<'_> {
     fn endpoints(&self) -> Section {
         let clusters = self.of(Kind::Cluster, true).chain(self.of(Kind::Cluster, false));
         let fixed = clusters.filter_map(|(_, held)| {
-            let any = held.wire.resource.as_ref()?;
-            let cluster = api::envoy::config::cluster::v3::Cluster::decode(any.value.as_slice()).ok()?;
+            let cluster = api::envoy::config::cluster::v3::Cluster::decode(held.encoded()).ok()?;
             Some(json!({"endpoint_config": packed(&api::any(&cluster.load_assignment?))}))
         });
         section(
@@ -261,20 +261,17 @@ impl Dump<'_> {
 
 fn state(held: &Held, field: &str, versioned: bool) -> Value {
     let mut state = Map::new();
-    if versioned && !held.wire.version.is_empty() {
-        state.insert("version_info".to_owned(), held.wire.version.as_str().into());
+    if versioned && !held.version.is_empty() {
+        state.insert("version_info".to_owned(), (*held.version).into());
     }
-    if let Some(any) = &held.wire.resource {
-        state.insert(field.to_owned(), packed(any));
-    }
+    state.insert(field.to_owned(), packed(&held.any()));
     state.insert("last_updated".to_owned(), timestamp(held.updated).into());
     state.into()
 }
 
 /// The route tables that stand in a listener itself.
 fn inline_routes(held: &Held) -> Vec<(String, Value)> {
-    let bytes = held.wire.resource.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
-    let Ok(listener) = lds::Listener::decode(bytes) else { return Vec::new() };
+    let Ok(listener) = lds::Listener::decode(held.encoded()) else { return Vec::new() };
     let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
     let filters = chains.flat_map(|chain| &chain.filters);
     let routes = filters.filter_map(|filter| {

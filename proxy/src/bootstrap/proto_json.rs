@@ -11,6 +11,13 @@ use super::BootstrapError;
 
 /// The message that a value stands for.
 pub fn message<M: Name + Default>(value: Value) -> Result<M, BootstrapError> {
+    let encoded = encoded::<M>(value)?;
+    M::decode(encoded.as_slice())
+        .map_err(|error| BootstrapError::Mapping { path: String::new(), message: error.to_string() })
+}
+
+/// The same, encoded.
+pub fn encoded<M: Name>(value: Value) -> Result<Vec<u8>, BootstrapError> {
     let name = M::full_name();
     let wrong = |path: String, message: String| BootstrapError::Mapping { path, message };
     let descriptor = api::descriptor_pool().get_message_by_name(&name);
@@ -22,7 +29,7 @@ pub fn message<M: Name + Default>(value: Value) -> Result<M, BootstrapError> {
         "." => wrong("the file".to_owned(), error.to_string()),
         path => wrong(path.to_owned(), error.to_string()),
     })?;
-    M::decode(mapped.encode_to_vec().as_slice()).map_err(|error| wrong(String::new(), error.to_string()))
+    Ok(mapped.encode_to_vec())
 }
 
 /// The JSON of a packed message, with its type, and names as they stand in the .proto files. What is secret in it is

@@ -52,6 +52,8 @@ use std::io;
 use api::envoy::config::bootstrap::v3 as boot;
 use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
 use api::envoy::extensions::transport_sockets::tls::v3 as sds;
+use api::prost::Message as _;
+use bytes::Bytes;
 
 use super::error::{At, ConfigError};
 use super::{Bootstrap, Cluster, Listener, LoadAssignment, Secret, strict};
@@ -60,12 +62,13 @@ use crate::route::RouteTable;
 /// Reads a file that a data source names.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
-/// All that a bootstrap file holds. Files it names are read now; later changes of them are not seen. Fields that are
-/// not supported are all told.
-pub fn bootstrap(wire: &boot::Bootstrap, read_file: ReadFile<'_>) -> Result<Bootstrap, Vec<ConfigError>> {
+/// All that an encoded bootstrap file holds. Files it names are read now; later changes of them are not seen. Fields
+/// that are not supported are all told.
+pub fn bootstrap(file: Bytes, read_file: ReadFile<'_>) -> Result<Bootstrap, Vec<ConfigError>> {
     let at = At::file();
-    strict::check_all(wire, &at)?;
-    bootstrap::convert(wire, &at, read_file).map_err(|error| vec![error])
+    strict::check_all::<boot::Bootstrap>(&file, &at)?;
+    let wire = boot::Bootstrap::decode(&*file).map_err(|error| vec![at.refuse("the file", error.to_string())])?;
+    bootstrap::convert(&wire, file, &at, read_file).map_err(|error| vec![error])
 }
 
 /// Files are read now; later changes of them are not seen.

@@ -29,6 +29,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::route::RouteTable;
 
 /// Everything the proxy runs on at one moment. A connection or request loads it once and keeps it.
@@ -57,8 +59,10 @@ pub struct Bootstrap {
     pub max_connections: Option<usize>,
     pub runtime: Runtime,
     pub stats: crate::stats::StatsView,
-    /// The file itself, for the control plane to be told its node and for `/config_dump`.
-    pub file: Arc<api::envoy::config::bootstrap::v3::Bootstrap>,
+    /// What the control plane is told of this proxy.
+    pub introduction: api::envoy::config::core::v3::Node,
+    /// The file itself, encoded.
+    pub file: Bytes,
 }
 
 /// What `layered_runtime` says.

@@ -1,5 +1,6 @@
 //! Configuration from outside: resources over xDS in either encoding, and bootstrap files.
 
+use api::envoy::config::bootstrap::v3::Bootstrap;
 use api::envoy::config::{
     cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener, route::v3::RouteConfiguration,
 };
@@ -44,8 +45,8 @@ pub fn bootstrap(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for format in [Format::Yaml, Format::Json] {
         let value = document::parse(text, format).ok();
-        if let Some(wire) = value.and_then(|value| proto_json::message(value).ok()) {
-            let _ = convert::bootstrap(&wire, &no_files);
+        if let Some(file) = value.and_then(|value| proto_json::encoded::<Bootstrap>(value).ok()) {
+            let _ = convert::bootstrap(file.into(), &no_files);
         }
     }
 }

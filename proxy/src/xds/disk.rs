@@ -27,7 +27,7 @@ impl Copy {
             let of_server = resources.of(kind).filter(|(_, held)| held.origin == Origin::Ads);
             let response = DeltaDiscoveryResponse {
                 type_url: kind.type_url().to_owned(),
-                resources: of_server.map(|(_, held)| held.wire.clone()).collect(),
+                resources: of_server.map(|(_, held)| held.resource()).collect(),
                 ..Default::default()
             };
             bytes.extend(response.encode_length_delimited_to_vec());

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::envoy::config::bootstrap::v3::Bootstrap;
 use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
 use api::envoy::extensions::transport_sockets::tls::v3 as sds;
 use api::envoy::service::discovery::v3::Resource;
 use api::prost::{Message, Name};
+use api::prost_types::Any;
+use bytes::Bytes;
 
 use crate::config::{
     self, Cluster, ConfigError, Listener, LoadAssignment, Reference, ResourceKind as Kind, ResourceSource, Secret,
@@ -33,7 +34,11 @@ pub enum Origin {
 /// A resource that was taken.
 #[derive(Debug)]
 pub struct Held {
-    pub wire: Resource,
+    pub name: Box<str>,
+    pub version: Box<str>,
+    kind: Kind,
+    /// As it came, which takes a third of the room of what it becomes: to be shown, kept on disk and read again.
+    encoded: Bytes,
     pub origin: Origin,
     pub updated: SystemTime,
     references: Vec<Reference>,
@@ -84,17 +89,12 @@ impl Resources {
         Self { own_secrets, ..Self::default() }
     }
 
-    /// What stands in a bootstrap file, which has been checked before.
-    pub fn of_file(file: &Bootstrap) -> Self {
+    /// What stands in an encoded bootstrap file, which has been checked before and is shared by all of them.
+    pub fn of_file(file: &Bytes) -> Self {
         let mut resources = Self::default();
-        let Some(given) = &file.static_resources else { return resources };
-        let all = given.clusters.iter().map(|cluster| (Kind::Cluster, api::any(cluster)));
-        let all = all.chain(given.listeners.iter().map(|listener| (Kind::Listener, api::any(listener))));
-        let all = all.chain(given.secrets.iter().map(|secret| (Kind::Secret, api::any(secret))));
-        for (kind, any) in all {
-            let named =
-                name_of(kind, &any.value).map(|name| Resource { name, resource: Some(any), ..Resource::default() });
-            if let Err(error) = named.and_then(|resource| resources.insert(kind, resource, Origin::Static)) {
+        for (kind, encoded) in config::static_resources(file) {
+            let given = name_of(kind, &encoded).map(|name| Given { name, encoded, ..Given::default() });
+            if let Err(error) = given.and_then(|given| resources.take(kind, given, Origin::Static)) {
                 tracing::error!(error, "a static resource is left out");
             }
         }
@@ -103,9 +103,13 @@ impl Resources {
 
     /// Takes a resource; an error leaves the previous one in its place.
     pub fn insert(&mut self, kind: Kind, wire: Resource, origin: Origin) -> Result<(), String> {
-        let name = wire.name.clone();
+        self.take(kind, Given::from(wire), origin)
+    }
+
+    fn take(&mut self, kind: Kind, given: Given, origin: Origin) -> Result<(), String> {
+        let name = given.name.clone();
         let key = (kind, name.clone());
-        let held = Held::new(kind, &wire, origin).and_then(|held| self.fits(&key, &held).map(|()| held));
+        let held = Held::new(kind, &given, origin).and_then(|held| self.fits(&key, &held).map(|()| held));
         match held {
             Ok(held) => {
                 self.absent.remove(&key);
@@ -118,7 +122,8 @@ impl Resources {
                     // Nothing waits for what was refused.
                     self.absent.insert(key.clone());
                 }
-                self.refused.insert(key, Refused { wire, reason: reason.clone(), at: SystemTime::now() });
+                self.refused
+                    .insert(key, Refused { wire: given.resource(kind), reason: reason.clone(), at: SystemTime::now() });
                 Err(format!("{name}: {reason}"))
             }
         }
@@ -187,7 +192,7 @@ impl Resources {
     /// Versions of what a server gave, so that a new stream brings the difference only.
     pub fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
         let of_server = self.of(kind).filter(|(_, held)| held.origin == Origin::Ads);
-        of_server.map(|(name, held)| (name.clone(), held.wire.version.clone())).collect()
+        of_server.map(|(name, held)| (name.clone(), held.version.to_string())).collect()
     }
 
     /// What listeners and clusters refer to, those in force and those that will be, with its source.
@@ -275,10 +280,10 @@ impl Resources {
             all.filter(|(_, held)| changed(held)).map(|(kind, held)| (kind, Arc::clone(held))).collect();
         let mut any = false;
         for (kind, held) in stale {
-            match self.insert(kind, held.wire.clone(), held.origin.clone()) {
+            match self.take(kind, held.given(), held.origin.clone()) {
                 Ok(()) => {
                     any = true;
-                    tracing::info!(resource = held.wire.name, "took up files that changed");
+                    tracing::info!(resource = &*held.name, "took up files that changed");
                 }
                 Err(error) => tracing::warn!(%error, "files that changed cannot be used; staying with what they held"),
             }
@@ -287,9 +292,32 @@ impl Resources {
     }
 }
 
+/// A resource on its way in.
+#[derive(Default)]
+struct Given {
+    name: String,
+    version: String,
+    encoded: Bytes,
+    has_ttl: bool,
+}
+
+impl From<Resource> for Given {
+    fn from(wire: Resource) -> Self {
+        let encoded = wire.resource.map(|any| Bytes::from(any.value.into_boxed_slice())).unwrap_or_default();
+        Self { name: wire.name, version: wire.version, encoded, has_ttl: wire.ttl.is_some() }
+    }
+}
+
+impl Given {
+    fn resource(self, kind: Kind) -> Resource {
+        let any = Any { type_url: kind.type_url().to_owned(), value: self.encoded.into() };
+        Resource { name: self.name, version: self.version, resource: Some(any), ..Resource::default() }
+    }
+}
+
 impl Held {
-    fn new(kind: Kind, wire: &Resource, origin: Origin) -> Result<Self, String> {
-        if wire.ttl.is_some() {
+    fn new(kind: Kind, given: &Given, origin: Origin) -> Result<Self, String> {
+        if given.has_ttl {
             return Err("ttl: set: is not supported; give the resource without a time to live".to_owned());
         }
         let files = RefCell::new(Vec::new());
@@ -298,7 +326,7 @@ impl Held {
             files.borrow_mut().push((PathBuf::from(path), digest(&bytes)));
             Ok(bytes)
         };
-        let bytes = wire.resource.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
+        let bytes = &*given.encoded;
         let (mut references, mut watched) = (Vec::new(), Vec::new());
         let model = match kind {
             Kind::Cluster => {
@@ -340,8 +368,36 @@ impl Held {
                 Model::Secret(Arc::new(secret))
             }
         };
-        let files = files.into_inner();
-        Ok(Self { wire: wire.clone(), origin, updated: SystemTime::now(), references, files, watched, model })
+        Ok(Self {
+            name: given.name.as_str().into(),
+            version: given.version.as_str().into(),
+            kind,
+            encoded: given.encoded.clone(),
+            origin,
+            updated: SystemTime::now(),
+            references,
+            files: files.into_inner(),
+            watched,
+            model,
+        })
+    }
+
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    pub fn any(&self) -> Any {
+        Any { type_url: self.kind.type_url().to_owned(), value: self.encoded.to_vec() }
+    }
+
+    /// As it came.
+    pub fn resource(&self) -> Resource {
+        self.given().resource(self.kind)
+    }
+
+    fn given(&self) -> Given {
+        let (name, version) = (self.name.to_string(), self.version.to_string());
+        Given { name, version, encoded: self.encoded.clone(), has_ttl: false }
     }
 
     /// The source of something that this resource refers to.

@@ -12,12 +12,18 @@ use std::sync::Arc;
 use api::envoy::config::bootstrap::v3 as wire;
 use api::envoy::config::overload::v3::{OverloadManager, resource_monitor::ConfigType};
 use api::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use bytes::Bytes;
 
 use super::{ReadFile, basics, cluster, listener, secret, source};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Bootstrap, Cluster, Listener, Node, Secret};
 
-pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Bootstrap, ConfigError> {
+pub(super) fn convert(
+    wire: &wire::Bootstrap,
+    file: Bytes,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<Bootstrap, ConfigError> {
     let runtime = runtime::convert(wire.layered_runtime.as_ref(), &at.field("layered_runtime"))?;
     let (none, resources) = (wire::bootstrap::StaticResources::default(), at.field("static_resources"));
     let of = wire.static_resources.as_ref().unwrap_or(&none);
@@ -32,7 +38,8 @@ pub(super) fn convert(wire: &wire::Bootstrap, at: &At<'_>, read_file: ReadFile<'
         runtime,
         stats: stats::convert(wire.stats_config.as_ref(), &at.field("stats_config"))?,
         dynamic: source::dynamic(wire.dynamic_resources.as_ref(), &at.field("dynamic_resources"))?,
-        file: Arc::new(wire.clone()),
+        introduction: wire.node.clone().unwrap_or_default(),
+        file,
     };
     references::check(of, &bootstrap, &resources)?;
     sources::check(of, &bootstrap, at)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::envoy::config::core::v3::Metadata;
 use api::prost_types::{Struct, Value, value::Kind};
 
-use crate::config::{LbMetadata, ServiceRef, WorkloadRef};
+use crate::config::{Labels, LbMetadata, ServiceRef, WorkloadRef};
 
 /// `filter_metadata.istio.config`
 pub(super) fn config(metadata: Option<&Metadata>) -> Option<String> {
@@ -37,13 +37,13 @@ pub(super) fn workload(metadata: Option<&Metadata>) -> Option<WorkloadRef> {
 }
 
 /// `filter_metadata["envoy.transport_socket_match"]`
-pub(super) fn transport_labels(metadata: Option<&Metadata>) -> BTreeMap<String, String> {
+pub(super) fn transport_labels(metadata: Option<&Metadata>) -> Labels {
     let labels = metadata.and_then(|metadata| metadata.filter_metadata.get("envoy.transport_socket_match"));
     labels.map(labels_of).unwrap_or_default()
 }
 
-pub(super) fn labels_of(fields: &Struct) -> BTreeMap<String, String> {
-    fields.fields.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+pub(super) fn labels_of(fields: &Struct) -> Labels {
+    fields.fields.iter().filter_map(|(name, value)| Some((name.as_str(), text(value)?))).collect()
 }
 
 /// `filter_metadata["envoy.lb"]`, where there is any of it.

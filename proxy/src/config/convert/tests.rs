@@ -137,7 +137,7 @@ fn endpoints_carry_who_they_are() {
     let made = load_assignment(&wire).unwrap();
     let endpoint = &made.localities[0].endpoints[0];
     assert!(endpoint.health == HealthStatus::Healthy && endpoint.weight == 1);
-    assert_eq!(endpoint.transport_labels.get("tlsMode").map(String::as_str), Some("istio"));
+    assert_eq!(endpoint.transport_labels.get("tlsMode"), Some("istio"));
     let workload = endpoint.workload.as_ref().unwrap();
     assert_eq!((workload.name.as_str(), workload.canonical_revision.as_str()), ("reviews-v1", "v1"));
 }

@@ -125,7 +125,7 @@ pub enum UpstreamProtocol {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransportSocketMatch {
     pub name: String,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub tls: Option<Arc<UpstreamTls>>,
 }
 
@@ -245,7 +245,7 @@ pub struct Endpoint {
     /// What active health checks do differently here.
     pub check: Option<Box<CheckTarget>>,
     /// `filter_metadata["envoy.transport_socket_match"]`.
-    pub transport_labels: BTreeMap<String, String>,
+    pub transport_labels: Labels,
     /// `filter_metadata["istio"]["workload"]`: what metrics say of the destination.
     pub workload: Option<Arc<WorkloadRef>>,
 }
@@ -260,9 +260,31 @@ impl Endpoint {
             hostname: None,
             lb_metadata: None,
             check: None,
-            transport_labels: BTreeMap::new(),
+            transport_labels: Labels::default(),
             workload: None,
         }
+    }
+}
+
+/// Names and values, by name. Every endpoint has them, so they take no more room than they must.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+impl<'a> FromIterator<(&'a str, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (&'a str, String)>>(labels: I) -> Self {
+        let sorted: BTreeMap<&str, String> = labels.into_iter().collect();
+        Self(sorted.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 

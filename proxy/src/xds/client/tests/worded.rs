@@ -1,6 +1,7 @@
 //! What is said on a stream, in both protocols: names, versions, nonces, refusals.
 
 use api::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use api::prost::Message as _;
 
 use super::scripted::{self, clusters, eds_cluster, endpoints, named, response, static_cluster};
 use super::*;
@@ -106,7 +107,7 @@ async fn what_stands_in_the_file_is_not_replaced_from_elsewhere() {
     let given = StaticResources { clusters: clusters_of_file, ..Default::default() };
     let file = Bootstrap { static_resources: Some(given), ..Default::default() };
     let (put, mut snapshots) = mpsc::unbounded_channel();
-    let options = Options { resources: Resources::of_file(&file), ..each(server) };
+    let options = Options { resources: Resources::of_file(&file.encode_to_vec().into()), ..each(server) };
     let (client, _handle, _) = Client::start(options, scripted::record(put)).await;
     tokio::spawn(client.run());
     let mut stream = streams.recv().await.unwrap();
