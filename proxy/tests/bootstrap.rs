@@ -21,6 +21,8 @@ mod admin;
 mod ads;
 #[path = "bootstrap/dynamic.rs"]
 mod dynamic;
+#[path = "bootstrap/many.rs"]
+mod many;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/envoy")
