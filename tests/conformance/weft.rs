@@ -99,7 +99,7 @@ const FILTERS: [(&str, &str); 6] = [
     ),
     (
         "header_mutation.v3.HeaderMutation",
-        ", mutations: { request_mutations: [{ append: { header: { key: x-filtered, value: yes } } }] }",
+        ", mutations: { request_mutations: [{ append: { header: { key: x-filtered, value: seen } } }] }",
     ),
 ];
 

@@ -36,6 +36,11 @@ pub async fn play(
 ) -> u16 {
     let stream = match connect(side.listen, run.script.from.unwrap_or(NEIGHBOUR)).await {
         Ok(stream) => stream,
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+            // It was taken, and ended before this side looked.
+            observed.lines.push("= closed".to_owned());
+            return 0;
+        }
         Err(error) => {
             observed.lines.push(format!("= no connection: {error}"));
             return 0;
