@@ -3,6 +3,7 @@
 #[cfg(feature = "consul")]
 mod consul;
 mod discovery;
+pub mod kubernetes;
 
 #[cfg(feature = "consul")]
 pub use consul::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};

@@ -10,6 +10,7 @@ mod remembered;
 mod source;
 mod told;
 
+pub use adapter::kubernetes;
 pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
