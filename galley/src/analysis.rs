@@ -66,7 +66,7 @@ fn finding(code: &'static str, kind: Kind, meta: &Meta, path: &str, message: Str
     let object = ObjectKey::new(kind, &meta.namespace, &meta.name);
     let file = match &meta.provenance {
         Provenance::File(path) => format!("{} ({object})", path.display()),
-        Provenance::Store { .. } => object.to_string(),
+        Provenance::Cluster(_) | Provenance::Store { .. } => object.to_string(),
     };
     let path = path.to_owned();
     let diagnostic =

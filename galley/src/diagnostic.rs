@@ -34,6 +34,19 @@ pub mod code {
     pub const UNREACHABLE_RULE: &str = "IST0130";
     pub const SCHEMA_WARNING: &str = "IST0133";
     pub const ADDRESSES_REQUIRED: &str = "IST0134";
+
+    /// What Istio calls a message of this code, and whether it is an error to Istio's analysis.
+    pub fn istio(code: &str) -> (&'static str, bool) {
+        match code {
+            DEPRECATED => ("Deprecated", false),
+            REFERENCE_NOT_FOUND => ("ReferencedResourceNotFound", true),
+            CONFLICTING_MESH_HOSTS => ("ConflictingMeshGatewayVirtualServiceHosts", true),
+            UNREACHABLE_RULE => ("VirtualServiceUnreachableRule", false),
+            SCHEMA_WARNING => ("SchemaWarning", false),
+            ADDRESSES_REQUIRED => ("ServiceEntryAddressesRequired", false),
+            _ => ("SchemaValidationError", true),
+        }
+    }
 }
 
 impl Diagnostic {

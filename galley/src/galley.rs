@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::Hostname;
@@ -34,17 +35,19 @@ pub struct GalleyOptions {
 /// Cloning shares.
 #[derive(Clone)]
 pub struct Galley {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     options: GalleyOptions,
-    state: Mutex<State>,
+    pub state: Mutex<State>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Held by whoever writes to the store.
     writing: tokio::sync::Mutex<()>,
     /// Watching from before the first reading; taken by `run`.
     changes: Mutex<Option<Changes>>,
+    /// How much of what clusters hold was not read yet.
+    pub awaited: Arc<AtomicUsize>,
 }
 
 /// What `apply` did to one object.
@@ -87,6 +90,7 @@ impl Galley {
             snapshots,
             writing: tokio::sync::Mutex::default(),
             changes: Mutex::new(Some(changes)),
+            awaited: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -121,6 +125,12 @@ impl Galley {
         while let Some(change) = changes.next().await {
             self.shared.change(|state| state.take_stored(&change.key, change.value.as_deref(), change.revision));
         }
+    }
+
+    /// Whether the configuration of every attached cluster was read once, or its time for that is over. A new
+    /// snapshot follows when it was.
+    pub fn is_synced(&self) -> bool {
+        self.shared.awaited.load(Ordering::Acquire) == 0
     }
 
     /// The current snapshot, then each new one.
@@ -187,9 +197,8 @@ impl Galley {
         let _turn = self.shared.writing.lock().await;
         let expected = {
             let state = self.shared.state.lock();
-            if let Some(file) = state.file_of(&key) {
-                let message = format!("{key} is held by the file {}; delete it there", file.display());
-                return Err(Rejection::because(&file.display().to_string(), message));
+            if let Some(holder) = state.holder_of(&key) {
+                return Err(Rejection::because(&key.to_string(), format!("is held by {holder}; delete it there")));
             }
             match state.stored(&key) {
                 Some(loaded) => loaded.object.revision,
@@ -226,7 +235,8 @@ impl Galley {
 
     /// The services that ServiceEntry and WorkloadEntry declare, as the registry `static`.
     pub fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(StaticRegistry::new(self.snapshots(), &self.shared.options.domain))
+        let awaited = self.shared.awaited.clone();
+        Arc::new(StaticRegistry::new(self.snapshots(), &self.shared.options.domain).awaiting(awaited))
     }
 }
 
@@ -250,7 +260,7 @@ impl Planned {
 
 impl Shared {
     /// Changes the state and, if that changed anything, publishes.
-    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
+    pub fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.state.lock();
         if change(&mut state) {
             let snapshot = Arc::new(state.settle());
@@ -261,8 +271,8 @@ impl Shared {
     fn plan(&self, documents: Vec<Document>, origin: &str, findings: &[Diagnostic]) -> Result<Vec<Planned>, Rejection> {
         let state = self.state.lock();
         let held = documents.iter().filter_map(|document| {
-            let file = state.file_of(&document.key)?;
-            let message = format!("{} is held by the file {}; change it there", document.key, file.display());
+            let holder = state.holder_of(&document.key)?;
+            let message = format!("{} is held by {holder}; change it there", document.key);
             Some(Diagnostic { line: document.line, column: 1, ..Diagnostic::general(origin, message) })
         });
         let diagnostics: Vec<_> = held.collect();

@@ -8,6 +8,7 @@ mod document;
 mod galley;
 mod kind;
 pub mod kinds;
+pub mod kubernetes;
 mod object;
 mod reader;
 mod snapshot;

@@ -35,6 +35,8 @@ pub struct Meta {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provenance {
     File(PathBuf),
+    /// Held by the Kubernetes cluster of this name.
+    Cluster(Arc<str>),
     /// Applied through the API, by this author.
     Store {
         author: String,

@@ -1,9 +1,13 @@
-//! What files and store hold, and which of it is in force.
+//! What files, store and cluster hold, and which of it is in force.
+
+mod cluster;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cluster::Held;
+pub(crate) use cluster::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
@@ -31,6 +35,7 @@ struct File {
 pub(crate) struct State {
     files: BTreeMap<PathBuf, File>,
     stored: BTreeMap<ObjectKey, Arc<Loaded>>,
+    cluster: BTreeMap<ObjectKey, Held>,
     /// Stored values that this build cannot take.
     unreadable: BTreeMap<String, Diagnostic>,
     /// The revision of the last change seen of each key, deletions included, so that none is applied twice.
@@ -70,10 +75,11 @@ impl State {
         self.stored.get(key)
     }
 
-    /// The file that holds an object, so that it cannot be applied or deleted.
-    pub fn file_of(&self, key: &ObjectKey) -> Option<&Path> {
+    /// What holds an object, so that it cannot be applied or deleted.
+    pub fn holder_of(&self, key: &ObjectKey) -> Option<String> {
         match &self.in_force.get(key)?.object.provenance {
-            Provenance::File(path) => Some(path),
+            Provenance::File(path) => Some(format!("the file {}", path.display())),
+            Provenance::Cluster(name) => Some(format!("the Kubernetes cluster {name}")),
             Provenance::Store { .. } => None,
         }
     }
@@ -82,7 +88,8 @@ impl State {
     pub fn problems(&self) -> Vec<Diagnostic> {
         let errors =
             self.files.values().flat_map(|file| file.findings.iter().filter(|found| found.is_error()).cloned());
-        errors.chain(self.twins()).chain(self.unreadable.values().cloned()).collect()
+        let in_cluster = self.cluster.values().flat_map(Held::errors).cloned();
+        errors.chain(self.twins()).chain(self.unreadable.values().cloned()).chain(in_cluster).collect()
     }
 
     fn twins(&self) -> Vec<Diagnostic> {
@@ -139,9 +146,12 @@ impl State {
         true
     }
 
-    /// Settles what is in force and makes the snapshot of it: files over the store, earlier files over later.
+    /// Settles what is in force and makes the snapshot of it: files over the cluster over the store, earlier files
+    /// over later.
     pub fn settle(&mut self) -> Snapshot {
         self.in_force = self.stored.clone();
+        let of_cluster = self.cluster.iter().filter_map(|(key, held)| Some((key.clone(), held.good()?.clone())));
+        self.in_force.extend(of_cluster);
         for file in self.files.values().rev() {
             self.in_force.extend(file.objects.iter().map(|loaded| (loaded.object.key.clone(), loaded.clone())));
         }

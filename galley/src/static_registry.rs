@@ -4,6 +4,7 @@ mod translate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use registry::{Endpoint, Event, EventStream, Registry, Service, ServiceKey};
 use tokio::sync::{mpsc, watch};
@@ -17,13 +18,20 @@ type Declared = BTreeMap<ServiceKey, (Service, Vec<Endpoint>)>;
 pub(crate) struct StaticRegistry {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     domain: Arc<str>,
+    /// How much of the configuration was not read yet; until then not all services are told.
+    awaited: Arc<AtomicUsize>,
 }
 
 impl StaticRegistry {
     pub const NAME: &'static str = "static";
 
     pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, domain: &str) -> Self {
-        Self { snapshots, domain: domain.into() }
+        Self { snapshots, domain: domain.into(), awaited: Arc::default() }
+    }
+
+    pub fn awaiting(mut self, awaited: Arc<AtomicUsize>) -> Self {
+        self.awaited = awaited;
+        self
     }
 }
 
@@ -36,14 +44,16 @@ impl Registry for StaticRegistry {
         let (tx, rx) = mpsc::unbounded_channel();
         let mut snapshots = self.snapshots.clone();
         let domain = self.domain.clone();
+        let awaited = self.awaited.clone();
         tokio::spawn(async move {
             let mut told = Declared::new();
             let mut synced = false;
             loop {
+                let all_read = awaited.load(Ordering::Acquire) == 0;
                 let snapshot = snapshots.borrow_and_update().clone();
                 let now = translate::declared(&snapshot, &domain);
                 let mut events = difference(&told, &now);
-                if !synced {
+                if !synced && all_read {
                     events.push(Event::Synced);
                     synced = true;
                 }

@@ -124,6 +124,7 @@ fn outcome<'a>(applied: &'a Applied, found: &[Found]) -> Outcome<'a> {
 fn item(object: &Object) -> Value {
     let provenance = match &object.provenance {
         Provenance::File(path) => json!({ "file": path }),
+        Provenance::Cluster(name) => json!({ "cluster": name }),
         Provenance::Store { author } => json!({ "author": author }),
     };
     json!({
