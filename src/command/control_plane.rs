@@ -111,10 +111,12 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
-    registries.extend(options.platforms.open_remembered(&mesh.domain, &store)?);
+    let platforms = options.platforms.open(&mesh.domain).await?;
+    registries.extend(platforms.remembered(&store));
     let registration = Registration::open(&options, store.clone(), &mesh, clock.clone()).await?;
     registries.extend(registration.as_ref().map(Registration::registry));
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
+    platforms.attach(&galley, &catalog);
     tokio::spawn(registry::run(registries, options.platforms.policy(), publish));
     let (inputs, followed) = watch::channel(Inputs {
         catalog: catalog.borrow().clone(),
@@ -201,13 +203,14 @@ fn agents_options(options: &Options, mesh: &MeshConfig) -> AgentsOptions {
     AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2 }
 }
 
-/// Publishes services and configuration to the compile, ready once every registry has told all it knows.
+/// Publishes services and configuration to the compile, ready once every registry and every source of configuration has
+/// told all it knows.
 async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, galley: Galley, inputs: watch::Sender<Inputs>) {
     let mut snapshots = galley.snapshots();
     loop {
         let (now, config) = (catalog.borrow_and_update().clone(), snapshots.borrow_and_update().clone());
         inputs.send_modify(|inputs| {
-            inputs.ready |= is_synced(&now);
+            inputs.ready |= is_synced(&now) && galley.is_synced();
             (inputs.catalog, inputs.config) = (now, config);
         });
         let changed = tokio::select! {

@@ -52,7 +52,7 @@ pub struct Options {
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let format = options.output.output;
-    options.platforms.check()?;
+    options.platforms.check().await?;
     for directory in options.config.iter().filter(|directory| !directory.is_dir()) {
         tell(format_args!(
             "weft: --config {} is no directory; its files are served once it is there",

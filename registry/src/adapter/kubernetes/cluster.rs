@@ -63,6 +63,11 @@ impl Cluster {
         Ok(Self { name: name.into(), client: Client::try_from(config)? })
     }
 
+    /// The same cluster under another name than its kubeconfig's.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

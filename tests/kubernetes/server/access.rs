@@ -1,0 +1,113 @@
+//! Who asks, and whether a role lets them (RBAC). Everything asked is written down.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::store::Id;
+use super::{Call, Shared, failure, respond};
+
+/// The token of somebody who may do everything.
+pub const ADMIN_TOKEN: &str = "admin";
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    pub user: String,
+    pub verb: String,
+    pub group: String,
+    /// With its subresource: `virtualservices/status`.
+    pub resource: String,
+}
+
+pub enum User {
+    Admin,
+    ServiceAccount { namespace: String, name: String },
+}
+
+impl User {
+    fn name(&self) -> String {
+        match self {
+            Self::Admin => "admin".into(),
+            Self::ServiceAccount { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
+        }
+    }
+}
+
+pub fn user(shared: &Shared, token: &str) -> Option<User> {
+    if token == ADMIN_TOKEN {
+        return Some(User::Admin);
+    }
+    let (namespace, name) = shared.lock().tokens.get(token).cloned()?;
+    Some(User::ServiceAccount { namespace, name })
+}
+
+/// A token for a service account (TokenRequest).
+pub fn token(shared: &Arc<Shared>, call: &Call) -> Response {
+    let mut inner = shared.lock();
+    let id = Id { resource: call.resource.id(), namespace: call.namespace.clone(), name: call.name.clone() };
+    if call.resource.plural != "serviceaccounts" || inner.db.get(&id).is_none() {
+        return failure(404, "NotFound", format!("serviceaccounts {:?} not found", call.name));
+    }
+    let token = format!("token-{}-{}", call.namespace, call.name);
+    inner.tokens.insert(token.clone(), (call.namespace.clone(), call.name.clone()));
+    respond(
+        201,
+        &json!({ "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "status": { "token": token } }),
+    )
+}
+
+pub fn check(shared: &Shared, user: &User, call: &Call) -> Result<(), Response> {
+    let mut inner = shared.lock();
+    let plural = &call.resource.plural;
+    let resource = if call.subresource.is_empty() { plural.clone() } else { format!("{plural}/{}", call.subresource) };
+    let group = call.resource.group.clone();
+    let asked = Asked { user: user.name(), verb: call.verb().into(), group, resource };
+    inner.asked.push(asked.clone());
+    let User::ServiceAccount { namespace, name } = user else { return Ok(()) };
+    let all = |plural: &str| inner.db.all(&format!("{plural}.rbac.authorization.k8s.io"), "");
+    let mut bindings = all("clusterrolebindings");
+    let local = |binding: &Value| binding["metadata"]["namespace"] == call.namespace.as_str();
+    bindings.extend(all("rolebindings").into_iter().filter(|binding| !call.namespace.is_empty() && local(binding)));
+    let is_bound = |binding: &Value| {
+        list(&binding["subjects"]).iter().any(|subject| {
+            subject["kind"] == "ServiceAccount"
+                && subject["name"] == name.as_str()
+                && subject["namespace"] == namespace.as_str()
+        })
+    };
+    let mut roles = all("clusterroles");
+    roles.extend(all("roles"));
+    let is_role = |role: &Value, binding: &Value| {
+        let reference = &binding["roleRef"];
+        role["kind"] == reference["kind"]
+            && role["metadata"]["name"] == reference["name"]
+            && (role["kind"] == "ClusterRole" || role["metadata"]["namespace"] == binding["metadata"]["namespace"])
+    };
+    let allowed = bindings.iter().filter(|binding| is_bound(binding)).any(|binding| {
+        let role = roles.iter().find(|role| is_role(role, binding));
+        role.is_some_and(|role| list(&role["rules"]).iter().any(|rule| allows(rule, &asked, &call.name)))
+    });
+    if allowed {
+        return Ok(());
+    }
+    let Asked { user, verb, group, resource } = asked;
+    let message =
+        format!("{resource} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?}");
+    Err(failure(403, "Forbidden", message))
+}
+
+pub fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether a rule of a role lets something be asked.
+pub fn allows(rule: &Value, asked: &Asked, name: &str) -> bool {
+    let has = |field: &str, wanted: &str| list(&rule[field]).iter().any(|value| value == wanted || value == "*");
+    let names = list(&rule["resourceNames"]);
+    has("verbs", &asked.verb)
+        && has("apiGroups", &asked.group)
+        && has("resources", &asked.resource)
+        && (names.is_empty() || names.iter().any(|known| known == name))
+}
