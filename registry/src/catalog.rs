@@ -4,16 +4,20 @@
 //! decides and the difference is kept as a conflict to be shown; ports only the later knows are added. The same
 //! address and port seen twice is one endpoint, the earlier registry's.
 
+mod automatic;
 mod follow;
 mod merger;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::Hostname;
+use ipnet::IpNet;
 
 use crate::model::{Endpoint, Service, ServiceKey};
 
+pub use automatic::Automatic;
 pub use follow::{Policy, run};
 pub use merger::Merger;
 
@@ -32,6 +36,8 @@ pub struct Catalog {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub service: Arc<Service>,
+    /// Addresses that the mesh gave to a service that has none.
+    pub automatic: Option<Automatic>,
     pub endpoints: Arc<[Endpoint]>,
     /// What registries disagree about, in an operator's words.
     pub conflicts: Arc<[String]>,
@@ -86,7 +92,9 @@ impl Catalog {
     pub fn services_differ(&self, old: &Catalog) -> bool {
         self.entries.len() != old.entries.len()
             || self.entries.iter().any(|(key, entry)| {
-                old.entries.get(key).is_none_or(|before| !Arc::ptr_eq(&before.service, &entry.service))
+                old.entries.get(key).is_none_or(|before| {
+                    !Arc::ptr_eq(&before.service, &entry.service) || before.automatic != entry.automatic
+                })
             })
     }
 
@@ -102,6 +110,17 @@ impl Catalog {
             let before = old.entries.get(key)?;
             (!Arc::ptr_eq(&before.endpoints, &entry.endpoints)).then_some(key)
         })
+    }
+}
+
+impl Entry {
+    /// What callers connect to: the service's own addresses, else those that the mesh gave it; none where callers find
+    /// endpoints by themselves.
+    pub fn virtual_addresses(&self) -> Vec<IpNet> {
+        match &self.automatic {
+            Some(given) => vec![IpNet::from(IpAddr::V4(given.v4)), IpNet::from(IpAddr::V6(given.v6))],
+            None => self.service.addresses.clone(),
+        }
     }
 }
 

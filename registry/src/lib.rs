@@ -15,7 +15,7 @@ pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
 pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration, Taken};
-pub use catalog::{Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
+pub use catalog::{Automatic, Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
 pub use memory::MemoryRegistry;
 pub use model::{
     Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,

@@ -109,6 +109,7 @@ fn service(entry: &Entry) -> Value {
         "aliases": service.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
         "ports": ports,
         "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "automatic_addresses": automatic(entry),
         "location": match service.location {
             Location::MeshInternal => "internal",
             Location::MeshExternal => "external",
@@ -125,6 +126,11 @@ fn service(entry: &Entry) -> Value {
         "registries": registries,
         "conflicts": *entry.conflicts,
     })
+}
+
+/// What the mesh gave a service without addresses: callers that are captured reach it there.
+fn automatic(entry: &Entry) -> Vec<String> {
+    entry.automatic.iter().flat_map(|given| [given.v4.to_string(), given.v6.to_string()]).collect()
 }
 
 fn endpoint(state: &State, catalog: &Catalog, entry: &Entry, endpoint: &Endpoint) -> Value {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::automatic::Allocation;
 use super::{Catalog, Entry, RegistryState, RegistryStatus};
 use crate::model::{Endpoint, Service, ServiceKey};
 use crate::source::Event;
@@ -23,6 +24,7 @@ pub struct Merger {
     catalog: Catalog,
     /// Where registries describe a service differently.
     differences: BTreeMap<ServiceKey, Vec<String>>,
+    allocation: Allocation,
     /// In Unix seconds.
     now: u64,
 }
@@ -33,7 +35,7 @@ impl Merger {
         let registries: Vec<_> = names.into_iter().map(RegistryStatus::new).collect();
         let told = registries.iter().map(|_| Told::default()).collect();
         let catalog = Catalog { registries, ..Catalog::default() };
-        Self { told, catalog, differences: BTreeMap::new(), now: 0 }
+        Self { told, catalog, differences: BTreeMap::new(), allocation: Allocation::default(), now: 0 }
     }
 
     pub fn catalog(&self) -> &Catalog {
@@ -130,14 +132,17 @@ impl Merger {
         let Some(first) = descriptions.next() else {
             self.differences.remove(key);
             self.catalog.aliases.retain(|_, target| target != key);
-            return self.catalog.entries.remove(key).is_some();
+            let gone = self.catalog.entries.remove(key);
+            self.allocate(key, gone.as_ref().map(|entry| &*entry.service));
+            return gone.is_some();
         };
         let mut merged = Arc::clone(first);
         let mut conflicts = Vec::new();
         for other in descriptions {
             add_description(&mut merged, other, &mut conflicts);
         }
-        let before = self.catalog.entries.get(key);
+        let before = self.catalog.entries.get(key).cloned();
+        let before = before.as_ref();
         // A name under which callers know the service stays for as long as anybody serves it: moving the last endpoint
         // from one platform to another must not break them.
         for alias in before.iter().flat_map(|entry| &entry.service.aliases) {
@@ -151,10 +156,26 @@ impl Merger {
         let endpoints = before.map_or_else(|| [].into(), |entry| entry.endpoints.clone());
         // Those of endpoints are found when the endpoints are merged anew, right after this.
         let shown = before.map_or_else(|| [].into(), |entry| entry.conflicts.clone());
-        self.catalog.entries.insert(key.clone(), Entry { service, endpoints, conflicts: shown });
+        let entry = Entry { service, automatic: self.allocation.of(key), endpoints, conflicts: shown };
+        self.catalog.entries.insert(key.clone(), entry);
+        if changed {
+            self.allocate(key, before.map(|entry| &*entry.service));
+        }
         match conflicts.is_empty() {
             true => self.differences.remove(key).is_some() | changed,
             false => self.differences.insert(key.clone(), conflicts.clone()) != Some(conflicts) || changed,
+        }
+    }
+
+    /// Gives a service that changed its automatic addresses, and others theirs that have to move for it.
+    fn allocate(&mut self, key: &ServiceKey, before: Option<&Service>) {
+        let now = self.catalog.entries.get(key).map(|entry| &*entry.service);
+        let mut moved = self.allocation.changed(key, before, now);
+        moved.push(key.clone());
+        for key in moved {
+            if let Some(entry) = self.catalog.entries.get_mut(&key) {
+                entry.automatic = self.allocation.of(&key);
+            }
         }
     }
 
