@@ -65,6 +65,7 @@ const ROOTS: &[&str] = &[
     "envoy/service/ratelimit/v3/rls.proto",
     "envoy/service/secret/v3/sds.proto",
     "envoy/service/status/v3/csds.proto",
+    "istio/networking/nds/v1/nds.proto",
     "istio/v1/auth/ca.proto",
     "weft/v1/membership.proto",
 ];

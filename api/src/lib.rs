@@ -30,6 +30,8 @@ pub mod type_url {
     pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
     /// No resource: how an agent tells whether its workload serves (Istio, `HealthInformation`).
     pub const HEALTH: &str = "type.googleapis.com/istio.v1.HealthInformation";
+    /// The names that an agent answers over DNS (Istio, NDS).
+    pub const NAME_TABLE: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
     pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 }
 

@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::node::{Node, NodeKind};
 use crate::resource::{Resource, ResourceMap, ResourceSet, Snapshot};
 use crate::visibility::View;
-use crate::{capture, clusters, gateway, http_proxy, inbound};
+use crate::{capture, clusters, gateway, http_proxy, inbound, name_table};
 
 /// What a proxy is to run on. Pure: the same inputs and node give the same snapshot. Whatever is wrong with the
 /// configuration comes back as diagnostics and stops nothing.
@@ -37,6 +37,8 @@ struct Outbound {
     routes: Arc<ResourceMap>,
     /// Of captured connections.
     listeners: Arc<ResourceMap>,
+    /// What an agent answers over DNS; only for sidecars.
+    names: Arc<ResourceMap>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -79,6 +81,7 @@ impl Compiled {
             listeners: ResourceSet::new(Arc::clone(&outbound.listeners), own.listeners),
             routes: ResourceSet::new(Arc::clone(&outbound.routes), own.routes),
             secrets: ResourceSet::default(),
+            names: ResourceSet::new(Arc::clone(&outbound.names), []),
         };
         (snapshot, findings.into_vec())
     }
@@ -117,10 +120,11 @@ impl Outbound {
         for entry in view.services() {
             add(view, entry, &mut clusters, &mut endpoints, &mut findings);
         }
-        let mut routes = ResourceMap::new();
+        let (mut routes, mut names) = (ResourceMap::new(), ResourceMap::new());
         if view.audience.kind == NodeKind::Sidecar {
             let table = http_proxy::route_table(view, &mut findings);
             insert(&mut routes, Resource::encode(&table.name, &table));
+            insert(&mut names, name_table::compile(view));
         }
         let mut listeners = ResourceMap::new();
         if let Some(capture) = view.audience.capture {
@@ -134,6 +138,7 @@ impl Outbound {
             endpoints: Arc::new(endpoints),
             routes: Arc::new(routes),
             listeners: Arc::new(listeners),
+            names: Arc::new(names),
             diagnostics: findings.into_vec(),
         }
     }
@@ -142,7 +147,12 @@ impl Outbound {
     fn with_endpoints(&self, view: &View<'_>, changed: &[&ServiceKey]) -> Self {
         let mut next = self.clone();
         let entries = changed.iter().filter_map(|key| view.index.inputs.catalog.get(key));
-        for entry in entries.filter(|entry| view.sees(entry)) {
+        let entries: Vec<_> = entries.filter(|entry| view.sees(entry)).collect();
+        if !self.names.is_empty() && entries.iter().any(|entry| name_table::is_headless(entry)) {
+            let all = View::new(view.index, view.audience);
+            insert(Arc::make_mut(&mut next.names), name_table::compile(&all));
+        }
+        for entry in entries {
             let clusters = Arc::make_mut(&mut next.clusters);
             add(view, entry, clusters, Arc::make_mut(&mut next.endpoints), &mut Findings::default());
         }

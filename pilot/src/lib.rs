@@ -18,6 +18,7 @@ mod index;
 mod inputs;
 mod listener;
 mod mesh;
+mod name_table;
 mod names;
 mod node;
 mod policy;

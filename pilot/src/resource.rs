@@ -17,11 +17,14 @@ pub enum Kind {
     Route,
     /// Known by name only: proxies keep their secrets themselves.
     Secret,
+    /// The names that agents answer over DNS: one resource.
+    NameTable,
 }
 
 impl Kind {
     /// In the order of a push: what is referred to comes before what refers to it.
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret];
+    pub const ALL: [Self; 6] =
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret, Self::NameTable];
 
     pub fn of_url(url: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.type_url() == url)
@@ -34,6 +37,7 @@ impl Kind {
             Self::Listener => type_url::LISTENER,
             Self::Route => type_url::ROUTE,
             Self::Secret => type_url::SECRET,
+            Self::NameTable => type_url::NAME_TABLE,
         }
     }
 
@@ -45,12 +49,13 @@ impl Kind {
             Self::Listener => "LDS",
             Self::Route => "RDS",
             Self::Secret => "SDS",
+            Self::NameTable => "NDS",
         }
     }
 
     /// Whether a subscription without names means everything.
     pub fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Listener | Self::NameTable)
     }
 }
 
@@ -119,6 +124,7 @@ pub struct Snapshot {
     pub listeners: ResourceSet,
     pub routes: ResourceSet,
     pub secrets: ResourceSet,
+    pub names: ResourceSet,
 }
 
 impl Snapshot {
@@ -129,6 +135,7 @@ impl Snapshot {
             Kind::Listener => &self.listeners,
             Kind::Route => &self.routes,
             Kind::Secret => &self.secrets,
+            Kind::NameTable => &self.names,
         }
     }
 }

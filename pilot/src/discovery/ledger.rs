@@ -86,9 +86,9 @@ impl Ledger {
     }
 }
 
-/// The status of each type that `proxy-status` shows, and of secrets where they were asked for.
+/// The status of each type that `proxy-status` shows, and of secrets and names where they were asked for.
 pub(super) fn statuses(of: impl Fn(Kind) -> Option<TypeStatus>) -> BTreeMap<&'static str, TypeStatus> {
     let shown = Kind::ALL.into_iter().map(|kind| (kind, of(kind)));
-    let shown = shown.filter(|(kind, status)| *kind != Kind::Secret || status.is_some());
+    let shown = shown.filter(|(kind, status)| !matches!(kind, Kind::Secret | Kind::NameTable) || status.is_some());
     shown.map(|(kind, status)| (kind.short_name(), status.unwrap_or_default())).collect()
 }
