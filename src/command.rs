@@ -8,6 +8,7 @@ mod completion;
 mod control_plane;
 mod data_dir;
 mod delete;
+mod dns;
 mod down;
 mod duration;
 mod endpoints;

@@ -2,6 +2,7 @@
 //! them over the seeds. No part of the proxy's interface.
 
 mod config;
+mod dns;
 mod first_bytes;
 mod http1;
 mod http2;
@@ -12,7 +13,7 @@ mod text;
 /// A fuzz target; its seeds stand in `fuzz/seeds/NAME/`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("http1_request", http1::request),
     ("http1_answer", http1::answer),
     ("http1_chunked", http1::chunked),
@@ -25,6 +26,7 @@ pub const TARGETS: [Target; 12] = [
     ("jwt", jwt::jwt),
     ("access_log", text::access_log),
     ("spiffe_id", text::spiffe_id),
+    ("dns", dns::dns),
 ];
 
 /// Runs the target of that name.

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 pub use self::address::towards;
 pub use self::member::keep;
+use crate::dns::DnsOptions;
 use crate::identity::{Identity, IdentityOptions};
 use crate::probe;
 use crate::run::{ProxyError, run_as};
@@ -48,6 +49,7 @@ pub struct Joined {
     /// are captured, on the machine's own address, which they were meant for.
     pub forward: BTreeMap<u16, SocketAddr>,
     pub capture: Option<Capture>,
+    pub dns: DnsOptions,
     pub workers: usize,
     pub drain: Duration,
 }
@@ -215,6 +217,7 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         workers: joined.workers,
         admin: SocketAddr::new(own, ADMIN),
         readiness: SocketAddr::new(own, READINESS),
+        dns: joined.dns.settings(own),
         drain: joined.drain,
     }
 }

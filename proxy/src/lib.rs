@@ -8,6 +8,7 @@ pub mod config;
 mod connection_limit;
 mod control_plane;
 mod data_plane;
+pub mod dns;
 mod downstream;
 pub mod drain;
 pub mod filter;

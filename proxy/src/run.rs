@@ -16,6 +16,7 @@ use crate::config::{ResourceSource, Source};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane::{channel, control_plane_id};
 use crate::data_plane::DataPlane;
+use crate::dns;
 use crate::identity::{Identity, IdentityError, IdentityOptions};
 use crate::settings::Settings;
 use crate::stats::StatsView;
@@ -72,11 +73,19 @@ pub async fn run_as(
 struct Sockets {
     admin: tokio::net::TcpListener,
     readiness: tokio::net::TcpListener,
+    dns: Option<dns::Server>,
 }
 
 impl Sockets {
     async fn bind(settings: &Settings) -> Result<Self, ProxyError> {
-        Ok(Self { admin: bind(settings.admin).await?, readiness: bind(settings.readiness).await? })
+        let dns = match &settings.dns {
+            Some(wanted) => {
+                let bound = dns::Server::bind(wanted, &settings.namespace, &settings.domain).await;
+                Some(bound.map_err(|error| ProxyError::Bind { address: wanted.listen, error })?)
+            }
+            None => None,
+        };
+        Ok(Self { admin: bind(settings.admin).await?, readiness: bind(settings.readiness).await?, dns })
     }
 }
 
@@ -112,6 +121,11 @@ async fn serve(
         tokio::spawn(client.run()),
         tokio::spawn(reopen_logs(Arc::clone(&data_plane))),
     ];
+    tasks.extend(sockets.dns.map(|dns| {
+        tracing::info!(address = %dns.address(), "answering DNS");
+        data_plane.stats.with_dns(dns.counters());
+        tokio::spawn(dns.serve(data_plane.snapshots()))
+    }));
     tasks.extend(health.map(|health| tokio::spawn(tell_health(health, handle.clone()))));
     let patience = tokio::select! {
         () = shutdown.draining() => settings.drain,
@@ -186,6 +200,7 @@ async fn follow(
         }),
         listeners: Some(over_ads.clone()),
         clusters: Some(over_ads),
+        names: settings.dns.is_some(),
         copy: Some(xds::Copy::in_directory(&settings.state_dir.join("snapshot"))),
         hold: xds::Hold::All(FETCH_TIMEOUT),
         resources: xds::Resources::with_own_secrets(xds::OWN_SECRETS),

@@ -108,6 +108,7 @@ fn options(bootstrap: Bootstrap) -> xds::Options {
         resources: xds::Resources::of_file(&bootstrap.file),
         listeners: bootstrap.dynamic.listeners,
         clusters: bootstrap.dynamic.clusters,
+        names: false,
     }
 }
 

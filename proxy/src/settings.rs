@@ -11,6 +11,7 @@ use api::prost_types::value::Kind;
 use api::prost_types::{ListValue, Struct, Value};
 
 use crate::config::WorkloadRef;
+use crate::dns::DnsSettings;
 
 /// What a proxy is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Settings {
     pub workers: usize,
     pub admin: SocketAddr,
     pub readiness: SocketAddr,
+    /// `None`: no DNS server.
+    pub dns: Option<DnsSettings>,
     /// How long connections may take to end when the proxy stops.
     pub drain: std::time::Duration,
 }

@@ -16,7 +16,7 @@ mod virtual_cluster;
 
 pub use cluster::ClusterStats;
 pub use envoy::{Choice, HandshakeFailure, ListenerStats, TlsStats};
-pub use exposition::label;
+pub use exposition::{Exposition, label};
 pub use http::HttpStats;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
@@ -25,12 +25,16 @@ pub use value::{Counter, Gauge, Histogram};
 pub use view::{Shown, StatsView, Tag, TagRule};
 pub use virtual_cluster::VirtualClusters;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::dns;
 
 /// All shards of a proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     shards: Arc<Mutex<Vec<Arc<Shard>>>>,
+    /// Of the agent's DNS server, where it runs one.
+    dns: Arc<OnceLock<Arc<dns::Counters>>>,
 }
 
 /// The counters of one worker.
@@ -49,6 +53,11 @@ impl Stats {
         shard
     }
 
+    /// Shows these among the metrics.
+    pub fn with_dns(&self, counters: Arc<dns::Counters>) {
+        let _ = self.dns.set(counters);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shard>>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,6 +74,9 @@ impl Stats {
         istio::write(shards.iter().map(|shard| &shard.istio), &mut out);
         envoy::write(shards.iter().map(|shard| &shard.envoy), &mut out);
         shards.iter().for_each(|shard| shard.filters.write(&mut out));
+        if let Some(dns) = self.dns.get() {
+            dns.write(&mut out);
+        }
         if let Some(server) = server {
             let connections = shards.iter().map(|shard| shard.envoy.connections()).sum();
             server::write(server, connections, &mut out);

@@ -21,10 +21,10 @@ use tokio::sync::watch;
 
 use self::state::{Joining, State};
 use self::unit::{Systemd, Unit};
-use super::duration;
 use super::failure::{Exit, Failure};
 use super::output::line;
 use super::sidecar;
+use super::{dns, duration};
 
 /// Where a machine keeps what it is in the mesh.
 pub const STATE_DIR: &str = "/var/lib/weft";
@@ -65,6 +65,8 @@ pub struct Options {
     /// How long open connections may take to end when the agent stops
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     drain: Duration,
+    #[command(flatten)]
+    dns: dns::DnsFlags,
     /// Run the agent here instead of by systemd
     #[arg(long)]
     foreground: bool,
@@ -180,6 +182,8 @@ fn joining(options: &Options, member: &Member) -> Joining {
         labels: options.labels.iter().cloned().collect(),
         locality: options.locality.clone(),
         forward: options.forward.iter().copied().collect(),
+        listen_dns: dns::in_words(options.dns.given().listen),
+        dns_upstreams: options.dns.given().upstreams,
         workers: options.workers.max(1),
         drain_ms: u64::try_from(options.drain.as_millis()).unwrap_or(u64::MAX),
         made: Vec::new(),
@@ -200,6 +204,9 @@ fn summary(options: &Options, member: &Member, address: IpAddr, id: &str) -> Str
         "programs call the mesh with http_proxy=http://{}",
         SocketAddr::new(own_address(address), sidecar::HTTP_PROXY)
     ));
+    if let Some(dns) = options.dns.given().settings(own_address(address)) {
+        lines.push(format!("names of the mesh are answered over DNS on {}", dns.listen));
+    }
     if let Some(port) = member.ports.first() {
         lines.push(format!("to see it, beside the control plane: weft endpoints {}", port.service));
     }

@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 /// Options that mean nothing to a proxy with a bootstrap file of its own.
-const OF_THE_MESH: [&str; 15] = [
+const OF_THE_MESH: [&str; 17] = [
     "role",
     "port_map",
     "service",
@@ -53,6 +53,8 @@ const OF_THE_MESH: [&str; 15] = [
     "address",
     "trust_domain",
     "workers",
+    "listen_dns",
+    "dns_upstreams",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -103,13 +103,17 @@ fn way_out(settings: &Settings) -> String {
 
 /// Where the mesh finds the workload, and the workload the mesh.
 fn place(settings: &Settings) -> String {
-    let (namespace, way_out) = (&settings.namespace, way_out(settings));
+    let namespace = &settings.namespace;
+    // Of port 0 it is not known yet which it will be; the log says it.
+    let dns = settings.dns.as_ref().map(|dns| dns.listen).filter(|listen| listen.port() != 0);
+    let dns = dns.map_or_else(String::new, |listen| format!(", DNS on {listen}"));
+    let ways = format!("http_proxy={}{dns}", way_out(settings));
     let Some(served) = settings.services.first() else {
-        return format!("{}.{namespace} is in the mesh (http_proxy={way_out})", settings.workload);
+        return format!("{}.{namespace} is in the mesh ({ways})", settings.workload);
     };
     let suffix = if served.service.contains('.') { String::new() } else { format!(".{namespace}") };
     let at = SocketAddr::new(settings.address, served.port);
-    format!("{}{suffix} is served on {at} (http_proxy={way_out})", served.service)
+    format!("{}{suffix} is served on {at} ({ways})", served.service)
 }
 
 /// The program's own code; 128 + the signal's number as in a shell.

@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime};
 use ::api::{TrustDomain, X509Svid, is_dns_label};
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use proxy::joined::own_address;
 use proxy::{Role, Served, Settings};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
-use super::duration;
 use super::failure::{Exit, Failure};
 use super::token;
+use super::{dns, duration};
 
 /// Ports that each workload has on its own address.
 pub const ADMIN: u16 = 15000;
@@ -69,6 +70,8 @@ pub struct WorkloadOptions {
     /// How long open connections may take to end when the proxy stops
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     pub drain: Duration,
+    #[command(flatten)]
+    pub dns: dns::DnsFlags,
 }
 
 /// The ports that a sidecar serves.
@@ -103,6 +106,10 @@ pub async fn prepare(
     service: &ServiceOptions,
     data: &DataDir,
 ) -> anyhow::Result<Workload> {
+    ensure!(
+        role == Role::Sidecar || !options.dns.asks_for_one(),
+        Failure::new(Exit::Usage, "a gateway has no programs beside it to answer DNS to; leave --listen-dns out")
+    );
     let short = service.service.as_deref().and_then(|host| host.split('.').next());
     let name = name_of(&options, short)?;
     let service_account = options.service_account.or_else(|| Some(short?.to_owned())).unwrap_or_else(|| name.clone());
@@ -156,6 +163,10 @@ pub async fn prepare(
         workers: options.workers.max(1),
         admin: SocketAddr::new(address, ADMIN),
         readiness: SocketAddr::new(address, READINESS),
+        dns: match role {
+            Role::Sidecar => options.dns.given().settings(own_address(address)),
+            Role::Gateway => None,
+        },
         drain: options.drain,
     };
     Ok(Workload { settings, _reservation: reservation, _lock: lock })

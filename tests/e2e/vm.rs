@@ -1,6 +1,7 @@
 //! Machines that join with one command, and heal without a hand.
 
 mod away;
+mod dns;
 mod kit;
 mod limits;
 mod namespace;

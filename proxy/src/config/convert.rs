@@ -21,6 +21,7 @@ mod log_filter;
 mod matcher;
 mod metadata;
 mod mutation;
+mod name_table;
 mod network_filter;
 mod outlier_detection;
 mod proxy_protocol;
@@ -52,11 +53,12 @@ use std::io;
 use api::envoy::config::bootstrap::v3 as boot;
 use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
 use api::envoy::extensions::transport_sockets::tls::v3 as sds;
+use api::istio::networking::nds::v1 as nds;
 use api::prost::Message as _;
 use bytes::Bytes;
 
 use super::error::{At, ConfigError};
-use super::{Bootstrap, Cluster, Listener, LoadAssignment, Secret, strict};
+use super::{Bootstrap, Cluster, Listener, LoadAssignment, NameTable, Secret, strict};
 use crate::route::RouteTable;
 
 /// Reads a file that a data source names.
@@ -102,6 +104,11 @@ pub fn secret(wire: &sds::Secret, read_file: ReadFile<'_>) -> Result<Secret, Con
     let at = At::root("secret");
     strict::check(wire, &at)?;
     secret::convert(wire, &at, read_file)
+}
+
+/// No message of Envoy's: every field of it is honoured.
+pub fn name_table(wire: &nds::NameTable) -> Result<NameTable, ConfigError> {
+    name_table::convert(wire, &At::root("name_table"))
 }
 
 #[cfg(test)]

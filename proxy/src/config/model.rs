@@ -8,6 +8,7 @@ mod http2;
 mod http_rules;
 mod listener;
 mod load_balancing;
+mod names;
 mod route;
 mod source;
 mod text;
@@ -20,6 +21,7 @@ pub use http_rules::*;
 pub use http2::*;
 pub use listener::*;
 pub use load_balancing::*;
+pub use names::*;
 pub use route::*;
 pub use source::*;
 pub use text::*;
@@ -42,6 +44,8 @@ pub struct Snapshot {
     /// By cluster name (or the cluster's EDS service name).
     pub endpoints: BTreeMap<String, Arc<LoadAssignment>>,
     pub secrets: BTreeMap<String, Arc<Secret>>,
+    /// What the agent answers over DNS; `None` until it was told.
+    pub names: Option<Arc<NameTable>>,
 }
 
 /// A bootstrap file: what a proxy outside the mesh serves. Resources stand in the order of the file.

@@ -31,6 +31,8 @@ pub struct Options {
     pub server: Option<Server>,
     pub listeners: Option<ResourceSource>,
     pub clusters: Option<ResourceSource>,
+    /// Whether the server is asked for the names that the agent answers over DNS. Nothing waits for them.
+    pub names: bool,
     /// Where the last configuration is kept.
     pub copy: Option<Copy>,
     pub hold: Hold,
@@ -250,7 +252,8 @@ impl Client {
         }
         for kind in Kind::ALL {
             let names = names.remove(&kind).unwrap_or_default();
-            if kind.is_wildcard() && !sources.iter().any(|(of, source)| *of == kind && of_server(source)) {
+            let unwanted = || !sources.iter().any(|(of, source)| *of == kind && of_server(source));
+            if kind.is_wildcard() && unwanted() && !(kind == Kind::NameTable && self.options.names) {
                 continue;
             }
             let version = self.versions.get(&kind).map(String::as_str).unwrap_or_default();
@@ -271,8 +274,8 @@ impl Client {
         let mut missing: BTreeMap<Key, Option<Duration>> = BTreeMap::new();
         match self.options.hold {
             Hold::All(longest) if self.dirty => {
-                let unheard = Kind::ALL.into_iter().filter(|kind| kind.is_wildcard() && !self.heard.contains(kind));
-                let unheard = unheard.filter(|_| !self.heard.is_empty()).map(|kind| (kind, String::new()));
+                let unheard = self.wildcards().filter(|(kind, _)| !self.heard.contains(kind));
+                let unheard = unheard.filter(|_| !self.heard.is_empty()).map(|(kind, _)| (kind, String::new()));
                 missing.extend(unheard.chain(self.resources.missing().into_keys()).map(|key| (key, Some(longest))));
             }
             Hold::All(_) => {}

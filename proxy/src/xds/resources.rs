@@ -11,13 +11,14 @@ use std::time::SystemTime;
 use api::envoy::config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds};
 use api::envoy::extensions::transport_sockets::tls::v3 as sds;
 use api::envoy::service::discovery::v3::Resource;
+use api::istio::networking::nds::v1 as nds;
 use api::prost::{Message, Name};
 use api::prost_types::Any;
 use bytes::Bytes;
 
 use crate::config::{
-    self, Cluster, ConfigError, Listener, LoadAssignment, Reference, ResourceKind as Kind, ResourceSource, Secret,
-    Snapshot, Source, convert,
+    self, Cluster, ConfigError, Listener, LoadAssignment, NameTable, Reference, ResourceKind as Kind, ResourceSource,
+    Secret, Snapshot, Source, convert,
 };
 use crate::route::RouteTable;
 use crate::tls;
@@ -56,6 +57,7 @@ enum Model {
     Listener(Arc<Listener>),
     Route(Arc<RouteTable>),
     Secret(Arc<Secret>),
+    Names(Arc<NameTable>),
 }
 
 /// A resource that was not taken, and why.
@@ -248,7 +250,8 @@ impl Resources {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let serving = [Kind::Cluster, Kind::Listener].into_iter().flat_map(|kind| self.in_force(kind));
-        let referred = [Kind::Endpoint, Kind::Route, Kind::Secret].into_iter().flat_map(|kind| self.of(kind));
+        let referred =
+            [Kind::Endpoint, Kind::Route, Kind::Secret, Kind::NameTable].into_iter().flat_map(|kind| self.of(kind));
         for (name, held) in serving.chain(referred) {
             let name = name.clone();
             match held.model.clone() {
@@ -257,6 +260,7 @@ impl Resources {
                 Model::Listener(listener) => drop(snapshot.listeners.insert(name, listener)),
                 Model::Route(routes) => drop(snapshot.routes.insert(name, routes)),
                 Model::Secret(secret) => drop(snapshot.secrets.insert(name, secret)),
+                Model::Names(names) => snapshot.names = Some(names),
             }
         }
         snapshot
@@ -367,6 +371,10 @@ impl Held {
                 tls::check_secret(&secret).map_err(|error| error.to_string())?;
                 Model::Secret(Arc::new(secret))
             }
+            Kind::NameTable => {
+                let wire = decode::<nds::NameTable>(bytes)?;
+                Model::Names(Arc::new(convert::name_table(&wire).map_err(text)?))
+            }
         };
         Ok(Self {
             name: given.name.as_str().into(),
@@ -445,6 +453,8 @@ pub fn name_of(kind: Kind, bytes: &[u8]) -> Result<String, String> {
         }
         Kind::Route => decode::<rds::RouteConfiguration>(bytes)?.name,
         Kind::Secret => decode::<sds::Secret>(bytes)?.name,
+        // There is one, and it does not say what it is called.
+        Kind::NameTable => "nametable".to_owned(),
     })
 }
 

@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::api::TrustDomain;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proxy::dns::DnsOptions;
 use proxy::joined::Joined;
 use runtime::files;
 use serde::{Deserialize, Serialize};
 
 use super::unit::Unit;
+use crate::command::dns;
 
 /// How the machine joined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,11 @@ pub struct Joining {
     pub labels: BTreeMap<String, String>,
     pub locality: Option<String>,
     pub forward: BTreeMap<u16, SocketAddr>,
+    /// `ADDR:PORT`, `off`, or as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_dns: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_upstreams: Vec<SocketAddr>,
     pub workers: usize,
     pub drain_ms: u64,
     /// Directories that were not there before, the outermost first: the last is the state's own.
@@ -38,6 +45,7 @@ pub struct Joining {
 
 impl Joining {
     pub fn joined(self, state_dir: &Path) -> anyhow::Result<Joined> {
+        let listen = dns::of_words(self.listen_dns.as_deref()).map_err(|rule| anyhow!("listen_dns: {rule}"))?;
         Ok(Joined {
             state_dir: state_dir.to_owned(),
             trust_domain: TrustDomain::new(&self.trust_domain)?,
@@ -48,6 +56,7 @@ impl Joining {
             locality: self.locality,
             forward: self.forward,
             capture: None,
+            dns: DnsOptions { listen, upstreams: self.dns_upstreams },
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),
         })

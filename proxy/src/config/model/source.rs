@@ -13,6 +13,8 @@ pub enum ResourceKind {
     Listener,
     Route,
     Secret,
+    /// The names that the agent answers over DNS.
+    NameTable,
 }
 
 /// A source, and how long what waits for the resource waits (`initial_fetch_timeout`; `None` is for ever).
@@ -70,7 +72,8 @@ pub struct Ads {
 }
 
 impl ResourceKind {
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret];
+    pub const ALL: [Self; 6] =
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret, Self::NameTable];
 
     pub fn type_url(self) -> &'static str {
         match self {
@@ -79,6 +82,7 @@ impl ResourceKind {
             Self::Listener => type_url::LISTENER,
             Self::Route => type_url::ROUTE,
             Self::Secret => type_url::SECRET,
+            Self::NameTable => type_url::NAME_TABLE,
         }
     }
 
@@ -88,6 +92,6 @@ impl ResourceKind {
 
     /// Whether everything of this kind is wanted without naming it.
     pub fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Listener | Self::NameTable)
     }
 }

@@ -27,6 +27,7 @@ fn options(directory: &std::path::Path) -> Options {
         server: Some(server(Endpoint::from_static("http://127.0.0.1:1").connect_lazy(), true)),
         listeners: Some(over_ads()),
         clusters: Some(over_ads()),
+        names: true,
         copy: Some(Copy::in_directory(directory)),
         hold: Hold::All(Duration::from_secs(15)),
         resources: Resources::default(),

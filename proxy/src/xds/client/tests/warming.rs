@@ -48,8 +48,16 @@ async fn started(server: Server) -> (mpsc::UnboundedReceiver<Arc<Snapshot>>, Han
     let (put, snapshots) = mpsc::unbounded_channel();
     let (listeners, clusters) = (Some(over_ads()), Some(over_ads()));
     let (server, resources) = (Some(server), Resources::default());
-    let options =
-        Options { node: Node::default(), server, listeners, clusters, copy: None, hold: Hold::Each, resources };
+    let options = Options {
+        node: Node::default(),
+        server,
+        listeners,
+        clusters,
+        names: false,
+        copy: None,
+        hold: Hold::Each,
+        resources,
+    };
     let (client, handle, _) = Client::start(options, scripted::record(put)).await;
     tokio::spawn(client.run());
     (snapshots, handle)
