@@ -41,13 +41,19 @@ const LANES: u32 = 16;
 impl Load {
     /// So many requests a second for a path, through the gateway.
     pub fn start(gateway: SocketAddr, path: &str, per_second: u32) -> Self {
+        Self::start_for(gateway, &gateway.to_string(), path, per_second)
+    }
+
+    /// The same for a host.
+    pub fn start_for(gateway: SocketAddr, host: &str, path: &str, per_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let url: hyper::Uri = format!("http://{gateway}{path}").parse().unwrap();
+        let host = host.to_owned();
         let (stopped, results) = (Arc::clone(&stop), Arc::clone(&outcome));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(drive(url, per_second, stopped, results));
+            runtime.block_on(drive(&url, &host, per_second, stopped, results));
         });
         Self { stop, outcome, thread }
     }
@@ -68,15 +74,16 @@ impl Load {
     }
 }
 
-async fn drive(url: hyper::Uri, per_second: u32, stop: Arc<AtomicBool>, results: Arc<Mutex<Outcome>>) {
+async fn drive(url: &hyper::Uri, host: &str, per_second: u32, stop: Arc<AtomicBool>, results: Arc<Mutex<Outcome>>) {
     let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let lanes = (0..LANES).map(|_| {
-        let (client, url, stop, results) = (client.clone(), url.clone(), Arc::clone(&stop), Arc::clone(&results));
+        let (client, stop, results) = (client.clone(), Arc::clone(&stop), Arc::clone(&results));
+        let (url, host) = (url.clone(), host.to_owned());
         tokio::spawn(async move {
             let mut clock = tokio::time::interval(Duration::from_secs(1) * LANES / per_second);
             while !stop.load(Ordering::Relaxed) {
                 clock.tick().await;
-                let result = one(&client, &url).await;
+                let result = one(&client, &url, &host).await;
                 *results.lock().unwrap().by_result.entry(result).or_default() += 1;
             }
         })
@@ -86,8 +93,9 @@ async fn drive(url: hyper::Uri, per_second: u32, stop: Arc<AtomicBool>, results:
     }
 }
 
-async fn one(client: &Client<HttpConnector, Empty<Bytes>>, url: &hyper::Uri) -> String {
-    match client.get(url.clone()).await {
+async fn one(client: &Client<HttpConnector, Empty<Bytes>>, url: &hyper::Uri, host: &str) -> String {
+    let request = hyper::Request::get(url).header(hyper::header::HOST, host).body(Empty::new()).unwrap();
+    match client.request(request).await {
         Err(error) => format!("{error:?}"),
         Ok(answer) => {
             let status = answer.status().as_u16();

@@ -43,7 +43,7 @@ impl Drop for Mesh<'_> {
 }
 
 /// An address of this machine outside of loopback, where it has one: Kubernetes takes no loopback endpoints.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Sends nothing; it only asks for the route.
     match socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()) {
@@ -178,7 +178,7 @@ async fn a_service_of_the_cluster_is_called_by_name_and_ruled_by_its_objects() {
 }
 
 /// Starts a workload that says where its outbound proxy is.
-fn run(mut command: Command) -> (SocketAddr, Child) {
+pub fn run(mut command: Command) -> (SocketAddr, Child) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());

@@ -5,8 +5,18 @@
 
 mod cluster;
 mod configuration;
+#[path = "../../registry/tests/consul/server.rs"]
+#[allow(dead_code)]
+mod consul;
 mod end_to_end;
+#[path = "../e2e/load.rs"]
+#[allow(dead_code)]
+mod load;
 mod manifests;
+#[path = "../e2e/mesh.rs"]
+#[allow(dead_code)]
+mod mesh;
+mod platforms;
 mod relay;
 mod server;
 mod services;

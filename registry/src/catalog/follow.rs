@@ -28,7 +28,7 @@ pub async fn run(registries: Vec<Arc<dyn Registry>>, policy: Policy, publish: wa
         registries.iter().enumerate().map(|(index, registry)| registry.watch().map(move |event| (index, event)));
     let mut events = futures_util::stream::select_all(streams.map(Box::pin)).ready_chunks(BATCH);
     loop {
-        let due = policy.forget_after.and_then(|after| Some(lost.iter().flatten().min()?.checked_add(after)?));
+        let due = policy.forget_after.and_then(|after| lost.iter().flatten().min()?.checked_add(after));
         let mut changed = false;
         tokio::select! {
             batch = events.next() => {
