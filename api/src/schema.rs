@@ -120,10 +120,10 @@ mod tests {
         let pool = crate::descriptor_pool();
         let mut seen = 0;
         for message in pool.all_messages() {
-            let known = Message::named(message.full_name()).expect(message.full_name());
+            let known = Message::named(message.full_name()).unwrap_or_else(|| panic!("{}", message.full_name()));
             assert_eq!(known.is_map_entry(), message.is_map_entry());
             for field in message.fields() {
-                let known = known.field(field.number()).expect(field.full_name());
+                let known = known.field(field.number()).unwrap_or_else(|| panic!("{}", field.full_name()));
                 assert_eq!(known.name(), field.name());
                 let holds = field.kind().as_message().map(|message| message.full_name().to_owned());
                 assert_eq!(known.message().map(Message::name), holds.as_deref(), "{}", field.full_name());

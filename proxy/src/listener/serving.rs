@@ -136,6 +136,7 @@ impl Settled {
 }
 
 /// No `async fn`, in which what is handed over would lie twice.
+#[expect(clippy::manual_async_fn)]
 fn serve_http1(
     open: Open,
     connection: Rc<Connection>,

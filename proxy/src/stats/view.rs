@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn only_what_is_asked_for_is_shown() {
         let prefix = |text: &str| StringMatch::Prefix { text: text.to_owned(), ignore_case: false };
-        let mut view = StatsView::default();
-        view.shown = Some(Shown { inclusive: true, patterns: vec![prefix("cluster.xds-grpc"), prefix("istio")] });
+        let shown = Some(Shown { inclusive: true, patterns: vec![prefix("cluster.xds-grpc"), prefix("istio")] });
+        let mut view = StatsView { shown, ..StatsView::default() };
         let shown = view.select(EXPOSITION.to_owned());
         assert_eq!(shown.lines().filter(|line| !line.starts_with('#')).count(), 2, "{shown}");
         view.shown = Some(Shown { inclusive: false, patterns: vec![prefix("cluster.")] });
