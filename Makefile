@@ -1,14 +1,14 @@
-.PHONY: up test check bench fuzz console headers
+.PHONY: up test check bench fuzz console
 
 # exec: ctrl-C and signals go to weft itself, which then stops everything that it started.
-up: headers
+up:
 	@cargo build --bin weft && exec "$${CARGO_TARGET_DIR:-target}/debug/weft" up
 
 test:
 	@scripts/test-setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
 
-check: headers
+check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
@@ -25,8 +25,3 @@ console:
 # Ten minutes for each target, or SECONDS=n.
 fuzz:
 	@fuzz/run $(or $(SECONDS),600)
-
-# The client of Consul is built against OpenSSL.
-headers:
-	@pkg-config --exists openssl 2>/dev/null || \
-	{ echo "Install pkg-config and libssl-dev to build weft, or build it without Consul: cargo build --no-default-features" >&2; exit 1; }

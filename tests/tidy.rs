@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 const MAX_LINES: usize = 600;
-const SKIPPED: [&str; 5] = ["target", ".git", "node_modules", "dist", "seeds"];
+const SKIPPED: [&str; 6] = ["target", ".git", "node_modules", "dist", "seeds", "third_party"];
 const PROSE_AND_CODE: [&str; 12] = ["rs", "toml", "md", "yaml", "yml", "sh", "css", "html", "ts", "tsx", "json", "py"];
 
 struct File {
