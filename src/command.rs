@@ -3,6 +3,7 @@
 mod agent;
 mod api;
 mod apply;
+mod capture;
 mod child;
 mod completion;
 mod control_plane;

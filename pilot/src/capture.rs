@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as cluster;
 use api::envoy::config::core::v3 as core;
+use api::envoy::config::endpoint::v3 as endpoint;
 use api::envoy::config::listener::v3 as listener;
 use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 
@@ -72,6 +73,10 @@ fn black_hole() -> cluster::Cluster {
     let mut made = cluster::Cluster {
         name: names::BLACK_HOLE.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: names::BLACK_HOLE.to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     clusters::limits(None, &mut made);

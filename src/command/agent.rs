@@ -7,6 +7,7 @@ use proxy::Role;
 use runtime::shutdown;
 use tokio::sync::watch;
 
+use super::capture;
 use super::data_dir::DataDir;
 use super::join;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
@@ -16,6 +17,9 @@ pub struct Options {
     /// Run what `weft join` set up in this directory; everything else is written there
     #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "name", "address"])]
     state_dir: Option<PathBuf>,
+    /// Take back the rules of capture that an agent left behind, and end
+    #[arg(long, hide = true, requires = "state_dir")]
+    end_capture: bool,
     #[command(flatten)]
     service: ServiceOptions,
     #[command(flatten)]
@@ -24,6 +28,9 @@ pub struct Options {
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     if let Some(state_dir) = &options.state_dir {
+        if options.end_capture {
+            return capture::release(state_dir).await;
+        }
         return join::run_agent(state_dir).await;
     }
     let workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;

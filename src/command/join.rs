@@ -5,9 +5,9 @@ pub mod state;
 pub mod unit;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::api::TrustDomain;
 use ::api::weft::v1::Member;
@@ -21,8 +21,10 @@ use tokio::sync::watch;
 
 use self::state::{Joining, State};
 use self::unit::{Systemd, Unit};
+use super::capture::options::CaptureOptions;
+use super::capture::{self, Keep, Outcome};
 use super::failure::{Exit, Failure};
-use super::output::line;
+use super::output::{line, write};
 use super::sidecar;
 use super::{dns, duration};
 
@@ -53,7 +55,8 @@ pub struct Options {
     /// Where it runs: region/zone/subzone [default: the group's]
     #[arg(long)]
     locality: Option<String>,
-    /// Where the program listens for a port of the group; may be repeated [default: the same port on 127.0.0.1]
+    /// Where the program listens for a port of the group; may be repeated [default: the same port on 127.0.0.1, or with
+    /// --capture on the machine's address]
     #[arg(long = "forward-to", value_name = "PORT=ADDR:PORT", value_parser = forward)]
     forward: Vec<(u16, SocketAddr)>,
     /// The trust domain of the mesh
@@ -73,19 +76,18 @@ pub struct Options {
     /// Write the systemd unit below this directory, and start nothing: for machine images
     #[arg(long, value_name = "DIR", conflicts_with = "foreground")]
     root: Option<PathBuf>,
-    /// Take all traffic of the machine, without a word to its programs
-    #[arg(long)]
-    capture: bool,
+    #[command(flatten)]
+    capture: CaptureOptions,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    ensure!(
-        !options.capture,
-        Failure::new(
-            Exit::Usage,
-            "--capture is not part of this version; leave it out, and give programs http_proxy=http://127.0.0.1:15088"
-        )
-    );
+    let captured = options.capture.settings(&options.control_plane).await?;
+    if options.capture.dry_run {
+        let settings = captured.as_ref().context("--dry-run comes with --capture")?;
+        return write(&capture::dry_run(settings));
+    }
+    let permitted = captured.is_none() || options.root.is_some() || nix::unistd::geteuid().is_root();
+    ensure!(permitted, Failure::new(Exit::Usage, "--capture changes the packet filter; run weft join as root"));
     let state = State::at(&options.state_dir)?;
     let before = state.read()?;
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
@@ -101,8 +103,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let systemd = Systemd::find(options.root.as_deref());
     let mut joining = joining(&options, &member);
     joining.made = made;
+    joining.capture = captured;
     joining.unit = match (&systemd, options.foreground) {
-        (Some(_), false) => Some(Unit::new(state.dir(), options.root.as_deref())?),
+        (Some(_), false) => Some(Unit::new(state.dir(), options.root.as_deref(), joining.capture.is_some())?),
         _ => before.as_ref().and_then(|before| before.unit.clone()),
     };
     if let Some(before) = before.as_ref().and_then(|before| before.unit.as_ref())
@@ -110,16 +113,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     {
         unit.remember(before);
     }
+    if joining.capture.is_some() {
+        capture::reset(state.dir())?;
+    }
     state.write(&joining)?;
     keep(state.dir(), &member).context("what the group says cannot be kept")?;
-    line(summary(&options, &member, address, &id))?;
+    line(summary(&options, &joining, &member, address, &id))?;
     match systemd {
         _ if options.foreground => run_agent(&options.state_dir).await,
         Some(systemd) => {
             let unit = joining.unit.as_ref().context("the unit was made above")?;
             let changed = unit.write()?;
             systemd.start(changed || before.as_ref() != Some(&joining)).await?;
-            line(systemd.told(&options.state_dir, own_address(address)))
+            line(systemd.told(&options.state_dir, own_address(address)))?;
+            match &joining.capture {
+                Some(settings) if options.root.is_none() => told_of_capture(&state, settings).await,
+                _ => Ok(()),
+            }
         }
         None => line(format_args!(
             "{}; run the agent with: weft agent --state-dir {}",
@@ -159,6 +169,27 @@ async fn enter(
     Ok((member, address, id))
 }
 
+/// Waits until capture is in force for good, or is not.
+async fn told_of_capture(state: &State, settings: &capture::Settings) -> anyhow::Result<()> {
+    /// The proxy's own, from its start until it listens.
+    const BEFORE: Duration = Duration::from_secs(30);
+    const LOOK: Duration = Duration::from_millis(200);
+    let deadline = Instant::now() + BEFORE + settings.patience();
+    loop {
+        match capture::outcome(state.dir())? {
+            Outcome::Confirmed => return line("connections of this machine are captured"),
+            Outcome::RolledBack(reason) => {
+                let words = format!("capture was rolled back: {reason}");
+                return Err(Failure::new(Exit::Unreachable, words).into());
+            }
+            Outcome::Pending if Instant::now() > deadline => {
+                return line("capture is not in force yet; the journal says why: journalctl -u weft");
+            }
+            Outcome::Pending => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
 /// Runs the agent of a machine that joined, until a signal.
 pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
     let state = State::at(state_dir)?;
@@ -166,9 +197,49 @@ pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
         Failure::new(Exit::NotFound, format!("nothing has joined in {}; run weft join first", state_dir.display()))
     })?;
     let _lock = state.lock()?;
+    let captured = joining.capture.clone();
     let joined = joining.joined(state.dir())?;
     let asked = shutdown::on_signals(joined.drain)?;
-    Ok(run_joined(joined, asked, watch::Sender::new(false)).await?)
+    let ready = watch::Sender::new(false);
+    let Some(settings) = captured else {
+        // Of an agent that captured, and came to a bad end.
+        capture::release(state.dir()).await?;
+        return Ok(run_joined(joined, asked, ready).await?);
+    };
+    capture::take_group(settings.group)?;
+    let keep = Keep { state_dir: state.dir().to_owned(), settings };
+    let reaching = joined.clone();
+    let ended = tokio::select! {
+        ended = run_joined(joined, asked, ready.clone()) => ended,
+        never = keep.run(ready.subscribe(), async || reach(&reaching).await) => match never {},
+    };
+    capture::release(state.dir()).await?;
+    Ok(ended?)
+}
+
+/// Whether the control plane answers, whatever it says, on a connection that begins now.
+async fn reach(joined: &proxy::joined::Joined) -> anyhow::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let attempt = async {
+        let options = IdentityOptions::new(&joined.state_dir, &joined.control_plane, &joined.trust_domain)?;
+        let identity = Identity::load_or_join(IdentityOptions { patience: Duration::ZERO, ..options }).await?;
+        let mut membership = Membership::new(&joined.control_plane, &identity, &joined.trust_domain)?;
+        let address = match joined.address {
+            Some(address) => address,
+            None => towards(&joined.control_plane).await?,
+        };
+        match membership.describe(address, joined.workload.as_deref().unwrap_or_default()).await {
+            Err(status) if !is_an_answer(status.code()) => Err(anyhow::anyhow!("{}", status.message())),
+            _ => Ok(()),
+        }
+    };
+    tokio::time::timeout(PATIENCE, attempt).await.context("no answer")?
+}
+
+/// What only the control plane itself says.
+fn is_an_answer(code: tonic::Code) -> bool {
+    use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated};
+    matches!(code, AlreadyExists | FailedPrecondition | InvalidArgument | PermissionDenied | Unauthenticated)
 }
 
 fn joining(options: &Options, member: &Member) -> Joining {
@@ -188,15 +259,17 @@ fn joining(options: &Options, member: &Member) -> Joining {
         drain_ms: u64::try_from(options.drain.as_millis()).unwrap_or(u64::MAX),
         made: Vec::new(),
         unit: None,
+        capture: None,
     }
 }
 
-fn summary(options: &Options, member: &Member, address: IpAddr, id: &str) -> String {
+fn summary(options: &Options, joining: &Joining, member: &Member, address: IpAddr, id: &str) -> String {
     let forward: BTreeMap<u16, SocketAddr> = options.forward.iter().copied().collect();
     let mut lines = vec![format!("joined as {} of the group {} ({id})", member.workload, member.workload_group)];
     for port in &member.ports {
         let number = u16::try_from(port.port).unwrap_or_default();
-        let target = forward.get(&number).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], number)));
+        let own = if joining.capture.is_some() { address } else { Ipv4Addr::LOCALHOST.into() };
+        let target = forward.get(&number).copied().unwrap_or_else(|| SocketAddr::new(own, number));
         let at = SocketAddr::new(address, number);
         lines.push(format!("serves {}.{} on {at}, from the program on {target}", port.service, member.namespace));
     }
@@ -206,6 +279,9 @@ fn summary(options: &Options, member: &Member, address: IpAddr, id: &str) -> Str
     ));
     if let Some(dns) = options.dns.given().settings(own_address(address)) {
         lines.push(format!("names of the mesh are answered over DNS on {}", dns.listen));
+    }
+    if joining.capture.is_some() {
+        lines.push("or without a proxy: connections of this machine are captured once the agent is ready".to_owned());
     }
     if let Some(port) = member.ports.first() {
         lines.push(format!("to see it, beside the control plane: weft endpoints {}", port.service));

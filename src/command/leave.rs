@@ -8,6 +8,7 @@ use clap::Args;
 use proxy::Membership;
 use proxy::identity::{Identity, IdentityOptions};
 
+use super::capture;
 use super::join::state::{Joining, State};
 use super::join::{STATE_DIR, unit};
 use super::output::{line, tell};
@@ -39,6 +40,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         unit::stop().await?;
     }
     state.stop_agent().await?;
+    // The agent did it at its end, unless something ended it.
+    capture::release(state.dir()).await?;
     if let Some(unit) = &joining.unit {
         unit.remove()?;
         unit::reload().await?;

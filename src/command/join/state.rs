@@ -17,7 +17,7 @@ use runtime::files;
 use serde::{Deserialize, Serialize};
 
 use super::unit::Unit;
-use crate::command::dns;
+use crate::command::{capture, dns};
 
 /// How the machine joined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Joining {
     /// Directories that were not there before, the outermost first: the last is the state's own.
     pub made: Vec<PathBuf>,
     pub unit: Option<Unit>,
+    #[serde(default)]
+    pub capture: Option<capture::Settings>,
 }
 
 impl Joining {
@@ -55,8 +57,8 @@ impl Joining {
             labels: self.labels,
             locality: self.locality,
             forward: self.forward,
-            capture: None,
             dns: DnsOptions { listen, upstreams: self.dns_upstreams },
+            capture: self.capture.as_ref().map(capture::Settings::of_proxy),
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),
         })
@@ -150,7 +152,7 @@ impl State {
 
     /// Takes everything away that a member keeps, and the directories that joining made.
     pub fn remove(&self, made: &[PathBuf]) -> anyhow::Result<()> {
-        const KEPT: [&str; 8] = [
+        const KEPT: [&str; 9] = [
             "key.pem",
             "next-key.pem",
             "cert-chain.pem",
@@ -158,6 +160,7 @@ impl State {
             "member.pb",
             "agent.lock",
             "snapshot",
+            capture::FILE,
             "join.json",
         ];
         for name in KEPT {

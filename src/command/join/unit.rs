@@ -32,13 +32,13 @@ pub struct Unit {
 
 impl Unit {
     /// `root` stands before all its paths.
-    pub fn new(state_dir: &Path, root: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(state_dir: &Path, root: Option<&Path>, captures: bool) -> anyhow::Result<Self> {
         let root = std::path::absolute(root.unwrap_or(Path::new("/")))?;
         let program = std::env::current_exe().context("this program's own path cannot be told")?;
         let (units, wants) = (root.join(UNITS), root.join(WANTS));
         Ok(Self {
             path: units.join(NAME),
-            text: text(&program, state_dir),
+            text: text(&program, state_dir, captures),
             link: wants.join(NAME),
             made: missing(&wants),
         })
@@ -85,9 +85,17 @@ impl Unit {
     }
 }
 
-/// Root's capabilities are cut down to what a proxy on ports below 1024 needs.
-fn text(program: &Path, state_dir: &Path) -> String {
+/// Root's capabilities are cut down to what a proxy on ports below 1024 needs, and where it captures, to what the packet
+/// filter and a group of its own need. Should the agent come to a bad end, the rules do not outlive it.
+fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
     let (program, state) = (program.display(), state_dir.display());
+    let (capabilities, after) = match captures {
+        true => (
+            " CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID",
+            format!("ExecStopPost=\"{program}\" agent --state-dir \"{state}\" --end-capture\n"),
+        ),
+        false => ("", String::new()),
+    };
     format!(
         "[Unit]\n\
          Description=weft agent: this machine's workload in the mesh\n\
@@ -97,12 +105,13 @@ fn text(program: &Path, state_dir: &Path) -> String {
          \n\
          [Service]\n\
          ExecStart=\"{program}\" agent --state-dir \"{state}\"\n\
+         {after}\
          Restart=always\n\
          RestartSec=5\n\
          TimeoutStopSec=30\n\
          LimitNOFILE=1048576\n\
          NoNewPrivileges=yes\n\
-         CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE\n\
+         CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE{capabilities}\n\
          ProtectSystem=full\n\
          ProtectKernelTunables=yes\n\
          ProtectControlGroups=yes\n\

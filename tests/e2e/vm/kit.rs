@@ -53,6 +53,11 @@ impl Process {
         Self(child)
     }
 
+    /// Of the process that stands before the program, in a group of their own.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
@@ -100,6 +105,11 @@ impl ControlPlane {
         let _ = fs::remove_file(&address);
         self.process = Some(Process::start(&[], &arguments, self.dir.path(), &self.dir("log")));
         until("the control plane", SOON, || address.exists());
+    }
+
+    /// Of the process group that it runs in.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     pub fn take_down(&mut self) {

@@ -9,14 +9,14 @@ use super::kit::{App, ControlPlane, GROUP, Process};
 use crate::mesh::{text, until};
 
 /// A namespace and the link to it, which both go with it.
-struct Namespace {
-    name: String,
-    link: String,
+pub struct Namespace {
+    pub name: String,
+    pub link: String,
 }
 
 impl Namespace {
     /// `None` where that is not allowed.
-    fn make(family: &str) -> Option<Self> {
+    pub fn make(family: &str) -> Option<Self> {
         let pid = std::process::id();
         let namespace = Self { name: format!("weft{family}-{pid}"), link: format!("wv{family}-{pid}") };
         if !nix::unistd::geteuid().is_root() || !ip(&["netns", "add", &namespace.name]) {
@@ -30,11 +30,11 @@ impl Namespace {
         up.then_some(namespace)
     }
 
-    fn ip(&self, arguments: &[&str]) -> bool {
+    pub fn ip(&self, arguments: &[&str]) -> bool {
         ip(&[&["-n", &self.name], arguments].concat())
     }
 
-    fn exec<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+    pub fn exec<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
         [&["ip", "netns", "exec", &self.name], arguments].concat()
     }
 }
@@ -45,7 +45,7 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &[&str]) -> bool {
+pub fn ip(arguments: &[&str]) -> bool {
     Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success())
 }
 

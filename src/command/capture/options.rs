@@ -1,0 +1,160 @@
+//! What `weft join` is told of capture.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use ipnet::IpNet;
+use nix::unistd::{Gid, Group, User};
+
+use super::ports::Ports;
+use super::settings::{Backend, Exclude, Mode, Settings};
+use crate::command::duration;
+use crate::command::failure::{Exit, Failure};
+
+/// Istio's proxies have this one.
+const GROUP: u32 = 1337;
+const SSH: u16 = 22;
+
+#[derive(Debug, Args)]
+pub struct CaptureOptions {
+    /// Bring all connections of the machine to the proxy, without a word to its programs [default: iptables]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "BACKEND",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "iptables"
+    )]
+    capture: Option<Backend>,
+    /// How connections that come in are brought
+    #[arg(long, value_enum, value_name = "MODE", default_value = "redirect", requires = "capture")]
+    capture_mode: Mode,
+    /// How long the control plane may be out of reach before capture is rolled back
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse, requires = "capture")]
+    capture_timeout: Duration,
+    /// The group that the agent takes, whose connections are not captured [default: 1337]
+    #[arg(long, value_name = "GID", requires = "capture")]
+    capture_gid: Option<u32>,
+    /// Ports whose connections come in as they are, besides that of ssh: 9100,9200-9300
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', requires = "capture")]
+    capture_exclude_inbound_ports: Vec<Ports>,
+    /// Ports to which connections go out as they are, besides that of ssh
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', requires = "capture")]
+    capture_exclude_outbound_ports: Vec<Ports>,
+    /// Networks to which connections go out as they are: 10.8.0.0/16,fd00::/8
+    #[arg(long, value_name = "NETWORKS", value_delimiter = ',', value_parser = network, requires = "capture")]
+    capture_exclude_outbound_ranges: Vec<IpNet>,
+    /// Users, by name or number, whose connections go out as they are
+    #[arg(long, value_name = "USERS", value_delimiter = ',', requires = "capture")]
+    capture_exclude_users: Vec<String>,
+    /// Capture questions to DNS too
+    #[arg(long, requires = "capture")]
+    capture_dns: bool,
+    /// Print the rules of capture, and do nothing
+    #[arg(long, requires = "capture")]
+    pub dry_run: bool,
+}
+
+impl CaptureOptions {
+    /// `None` without capture. `control_plane` is `https://host:port`.
+    pub async fn settings(&self, control_plane: &str) -> anyhow::Result<Option<Settings>> {
+        let Some(backend) = self.capture else { return Ok(None) };
+        ensure!(
+            !self.capture_dns,
+            Failure::new(
+                Exit::Usage,
+                "--capture-dns is not part of this version, whose agent answers no questions to DNS; leave it out"
+            )
+        );
+        let ssh = ssh_ports(std::env::var("SSH_CONNECTION").ok().as_deref());
+        let with_ssh = |ports: &[Ports]| ssh.iter().chain(ports).copied().collect();
+        Ok(Some(Settings {
+            backend,
+            mode: self.capture_mode,
+            ipv6: TcpListener::bind("[::1]:0").is_ok(),
+            group: self.group()?,
+            name_servers: Vec::new(),
+            control_plane: resolve(control_plane).await?,
+            exclude: Exclude {
+                inbound_ports: with_ssh(&self.capture_exclude_inbound_ports),
+                outbound_ports: with_ssh(&self.capture_exclude_outbound_ports),
+                outbound_ranges: self.capture_exclude_outbound_ranges.clone(),
+                users: self.capture_exclude_users.iter().map(|user| uid(user)).collect::<Result<_, _>>()?,
+            },
+            patience_ms: u64::try_from(self.capture_timeout.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    fn group(&self) -> anyhow::Result<u32> {
+        if let Some(gid) = self.capture_gid {
+            return Ok(gid);
+        }
+        if let Some(group) = Group::from_gid(Gid::from_raw(GROUP)).context("groups cannot be looked up")? {
+            let words = format!(
+                "group {GROUP} is {} here, whose programs would not be captured; give the number of a group that is \
+                 nobody's with --capture-gid",
+                group.name
+            );
+            return Err(Failure::new(Exit::Usage, words).into());
+        }
+        Ok(GROUP)
+    }
+}
+
+/// The usual port of ssh, and the one by which the operator is here.
+fn ssh_ports(connection: Option<&str>) -> Vec<Ports> {
+    let here = connection.and_then(|words| words.split(' ').nth(3)?.parse::<u16>().ok());
+    let mut ports = vec![SSH];
+    ports.extend(here.filter(|port| *port != SSH));
+    ports.into_iter().map(Ports::from).collect()
+}
+
+async fn resolve(control_plane: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let place = control_plane.trim_start_matches("https://").trim_end_matches('/');
+    let found = tokio::net::lookup_host(place).await;
+    let mut addresses: Vec<_> = found.with_context(|| format!("{place} cannot be looked up"))?.collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn uid(user: &str) -> anyhow::Result<u32> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let found = User::from_name(user).context("users cannot be looked up")?;
+    let found = found.ok_or_else(|| Failure::new(Exit::Usage, format!("there is no user {user}")))?;
+    Ok(found.uid.as_raw())
+}
+
+/// A network, or an address that is one by itself.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().map(|net| net.trunc());
+    let address = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
+    network.or_else(|_| address()).map_err(|_| format!("{text:?} is no network, such as 10.8.0.0/16"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_by_which_the_operator_came_is_left_alone() {
+        let ports = |connection| ssh_ports(connection).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(ports(None), ["22"]);
+        assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 22")), ["22"]);
+        assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 2222")), ["22", "2222"]);
+    }
+
+    #[test]
+    fn networks_and_ports_are_read_and_nonsense_is_refused() {
+        assert_eq!(network("10.8.1.0/16").unwrap().to_string(), "10.8.0.0/16");
+        assert_eq!(network("fd00::1").unwrap().to_string(), "fd00::1/128");
+        assert!(network("home").unwrap_err().contains("no network"));
+        assert_eq!("8000-8010".parse::<Ports>().unwrap().iptables(), "8000:8010");
+        assert!(["", "0", "9-8", "http", "70000"].iter().all(|text| text.parse::<Ports>().is_err()));
+    }
+}
