@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
-use registry::{Protocol, Service, ServicePort};
+use registry::{Entry, Protocol, Service, ServicePort};
 
 use super::{OUTBOUND_PORT, SILENCE, black_hole, end_of_loops, everywhere, passthrough};
 use crate::diagnostic::{Code, Findings};
@@ -74,9 +74,9 @@ struct Port<'a> {
 impl<'a> Services<'a> {
     fn of(view: &View<'a>, capture: Capture, findings: &mut Findings) -> Self {
         let mut services = Self::default();
-        for service in view.services().map(|entry| &*entry.service) {
-            for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
-                services.add(service, port, capture, findings);
+        for entry in view.services() {
+            for port in entry.service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+                services.add(entry, port, capture, findings);
             }
         }
         if http_proxy::has_hosts_without_service(view) {
@@ -85,7 +85,8 @@ impl<'a> Services<'a> {
         services
     }
 
-    fn add(&mut self, service: &'a Service, port: &'a ServicePort, capture: Capture, findings: &mut Findings) {
+    fn add(&mut self, entry: &'a Entry, port: &'a ServicePort, capture: Capture, findings: &mut Findings) {
+        let service = &*entry.service;
         let of = (service, port);
         if port.protocol.is_http() || port.protocol == Protocol::Auto {
             self.ports.entry(port.number).or_default().http.push(of);
@@ -93,18 +94,20 @@ impl<'a> Services<'a> {
         if port.protocol.is_http() {
             return;
         }
-        let families = service.addresses.iter().filter(|net| capture.ipv6 || net.addr().is_ipv4());
-        let (single, networks): (Vec<&ipnet::IpNet>, Vec<&ipnet::IpNet>) =
+        let families = entry.virtual_addresses().into_iter().filter(|net| capture.ipv6 || net.addr().is_ipv4());
+        let (single, networks): (Vec<ipnet::IpNet>, Vec<ipnet::IpNet>) =
             families.partition(|net| net.prefix_len() == net.max_prefix_len());
         for net in &single {
             self.addressed.entry((net.addr(), port.number)).or_insert(of);
         }
-        let named = matches!(port.protocol, Protocol::Tls | Protocol::Https) && single.is_empty();
+        // Who did not ask the agent for the address has another than the one that was given.
+        let unknown = single.is_empty() || entry.automatic.is_some();
+        let named = matches!(port.protocol, Protocol::Tls | Protocol::Https) && unknown;
         if named {
             self.ports.entry(port.number).or_default().tls.push(of);
         }
         for net in &networks {
-            self.ports.entry(port.number).or_default().networks.entry(**net).or_insert(of);
+            self.ports.entry(port.number).or_default().networks.entry(*net).or_insert(of);
         }
         if single.is_empty() && networks.is_empty() && !named && port.protocol != Protocol::Auto {
             let object = format!("service {}", service.key);
