@@ -37,11 +37,14 @@ struct Conf {
     looked: Option<Instant>,
 }
 
-/// The ports and ids of questions that are under way.
-#[derive(Clone, Default)]
-struct Flights(Arc<Mutex<HashSet<(u16, [u8; 2])>>>);
+/// The port that a question went out from, and its id.
+type Ticket = (u16, [u8; 2]);
 
-struct Flight(Flights, (u16, [u8; 2]));
+/// The questions that are under way.
+#[derive(Clone, Default)]
+struct Flights(Arc<Mutex<HashSet<Ticket>>>);
+
+struct Flight(Flights, Ticket);
 
 impl Upstream {
     pub fn new(settings: DnsSettings, own: SocketAddr) -> Self {
@@ -168,7 +171,7 @@ fn is_same(server: SocketAddr, own: SocketAddr) -> bool {
 }
 
 impl Flights {
-    fn lock(&self) -> MutexGuard<'_, HashSet<(u16, [u8; 2])>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Ticket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -66,7 +66,7 @@ impl CaptureOptions {
             !self.capture_dns,
             Failure::new(
                 Exit::Usage,
-                "--capture-dns is not part of this version, whose agent answers no questions to DNS; leave it out"
+                "--capture-dns is not part of this version; leave it out: the agent answers those who ask it on port 15053"
             )
         );
         let ssh = ssh_ports(std::env::var("SSH_CONNECTION").ok().as_deref());

@@ -55,7 +55,7 @@ fn an_address_follows_from_the_name_alone() {
     let mut allocation = Allocation::default();
     let reviews = service("reviews.default.svc.cluster.local");
     let moved = allocation.changed(&reviews.key, None, Some(&reviews));
-    assert_eq!(moved, [reviews.key.clone()]);
+    assert_eq!(moved, std::slice::from_ref(&reviews.key));
     let given = allocation.of(&reviews.key).unwrap();
     // Written down: a service must not move because this program is a newer one.
     assert_eq!((given.v4.to_string(), given.v6.to_string()), ("240.240.210.175".into(), "2001:2::f0f0:d2af".into()));
