@@ -81,7 +81,7 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let captured = options.capture.settings(&options.control_plane).await?;
+    let captured = options.capture.settings(&options.control_plane, options.dns.given().listen).await?;
     if options.capture.dry_run {
         let settings = captured.as_ref().context("--dry-run comes with --capture")?;
         return write(&capture::dry_run(settings));

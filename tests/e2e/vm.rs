@@ -1,6 +1,7 @@
 //! Machines that join with one command, and heal without a hand.
 
 mod away;
+mod capture;
 mod dns;
 mod kit;
 mod limits;
@@ -102,7 +103,8 @@ fn nonsense_is_refused_in_words() {
         assert!(!output.status.success());
         text(&output)
     };
-    assert!(refused(&["https://127.0.0.1:1", "--capture", "--capture-dns"]).contains("--capture-dns is not part"));
+    let elsewhere = ["https://127.0.0.1:1", "--capture", "--capture-dns", "--listen-dns", "off"];
+    assert!(refused(&elsewhere).contains("leave --listen-dns out"));
     assert!(refused(&["https://127.0.0.1:1", "--dry-run"]).contains("--capture"));
     assert!(refused(&["http://127.0.0.1:15012"]).contains("write it as https://HOST:15012"));
     assert!(refused(&["https://127.0.0.1:1", "--token", "weft_pat_a_b"]).contains("this is no join token"));

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::settings::Settings;
 use super::system::{self, Before};
-use super::{INBOUND_PORT, OUTBOUND_PORT};
+use super::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT};
 use crate::command::output::tell;
 
 /// Beside the machine's other state.
@@ -126,6 +126,9 @@ impl Keep {
     async fn listening(&self) {
         let mut places = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, OUTBOUND_PORT))];
         places.push((Ipv4Addr::LOCALHOST, INBOUND_PORT).into());
+        if !self.settings.name_servers.is_empty() {
+            places.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
+        }
         if self.settings.ipv6 {
             places.push((Ipv6Addr::LOCALHOST, OUTBOUND_PORT).into());
             places.push((Ipv6Addr::LOCALHOST, INBOUND_PORT).into());

@@ -1,12 +1,14 @@
 //! What `weft join` is told of capture.
 
-use std::net::{SocketAddr, TcpListener};
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use nix::unistd::{Gid, Group, User};
+use proxy::dns::Listen;
 
 use super::ports::Ports;
 use super::settings::{Backend, Exclude, Mode, Settings};
@@ -16,6 +18,7 @@ use crate::command::failure::{Exit, Failure};
 /// Istio's proxies have this one.
 const GROUP: u32 = 1337;
 const SSH: u16 = 22;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Debug, Args)]
 pub struct CaptureOptions {
@@ -50,7 +53,7 @@ pub struct CaptureOptions {
     /// Users, by name or number, whose connections go out as they are
     #[arg(long, value_name = "USERS", value_delimiter = ',', requires = "capture")]
     capture_exclude_users: Vec<String>,
-    /// Capture questions to DNS too
+    /// Capture questions to the nameservers of /etc/resolv.conf too, which the agent then answers
     #[arg(long, requires = "capture")]
     capture_dns: bool,
     /// Print the rules of capture, and do nothing
@@ -60,15 +63,8 @@ pub struct CaptureOptions {
 
 impl CaptureOptions {
     /// `None` without capture. `control_plane` is `https://host:port`.
-    pub async fn settings(&self, control_plane: &str) -> anyhow::Result<Option<Settings>> {
+    pub async fn settings(&self, control_plane: &str, dns: Listen) -> anyhow::Result<Option<Settings>> {
         let Some(backend) = self.capture else { return Ok(None) };
-        ensure!(
-            !self.capture_dns,
-            Failure::new(
-                Exit::Usage,
-                "--capture-dns is not part of this version; leave it out: the agent answers those who ask it on port 15053"
-            )
-        );
         let ssh = ssh_ports(std::env::var("SSH_CONNECTION").ok().as_deref());
         let with_ssh = |ports: &[Ports]| ssh.iter().chain(ports).copied().collect();
         Ok(Some(Settings {
@@ -76,7 +72,7 @@ impl CaptureOptions {
             mode: self.capture_mode,
             ipv6: TcpListener::bind("[::1]:0").is_ok(),
             group: self.group()?,
-            name_servers: Vec::new(),
+            name_servers: if self.capture_dns { name_servers(dns)? } else { Vec::new() },
             control_plane: resolve(control_plane).await?,
             exclude: Exclude {
                 inbound_ports: with_ssh(&self.capture_exclude_inbound_ports),
@@ -110,6 +106,34 @@ fn ssh_ports(connection: Option<&str>) -> Vec<Ports> {
     let mut ports = vec![SSH];
     ports.extend(here.filter(|port| *port != SSH));
     ports.into_iter().map(Ports::from).collect()
+}
+
+/// Those that the machine asks.
+fn name_servers(dns: Listen) -> anyhow::Result<Vec<IpAddr>> {
+    ensure!(
+        dns == Listen::Usual,
+        Failure::new(Exit::Usage, "--capture-dns hands questions to 127.0.0.1:15053; leave --listen-dns out")
+    );
+    let text = fs::read_to_string(RESOLV_CONF).with_context(|| format!("{RESOLV_CONF} cannot be read"))?;
+    let servers = of_resolv_conf(&text);
+    ensure!(
+        !servers.is_empty() && servers.iter().all(IpAddr::is_ipv4),
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "--capture-dns takes questions to nameservers at IPv4 addresses, and {RESOLV_CONF} names {servers:?}; leave it out"
+            )
+        )
+    );
+    Ok(servers)
+}
+
+fn of_resolv_conf(text: &str) -> Vec<IpAddr> {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "nameserver").then(|| words.next()?.parse().ok())?
+    };
+    text.lines().filter_map(server).collect()
 }
 
 async fn resolve(control_plane: &str) -> anyhow::Result<Vec<SocketAddr>> {
@@ -147,6 +171,13 @@ mod tests {
         assert_eq!(ports(None), ["22"]);
         assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 22")), ["22"]);
         assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 2222")), ["22", "2222"]);
+    }
+
+    #[test]
+    fn the_nameservers_of_the_machine_are_read() {
+        let text = "# nameserver 192.0.2.9\nsearch example.com\nnameserver 127.0.0.53\n nameserver\t2001:db8::1 \nnameserver x\n";
+        let servers: Vec<String> = of_resolv_conf(text).iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["127.0.0.53", "2001:db8::1"]);
     }
 
     #[test]
