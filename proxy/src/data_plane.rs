@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::access_log::LogSink;
 use crate::config::{Direction, Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
-use crate::health_check::HealthChecks;
+use crate::health_check::{ClusterHealth, HealthChecks};
 use crate::listener;
 use crate::stats::{Server, Stats, encode_peer};
 use crate::tls::TlsSettings;
-use crate::upstream::HostReport;
+use crate::upstream::ClusterReport;
 use crate::worker::{self, Command, Failing, Parts};
 
 /// The workers of a proxy.
@@ -203,8 +203,8 @@ impl DataPlane {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// How the upstream hosts are, one report for each worker that knows one.
-    pub async fn hosts(&self) -> Vec<HostReport> {
+    /// How the clusters and their hosts are, one report for each worker that knows one.
+    pub async fn clusters(&self) -> Vec<ClusterReport> {
         let mut all = Vec::new();
         for worker in &self.workers {
             let (ask, answer) = oneshot::channel();
@@ -212,6 +212,11 @@ impl DataPlane {
             all.extend(answer.await.unwrap_or_default());
         }
         all
+    }
+
+    /// What active health checks found of the hosts of a cluster.
+    pub fn checked(&self, cluster: &str) -> Arc<ClusterHealth> {
+        self.health.board.cluster(cluster)
     }
 
     /// Takes no new connections and waits until those there are have ended, at most for `patience`.

@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
@@ -23,6 +25,8 @@ pub struct DrainTrigger(Rc<State>);
 #[derive(Debug, Default)]
 struct State {
     started: Cell<bool>,
+    /// While this is set, each answer is a connection's last, and nobody is woken.
+    each_is_last: Option<Arc<AtomicBool>>,
     waiting: RefCell<Slab<Waker>>,
 }
 
@@ -42,7 +46,18 @@ pub fn pair() -> (DrainTrigger, Drain) {
     (trigger, drain)
 }
 
+impl State {
+    fn is_draining(&self) -> bool {
+        self.started.get() || self.each_is_last.as_ref().is_some_and(|is_set| is_set.load(Relaxed))
+    }
+}
+
 impl DrainTrigger {
+    /// One whose connections end with their next answer while that is set, too. Those that are idle stay.
+    pub fn or_while(each_is_last: Arc<AtomicBool>) -> Self {
+        Self(Rc::new(State { each_is_last: Some(each_is_last), ..State::default() }))
+    }
+
     pub fn start(&self) {
         self.0.started.set(true);
         for (_, waker) in self.0.waiting.borrow().iter() {
@@ -71,8 +86,9 @@ impl Drain {
         Self { first: self.first, second: Some(other.first) }
     }
 
+    /// Whether an answer is to be the last.
     pub fn is_draining(&self) -> bool {
-        self.first.started.get() || self.second.as_ref().is_some_and(|second| second.started.get())
+        self.first.is_draining() || self.second.as_ref().is_some_and(|second| second.is_draining())
     }
 
     pub fn waiting(&self) -> Waiting {
@@ -125,6 +141,17 @@ mod tests {
 
     fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
         future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn each_answer_is_the_last_while_that_is_asked_for_and_who_is_idle_is_not_woken() {
+        let asked = Arc::new(AtomicBool::new(true));
+        let drain = DrainTrigger::or_while(Arc::clone(&asked));
+        let (own, other) = (pair(), drain.subscribe());
+        let both = own.1.or(other);
+        assert!(both.is_draining() && !drain.has_started() && !poll(pin!(both.draining())));
+        asked.store(false, Relaxed);
+        assert!(!both.is_draining());
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Connection {
         stats.cx_total.add(1);
         stats.cx_active.up();
         Self {
-            bounds: manager.lifetime.map(Bounds::new),
+            bounds: manager.lifetime.map(|lifetime| Bounds::new(lifetime, &downstream.worker.failing)),
             downstream,
             manager,
             filter_stats,

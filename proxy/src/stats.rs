@@ -22,7 +22,7 @@ pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
 pub use server::Server;
 pub use value::{Counter, Gauge, Histogram};
-pub use view::{Shown, StatsView, Tag, TagRule};
+pub use view::{Shown, StatsView, Tag, TagRule, only};
 pub use virtual_cluster::VirtualClusters;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

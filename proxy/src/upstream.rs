@@ -24,5 +24,5 @@ pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;
 pub use outlier::Verdict;
 pub use pick::Wanted;
-pub use report::HostReport;
+pub use report::ClusterReport;
 pub use tls::ClientTls;

@@ -24,7 +24,7 @@ use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
 use crate::tls::TlsSettings;
 use crate::trace::Exporters;
-use crate::upstream::{Clusters, HostReport};
+use crate::upstream::{ClusterReport, Clusters};
 
 /// What a worker is made of.
 pub struct Parts {
@@ -78,7 +78,8 @@ impl Drop for Counted {
     }
 }
 
-/// Set for the whole proxy by `/healthcheck/fail`, and cleared by `/healthcheck/ok`.
+/// Set for the whole proxy by `/healthcheck/fail`, and cleared by `/healthcheck/ok`. While it is set, connections end
+/// with their next answer.
 pub type Failing = Arc<AtomicBool>;
 
 /// What the control thread asks of a worker.
@@ -94,7 +95,7 @@ pub enum Command {
     /// How many connections there are.
     Connections(oneshot::Sender<usize>),
     /// How its upstream hosts are.
-    Hosts(oneshot::Sender<Vec<HostReport>>),
+    Hosts(oneshot::Sender<Vec<ClusterReport>>),
 }
 
 /// Runs a worker until its commands end.
@@ -128,7 +129,7 @@ impl Worker {
             tls: parts.tls,
             random: Cell::new(rand::random::<u64>() | 1),
             accepting: RefCell::default(),
-            drain: drain::pair().0,
+            drain: DrainTrigger::or_while(Arc::clone(&parts.failing)),
             limit: parts.limit,
             connections: Rc::default(),
             failing: parts.failing,

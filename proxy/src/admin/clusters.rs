@@ -13,17 +13,34 @@ use crate::config::{
     CircuitBreakers, Cluster, Discovery, Endpoint, EndpointAddress, HealthStatus, LoadAssignment, LocalityEndpoints,
     ResourceKind, Snapshot,
 };
-use crate::upstream::HostReport;
+use crate::load_balancer::Health;
+use crate::upstream::ClusterReport;
 use crate::xds::{Origin, Resources};
 
-/// What is under way on a host, over all workers.
+/// How a host is, over all workers.
 #[derive(Clone, Copy, Default)]
 struct Now {
     active: u32,
     ejected: bool,
+    /// What the active check says; `None` where there is none.
+    checked: Option<Checked>,
 }
 
-type Hosts = HashMap<(String, EndpointAddress), Now>;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    Healthy,
+    Degraded,
+    Failed,
+    /// Not checked yet, in a cluster that leaves such hosts aside.
+    Pending,
+}
+
+/// A cluster and what is known of it.
+struct Known<'a> {
+    cluster: &'a Cluster,
+    from_elsewhere: bool,
+    hosts: Vec<(&'a LocalityEndpoints, &'a Endpoint, Now)>,
+}
 
 impl Admin {
     pub(super) async fn clusters(&self, query: &Query<'_>) -> Answer {
@@ -32,35 +49,69 @@ impl Admin {
             Err(answer) => return answer,
         };
         let snapshot = self.data_plane.snapshots().borrow().clone();
-        let hosts = by_host(self.data_plane.hosts().await);
+        let reports = self.data_plane.clusters().await;
         let resources = self.resources.resources().await.unwrap_or_default();
         let shown = |name: &str| filter.as_ref().is_none_or(|filter| filter.is_match(name));
         let clusters = snapshot.clusters.values().filter(|cluster| shown(&cluster.name));
+        let known = clusters.map(|cluster| self.known(cluster, &snapshot, &reports, &resources));
         if query.is_json() {
-            let all: Vec<Value> = clusters.map(|one| as_json(one, &snapshot, &hosts, &resources)).collect();
+            let all: Vec<Value> = known.map(|one| as_json(&one)).collect();
             return answer_json(&json!({"cluster_statuses": all}));
         }
         let mut out = String::new();
-        for cluster in clusters {
-            as_lines(cluster, &snapshot, &hosts, &resources, &mut out);
-        }
+        known.for_each(|one| as_lines(&one, &mut out));
         text(StatusCode::OK, out)
     }
-}
 
-fn by_host(reports: Vec<HostReport>) -> Hosts {
-    let mut hosts = Hosts::new();
-    for report in reports {
-        let now = hosts.entry((report.cluster, report.address)).or_default();
-        now.active += report.active;
-        now.ejected |= report.ejected;
+    fn known<'a>(
+        &self,
+        cluster: &'a Cluster,
+        snapshot: &'a Snapshot,
+        reports: &'a [ClusterReport],
+        resources: &Resources,
+    ) -> Known<'a> {
+        let reports: Vec<_> = reports.iter().filter(|report| report.cluster == cluster.name).collect();
+        let mut hosts: HashMap<&EndpointAddress, Now> = HashMap::new();
+        for host in reports.iter().flat_map(|report| &report.hosts) {
+            let now = hosts.entry(&host.address).or_default();
+            now.active += host.active;
+            now.ejected |= host.ejected;
+        }
+        let checks = cluster.health_check.as_ref().map(|_| self.data_plane.checked(&cluster.name));
+        let now = |endpoint: &Endpoint| {
+            let checks = checks.as_ref().filter(|_| endpoint.check.as_ref().is_none_or(|check| !check.disabled));
+            let checked = checks.map(|checks| match checks.of(&endpoint.address).map(|finding| finding.health) {
+                Some(Health::Healthy) => Checked::Healthy,
+                Some(Health::Degraded) => Checked::Degraded,
+                None if cluster.ignore_unchecked_hosts => Checked::Pending,
+                _ => Checked::Failed,
+            });
+            Now { checked, ..hosts.get(&endpoint.address).copied().unwrap_or_default() }
+        };
+        let localities =
+            assignment(cluster, snapshot, &reports).into_iter().flat_map(|assignment| &assignment.localities);
+        let hosts =
+            localities.flat_map(|locality| locality.endpoints.iter().map(move |endpoint| (locality, &**endpoint)));
+        Known {
+            cluster,
+            from_elsewhere: is_from_elsewhere(cluster, resources),
+            hosts: hosts.map(|(locality, endpoint)| (locality, endpoint, now(endpoint))).collect(),
+        }
     }
-    hosts
 }
 
-fn assignment<'a>(cluster: &'a Cluster, snapshot: &'a Snapshot) -> Option<&'a LoadAssignment> {
+/// Names are shown as they were resolved, once they were.
+fn assignment<'a>(
+    cluster: &'a Cluster,
+    snapshot: &'a Snapshot,
+    reports: &[&'a ClusterReport],
+) -> Option<&'a LoadAssignment> {
     match &cluster.discovery {
-        Discovery::Static(given) | Discovery::StrictDns(given) | Discovery::LogicalDns(given) => Some(&**given),
+        Discovery::Static(given) => Some(&**given),
+        Discovery::StrictDns(given) | Discovery::LogicalDns(given) => {
+            let resolved = reports.iter().map(|report| &*report.assignment);
+            Some(resolved.filter(|found| found.endpoints().next().is_some()).next_back().unwrap_or(given))
+        }
         Discovery::Eds { service_name } => snapshot.endpoints.get(service_name).map(|given| &**given),
         _ => None,
     }
@@ -71,22 +122,8 @@ fn is_from_elsewhere(cluster: &Cluster, resources: &Resources) -> bool {
     held.is_some_and(|held| held.origin != Origin::Static)
 }
 
-fn endpoints<'a>(
-    cluster: &'a Cluster,
-    snapshot: &'a Snapshot,
-    hosts: &'a Hosts,
-) -> impl Iterator<Item = (&'a LocalityEndpoints, &'a Endpoint, Now)> {
-    let localities = assignment(cluster, snapshot).into_iter().flat_map(|assignment| &assignment.localities);
-    localities.flat_map(|locality| locality.endpoints.iter().map(move |endpoint| (locality, &**endpoint))).map(
-        |(locality, endpoint)| {
-            let now = hosts.get(&(cluster.name.clone(), endpoint.address.clone()));
-            (locality, endpoint, now.copied().unwrap_or_default())
-        },
-    )
-}
-
-fn as_lines(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &Resources, out: &mut String) {
-    let name = &cluster.name;
+fn as_lines(known: &Known<'_>, out: &mut String) {
+    let (cluster, name) = (known.cluster, &known.cluster.name);
     let limits = &cluster.circuit_breakers;
     let _ = writeln!(out, "{name}::observability_name::{name}");
     for (priority, limits) in [("default", limits), ("high", &cluster.high_circuit_breakers)] {
@@ -99,14 +136,17 @@ fn as_lines(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &R
             let _ = writeln!(out, "{name}::{priority}_priority::{limit}::{value}");
         }
     }
-    let _ = writeln!(out, "{name}::added_via_api::{}", is_from_elsewhere(cluster, resources));
-    for (locality, endpoint, now) in endpoints(cluster, snapshot, hosts) {
+    let _ = writeln!(out, "{name}::added_via_api::{}", known.from_elsewhere);
+    if let Some(service_name) = eds_service_name(cluster) {
+        let _ = writeln!(out, "{name}::eds_service_name::{service_name}");
+    }
+    for (locality, endpoint, now) in &known.hosts {
         let host = format!("{name}::{}", shown(&endpoint.address));
         let [region, zone, sub_zone] = parts(locality);
         for (field, value) in [
             ("rq_active", now.active.to_string()),
             ("hostname", endpoint.hostname.as_deref().unwrap_or_default().to_owned()),
-            ("health_flags", flags(endpoint, now)),
+            ("health_flags", flags(endpoint, *now)),
             ("weight", endpoint.weight.to_string()),
             ("region", region.to_owned()),
             ("zone", zone.to_owned()),
@@ -119,8 +159,9 @@ fn as_lines(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &R
     }
 }
 
-fn as_json(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &Resources) -> Value {
-    let host = |(locality, endpoint, now): (&LocalityEndpoints, &Endpoint, Now)| {
+fn as_json(known: &Known<'_>) -> Value {
+    let cluster = known.cluster;
+    let host = |(locality, endpoint, now): &(&LocalityEndpoints, &Endpoint, Now)| {
         let [region, zone, sub_zone] = parts(locality);
         let health = match endpoint.health {
             HealthStatus::Healthy => "HEALTHY",
@@ -134,8 +175,15 @@ fn as_json(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &Re
             "weight": endpoint.weight,
             "locality": {"region": region, "zone": zone, "sub_zone": sub_zone},
         });
-        if now.ejected {
-            status["health_status"]["failed_outlier_check"] = true.into();
+        for (flag, is_set) in [
+            ("failed_active_health_check", matches!(now.checked, Some(Checked::Failed | Checked::Pending))),
+            ("failed_outlier_check", now.ejected),
+            ("failed_active_degraded_check", now.checked == Some(Checked::Degraded)),
+            ("pending_active_hc", now.checked == Some(Checked::Pending)),
+        ] {
+            if is_set {
+                status["health_status"][flag] = true.into();
+            }
         }
         if let Some(hostname) = &endpoint.hostname {
             status["hostname"] = (&**hostname).into();
@@ -149,21 +197,27 @@ fn as_json(cluster: &Cluster, snapshot: &Snapshot, hosts: &Hosts, resources: &Re
     let mut status = json!({
         "name": cluster.name,
         "observability_name": cluster.name,
-        "host_statuses": endpoints(cluster, snapshot, hosts).map(host).collect::<Vec<_>>(),
+        "host_statuses": known.hosts.iter().map(host).collect::<Vec<_>>(),
         "circuit_breakers": {"thresholds": [
             thresholds(None, limits),
             thresholds(Some("HIGH"), &cluster.high_circuit_breakers),
         ]},
     });
-    if is_from_elsewhere(cluster, resources) {
+    if known.from_elsewhere {
         status["added_via_api"] = true.into();
     }
-    if let Discovery::Eds { service_name } = &cluster.discovery
-        && *service_name != cluster.name
-    {
-        status["eds_service_name"] = service_name.as_str().into();
+    if let Some(service_name) = eds_service_name(cluster) {
+        status["eds_service_name"] = service_name.into();
     }
     status
+}
+
+/// What the service is called in EDS.
+fn eds_service_name(cluster: &Cluster) -> Option<&str> {
+    match &cluster.discovery {
+        Discovery::Eds { service_name } => Some(service_name),
+        _ => None,
+    }
 }
 
 fn parts(locality: &LocalityEndpoints) -> [&str; 3] {
@@ -171,14 +225,18 @@ fn parts(locality: &LocalityEndpoints) -> [&str; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
+/// In the order of Envoy's `HealthFlag`s.
 fn flags(endpoint: &Endpoint, now: Now) -> String {
-    let health = match endpoint.health {
-        HealthStatus::Healthy => "",
-        HealthStatus::Degraded => "/degraded_eds_health",
-        HealthStatus::Unhealthy => "/failed_eds_health",
-    };
-    let outlier = if now.ejected { "/failed_outlier_check" } else { "" };
-    let flags = format!("{outlier}{health}");
+    let flags = [
+        // Until its first check a host counts as failed.
+        (matches!(now.checked, Some(Checked::Failed | Checked::Pending)), "/failed_active_hc"),
+        (now.ejected, "/failed_outlier_check"),
+        (endpoint.health == HealthStatus::Unhealthy, "/failed_eds_health"),
+        (now.checked == Some(Checked::Degraded), "/degraded_active_hc"),
+        (endpoint.health == HealthStatus::Degraded, "/degraded_eds_health"),
+        (now.checked == Some(Checked::Pending), "/pending_active_hc"),
+    ];
+    let flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
     if flags.is_empty() { "healthy".to_owned() } else { flags }
 }
 

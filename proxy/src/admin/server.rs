@@ -11,11 +11,13 @@ use crate::bootstrap::proto_json;
 impl Admin {
     /// Envoy's `ServerInfo.State`.
     fn state(&self) -> &'static str {
-        let draining = self.data_plane.is_draining() || self.data_plane.failing.load(Ordering::Relaxed);
-        match (draining, *self.ready.borrow()) {
-            (true, _) => "DRAINING",
-            (false, true) => "LIVE",
-            (false, false) => "PRE_INITIALIZING",
+        let failing = self.data_plane.failing.load(Ordering::Relaxed);
+        // Listeners that were told to drain change nothing while the proxy is not to end.
+        match *self.ready.borrow() {
+            _ if failing => "DRAINING",
+            true => "LIVE",
+            false if self.data_plane.is_draining() => "DRAINING",
+            false => "PRE_INITIALIZING",
         }
     }
 

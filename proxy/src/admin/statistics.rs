@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, Query, of_kind, text};
-use crate::stats::names;
+use crate::stats::{self, names};
 
 impl Admin {
     pub(super) fn prometheus(&self, query: &Query<'_>) -> Answer {
@@ -16,17 +16,12 @@ impl Admin {
             Ok(filter) => filter,
             Err(answer) => return answer,
         };
-        let all = self.view.relabel(self.view.select(self.data_plane.metrics()));
-        let body = if filter.is_none() && !query.has("usedonly") {
-            all
-        } else {
-            let used = |line: &str| !query.has("usedonly") || !line.ends_with(" 0");
-            let shown = |line: &&str| {
-                let series = line.strip_prefix("# TYPE ").unwrap_or(line);
-                filter.as_ref().is_none_or(|filter| filter.is_match(series)) && used(line)
-            };
-            all.lines().filter(shown).map(|line| format!("{line}\n")).collect()
-        };
+        let (mut all, used_only) = (self.view.select(self.data_plane.metrics()), query.has("usedonly"));
+        if filter.is_some() || used_only {
+            let matches = |name: &str| filter.as_ref().is_none_or(|filter| filter.is_match(name));
+            all = stats::only(&all, |name, used| (used || !used_only) && matches(name));
+        }
+        let body = self.view.relabel(all);
         of_kind(StatusCode::OK, "text/plain; version=0.0.4", body)
     }
 

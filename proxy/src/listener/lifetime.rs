@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use crate::config::Lifetime;
-use crate::drain::{self, Drain, DrainTrigger};
+use crate::drain::{Drain, DrainTrigger};
+use crate::worker::Failing;
 
 /// What bounds a connection.
 #[derive(Clone, Debug)]
@@ -28,8 +30,9 @@ impl Drop for Watch {
 }
 
 impl Bounds {
-    pub fn new(of: Lifetime) -> Self {
-        let (trigger, _) = drain::pair();
+    /// While `failing` is set, the next answer is the last.
+    pub fn new(of: Lifetime, failing: &Failing) -> Self {
+        let trigger = DrainTrigger::or_while(Arc::clone(failing));
         Self { of, trigger: Rc::new(trigger), closes: Rc::default() }
     }
 

@@ -145,10 +145,7 @@ fn serve_http1(
     options: Rc<h1::ServerOptions>,
 ) -> impl Future<Output = ()> {
     async move {
-        let refused = |error: ParseError| {
-            open.active.stats.rq_refused.add(1);
-            connection.refuse(error)
-        };
+        let refused = |error: ParseError| connection.refuse(error);
         let handler = async |request| Rc::clone(&connection).handle(request).await;
         if let Err(error) = h1::serve(conn, &options, &drain, handler, refused).await {
             tell_end(&open.active.listener, connection.downstream.info.direct_remote_address, &error);

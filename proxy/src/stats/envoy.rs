@@ -25,8 +25,6 @@ pub struct ListenerStats {
     pub tls: TlsStats,
     /// Connections without the PROXY protocol header that is expected, or with a bad one.
     pub proxy_protocol_error: Counter,
-    /// Requests refused by the codec.
-    pub rq_refused: Counter,
 }
 
 /// Why a TLS handshake with a client failed.
@@ -178,7 +176,6 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
             let refused = stats.proxy_protocol_error.get();
             out.counter("envoy_listener_downstream_cx_proxy_proto_error", &labels, refused);
             tls(&stats.tls, &labels, out);
-            out.counter("envoy_listener_http_downstream_cx_protocol_error", &labels, stats.rq_refused.get());
         }
         for (prefix, stats) in lock(&table.managers).iter() {
             http::write(prefix, stats, out);

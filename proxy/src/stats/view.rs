@@ -1,7 +1,7 @@
 //! Which metrics are shown, and with which labels (Envoy, `StatsConfig`). Counting does not change: what is shown is
 //! made when it is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use regex::Regex;
@@ -55,43 +55,25 @@ impl StatsView {
     pub fn select(&self, exposition: String) -> String {
         match &self.shown {
             None => exposition,
-            Some(shown) => self.write(&exposition, |name| shown.shows(name), false),
+            Some(shown) => only(&exposition, |name, _| shown.shows(name)),
         }
     }
 
     /// What is left of an exposition after [`Self::select`], with the labels that are asked for.
     pub fn relabel(&self, exposition: String) -> String {
-        match !self.own_tags_only && self.tags.is_empty() {
-            true => exposition,
-            false => self.write(&exposition, |_| true, true),
+        if !self.own_tags_only && self.tags.is_empty() {
+            return exposition;
         }
-    }
-
-    fn write(&self, exposition: &str, shows: impl Fn(&str) -> bool, relabel: bool) -> String {
-        let mut metrics: BTreeMap<String, (&str, Vec<String>)> = BTreeMap::new();
-        let (mut base, mut kind) = ("", "");
-        for line in exposition.lines() {
-            if let Some(told) = line.strip_prefix("# TYPE ") {
-                (base, kind) = told.split_once(' ').unwrap_or((told, ""));
-                continue;
-            }
-            let Some((series, value)) = line.rsplit_once(' ') else { continue };
-            let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
-            let suffix = metric.strip_prefix(base).unwrap_or_default();
-            let (name, own) = dotted(base, labels.trim_end_matches('}'));
-            if !shows(&name) {
-                continue;
-            }
-            let (metric, labels) = match relabel && base.starts_with("envoy_") {
-                true => self.labelled(&name, base, labels, own),
-                false => (base.to_owned(), labels.trim_end_matches('}').to_owned()),
+        let mut metrics = Metrics::default();
+        for line in lines(&exposition) {
+            let (name, own) = dotted(line.base, line.labels);
+            let (metric, labels) = match line.base.starts_with("envoy_") {
+                true => self.labelled(&name, line.base, line.labels, own),
+                false => (line.base.to_owned(), line.labels.to_owned()),
             };
-            let (_, lines) = metrics.entry(metric.clone()).or_insert_with(|| (kind, Vec::new()));
-            lines.push(format!("{metric}{suffix}{{{labels}}} {value}\n"));
+            metrics.add(&line, metric, &labels);
         }
-        let one =
-            |(name, (kind, lines)): (String, (&str, Vec<String>))| format!("# TYPE {name} {kind}\n") + &lines.concat();
-        metrics.into_iter().map(one).collect()
+        metrics.text()
     }
 
     /// The name and labels of a metric that Envoy calls by that name.
@@ -115,7 +97,7 @@ impl StatsView {
             let parts = taken.iter().filter_map(|range| name.get(range.clone())).map(sanitized);
             // What a default label took out of the name is not there to be taken out again.
             let base = parts.fold(base.to_owned(), |base, part| base.replacen(&part, "", 1));
-            for (name, value) in labels_of(labels.trim_end_matches('}')) {
+            for (name, value) in labels_of(labels) {
                 label(&mut all, name, &value);
             }
             return (base, all);
@@ -129,6 +111,68 @@ impl StatsView {
             .map(|(_, char)| char)
             .collect();
         (format!("envoy_{}", sanitized(&rest)), all)
+    }
+}
+
+/// The series of an exposition for which `shows` says so, by the name that Envoy gives them and whether anything was
+/// counted. A metric without series is not named.
+pub fn only(exposition: &str, shows: impl Fn(&str, bool) -> bool) -> String {
+    let used: HashSet<_> = lines(exposition).filter(|line| line.value != "0").map(|line| line.series()).collect();
+    let mut metrics = Metrics::default();
+    for line in lines(exposition) {
+        if shows(&dotted(line.base, line.labels).0, used.contains(&line.series())) {
+            metrics.add(&line, line.base.to_owned(), line.labels);
+        }
+    }
+    metrics.text()
+}
+
+/// A line of an exposition: a series, or a bucket of one.
+struct Line<'a> {
+    base: &'a str,
+    kind: &'a str,
+    /// `_bucket`, `_sum` or `_count` of a histogram.
+    suffix: &'a str,
+    labels: &'a str,
+    value: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// The series that it is of: the bound of a bucket comes last among its labels.
+    fn series(&self) -> (&'a str, &'a str) {
+        let labels = self.labels.rfind("le=\"").filter(|_| self.suffix == "_bucket");
+        (self.base, labels.map_or(self.labels, |at| self.labels[..at].trim_end_matches(',')))
+    }
+}
+
+fn lines(exposition: &str) -> impl Iterator<Item = Line<'_>> {
+    let (mut base, mut kind) = ("", "");
+    exposition.lines().filter_map(move |line| {
+        if let Some(told) = line.strip_prefix("# TYPE ") {
+            (base, kind) = told.split_once(' ').unwrap_or((told, ""));
+            return None;
+        }
+        let (series, value) = line.rsplit_once(' ')?;
+        let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
+        let (suffix, labels) = (metric.strip_prefix(base).unwrap_or_default(), labels.trim_end_matches('}'));
+        Some(Line { base, kind, suffix, labels, value })
+    })
+}
+
+/// Lines by metric, with the kind of each.
+#[derive(Default)]
+struct Metrics<'a>(BTreeMap<String, (&'a str, String)>);
+
+impl<'a> Metrics<'a> {
+    fn add(&mut self, line: &Line<'a>, metric: String, labels: &str) {
+        let shown = format!("{metric}{}{{{labels}}} {}\n", line.suffix, line.value);
+        let (_, lines) = self.0.entry(metric).or_insert_with(|| (line.kind, String::new()));
+        lines.push_str(&shown);
+    }
+
+    fn text(self) -> String {
+        let one = |(name, (kind, lines))| format!("# TYPE {name} {kind}\n{lines}");
+        self.0.into_iter().map(one).collect()
     }
 }
 
@@ -181,12 +225,30 @@ mod tests {
     #[test]
     fn only_what_is_asked_for_is_shown() {
         let prefix = |text: &str| StringMatch::Prefix { text: text.to_owned(), ignore_case: false };
-        let shown = Some(Shown { inclusive: true, patterns: vec![prefix("cluster.xds-grpc"), prefix("istio")] });
+        let shown = Some(Shown { inclusive: true, patterns: vec![prefix("cluster.xds-grpc"), prefix("istiocustom.")] });
         let mut view = StatsView { shown, ..StatsView::default() };
         let shown = view.select(EXPOSITION.to_owned());
         assert_eq!(shown.lines().filter(|line| !line.starts_with('#')).count(), 2, "{shown}");
+        // As Istio's bootstrap asks for what it always wants (`requiredEnvoyStatsMatcherInclusionPrefixes`).
+        let regex = |text: &str| StringMatch::Regex(regex::bytes::Regex::new(text).unwrap());
+        view.shown =
+            Some(Shown { inclusive: true, patterns: vec![regex(r"^server\..*"), regex(r".*\.upstream_rq_\dxx")] });
+        let shown = view.select(EXPOSITION.to_owned());
+        let metrics: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(metrics, ["envoy_cluster_upstream_rq_xx counter", "envoy_server_uptime gauge"]);
         view.shown = Some(Shown { inclusive: false, patterns: vec![prefix("cluster.")] });
         let shown = view.select(EXPOSITION.to_owned());
         assert!(shown.contains("envoy_server_uptime") && !shown.contains("envoy_cluster"), "{shown}");
+    }
+
+    #[test]
+    fn a_histogram_that_counted_is_shown_whole_and_one_that_did_not_not_at_all() {
+        let counted = concat!(
+            "# TYPE t histogram\n",
+            "t_bucket{a=\"1\",le=\"0.5\"} 0\nt_bucket{a=\"1\",le=\"+Inf\"} 1\nt_sum{a=\"1\"} 0\nt_count{a=\"1\"} 1\n",
+        );
+        let idle = "t_bucket{a=\"2\",le=\"+Inf\"} 0\nt_sum{a=\"2\"} 0\nt_count{a=\"2\"} 0\n";
+        let never = "# TYPE u counter\nu{} 0\n";
+        assert_eq!(only(&format!("{counted}{idle}{never}"), |_, used| used), counted);
     }
 }

@@ -1,12 +1,22 @@
 //! What a worker's hosts look like from outside, for the admin interface.
 
-use super::Clusters;
-use crate::config::EndpointAddress;
+use std::sync::Arc;
 
-/// A host of a cluster as one worker knows it.
+use super::Clusters;
+use crate::config::{EndpointAddress, LoadAssignment};
+
+/// A cluster as one worker knows it.
+#[derive(Clone, Debug)]
+pub struct ClusterReport {
+    pub cluster: String,
+    /// The hosts with names resolved.
+    pub assignment: Arc<LoadAssignment>,
+    pub hosts: Vec<HostReport>,
+}
+
+/// A host of a cluster.
 #[derive(Clone, Debug)]
 pub struct HostReport {
-    pub cluster: String,
     pub address: EndpointAddress,
     /// Requests and connections under way.
     pub active: u32,
@@ -15,16 +25,20 @@ pub struct HostReport {
 }
 
 impl Clusters {
-    pub fn report(&self) -> Vec<HostReport> {
-        let mut all = Vec::new();
-        for (name, cluster) in self.known() {
-            all.extend(cluster.all_hosts().iter().map(|host| HostReport {
-                cluster: name.clone(),
-                address: host.endpoint().address.clone(),
-                active: host.active(),
-                ejected: host.health().is_ejected(),
-            }));
-        }
-        all
+    pub fn report(&self) -> Vec<ClusterReport> {
+        let one = |(name, cluster): (String, std::rc::Rc<super::Cluster>)| ClusterReport {
+            cluster: name,
+            assignment: Arc::clone(cluster.current().set.assignment()),
+            hosts: cluster
+                .all_hosts()
+                .iter()
+                .map(|host| HostReport {
+                    address: host.endpoint().address.clone(),
+                    active: host.active(),
+                    ejected: host.health().is_ejected(),
+                })
+                .collect(),
+        };
+        self.known().into_iter().map(one).collect()
     }
 }

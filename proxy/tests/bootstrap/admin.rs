@@ -106,13 +106,114 @@ async fn only_a_post_changes_anything() {
     proxy.stop().await;
 }
 
+/// What every proxy of these tests is asked for.
+const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn connections_end_with_their_next_answer_while_health_checks_are_to_fail() {
+    let address = address();
+    let proxy = Proxy::start(&example("router.yaml", address)).await;
+    let (http, admin) = ((address, 10000), (address, 9901));
+    let mut kept = TcpStream::connect(http).await.unwrap();
+    assert_all(&post(admin, "/healthcheck/fail").await, &["OK"]);
+    kept.write_all(HELLO).await.unwrap();
+    let mut answer = String::new();
+    kept.read_to_string(&mut answer).await.unwrap();
+    assert_all(&answer, &["HTTP/1.1 200", "\r\nconnection: close\r\n"]);
+
+    let (mut client, connection) = h2::client::handshake(TcpStream::connect(http).await.unwrap()).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("http://{address}/hello")).body(()).unwrap();
+    let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(answer);
+    connection.await.unwrap().unwrap();
+    assert!(client.ready().await.is_err(), "an HTTP/2 connection takes more streams");
+
+    assert_all(&post(admin, "/healthcheck/ok").await, &["OK"]);
+    let mut kept = TcpStream::connect(http).await.unwrap();
+    kept.write_all(HELLO).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(kept.read_u8().await.unwrap());
+    }
+    assert!(!String::from_utf8(head).unwrap().contains("connection: close"));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_whose_listeners_drain_is_live_all_the_same() {
+    let address = address();
+    let proxy = Proxy::start(&example("router.yaml", address)).await;
+    let admin = (address, 9901);
+    assert_all(&post(admin, "/drain_listeners?graceful").await, &["HTTP/1.1 200", "OK"]);
+    assert_all(&get(admin, "/ready", "").await, &["HTTP/1.1 200", "LIVE"]);
+    assert_eq!(json_of(admin, "/server_info").await["state"], "LIVE");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_have_one_name_in_text_and_json_and_for_filters() {
+    let address = address();
+    let proxy = Proxy::start(&example("router.yaml", address)).await;
+    let admin = (address, 9901);
+    let _ = get((address, 10000), "/hello", "").await;
+    let text = get(admin, "/stats", "").await;
+    let lines =
+        ["\nserver.live: 1\n", "\ncluster_manager.active_clusters: ", "\nlistener_manager.total_listeners_active: 1\n"];
+    assert_all(&text, &lines);
+    assert!(!text.contains("\nserver_") && !text.contains("_manager_"), "{text}");
+    let json = json_of(admin, "/stats?format=json&filter=^server.live$").await;
+    assert_eq!(json, json!({"stats": [{"name": "server.live", "value": 1}]}));
+    let metrics = get(admin, "/stats/prometheus?filter=^server.live$", "").await;
+    let (_, metrics) = metrics.split_once("\r\n\r\n").unwrap();
+    assert_eq!(metrics, "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n");
+    let used = get(admin, "/stats?usedonly&format=prometheus", "").await;
+    let (_, used) = used.split_once("\r\n\r\n").unwrap();
+    let mut lines = used.lines().peekable();
+    while let Some(line) = lines.next() {
+        let bare = line.starts_with('#') && lines.peek().is_none_or(|next| next.starts_with('#'));
+        assert!(!bare, "{line} has no sample in {used}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_fails_its_health_check_is_shown_so() {
+    let address = address();
+    upstream("first", address, 10001).await;
+    let check = json!([{"timeout": "60s", "interval": "3600s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+        "http_health_check": {"path": "/"}}]);
+    let host = |port: u16| {
+        json!({"endpoint": {"address":
+            {"socket_address": {"address": address.to_string(), "port_value": port}}}})
+    };
+    let bootstrap = json!({
+        "admin": {"address": {"socket_address": {"address": address.to_string(), "port_value": 9901}}},
+        "static_resources": {"clusters": [{"name": "c", "type": "STATIC", "health_checks": check, "load_assignment":
+            {"cluster_name": "c", "endpoints": [{"lb_endpoints": [host(10001), host(10002)]}]}}]}});
+    let proxy = Proxy::start(&bootstrap.to_string()).await;
+    let admin = (address, 9901);
+    let lines = [
+        format!("c::{address}:10001::health_flags::healthy\n"),
+        format!("c::{address}:10002::health_flags::/failed_active_hc\n"),
+    ];
+    assert_all(&get(admin, "/clusters", "").await, &lines.each_ref().map(String::as_str));
+    let clusters = json_of(admin, "/clusters?format=json").await;
+    let hosts = &clusters["cluster_statuses"][0]["host_statuses"];
+    assert_eq!(hosts[0]["health_status"], json!({"eds_health_status": "HEALTHY"}));
+    let failed = json!({"failed_active_health_check": true, "eds_health_status": "HEALTHY"});
+    assert_eq!(hosts[1]["health_status"], failed);
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn listeners_that_drain_take_no_more_connections_and_keep_those_they_have() {
     let address = address();
     let proxy = Proxy::start(&example("router.yaml", address)).await;
     let http = (address, 10000);
     let mut kept = TcpStream::connect(http).await.unwrap();
-    kept.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    kept.write_all(HELLO).await.unwrap();
     let mut answer = [0; 12];
     kept.read_exact(&mut answer).await.unwrap();
     assert_all(&post((address, 9901), "/drain_listeners").await, &["HTTP/1.1 200", "OK"]);

@@ -123,6 +123,10 @@ where
             // On the heap: the runtime moves what it is given a few times.
             Box::pin(serve_stream(request, respond, limits, &*handler)).await;
         });
+        if !leaving && drain.is_draining() {
+            (leaving, quiet) = (true, Quiet::default());
+            conn.graceful_shutdown();
+        }
     }
 }
 
