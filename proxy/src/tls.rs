@@ -3,6 +3,7 @@
 
 mod check;
 mod files;
+mod known;
 mod names;
 mod peers;
 mod provider;
@@ -13,6 +14,7 @@ mod shared;
 mod tests;
 mod tickets;
 
+pub use known::{Known, Shown};
 pub use peers::{PeerJudge, Rejected};
 
 pub use check::{check_cluster, check_listener, check_secret};

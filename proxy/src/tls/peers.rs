@@ -17,6 +17,7 @@ use webpki::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::known::{Known, Shown};
 use super::{TlsError, names};
 use crate::config::PeerRules;
 use crate::identity::tls::Failure;
@@ -38,6 +39,13 @@ impl From<Rejected> for Error {
     }
 }
 
+/// What a peer is.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Server,
+    Client,
+}
+
 /// Verifies servers and clients.
 #[derive(Debug)]
 pub struct PeerJudge {
@@ -52,6 +60,7 @@ pub struct PeerJudge {
     /// What clients are told of whose certificates count.
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
+    known: Known,
 }
 
 impl PeerJudge {
@@ -72,7 +81,7 @@ impl PeerJudge {
         }
         let hints = roots.as_ref().map(|roots| roots.subjects()).unwrap_or_default();
         let rules = rules.clone();
-        Ok(Self { roots, rules, by_server_name: false, revocations, insists: false, hints, provider })
+        Ok(Self { roots, rules, by_server_name: false, revocations, insists: false, hints, provider, known: Known::default() })
     }
 
     /// Of servers: whether the name asked for by SNI is the only one that counts.
@@ -89,7 +98,7 @@ impl PeerJudge {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        usage: KeyUsage,
+        role: Role,
         name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
@@ -97,7 +106,7 @@ impl PeerJudge {
             return Ok(());
         }
         if let Some(roots) = &self.roots {
-            self.chain(roots, leaf, intermediates, usage, now)?;
+            self.known_or_good(roots, leaf, intermediates, role, now)?;
         }
         match name.filter(|_| self.by_server_name) {
             Some(name) if !names::is_for(leaf, &name.to_str()) => return Err(Rejected::Name.into()),
@@ -109,14 +118,38 @@ impl PeerJudge {
         if self.is_pinned(leaf) { Ok(()) } else { Err(Rejected::Hash.into()) }
     }
 
+    /// Revocation and what has expired are looked at each time.
+    fn known_or_good(
+        &self,
+        roots: &Arc<RootCertStore>,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if !self.revocations.is_empty() || self.rules.allow_expired {
+            return self.chain(roots, leaf, intermediates, role, now);
+        }
+        let shown = Shown::new(role as u8, leaf, intermediates);
+        if !self.known.is_good(roots, shown, now) {
+            self.chain(roots, leaf, intermediates, role, now)?;
+            self.known.add(roots, shown, leaf, intermediates, now);
+        }
+        Ok(())
+    }
+
     fn chain(
         &self,
         roots: &RootCertStore,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        usage: KeyUsage,
+        role: Role,
         now: UnixTime,
     ) -> Result<(), Error> {
+        let usage = match role {
+            Role::Server => KeyUsage::server_auth(),
+            Role::Client => KeyUsage::client_auth(),
+        };
         let lists: Vec<_> = self.revocations.iter().collect();
         let depth =
             if self.rules.crl_of_leaf_only { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
@@ -171,7 +204,7 @@ impl ServerCertVerifier for PeerJudge {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge(leaf, intermediates, KeyUsage::server_auth(), Some(name), now)?;
+        self.judge(leaf, intermediates, Role::Server, Some(name), now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -213,7 +246,7 @@ impl ClientCertVerifier for PeerJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge(leaf, intermediates, KeyUsage::client_auth(), None, now)?;
+        self.judge(leaf, intermediates, Role::Client, None, now)?;
         Ok(ClientCertVerified::assertion())
     }
 

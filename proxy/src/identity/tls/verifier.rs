@@ -19,6 +19,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::super::Svid;
 use super::super::svid::fingerprint;
 use super::Failure;
+use crate::tls::{Known, Shown};
 
 /// Which identities of the own trust domain are accepted.
 #[derive(Clone)]
@@ -45,6 +46,7 @@ pub struct PeerVerifier {
     allowed: Allowed,
     insist: bool,
     algorithms: WebPkiSupportedAlgorithms,
+    known: Known,
 }
 
 /// The SPIFFE ID of the peer of a connection whose handshake succeeded.
@@ -61,11 +63,7 @@ pub fn verify_chain(
     now: SystemTime,
 ) -> Result<X509Svid, Failure> {
     let (leaf, intermediates) = chain.split_first().ok_or(Failure::NoCertificate)?;
-    let svid = X509Svid::parse(leaf)?;
-    // Before the chain: of a foreign mesh, its name tells more than that its root is unknown.
-    if svid.id.trust_domain() != trust_domain {
-        return Err(Failure::ForeignTrustDomain { found: svid.id, ours: trust_domain.clone() });
-    }
+    let svid = svid_of(leaf, trust_domain)?;
     let time = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     let algorithms = default_provider().signature_verification_algorithms;
     EndEntityCert::try_from(leaf)?.verify_for_usage(
@@ -80,6 +78,15 @@ pub fn verify_chain(
     Ok(svid)
 }
 
+/// The SVID in a leaf. Before the chain: of a foreign mesh, its name tells more than that its root is unknown.
+fn svid_of(leaf: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Result<X509Svid, Failure> {
+    let svid = X509Svid::parse(leaf)?;
+    if svid.id.trust_domain() != trust_domain {
+        return Err(Failure::ForeignTrustDomain { found: svid.id, ours: trust_domain.clone() });
+    }
+    Ok(svid)
+}
+
 impl PeerVerifier {
     /// Judges by the live identity. `insist`: a client must present a certificate.
     pub fn new(svids: watch::Receiver<Arc<Svid>>, allowed: Allowed, insist: bool) -> Self {
@@ -87,21 +94,30 @@ impl PeerVerifier {
     }
 
     pub(super) fn with(trust: Trust, allowed: Allowed, insist: bool) -> Self {
-        Self { trust, allowed, insist, algorithms: default_provider().signature_verification_algorithms }
+        let algorithms = default_provider().signature_verification_algorithms;
+        Self { trust, allowed, insist, algorithms, known: Known::default() }
     }
 
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        usage: KeyUsage,
+        of_client: bool,
         now: UnixTime,
     ) -> Result<(), Failure> {
         let chain: Vec<CertificateDer<'_>> =
             std::iter::once(leaf).chain(intermediates).map(|c| CertificateDer::from(c.as_ref())).collect();
         let (roots, trust_domain) = self.trust.now(&chain);
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        let svid = verify_chain(&chain, &roots, &trust_domain, usage, now)?;
+        let shown = Shown::new(u8::from(of_client), leaf, intermediates);
+        let svid = if self.known.is_good(&roots, shown, now) {
+            svid_of(leaf, &trust_domain)?
+        } else {
+            let usage = if of_client { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+            let svid = verify_chain(&chain, &roots, &trust_domain, usage, time)?;
+            self.known.add(&roots, shown, leaf, intermediates, now);
+            svid
+        };
         if self.allowed.contains(&svid.id) { Ok(()) } else { Err(Failure::NotAllowed(svid.id)) }
     }
 }
@@ -143,7 +159,7 @@ impl ServerCertVerifier for PeerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, KeyUsage::server_auth(), now)?;
+        self.verify(end_entity, intermediates, false, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -185,7 +201,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, KeyUsage::client_auth(), now)?;
+        self.verify(end_entity, intermediates, true, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
