@@ -2,6 +2,7 @@
 //! found wrong without serving is found here.
 
 pub(crate) mod document;
+mod enums;
 mod extensions;
 mod place;
 pub(crate) mod proto_json;

@@ -29,6 +29,7 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
     let mut ends = ends(&downstream);
     count(&downstream.worker, &proxy, &[("downstream_cx_total", 1)]);
     let opened = open(&downstream, &proxy, &mut info, &mut ends).await;
+    let mut idle = false;
     match opened {
         Err(flags) => {
             info.flags |= flags;
@@ -55,10 +56,8 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
                     Err(ErrorKind::ConnectionAborted.into())
                 }
             };
-            if let Err(error) = ended {
-                if error.kind() == ErrorKind::TimedOut {
-                    info.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT;
-                }
+            idle = matches!(&ended, Err(error) if error.kind() == ErrorKind::TimedOut);
+            if ended.is_err() && !idle {
                 // An abort on one side must not look like a clean end on the other.
                 stream.io.reset_on_drop();
                 upstream.reset_on_drop();
@@ -72,7 +71,7 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
         ("downstream_cx_rx_bytes_total", info.bytes_received),
         ("downstream_cx_tx_bytes_total", info.bytes_sent),
         ("downstream_cx_no_route", once(ResponseFlags::NO_CLUSTER_FOUND)),
-        ("idle_timeout", once(ResponseFlags::STREAM_IDLE_TIMEOUT)),
+        ("idle_timeout", u64::from(idle)),
     ];
     count(&downstream.worker, &proxy, &ended);
     for log in &proxy.access_logs {

@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::Value;
 use serde_path_to_error::Track;
 
-use super::BootstrapError;
+use super::{BootstrapError, enums};
 
 /// The message that a value stands for.
 pub fn message<M: Name + Default>(value: Value) -> Result<M, BootstrapError> {
@@ -22,6 +22,8 @@ pub fn encoded<M: Name>(value: Value) -> Result<Vec<u8>, BootstrapError> {
     let wrong = |path: String, message: String| BootstrapError::Mapping { path, message };
     let descriptor = api::descriptor_pool().get_message_by_name(&name);
     let descriptor = descriptor.ok_or_else(|| wrong(name, "this type is not known".to_owned()))?;
+    let mut value = value;
+    enums::in_their_case(&mut value, &descriptor);
     let mut track = Track::new();
     let values = serde_path_to_error::Deserializer::new(value, &mut track);
     let mapped = DynamicMessage::deserialize(descriptor, values);

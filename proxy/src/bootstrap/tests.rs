@@ -43,6 +43,37 @@ fn what_is_not_known_or_not_supported_is_refused_with_its_path() {
 }
 
 #[test]
+fn enum_values_are_taken_in_any_case() {
+    let cluster =
+        "static_resources: {clusters: [{name: a, type: static, lb_policy: round_Robin, load_assignment: {}}]}";
+    let read = parse_bootstrap(cluster, Format::Yaml).unwrap();
+    assert!(matches!(read.clusters[0].lb_policy, crate::config::LbPolicy::RoundRobin { .. }));
+}
+
+#[test]
+fn addresses_are_of_the_kind_that_the_cluster_looks_up() {
+    let cluster = |kind: &str, hosts: &[&str]| {
+        let host =
+            |host: &&str| format!("{{endpoint: {{address: {{socket_address: {{address: {host}, port_value: 1}}}}}}}}");
+        let hosts = hosts.iter().map(host).collect::<Vec<_>>().join(", ");
+        format!(
+            "static_resources: {{clusters: [{{name: a, type: {kind},
+             load_assignment: {{endpoints: [{{lb_endpoints: [{hosts}]}}]}}}}]}}"
+        )
+    };
+    let told = refusal(&cluster("STATIC", &["127.0.0.1", "localhost"]), Format::Yaml);
+    let place =
+        "static_resources.clusters[0].load_assignment.endpoints[0].lb_endpoints[1].endpoint.address: localhost: ";
+    assert!(told.starts_with(place) && told.contains("STRICT_DNS"), "{told}");
+    let told = refusal(&cluster("LOGICAL_DNS", &["a.test", "b.test"]), Format::Yaml);
+    assert!(told.contains("2 endpoints: a LOGICAL_DNS cluster has exactly one"), "{told}");
+    for (kind, hosts) in [("STATIC", &["127.0.0.1", "::1"][..]), ("STRICT_DNS", &["a", "b"]), ("LOGICAL_DNS", &["a"])] {
+        let text = cluster(kind, hosts).replace("::1", "'::1'");
+        parse_bootstrap(&text, Format::Yaml).unwrap();
+    }
+}
+
+#[test]
 fn all_that_is_not_supported_is_told_at_once() {
     let told = refusal("flags_path: /x\nstatic_resources: {clusters: [{name: a, alt_stat_name: b}]}", Format::Yaml);
     let lines: Vec<_> = told.lines().collect();

@@ -76,7 +76,7 @@ async fn send(
             .await
             .map_err(|_| local::overflow(!connection.manager.suppress_envoy_headers))
     };
-    exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received.bytes).await??);
+    exchange.admitted(limits.hold(&mut alarm, pin!(admitted), &received).await??);
     limits.tell(head);
     found.finalize_request(head, &exchange.info, !connection.manager.suppress_envoy_headers);
     exchange.inject_trace(head);
@@ -100,7 +100,7 @@ async fn send(
     };
     let answer = {
         let trying = pin!(tries.run(found, head, exchange));
-        limits.hold(&mut alarm, trying, &received.bytes).await
+        limits.hold(&mut alarm, trying, &received).await
     };
     let answer = answer.unwrap_or_else(|reply| {
         cluster.stats.rq_timeout.add(1);

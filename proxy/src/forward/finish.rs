@@ -43,6 +43,13 @@ pub struct Receipt {
     failed: Cell<Option<RequestFailure>>,
 }
 
+impl Receipt {
+    /// Whether the request has come to its end.
+    pub fn is_whole(&self) -> bool {
+        self.end.get().is_some()
+    }
+}
+
 /// A request that has no answer yet. A client that leaves before there is one is counted and logged too.
 pub struct Underway<'a> {
     pub exchange: &'a mut Exchange,
@@ -136,7 +143,11 @@ impl Exchange {
     /// The answer to a client whose request did not come whole.
     pub fn cut_request(&self) -> Reply {
         match self.received.failed.get() {
-            Some(RequestFailure::Late) => Reply::new(408, "").flagged(ResponseFlags::NONE, "request_overall_timeout"),
+            Some(RequestFailure::Late) => {
+                let mut reply = Reply::new(408, "request timeout");
+                reply.close = true;
+                reply.flagged(ResponseFlags::NONE, "request_overall_timeout")
+            }
             Some(RequestFailure::Malformed) => {
                 Reply::new(400, "Bad Request").flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error")
             }

@@ -1,6 +1,5 @@
 //! How long a request may take, and what the upstream is told of it (Envoy, `x-envoy-expected-rq-timeout-ms`).
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Poll, ready};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Connection;
+use super::finish::Receipt;
 use super::local::{self, Reply};
 use crate::access_log::ResponseFlags;
 use crate::alarm::{self, Alarm};
@@ -93,9 +93,9 @@ impl Limits {
         &self,
         alarm: &mut Alarm,
         mut answer: Pin<&mut impl Future<Output = T>>,
-        received: &Cell<u64>,
+        received: &Receipt,
     ) -> Result<T, Reply> {
-        let (mut seen, mut idle_until) = (received.get(), None);
+        let (mut seen, mut idle_until) = (received.bytes.get(), None);
         let end = self.shortest();
         poll_fn(|cx| {
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
@@ -111,15 +111,21 @@ impl Limits {
                     Some((end, of_stream)) if end <= Instant::now() => return Poll::Ready(Err(late(of_stream))),
                     _ => {}
                 }
-                if received.get() == seen {
-                    let reply = Reply::new(504, "stream timeout");
-                    return Poll::Ready(Err(reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")));
+                if received.bytes.get() == seen {
+                    return Poll::Ready(Err(idle(received)));
                 }
-                (seen, idle_until) = (received.get(), None);
+                (seen, idle_until) = (received.bytes.get(), None);
             }
         })
         .await
     }
+}
+
+/// Whom was waited for: the client, or the upstream.
+fn idle(received: &Receipt) -> Reply {
+    let mut reply = Reply::new(if received.is_whole() { 504 } else { 408 }, "stream timeout");
+    reply.close = !received.is_whole();
+    reply.flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
 }
 
 fn late(of_stream: bool) -> Reply {

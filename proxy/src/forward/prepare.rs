@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::local::Reply;
 use super::{Connection, client_cert, request_rules, trust};
 use crate::access_log::{RequestInfo, ResponseFlags};
-use crate::config::{Direction, EscapedSlashes, WorkloadRef};
+use crate::config::{Direction, EscapedSlashes, Underscores, WorkloadRef};
 use crate::http::message::{RequestHead, Version};
 use crate::path;
 use crate::stats::PEER_HEADER;
@@ -31,6 +31,9 @@ pub fn take_peer(connection: &Connection, head: &mut RequestHead) -> Option<Arc<
 
 /// Checks and completes the head; the reply if the request is turned away.
 pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut RequestInfo) -> Result<(), Reply> {
+    if connection.manager.underscores != Underscores::Allow {
+        underscores(connection.manager.underscores, head)?;
+    }
     match normalize(connection, head) {
         Normal::Fit => {}
         Normal::Redirected if !head.is_grpc() => {
@@ -65,6 +68,19 @@ pub fn prepare(connection: &Connection, head: &mut RequestHead, info: &mut Reque
     if head.upgrade.as_deref() == Some("h2c") {
         // An offer that a proxy on the way must not pass on (RFC 9113 section 3.1).
         head.upgrade = None;
+    }
+    Ok(())
+}
+
+/// Underscores and dashes are one to what many applications hand on as variables, so a header could pass for another.
+fn underscores(action: Underscores, head: &mut RequestHead) -> Result<(), Reply> {
+    let odd = |name: &[u8]| name.contains(&b'_');
+    if action == Underscores::DropHeader {
+        head.headers.retain(|name, _| !odd(name));
+    } else if head.headers.iter().any(|(name, _)| odd(name)) {
+        let mut reply = Reply::new(400, "Bad Request").flagged(ResponseFlags::NONE, "unexpected_underscore");
+        reply.close = true;
+        return Err(reply);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod client;
 mod conn;
 pub(crate) mod encode;
 mod incoming;
+mod methods;
 mod parse;
 mod server;
 mod stuck;

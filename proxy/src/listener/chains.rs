@@ -60,6 +60,7 @@ impl InForce {
             idle_timeout: manager.idle_timeout,
             headers_timeout: manager.request_headers_timeout,
             accept_http_10: manager.accept_http_10,
+            custom_methods: manager.custom_methods,
             buffer_limit: listener.buffer_limit,
             stream_idle_timeout: manager.stream_idle_timeout,
             delayed_close: manager.delayed_close_timeout,

@@ -81,7 +81,16 @@ impl PeerJudge {
         }
         let hints = roots.as_ref().map(|roots| roots.subjects()).unwrap_or_default();
         let rules = rules.clone();
-        Ok(Self { roots, rules, by_server_name: false, revocations, insists: false, hints, provider, known: Known::default() })
+        Ok(Self {
+            roots,
+            rules,
+            by_server_name: false,
+            revocations,
+            insists: false,
+            hints,
+            provider,
+            known: Known::default(),
+        })
     }
 
     /// Of servers: whether the name asked for by SNI is the only one that counts.

@@ -13,7 +13,9 @@ use super::{
     socket, source, subset, tls, upstream_http,
 };
 use crate::config::error::{At, ConfigError};
-use crate::config::{Cluster, Discovery, DnsFamily, LoadAssignment, OriginalDst, TransportSocketMatch};
+use crate::config::{
+    Cluster, Discovery, DnsFamily, EndpointAddress, LoadAssignment, OriginalDst, TransportSocketMatch,
+};
 
 pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Cluster, ConfigError> {
     if wire.name.is_empty() {
@@ -69,9 +71,9 @@ fn discovery(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError
         None => DiscoveryType::Static as i32,
     };
     match DiscoveryType::try_from(kind) {
-        Ok(DiscoveryType::Static) => Ok(Discovery::Static(assignment(wire, at)?)),
+        Ok(DiscoveryType::Static) => Ok(Discovery::Static(addresses(assignment(wire, at)?, at)?)),
         Ok(DiscoveryType::StrictDns) => Ok(Discovery::StrictDns(assignment(wire, at)?)),
-        Ok(DiscoveryType::LogicalDns) => Ok(Discovery::LogicalDns(assignment(wire, at)?)),
+        Ok(DiscoveryType::LogicalDns) => Ok(Discovery::LogicalDns(single(assignment(wire, at)?, at)?)),
         Ok(DiscoveryType::Eds) => eds(wire, &at.field("eds_cluster_config")),
         Ok(DiscoveryType::OriginalDst) => original_dst(wire, at).map(Discovery::OriginalDst),
         Err(_) => Err(at.field("type").refuse(kind, "is not known")),
@@ -91,6 +93,39 @@ fn original_dst(wire: &wire::Cluster, at: &At<'_>) -> Result<OriginalDst, Config
     let port_at = at.field("upstream_port_override");
     let port = config.upstream_port_override.map(|port| basics::port(port, &port_at)).transpose()?;
     Ok(OriginalDst { header: config.use_http_header.then_some(name), port: port.filter(|port| *port > 0) })
+}
+
+/// Names would never be looked up.
+fn addresses(assignment: Arc<LoadAssignment>, at: &At<'_>) -> Result<Arc<LoadAssignment>, ConfigError> {
+    let at = at.field("load_assignment");
+    let at = at.field("endpoints");
+    for (group, locality) in assignment.localities.iter().enumerate() {
+        for (index, endpoint) in locality.endpoints.iter().enumerate() {
+            if let EndpointAddress::Name(name, _) = &endpoint.address {
+                let at = at.index(group);
+                let at = at.field("lb_endpoints");
+                let at = at.index(index);
+                let at = at.field("endpoint");
+                let rule = "a STATIC cluster has IP addresses; for names set the type to STRICT_DNS or LOGICAL_DNS";
+                return Err(at.field("address").refuse(name, rule));
+            }
+        }
+    }
+    Ok(assignment)
+}
+
+/// All addresses of the one name are one host.
+fn single(assignment: Arc<LoadAssignment>, at: &At<'_>) -> Result<Arc<LoadAssignment>, ConfigError> {
+    let endpoints: usize = assignment.localities.iter().map(|locality| locality.endpoints.len()).sum();
+    if endpoints == 1 {
+        return Ok(assignment);
+    }
+    let at = at.field("load_assignment");
+    let at = at.field("endpoints");
+    Err(at.refuse(
+        format_args!("{endpoints} endpoints"),
+        "a LOGICAL_DNS cluster has exactly one; STRICT_DNS takes several",
+    ))
 }
 
 fn assignment(wire: &wire::Cluster, at: &At<'_>) -> Result<Arc<LoadAssignment>, ConfigError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::core::v3::HttpProtocolOptions;
+use api::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use wire::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
@@ -15,7 +16,9 @@ use wire::http_connection_manager::{
 use super::basics::{self, maybe_duration};
 use super::{access_log, http_filter, http2, route, source, tracing};
 use crate::config::error::{At, ConfigError};
-use crate::config::{ClientCertDetails, Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource};
+use crate::config::{
+    ClientCertDetails, Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource, Underscores,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -59,6 +62,8 @@ pub(super) fn convert(
         normalize_path: wire.normalize_path == Some(true),
         merge_slashes: wire.merge_slashes,
         escaped_slashes: escaped_slashes(wire, &at.field("path_with_escaped_slashes_action"))?,
+        underscores: underscores(&common, &common_at)?,
+        custom_methods: http1.allow_custom_methods,
         server_name: if wire.server_name.is_empty() { "envoy".to_owned() } else { wire.server_name.clone() },
         generate_request_id: wire.generate_request_id != Some(false),
         preserve_external_request_id: wire.preserve_external_request_id,
@@ -151,6 +156,19 @@ fn client_cert_details(wire: &wire::HttpConnectionManager) -> ClientCertDetails 
         chain: wire.chain,
         dns: wire.dns,
         uri: wire.uri,
+    }
+}
+
+fn underscores(common: &HttpProtocolOptions, at: &At<'_>) -> Result<Underscores, ConfigError> {
+    use HeadersWithUnderscoresAction as Action;
+    match Action::try_from(common.headers_with_underscores_action) {
+        Ok(Action::Allow) => Ok(Underscores::Allow),
+        Ok(Action::RejectRequest) => Ok(Underscores::RejectRequest),
+        Ok(Action::DropHeader) => Ok(Underscores::DropHeader),
+        Err(_) => {
+            let at = at.field("headers_with_underscores_action");
+            Err(at.refuse(common.headers_with_underscores_action, "is not known"))
+        }
     }
 }
 

@@ -12,6 +12,14 @@ type Lists<'a> = (&'a [wire::HeaderValueOption], &'a [String]);
 
 /// The four lists that a table, virtual host, route and weighted cluster have in common.
 pub(super) fn lists(request: Lists<'_>, response: Lists<'_>, at: &At<'_>) -> Result<HeaderMutation, ConfigError> {
+    for (index, wire) in request.0.iter().enumerate() {
+        let key = wire.header.as_ref().map_or("", |header| &header.key);
+        if key.starts_with(':') || key.eq_ignore_ascii_case("host") {
+            let at = at.field("request_headers_to_add");
+            let rule = "is not changed here; use the rewrites of the route, or the filter header_mutation";
+            return Err(at.index(index).field("header").field("key").refuse(key, rule));
+        }
+    }
     Ok(HeaderMutation {
         request_add: adds(request.0, true, &at.field("request_headers_to_add"))?,
         request_remove: removes(request.1, &at.field("request_headers_to_remove"))?,

@@ -149,7 +149,8 @@ fn common(
         certificates: certificates(wire, at, read_file)?,
         validation,
         peers,
-        alpn: wire.alpn_protocols.clone(),
+        // Each of them may be a list with commas, as Envoy's own examples have it.
+        alpn: wire.alpn_protocols.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
         min_version: params.min_version,
         max_version: params.max_version,
         cipher_suites: params.cipher_suites,

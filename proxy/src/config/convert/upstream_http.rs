@@ -56,6 +56,10 @@ pub(super) fn convert(options: &BTreeMap<String, Any>, at: &At<'_>) -> Result<Up
     }
     let common = wire.common_http_protocol_options.unwrap_or_default();
     let common_at = at.field("common_http_protocol_options");
+    if common.headers_with_underscores_action != 0 {
+        let at = common_at.field("headers_with_underscores_action");
+        return Err(at.refuse(common.headers_with_underscores_action, "is supported for requests, not for answers"));
+    }
     if let Some(limit) = &common.max_stream_duration {
         let at = common_at.field("max_stream_duration");
         return Err(at.refuse(limit, "is not supported for upstreams; set it on the route"));

@@ -31,6 +31,9 @@ pub struct HttpManager {
     pub normalize_path: bool,
     pub merge_slashes: bool,
     pub escaped_slashes: EscapedSlashes,
+    pub underscores: Underscores,
+    /// Whether HTTP/1.1 methods are taken that no registry knows.
+    pub custom_methods: bool,
     /// The `server` header of answers (Istio: `istio-envoy`).
     pub server_name: String,
     pub generate_request_id: bool,
@@ -101,6 +104,15 @@ pub enum ForwardClientCert {
     AppendForward,
     SanitizeSet,
     AlwaysForwardOnly,
+}
+
+/// What becomes of headers with an underscore in their name (`headers_with_underscores_action`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Underscores {
+    Allow,
+    /// The request is refused.
+    RejectRequest,
+    DropHeader,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,8 @@ impl ParseError {
     /// What the answer says: as Envoy's codec does, which leaves bare what it finds out only after the parser.
     pub fn body(&self) -> &'static str {
         match self.detail {
-            "missing_host" | "request_header_timeout" => "",
+            "missing_host" => "",
+            "request_header_timeout" => "request header timeout",
             _ => super::encode::reason(self.status),
         }
     }

@@ -33,6 +33,8 @@ pub struct ServerOptions {
     /// For a whole head once its first byte came; zero is for ever.
     pub headers_timeout: Duration,
     pub accept_http_10: bool,
+    /// Whether methods are taken that no registry knows.
+    pub custom_methods: bool,
     /// Bytes of bodies that are held at a time, each way.
     pub buffer_limit: usize,
     /// How long a client may leave an answer unread; zero is for ever.
@@ -258,6 +260,9 @@ fn looks_wrong(buf: &[u8]) -> bool {
 fn accept(mut parsed: Parsed<RequestHead>, options: &ServerOptions) -> Result<Parsed<RequestHead>, ParseError> {
     if parsed.head.version == Version::Http10 && !options.accept_http_10 {
         return Err(ParseError { status: 426, detail: "low_version" });
+    }
+    if !options.custom_methods && !super::methods::is_known(&parsed.head.method) {
+        return Err(ParseError { status: 400, detail: "http1.codec_error" });
     }
     if parsed.head.authority.is_empty() && parsed.head.version == Version::Http10 {
         parsed.head.authority.clone_from(&options.default_host_for_http_10);

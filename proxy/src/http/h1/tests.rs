@@ -25,6 +25,7 @@ fn options() -> ServerOptions {
         idle_timeout: Duration::ZERO,
         headers_timeout: Duration::ZERO,
         accept_http_10: true,
+        custom_methods: false,
         stream_idle_timeout: Duration::ZERO,
         delayed_close: Duration::ZERO,
         default_host_for_http_10: String::new(),
