@@ -12,7 +12,7 @@ use endpoint::lb_endpoint::HostIdentifier;
 use galley::kinds::{MtlsMode, selects};
 use registry::{Address, Endpoint, Health, Locality, TlsMode, Workload};
 
-pub(crate) use locality::localities_matter;
+pub(crate) use locality::{fails_over, localities_matter};
 
 use crate::clusters::Target;
 use crate::wire;

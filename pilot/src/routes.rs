@@ -15,6 +15,7 @@ use galley::kinds::{HttpMatch, Labels, selects};
 use registry::{Service, ServicePort};
 
 use crate::diagnostic::{Code, Findings};
+use crate::endpoints::fails_over;
 use crate::names;
 use crate::virtual_service::{HttpRule, Rules};
 use crate::visibility::View;
@@ -109,7 +110,7 @@ pub(crate) fn default(view: &View<'_>, service: &Service, port: &ServicePort) ->
     let traffic = view.rule(service).map(|rule| rule.traffic(port.number, None)).unwrap_or_default();
     let hash_policy = hash::of_traffic(view.audience, &traffic);
     let mut action = forward(names::outbound_cluster(port.number, "", host));
-    action.retry_policy = retry::compile(None, !hash_policy.is_empty());
+    action.retry_policy = retry::compile(None, !hash_policy.is_empty(), fails_over(&traffic));
     action.hash_policy = hash_policy;
     route::Route {
         name: "default".into(),

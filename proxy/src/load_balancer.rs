@@ -15,7 +15,7 @@ mod subset;
 
 use std::time::Duration;
 
-pub use health::Health;
+pub use health::{Health, Load};
 pub use host_set::{HostSet, Rules};
 pub use subset::Subsets;
 

@@ -124,7 +124,7 @@ async fn open(
     cluster.ready().await;
     let metadata = weighted.map_or(&proxy.metadata_match, |weighted| &weighted.metadata_match).as_deref();
     let hash = proxy.hash_source_ip.then(|| xx(downstream.info.remote_address.ip().to_string().as_bytes()));
-    let wanted = Wanted { hash, metadata, original: cluster.original(&downstream.info, None) };
+    let wanted = Wanted { hash, metadata, original: cluster.original(&downstream.info, None), tried: None };
     let carried = Carried::of(&cluster.config, Some(&downstream.info), None);
     loop {
         let picked = cluster.pick(wanted, || worker.random(), 1, |_| false);

@@ -14,6 +14,7 @@ mod pick;
 mod pool;
 mod report;
 mod tls;
+mod tried;
 
 pub use carried::Carried;
 pub use cluster::{Cluster, client_tls};
@@ -26,3 +27,4 @@ pub use outlier::Verdict;
 pub use pick::Wanted;
 pub use report::ClusterReport;
 pub use tls::ClientTls;
+pub use tried::Tried;

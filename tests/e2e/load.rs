@@ -12,6 +12,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::mesh::until;
+
 /// Requests by what came of them: a status, or an error's text.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -63,6 +65,12 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         std::mem::take(&mut self.outcome.lock().unwrap())
+    }
+
+    /// Ends it once so many requests are done, however long the machine takes for them.
+    pub fn run_until(self, total: u64) -> Outcome {
+        until("enough requests", Duration::from_secs(120), || self.outcome.lock().unwrap().total() >= total);
+        self.end()
     }
 
     pub fn run_for(self, time: Duration) -> Outcome {

@@ -15,6 +15,11 @@ pub(crate) fn localities_matter(traffic: &PortTraffic) -> bool {
     enabled && (traffic.outlier_detection.is_some() || setting.is_some_and(|setting| !setting.distribute.is_empty()))
 }
 
+/// Whether endpoints are preferred by where they are, and others take over for them.
+pub(crate) fn fails_over(traffic: &PortTraffic) -> bool {
+    localities_matter(traffic) && setting(traffic).is_none_or(|setting| setting.distribute.is_empty())
+}
+
 fn setting(traffic: &PortTraffic) -> Option<&LocalityLb> {
     traffic.load_balancer.as_ref()?.locality.as_ref()
 }
@@ -28,9 +33,6 @@ pub(super) fn arrange<'a>(client: &Audience, traffic: &PortTraffic, groups: Vec<
     let setting = setting(traffic).unwrap_or(&none);
     if !setting.distribute.is_empty() {
         return distribute(client, &setting.distribute, groups);
-    }
-    if traffic.outlier_detection.is_none() {
-        return groups;
     }
     if !setting.failover_priority.is_empty() {
         return compact(by_labels(client, &setting.failover_priority, groups));

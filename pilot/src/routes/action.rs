@@ -8,7 +8,9 @@ use route::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, Re
 use route::weighted_cluster::ClusterWeight;
 
 use super::{Place, hash, headers, no_timeout, operation, redirect, retry};
+use crate::destination_rule::PortTraffic;
 use crate::diagnostic::{Code, Findings};
+use crate::endpoints::fails_over;
 use crate::names;
 use crate::virtual_service::{HttpRule, Rules};
 use crate::visibility::View;
@@ -53,13 +55,11 @@ fn route_to(
     let (specifier, hash_policy) = clusters(destinations, &mut resolve);
     let mirrors = rule.route.mirrors.iter().filter(|mirror| mirror.percentage.millionths() > 0);
     let request_mirror_policies = mirrors.map(|of| mirror(of, &mut resolve)).collect();
-    if rule.route.retries.as_ref().is_some_and(|retries| retries.remote_localities == Some(true)) {
-        findings.add(Code::Unsupported, rules.object(), "retryRemoteLocalities is not applied");
-    }
+    let fails_over = destinations.iter().any(|of| resolve.fails_over(&of.destination));
     let mut action = route::RouteAction {
         cluster_specifier: Some(specifier),
         timeout: rule.route.timeout.map(wire::duration).or_else(no_timeout),
-        retry_policy: retry::compile(rule.route.retries.as_ref(), !hash_policy.is_empty()),
+        retry_policy: retry::compile(rule.route.retries.as_ref(), !hash_policy.is_empty(), fails_over),
         hash_policy,
         request_mirror_policies,
         ..Default::default()
@@ -171,12 +171,21 @@ impl Destinations<'_> {
     }
 
     fn hash_policy(&self, of: &Destination) -> Vec<HashPolicy> {
+        self.traffic(of).map(|traffic| hash::of_traffic(self.view.audience, &traffic)).unwrap_or_default()
+    }
+
+    fn fails_over(&self, of: &Destination) -> bool {
+        self.traffic(of).is_some_and(|traffic| fails_over(&traffic))
+    }
+
+    /// What the destination's DestinationRule says, if it has one.
+    fn traffic(&self, of: &Destination) -> Option<PortTraffic> {
         let host = self.host(&of.host);
-        let Some(service) = self.view.service(&host) else { return Vec::new() };
-        let Some(rule) = self.view.rule(service) else { return Vec::new() };
+        let service = self.view.service(&host)?;
+        let rule = self.view.rule(service)?;
         let port = of.port.or_else(|| service.ports.first().map(|port| port.number)).unwrap_or(self.port);
         let subset = of.subset.as_deref().and_then(|name| rule.subset(name));
-        hash::of_traffic(self.view.audience, &rule.traffic(port, subset))
+        Some(rule.traffic(port, subset))
     }
 
     fn host(&self, written: &str) -> String {

@@ -23,7 +23,7 @@ use crate::http::tunnel::Tunnel;
 use crate::io::Prefixed;
 use crate::route::{Found, Outcome, RetryPolicy, RouteAction};
 use crate::stats::PEER_HEADER;
-use crate::upstream::{Carried, Cluster, ConnectError, Host, UpstreamError, Verdict, Wanted};
+use crate::upstream::{Carried, Cluster, ConnectError, Host, Tried, UpstreamError, Verdict, Wanted};
 
 /// What of a request's body is kept for a retry (Envoy `per_request_buffer_limit_bytes`: 1 MiB).
 const REPLAY_LIMIT: usize = 1024 * 1024;
@@ -168,9 +168,10 @@ impl Tries<'_> {
     ) -> Result<Response, Reply> {
         let worker = &self.connection.downstream.worker;
         let mut tried: Vec<Rc<Host>> = Vec::new();
+        let priorities = self.retry.and_then(|retry| retry.leave_priorities_after).map(Tried::new);
         let mut _retrying = None;
         loop {
-            let host = self.pick(&tried)?;
+            let host = self.pick(&tried, priorities.as_ref())?;
             exchange.trying(self.cluster, &host);
             exchange.info.upstream_send = Some(exchange.info.start.elapsed());
             self.now = Some(Rc::clone(&host));
@@ -194,6 +195,9 @@ impl Tries<'_> {
                 tokio::time::sleep(retry.back_off.delay(exchange.info.attempts, worker.random())).await;
             }
             self.limits.tell(head);
+            if let Some(priorities) = &priorities {
+                priorities.add(&host);
+            }
             tried.push(host);
         }
     }
@@ -204,12 +208,13 @@ impl Tries<'_> {
         }
     }
 
-    fn pick(&self, tried: &[Rc<Host>]) -> Result<Rc<Host>, Reply> {
+    fn pick(&self, tried: &[Rc<Host>], priorities: Option<&Tried>) -> Result<Rc<Host>, Reply> {
         let worker = &self.connection.downstream.worker;
         let avoid = self.retry.filter(|retry| retry.avoid_previous_hosts && !tried.is_empty());
         let tries = avoid.map_or(1, |retry| retry.host_selection_attempts + 1);
         let was_tried = |host: &Rc<Host>| avoid.is_some() && tried.iter().any(|known| Rc::ptr_eq(known, host));
-        self.cluster.pick(self.balance.wanted, || worker.random(), tries, was_tried).map_err(|_| {
+        let wanted = Wanted { tried: priorities, ..self.balance.wanted };
+        self.cluster.pick(wanted, || worker.random(), tries, was_tried).map_err(|_| {
             self.cluster.stats.none_healthy.add(1);
             local::no_healthy_upstream()
         })

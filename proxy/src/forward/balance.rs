@@ -38,7 +38,7 @@ impl<'a> Balance<'a> {
             (hash, cookie) = hash_of(&action.hash_policies, head, info.remote_address.ip(), made);
         }
         let original = cluster.original(&connection.downstream.info, Some(&head.headers));
-        Self { wanted: Wanted { hash, metadata, original }, cookie }
+        Self { wanted: Wanted { hash, metadata, original, tried: None }, cookie }
     }
 }
 

@@ -23,6 +23,24 @@ pub struct Census {
     pub total: usize,
 }
 
+/// How much of all traffic a priority could take, in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Available {
+    pub healthy: u32,
+    pub degraded: u32,
+}
+
+impl Census {
+    /// `factor`: percent of overprovisioning.
+    pub fn available(&self, factor: u32) -> Available {
+        let percent = |count: usize| match self.known {
+            0 => 0,
+            known => u32::try_from((factor as usize * count / known).min(100)).unwrap_or(100),
+        };
+        Available { healthy: percent(self.healthy), degraded: percent(self.degraded) }
+    }
+}
+
 /// The share of a priority, in percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -34,30 +52,37 @@ pub struct Load {
 
 /// `factor`: percent of overprovisioning. `threshold`: percent of hosts that must be well. All shares add up to 100.
 pub fn loads(priorities: &[Census], factor: u32, threshold: f64) -> Vec<Load> {
-    let availability = |count: usize, census: &Census| match census.known {
-        0 => 0,
-        known => u32::try_from((factor as usize * count / known).min(100)).unwrap_or(100),
-    };
-    let healthy: Vec<u32> = priorities.iter().map(|census| availability(census.healthy, census)).collect();
-    let degraded: Vec<u32> = priorities.iter().map(|census| availability(census.degraded, census)).collect();
-    let whole = healthy.iter().chain(&degraded).sum::<u32>().min(100);
-    let mut loads = vec![Load::default(); priorities.len()];
-    if whole > 0 {
-        let mut left = 100;
-        for (load, availability) in loads.iter_mut().zip(&healthy) {
-            load.healthy = share(*availability, whole, &mut left);
-        }
-        for (load, availability) in loads.iter_mut().zip(&degraded) {
-            load.degraded = share(*availability, whole, &mut left);
-        }
-        // Rounding leaves a few percent: they go to the first priority that takes any.
-        if let Some(first) = healthy.iter().position(|availability| *availability > 0) {
-            loads[first].healthy += left;
-        } else if let Some(first) = degraded.iter().position(|availability| *availability > 0) {
-            loads[first].degraded += left;
-        }
-    }
+    let available: Vec<Available> = priorities.iter().map(|census| census.available(factor)).collect();
+    let whole = whole(&available);
+    let mut loads = distribute(&available);
     panic(priorities, whole, threshold, &mut loads);
+    loads
+}
+
+fn whole(available: &[Available]) -> u32 {
+    available.iter().map(|available| available.healthy + available.degraded).sum::<u32>().min(100)
+}
+
+/// Shares as availability allows, whoever is in a panic; all are 0 where nothing is available.
+pub fn distribute(available: &[Available]) -> Vec<Load> {
+    let whole = whole(available);
+    let mut loads = vec![Load::default(); available.len()];
+    if whole == 0 {
+        return loads;
+    }
+    let mut left = 100;
+    for (load, available) in loads.iter_mut().zip(available) {
+        load.healthy = share(available.healthy, whole, &mut left);
+    }
+    for (load, available) in loads.iter_mut().zip(available) {
+        load.degraded = share(available.degraded, whole, &mut left);
+    }
+    // Rounding leaves a few percent: they go to the first priority that takes any.
+    if let Some(first) = available.iter().position(|available| available.healthy > 0) {
+        loads[first].healthy += left;
+    } else if let Some(first) = available.iter().position(|available| available.degraded > 0) {
+        loads[first].degraded += left;
+    }
     loads
 }
 

@@ -7,8 +7,8 @@ use super::Ask;
 use super::consistent::{Members, Table};
 use super::edf::Schedule;
 use super::group::Group;
-use super::health::{Census, Health, Load, loads};
-use crate::config::{LbPolicy, LoadAssignment};
+use super::health::{Available, Census, Health, Load, distribute, loads};
+use crate::config::{LbPolicy, LoadAssignment, LocalityEndpoints};
 
 /// How a cluster picks.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,7 @@ pub struct HostSet {
 
 #[derive(Debug)]
 struct Priority {
+    available: Available,
     load: Load,
     healthy: Pool,
     degraded: Pool,
@@ -61,7 +62,7 @@ impl HostSet {
         let mut weights = Vec::new();
         let mut levels: Vec<Vec<Locality>> = Vec::new();
         for locality in &assignment.localities {
-            let level = (locality.priority as usize).min(127);
+            let level = level(locality) as usize;
             if levels.len() <= level {
                 levels.resize_with(level + 1, Vec::new);
             }
@@ -78,7 +79,8 @@ impl HostSet {
         let census: Vec<Census> = levels.iter().map(|localities| count(localities)).collect();
         let factor = assignment.overprovisioning_factor;
         let loads = loads(&census, factor, rules.panic_threshold);
-        let priorities = levels.iter().zip(loads).map(|(localities, load)| Priority {
+        let priorities = levels.iter().zip(&census).zip(loads).map(|((localities, census), load)| Priority {
+            available: census.available(factor),
             load,
             healthy: pool(localities, Health::Healthy, load.panic, rules, factor, &weights),
             degraded: pool(localities, Health::Degraded, false, rules, factor, &weights),
@@ -96,33 +98,54 @@ impl HostSet {
     }
 
     /// The number of a host; `None` if there is none to pick. A policy that hashes takes `hash`, or a random one where
-    /// there is nothing to hash; each further `attempt` takes it elsewhere.
-    pub fn pick(&self, hash: Option<u64>, attempt: u32, ask: &impl Ask) -> Option<usize> {
+    /// there is nothing to hash; each further `attempt` takes it elsewhere. `loads` stand in for the priorities' own
+    /// shares, but not where the policy hashes (as in Envoy).
+    pub fn pick(&self, hash: Option<u64>, attempt: u32, loads: Option<&[Load]>, ask: &impl Ask) -> Option<usize> {
         let host = if self.policy.hashes() {
             let hash = hash.unwrap_or_else(|| ask.random());
-            let (priority, _) = self.pick_priority(hash)?;
+            let (priority, _) = self.pick_priority(hash, None)?;
             priority.healthy.hashed(&self.assignment, self.policy)?.pick(hash, attempt)
         } else {
-            self.pick_pool(ask)?.pick(&self.weights, self.policy, ask)
+            self.pick_pool(loads, ask)?.pick(&self.weights, self.policy, ask)
         };
         host.map(|host| host as usize)
     }
 
-    fn pick_pool(&self, ask: &impl Ask) -> Option<&Pool> {
+    /// The shares without priorities of these numbers; `None` if nothing else is available.
+    pub fn loads_without(&self, left: &[u32]) -> Option<Box<[Load]>> {
+        let mut available: Vec<Available> = self.priorities.iter().map(|priority| priority.available).collect();
+        for priority in left {
+            available[*priority as usize] = Available::default();
+        }
+        let any = available.iter().any(|available| *available != Available::default());
+        any.then(|| distribute(&available).into())
+    }
+
+    /// The priority of a host by its number.
+    pub fn priority_of(&self, host: usize) -> Option<u32> {
+        let mut first = 0;
+        let locality = self.assignment.localities.iter().find(|locality| {
+            first += locality.endpoints.len();
+            host < first
+        })?;
+        Some(level(locality))
+    }
+
+    fn pick_pool(&self, loads: Option<&[Load]>, ask: &impl Ask) -> Option<&Pool> {
         if let [Priority { load: Load { degraded: 0, .. }, healthy, .. }] = &*self.priorities {
             return Some(healthy);
         }
-        let (priority, degraded) = self.pick_priority(ask.random())?;
+        let (priority, degraded) = self.pick_priority(ask.random(), loads)?;
         Some(if degraded { &priority.degraded } else { &priority.healthy })
     }
 
     /// The priority that a number falls on, and whether it is for its degraded hosts.
-    fn pick_priority(&self, number: u64) -> Option<(&Priority, bool)> {
+    fn pick_priority(&self, number: u64, loads: Option<&[Load]>) -> Option<(&Priority, bool)> {
         let (percent, mut sum) = (number % 100, 0);
         for degraded in [false, true] {
-            for priority in &self.priorities {
-                let load = if degraded { priority.load.degraded } else { priority.load.healthy };
-                sum += u64::from(load);
+            for (at, priority) in self.priorities.iter().enumerate() {
+                let load = loads.map_or(priority.load, |loads| loads[at]);
+                sum += u64::from(if degraded { load.degraded } else { load.healthy });
                 if percent < sum {
                     return Some((priority, degraded));
                 }
@@ -130,6 +153,11 @@ impl HostSet {
         }
         None
     }
+}
+
+/// Envoy knows priorities up to 127.
+fn level(locality: &LocalityEndpoints) -> u32 {
+    locality.priority.min(127)
 }
 
 fn count(localities: &[Locality]) -> Census {

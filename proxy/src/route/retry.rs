@@ -1,5 +1,6 @@
 //! When a failed try is sent again: `envoy.config.route.v3.RetryPolicy`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::HeaderMatch;
@@ -24,6 +25,9 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: bool,
     /// How often another host is picked in place of an avoided one.
     pub host_selection_attempts: u32,
+    /// After each so many tries, priorities already tried are left out (`envoy.retry_priorities.previous_priorities`,
+    /// `update_frequency`).
+    pub leave_priorities_after: Option<NonZeroU32>,
 }
 
 /// Exponential with full jitter.

@@ -266,6 +266,7 @@ fn retry_conditions() {
         retriable_headers: Vec::new(),
         retriable_request_headers: Vec::new(),
         avoid_previous_hosts: false,
+        leave_priorities_after: None,
         host_selection_attempts: 1,
     };
     let started = Outcome::Reset { request_started: true };

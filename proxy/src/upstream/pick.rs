@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Hosts};
 use super::host::Host;
+use super::tried::Tried;
 use crate::config::{Discovery, LbMetadata};
 use crate::load_balancer::Ask;
 
 /// What of a request or connection decides where it goes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Wanted<'a> {
     /// For policies that hash.
     pub hash: Option<u64>,
@@ -18,6 +19,8 @@ pub struct Wanted<'a> {
     pub metadata: Option<&'a LbMetadata>,
     /// Where it was meant to go, for clusters that go there.
     pub original: Option<SocketAddr>,
+    /// What was tried before, where that decides over priorities.
+    pub tried: Option<&'a Tried>,
 }
 
 /// There is no host to send to.
@@ -42,10 +45,11 @@ impl Cluster {
             None => &hosts.set,
             Some(subsets) => subsets.find(wanted.metadata, &hosts.set).ok_or(PickError)?,
         };
+        let loads = wanted.tried.and_then(|tried| tried.loads(&hosts, set));
         let ask = Asking { hosts: &hosts, random };
         let mut picked = None;
         for attempt in 0..tries.max(1) {
-            let host = &hosts.hosts[set.pick(wanted.hash, attempt, &ask).ok_or(PickError)?];
+            let host = &hosts.hosts[set.pick(wanted.hash, attempt, loads.as_deref(), &ask).ok_or(PickError)?];
             if !avoid(host) {
                 return Ok(Rc::clone(host));
             }

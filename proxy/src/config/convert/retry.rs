@@ -1,10 +1,12 @@
 //! Retry policies.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use api::envoy::config::route::v3 as wire;
 use api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-use wire::retry_policy::{RetryHostPredicate, retry_host_predicate::ConfigType};
+use api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use wire::retry_policy::{RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType, retry_priority};
 
 use super::{basics, route_match};
 use crate::config::error::{At, ConfigError};
@@ -32,6 +34,7 @@ pub(super) fn convert(wire: &wire::RetryPolicy, at: &At<'_>) -> Result<RetryPoli
         )?,
         avoid_previous_hosts: previous_hosts(&wire.retry_host_predicate, &at.field("retry_host_predicate"))?,
         host_selection_attempts: host_selection_attempts(wire.host_selection_retry_max_attempts, at)?,
+        leave_priorities_after: previous_priorities(wire.retry_priority.as_ref(), &at.field("retry_priority"))?,
     })
 }
 
@@ -61,4 +64,17 @@ fn previous_hosts(wire: &[RetryHostPredicate], at: &At<'_>) -> Result<bool, Conf
         }
     }
     Ok(!wire.is_empty())
+}
+
+fn previous_priorities(wire: Option<&RetryPriority>, at: &At<'_>) -> Result<Option<NonZeroU32>, ConfigError> {
+    let Some(wire) = wire else { return Ok(None) };
+    let config: PreviousPrioritiesConfig = match &wire.config_type {
+        Some(retry_priority::ConfigType::TypedConfig(any)) if basics::is_a::<PreviousPrioritiesConfig>(any) => {
+            basics::unpack(any, &at.field("typed_config"))?
+        }
+        _ => return Err(at.refuse(&wire.name, "only previous_priorities is supported")),
+    };
+    let frequency = u32::try_from(config.update_frequency).ok().and_then(NonZeroU32::new);
+    let at = at.field("typed_config.update_frequency");
+    frequency.map(Some).ok_or_else(|| at.refuse(config.update_frequency, "is not greater than 0"))
 }

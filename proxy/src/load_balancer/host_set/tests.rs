@@ -76,7 +76,7 @@ fn known(health: HealthStatus) -> Health {
 fn shares_of(set: &HostSet, ask: &impl Ask) -> Vec<f64> {
     let mut counts = vec![0.0; set.weights.len()];
     for _ in 0..10_000 {
-        if let Some(host) = set.pick(None, 0, ask) {
+        if let Some(host) = set.pick(None, 0, None, ask) {
             counts[host] += 0.01;
         }
     }
@@ -136,6 +136,25 @@ fn a_lower_priority_takes_what_the_higher_cannot() {
     close(&shares(localities(), ROUND, |_| 0), &[70.0, 0.0, 30.0], 2.0);
     let lost = vec![locality(0, None, &[(1, false)]), locality(1, None, &[(1, true)])];
     close(&shares(lost, ROUND, |_| 0), &[0.0, 100.0], 0.1);
+}
+
+#[test]
+fn without_the_priorities_that_were_tried_the_others_take_all() {
+    let halves = locality(1, None, &[(1, true), (1, false)]);
+    let hosts = assignment(vec![locality(0, None, &[(1, true)]), halves, locality(2, None, &[(1, true)])]);
+    let set = set(&hosts, ROUND);
+    let healthy =
+        |left: &[u32]| set.loads_without(left).map(|loads| loads.iter().map(|load| load.healthy).collect::<Vec<_>>());
+    assert_eq!(healthy(&[]), Some(vec![100, 0, 0]));
+    assert_eq!(healthy(&[0]), Some(vec![0, 70, 30]));
+    assert_eq!(healthy(&[0, 2]), Some(vec![0, 100, 0]));
+    assert_eq!(healthy(&[0, 1, 2]), None);
+    let loads = set.loads_without(&[0, 1]);
+    assert_eq!(set.pick(None, 0, loads.as_deref(), &Calm(Dice::new(), |_| 0)), Some(3));
+    assert_eq!(
+        (0..5).map(|host| set.priority_of(host)).collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(1), Some(2), None]
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn hosts(fallback: SubsetFallback, wanted: Option<&[(&str, &str)]>) -> Vec<usize
     let subsets = Subsets::build(&assignment, &Arc::new(subsets), rules, |_| Health::Healthy);
     let wanted = wanted.map(labels);
     let Some(found) = subsets.find(wanted.as_ref(), &whole) else { return vec![] };
-    let mut hosts: Vec<usize> = (0..6).filter_map(|_| found.pick(None, 0, &Any)).collect();
+    let mut hosts: Vec<usize> = (0..6).filter_map(|_| found.pick(None, 0, None, &Any)).collect();
     hosts.sort_unstable();
     hosts.dedup();
     hosts
