@@ -57,7 +57,7 @@ impl DataPlane {
         let (log, _writer) = LogSink::start()?;
         let in_mesh = tls.identity.is_some();
         let (own_header, own) = (in_mesh.then(|| Arc::from(encode_peer(&own))), Arc::new(own));
-        let health = HealthChecks::new(Arc::clone(&tls));
+        let health = HealthChecks::new(Arc::clone(&tls), stats.shard());
         let failing = Failing::default();
         let mut senders = Vec::new();
         let mut threads = Vec::new();

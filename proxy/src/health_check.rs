@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::config::Snapshot;
+use crate::stats::Shard;
 use crate::tls::TlsSettings;
 
 pub use board::{Board, ClusterHealth};
@@ -23,12 +24,14 @@ type Orders = mpsc::UnboundedSender<(Arc<Snapshot>, oneshot::Sender<()>)>;
 pub struct HealthChecks {
     pub board: Arc<Board>,
     tls: Arc<TlsSettings>,
+    /// The checker's own counters.
+    shard: Arc<Shard>,
     orders: Mutex<Option<Orders>>,
 }
 
 impl HealthChecks {
-    pub fn new(tls: Arc<TlsSettings>) -> Self {
-        Self { board: Arc::default(), tls, orders: Mutex::default() }
+    pub fn new(tls: Arc<TlsSettings>, shard: Arc<Shard>) -> Self {
+        Self { board: Arc::default(), tls, shard, orders: Mutex::default() }
     }
 
     /// Checks what a snapshot says, and waits until every host that is new has been checked once (Envoy, cluster
@@ -53,10 +56,10 @@ impl HealthChecks {
     fn start(&self) -> std::io::Result<Orders> {
         let (sender, mut orders) = mpsc::unbounded_channel::<(Arc<Snapshot>, oneshot::Sender<()>)>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (board, tls) = (Arc::clone(&self.board), Arc::clone(&self.tls));
+        let (board, tls, shard) = (Arc::clone(&self.board), Arc::clone(&self.tls), Arc::clone(&self.shard));
         std::thread::Builder::new().name("health-checks".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
-                let mut watches = watch::Watches::new(board, tls);
+                let mut watches = watch::Watches::new(board, tls, shard);
                 while let Some((snapshot, done)) = orders.recv().await {
                     watches.follow(&snapshot, done);
                 }

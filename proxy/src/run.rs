@@ -204,6 +204,7 @@ async fn follow(
         copy: Some(xds::Copy::in_directory(&settings.state_dir.join("snapshot"))),
         hold: xds::Hold::All(FETCH_TIMEOUT),
         resources: xds::Resources::with_own_secrets(xds::OWN_SECRETS),
+        stats: data_plane.stats.shard(),
     };
     let apply: xds::Apply = Box::new(move |snapshot| {
         let (data_plane, ready) = (Arc::clone(&data_plane), ready.clone());

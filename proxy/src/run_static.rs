@@ -17,6 +17,7 @@ use crate::data_plane::DataPlane;
 use crate::forward::STRIPS_FRAGMENTS;
 use crate::run::{ProxyError, bind, reopen_logs, wind_down};
 use crate::settings;
+use crate::stats::Shard;
 use crate::tls::TlsSettings;
 use crate::xds;
 
@@ -41,7 +42,7 @@ pub async fn run_static(
     let (node, all_static) = (node(&bootstrap), bootstrap.dynamic.listeners.is_none());
     let view = bootstrap.stats.clone();
     let (file, quit) = (bootstrap.file.clone(), Arc::new(Notify::new()));
-    let (client, resources, _) = xds::Client::start(options(bootstrap), apply).await;
+    let (client, resources, _) = xds::Client::start(options(bootstrap, data_plane.stats.shard()), apply).await;
     let mut tasks = vec![tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))];
     if let Some(socket) = admin_socket {
         let admin = Admin {
@@ -97,7 +98,7 @@ fn apply(
     })
 }
 
-fn options(bootstrap: Bootstrap) -> xds::Options {
+fn options(bootstrap: Bootstrap, stats: Arc<Shard>) -> xds::Options {
     let server = bootstrap.dynamic.ads.as_ref();
     let server = server.and_then(|ads| control_plane::cluster::server(ads, &bootstrap.snapshot()));
     xds::Options {
@@ -109,6 +110,7 @@ fn options(bootstrap: Bootstrap) -> xds::Options {
         listeners: bootstrap.dynamic.listeners,
         clusters: bootstrap.dynamic.clusters,
         names: false,
+        stats,
     }
 }
 

@@ -23,7 +23,7 @@ pub use connect::{ConnectError, Counted, Target, connect};
 pub use dns::resolve;
 pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;
-pub use outlier::Verdict;
+pub use outlier::{Cause, Verdict};
 pub use pick::Wanted;
 pub use report::ClusterReport;
 pub use tls::ClientTls;

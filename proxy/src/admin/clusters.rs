@@ -24,6 +24,8 @@ struct Now {
     ejected: bool,
     /// What the active check says; `None` where there is none.
     checked: Option<Checked>,
+    /// Of the last worker that has them: of answers and of connections.
+    success: [Option<f64>; 2],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ enum Checked {
 struct Known<'a> {
     cluster: &'a Cluster,
     from_elsewhere: bool,
+    /// The mean success rate of the hosts and the least that is let pass, of answers and of connections, of the last
+    /// worker that has them.
+    rates: [Option<(f64, f64)>; 2],
     hosts: Vec<(&'a LocalityEndpoints, &'a Endpoint, Now)>,
 }
 
@@ -76,6 +81,7 @@ impl Admin {
             let now = hosts.entry(&host.address).or_default();
             now.active += host.active;
             now.ejected |= host.ejected;
+            now.success = [0, 1].map(|kind| host.success[kind].or(now.success[kind]));
         }
         let checks = cluster.health_check.as_ref().map(|_| self.data_plane.checked(&cluster.name));
         let now = |endpoint: &Endpoint| {
@@ -94,6 +100,7 @@ impl Admin {
             localities.flat_map(|locality| locality.endpoints.iter().map(move |endpoint| (locality, &**endpoint)));
         Known {
             cluster,
+            rates: [0, 1].map(|kind| reports.iter().filter_map(|report| report.rates[kind]).next_back()),
             from_elsewhere: is_from_elsewhere(cluster, resources),
             hosts: hosts.map(|(locality, endpoint)| (locality, endpoint, now(endpoint))).collect(),
         }
@@ -126,6 +133,13 @@ fn as_lines(known: &Known<'_>, out: &mut String) {
     let (cluster, name) = (known.cluster, &known.cluster.name);
     let limits = &cluster.circuit_breakers;
     let _ = writeln!(out, "{name}::observability_name::{name}");
+    if cluster.outlier_detection.is_some() {
+        for (origin, rates) in ["", "local_origin_"].iter().zip(known.rates) {
+            let (mean, least) = rates.unwrap_or((UNKNOWN, UNKNOWN));
+            let _ = writeln!(out, "{name}::outlier::{origin}success_rate_average::{mean}");
+            let _ = writeln!(out, "{name}::outlier::{origin}success_rate_ejection_threshold::{least}");
+        }
+    }
     for (priority, limits) in [("default", limits), ("high", &cluster.high_circuit_breakers)] {
         for (limit, value) in [
             ("max_connections", limits.max_connections),
@@ -153,11 +167,16 @@ fn as_lines(known: &Known<'_>, out: &mut String) {
             ("sub_zone", sub_zone.to_owned()),
             ("canary", "false".to_owned()),
             ("priority", locality.priority.to_string()),
+            ("success_rate", now.success[0].unwrap_or(UNKNOWN).to_string()),
+            ("local_origin_success_rate", now.success[1].unwrap_or(UNKNOWN).to_string()),
         ] {
             let _ = writeln!(out, "{host}::{field}::{value}");
         }
     }
 }
+
+/// Shown for a rate where there is none.
+const UNKNOWN: f64 = -1.0;
 
 fn as_json(known: &Known<'_>) -> Value {
     let cluster = known.cluster;
@@ -188,6 +207,11 @@ fn as_json(known: &Known<'_>) -> Value {
         if let Some(hostname) = &endpoint.hostname {
             status["hostname"] = (&**hostname).into();
         }
+        for (field, rate) in ["success_rate", "local_origin_success_rate"].iter().zip(now.success) {
+            if let Some(rate) = rate {
+                status[field] = json!({"value": rate});
+            }
+        }
         if locality.priority > 0 {
             status["priority"] = locality.priority.into();
         }
@@ -205,6 +229,11 @@ fn as_json(known: &Known<'_>) -> Value {
     });
     if known.from_elsewhere {
         status["added_via_api"] = true.into();
+    }
+    for (origin, rates) in ["", "local_origin_"].iter().zip(known.rates) {
+        if let Some((_, least)) = rates {
+            status[format!("{origin}success_rate_ejection_threshold")] = json!({"value": least});
+        }
     }
     if let Some(service_name) = eds_service_name(cluster) {
         status["eds_service_name"] = service_name.into();

@@ -78,6 +78,13 @@ impl ClusterHealth {
         }
     }
 
+    /// How many hosts are healthy, and how many degraded.
+    pub fn count(&self) -> [u64; 2] {
+        let hosts = lock(&self.hosts);
+        [Health::Healthy, Health::Degraded]
+            .map(|health| hosts.values().filter(|finding| finding.health == health).count() as u64)
+    }
+
     pub fn forget(&self, address: &EndpointAddress) {
         lock(&self.hosts).remove(address);
     }

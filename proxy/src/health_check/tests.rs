@@ -36,7 +36,7 @@ async fn found(probe: Value, answer: &'static [u8]) -> (Option<Health>, String) 
         seen.truncate(count);
         String::from_utf8_lossy(&seen).into_owned()
     });
-    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }));
+    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }), Arc::default());
     tokio::time::timeout(Duration::from_secs(60), checks.follow(&snapshot(host, probe))).await.unwrap().unwrap();
     let health = checks.board.cluster("c").of(&crate::config::EndpointAddress::Socket(host));
     (health.map(|finding| finding.health), served.await.unwrap())
@@ -69,7 +69,7 @@ async fn a_host_that_nobody_listens_on_is_unhealthy() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap();
     drop(listener);
-    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }));
+    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }), Arc::default());
     checks.follow(&snapshot(host, json!({"tcp_health_check": {}}))).await.unwrap();
     let board = checks.board.cluster("c");
     let address = crate::config::EndpointAddress::Socket(host);
@@ -99,7 +99,7 @@ async fn grpc_says(message: &'static [u8]) -> (Option<Health>, String) {
         while connection.accept().await.is_some() {}
         request.uri().to_string()
     });
-    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }));
+    let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }), Arc::default());
     let probe = json!({"grpc_health_check": {"service_name": "s", "authority": "app"}, "reuse_connection": false});
     checks.follow(&snapshot(host, probe)).await.unwrap();
     let health = checks.board.cluster("c").of(&crate::config::EndpointAddress::Socket(host));

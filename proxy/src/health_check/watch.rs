@@ -13,6 +13,7 @@ use super::board::{Board, ClusterHealth};
 use super::probe::Prober;
 use super::record::{Outcome, Record, part};
 use crate::config::{self, Discovery, Endpoint, EndpointAddress, HealthCheck, LoadAssignment, Snapshot};
+use crate::stats::{ClusterStats, Shard};
 use crate::tls::TlsSettings;
 use crate::upstream::{self, Host};
 
@@ -20,6 +21,7 @@ use crate::upstream::{self, Host};
 pub struct Watches {
     board: Arc<Board>,
     tls: Arc<TlsSettings>,
+    shard: Arc<Shard>,
     clusters: HashMap<String, Rc<Watched>>,
 }
 
@@ -36,6 +38,7 @@ struct Watched {
     config: Arc<config::Cluster>,
     check: Arc<HealthCheck>,
     health: Arc<ClusterHealth>,
+    stats: Arc<ClusterStats>,
     tls: Arc<TlsSettings>,
     snapshot: RefCell<Arc<Snapshot>>,
     hosts: RefCell<HashMap<EndpointAddress, (Arc<Endpoint>, Task)>>,
@@ -46,8 +49,8 @@ struct Watched {
 type First = mpsc::Sender<()>;
 
 impl Watches {
-    pub fn new(board: Arc<Board>, tls: Arc<TlsSettings>) -> Self {
-        Self { board, tls, clusters: HashMap::new() }
+    pub fn new(board: Arc<Board>, tls: Arc<TlsSettings>, shard: Arc<Shard>) -> Self {
+        Self { board, tls, shard, clusters: HashMap::new() }
     }
 
     /// `done` is told when every host that is new was checked once.
@@ -69,6 +72,7 @@ impl Watches {
                     config: Arc::clone(config),
                     check: Arc::clone(check),
                     health: board.cluster(name),
+                    stats: self.shard.cluster(name),
                     tls: Arc::clone(&self.tls),
                     snapshot: RefCell::new(Arc::clone(snapshot)),
                     hosts: RefCell::default(),
@@ -141,6 +145,26 @@ impl Watched {
             self.health.forget(address);
         }
         *self.hosts.borrow_mut() = hosts;
+        self.count_hosts();
+    }
+
+    fn count_hosts(&self) {
+        let [healthy, degraded] = self.health.count();
+        let stats = self.stats.checks.get_or_init(Box::default);
+        stats.healthy.set(healthy + degraded);
+        stats.degraded.set(degraded);
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let stats = self.stats.checks.get_or_init(Box::default);
+        stats.attempt.add(1);
+        if matches!(outcome, Outcome::Passed { .. }) {
+            return stats.success.add(1);
+        }
+        stats.failure.add(1);
+        if outcome == Outcome::Failed {
+            stats.network_failure.add(1);
+        }
     }
 
     fn prober(&self, endpoint: &Arc<Endpoint>) -> Prober {
@@ -165,6 +189,8 @@ impl Watched {
             let outcome = tokio::time::timeout(self.check.timeout, prober.check()).await.unwrap_or(Outcome::Failed);
             record.take(outcome, &self.check);
             self.health.write(&endpoint.address, record.health(), Instant::now());
+            self.count(outcome);
+            self.count_hosts();
             drop(first.take());
             let pause = record.pause(outcome, &self.check.intervals, self.health.is_used(), rand::random());
             tokio::time::sleep(pause).await;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use super::exposition::{Exposition, label};
+use super::health::{CheckStats, OutlierStats};
 use super::value::{Counter, Gauge, Histogram};
 
 /// `envoy_cluster_*`.
@@ -30,10 +31,16 @@ pub struct ClusterStats {
     pub cx_http2_total: Counter,
     pub cx_connect_fail: Counter,
     pub cx_connect_timeout: Counter,
+    /// Requests that found as many connections as there may be.
+    pub cx_overflow: Counter,
     pub none_healthy: Counter,
     /// The same in every worker.
     pub membership_total: Gauge,
     pub membership_healthy: Gauge,
+    pub membership_change: Counter,
+    /// Where outlier detection is configured, and where hosts are checked.
+    pub outliers: OnceLock<Box<OutlierStats>>,
+    pub checks: OnceLock<Box<CheckStats>>,
     /// Made when the first request is answered: most clusters of a large mesh carry none.
     answers: OnceLock<Box<Answers>>,
 }
@@ -93,6 +100,7 @@ pub fn write(name: &str, stats: &ClusterStats, out: &mut Exposition) {
         ("envoy_cluster_upstream_cx_connect_fail", &stats.cx_connect_fail),
         ("envoy_cluster_upstream_cx_connect_timeout", &stats.cx_connect_timeout),
         ("envoy_cluster_upstream_cx_none_healthy", &stats.none_healthy),
+        ("envoy_cluster_upstream_cx_overflow", &stats.cx_overflow),
     ] {
         out.counter(metric, &labels, counter.get());
     }
@@ -102,6 +110,13 @@ pub fn write(name: &str, stats: &ClusterStats, out: &mut Exposition) {
     out.level("envoy_cluster_circuit_breakers_default_rq_open", &labels, stats.rq_open.get());
     out.level("envoy_cluster_membership_total", &labels, stats.membership_total.get());
     out.level("envoy_cluster_membership_healthy", &labels, stats.membership_healthy.get());
+    out.level_counter("envoy_cluster_membership_change", &labels, stats.membership_change.get());
+    if let Some(outliers) = stats.outliers.get() {
+        outliers.write(&labels, out);
+    }
+    if let Some(checks) = stats.checks.get() {
+        checks.write(&labels, out);
+    }
     if let Some(answers) = stats.answers.get() {
         write_answers(answers, &labels, out);
     }

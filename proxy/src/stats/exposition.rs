@@ -25,7 +25,16 @@ impl Exposition {
 
     /// A gauge that every worker sees alike: the greatest counts, not the sum.
     pub fn level(&mut self, name: impl Into<Cow<'static, str>>, labels: &str, value: u64) {
-        let (_, series) = self.counters.entry(name.into()).or_insert_with(|| ("gauge", BTreeMap::new()));
+        self.greatest(name.into(), "gauge", labels, value);
+    }
+
+    /// A counter that every worker keeps of the same events.
+    pub fn level_counter(&mut self, name: &'static str, labels: &str, value: u64) {
+        self.greatest(name.into(), "counter", labels, value);
+    }
+
+    fn greatest(&mut self, name: Cow<'static, str>, kind: &'static str, labels: &str, value: u64) {
+        let (_, series) = self.counters.entry(name).or_insert_with(|| (kind, BTreeMap::new()));
         match series.get_mut(labels) {
             Some(known) => *known = value.max(*known),
             None => drop(series.insert(labels.to_owned(), value)),

@@ -140,3 +140,29 @@ fn a_level_is_the_same_in_every_worker() {
     }
     assert!(stats.exposition().contains("envoy_cluster_membership_total{envoy_cluster_name=\"c\"} 3\n"));
 }
+
+#[test]
+fn ejections_show_by_their_cause_where_hosts_are_judged() {
+    use crate::upstream::Cause;
+    let stats = Stats::default();
+    let (cluster, _other) = (stats.shard().cluster("c"), stats.shard().cluster("d"));
+    let outliers = cluster.outliers.get_or_init(Box::default);
+    outliers.detected[Cause::Consecutive5xx as usize].add(2);
+    outliers.enforced[Cause::Consecutive5xx as usize].add(1);
+    outliers.enforced_total.add(1);
+    outliers.overflow.add(1);
+    outliers.active.set(1);
+    let text = stats.exposition();
+    for (name, count) in [
+        ("active", 1),
+        ("overflow", 1),
+        ("enforced_total", 1),
+        ("detected_consecutive_5xx", 2),
+        ("enforced_consecutive_5xx", 1),
+        ("enforced_local_origin_success_rate", 0),
+    ] {
+        let line = format!("envoy_cluster_outlier_detection_ejections_{name}{{envoy_cluster_name=\"c\"}} {count}\n");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("ejections_active{envoy_cluster_name=\"d\"}"));
+}

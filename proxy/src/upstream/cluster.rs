@@ -10,6 +10,7 @@ use super::dns;
 use super::host::{Host, InFlight};
 use super::limits::Limits;
 use super::original_dst::Originals;
+use super::outlier::Summary;
 use super::tls::{ClientTls, same_secrets};
 use crate::config::{self, Discovery, Endpoint, HealthStatus, LoadAssignment, ServiceRef, Snapshot, UpstreamTls};
 use crate::health_check::ClusterHealth;
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub(super) high_limits: OnceCell<Box<Limits>>,
     pub(super) originals: Originals,
     pub(super) judged_at: Cell<Option<Instant>>,
+    /// The success rates of the last interval, of answers and of connections.
+    pub(super) rates: Cell<[Summary; 2]>,
     hosts: RefCell<Rc<Hosts>>,
     /// The assignment that the hosts were made from, before names were resolved.
     assignment: RefCell<Arc<LoadAssignment>>,
@@ -75,6 +78,7 @@ impl Cluster {
             limits: Limits::new(&config, &config.circuit_breakers),
             high_limits: OnceCell::new(),
             judged_at: Cell::new(None),
+            rates: Cell::default(),
             originals: Originals::default(),
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
@@ -88,6 +92,9 @@ impl Cluster {
         let old = before.map(|before| Rc::clone(&before.hosts.borrow()));
         // Connections made under other TLS settings do not fit.
         let old = old.filter(|_| before.is_some_and(|before| cluster.same_transport(before)));
+        if cluster.config.outlier_detection.is_some() {
+            cluster.stats.outliers.get_or_init(Box::default);
+        }
         before.iter().flat_map(|before| before.originals.hosts()).for_each(|host| host.retire());
         if let (Some(before), None) = (before, &old) {
             before.retire();
@@ -155,7 +162,7 @@ impl Cluster {
         for host in old.map_or(&[][..], |old| &old.hosts) {
             known.entry(host.endpoint().address.clone()).or_default().push(host);
         }
-        let mut hosts = Vec::new();
+        let (mut hosts, mut fresh) = (Vec::new(), false);
         for endpoint in assignment.endpoints() {
             let same = known.get_mut(&endpoint.address).and_then(|hosts| {
                 let at = hosts.iter().position(|host| host.endpoint().transport_labels == endpoint.transport_labels)?;
@@ -166,12 +173,17 @@ impl Cluster {
                     host.describe(endpoint);
                     Rc::clone(host)
                 }
-                None => Rc::new(Host::new(Arc::clone(endpoint), self.client_tls(endpoint)).counted_in(&self.stats)),
+                None => {
+                    fresh = true;
+                    Rc::new(Host::new(Arc::clone(endpoint), self.client_tls(endpoint)).counted_in(&self.stats))
+                }
             });
         }
-        for host in known.into_values().flatten() {
-            host.retire();
+        let gone: Vec<_> = known.into_values().flatten().collect();
+        if fresh || !gone.is_empty() {
+            self.stats.membership_change.add(1);
         }
+        gone.into_iter().for_each(|host| host.retire());
         self.publish(&assignment, hosts);
     }
 
@@ -179,6 +191,9 @@ impl Cluster {
         let rules = rules(&self.config);
         let health: Vec<Health> = hosts.iter().map(|host| self.health(host)).collect();
         self.stats.membership_total.set(hosts.len() as u64);
+        if let Some(outliers) = self.stats.outliers.get() {
+            outliers.active.set(hosts.iter().filter(|host| host.health().is_ejected()).count() as u64);
+        }
         let healthy = health.iter().filter(|health| **health == Health::Healthy).count();
         self.stats.membership_healthy.set(healthy as u64);
         let health = |host: usize| health[host];

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use super::cluster::{Cluster, Hosts};
 use super::host::Host;
-use super::outlier::{Verdict, may_eject, outliers};
+use super::outlier::{Cause, Tally, Verdict, judge, may_eject};
 use crate::config::OutlierDetection;
 
 impl Cluster {
     /// Learns how a host did.
     pub fn report(&self, host: &Rc<Host>, verdict: Verdict) {
         let Some(settings) = &self.config.outlier_detection else { return };
-        if let Some(percent) = host.health().record(verdict, settings) {
-            self.eject(&self.current(), &[(host, percent)], settings);
+        for (cause, percent) in host.health().record(verdict, settings).into_iter().flatten() {
+            self.eject(&self.current(), &[(host, cause, percent)], settings);
         }
         let now = Instant::now();
         match self.judged_at.get() {
@@ -32,21 +32,35 @@ impl Cluster {
         let hosts = self.current();
         hosts.hosts.iter().for_each(|host| host.health().relent());
         let tallies: Vec<_> = hosts.hosts.iter().map(|host| host.health().rates.take()).collect();
-        let found = outliers(&tallies, settings);
-        let found: Vec<_> = found.into_iter().map(|(host, percent)| (&hosts.hosts[host], percent)).collect();
+        let volume = settings.success_rate.request_volume.min(settings.failure_percentage.request_volume);
+        for (host, tallies) in hosts.hosts.iter().zip(&tallies) {
+            let shown = |tally: Tally| (tally.all > 0 && tally.all >= volume).then(|| tally.percent());
+            host.health().success.set(tallies.map(shown));
+        }
+        let (found, summaries) = judge(&tallies, settings);
+        self.rates.set(summaries);
+        let found: Vec<_> = found.into_iter().map(|one| (&hosts.hosts[one.host], one.cause, one.percent)).collect();
         self.eject(&hosts, &found, settings);
     }
 
     /// Ejects hosts, each with a chance of so many percent, as far as so many may be.
-    fn eject(&self, hosts: &Hosts, found: &[(&Rc<Host>, u32)], settings: &OutlierDetection) {
+    fn eject(&self, hosts: &Hosts, found: &[(&Rc<Host>, Cause, u32)], settings: &OutlierDetection) {
+        let stats = self.stats.outliers.get_or_init(Box::default);
         let mut ejected = hosts.hosts.iter().filter(|host| host.health().is_ejected()).count();
         let before = ejected;
-        for (host, percent) in found {
-            let chosen = rand::random::<u32>() % 100 < *percent;
-            if chosen && !host.health().is_ejected() && may_eject(ejected, hosts.hosts.len(), settings) {
+        for (host, cause, percent) in found {
+            if host.health().is_ejected() {
+                continue;
+            }
+            stats.detected[*cause as usize].add(1);
+            if !may_eject(ejected, hosts.hosts.len(), settings) {
+                stats.overflow.add(1);
+            } else if rand::random::<u32>() % 100 < *percent {
                 let jitter = settings.max_ejection_time_jitter.mul_f64(rand::random::<f64>());
                 host.health().eject(settings, jitter, Instant::now());
                 ejected += 1;
+                stats.enforced[*cause as usize].add(1);
+                stats.enforced_total.add(1);
             }
         }
         if ejected > before {

@@ -96,6 +96,7 @@ impl Cluster {
         if let Ok(permit) = Arc::clone(all).try_acquire_owned() {
             return Ok(permit);
         }
+        self.stats.cx_overflow.add(1);
         if pending.get() >= max_pending {
             self.stats.rq_pending_overflow.add(1);
             return Err(Overflow);

@@ -8,7 +8,43 @@ use std::time::{Duration, Instant};
 
 use crate::config::OutlierDetection;
 
-pub use rates::{Rates, outliers};
+pub use rates::{Rates, Summary, Tally, judge};
+
+/// Why a host is ejected, in Envoy's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Consecutive5xx,
+    ConsecutiveGatewayFailure,
+    ConsecutiveLocalOriginFailure,
+    SuccessRate,
+    LocalOriginSuccessRate,
+    FailurePercentage,
+    LocalOriginFailurePercentage,
+}
+
+impl Cause {
+    pub const ALL: [Self; 7] = [
+        Self::Consecutive5xx,
+        Self::ConsecutiveGatewayFailure,
+        Self::ConsecutiveLocalOriginFailure,
+        Self::SuccessRate,
+        Self::LocalOriginSuccessRate,
+        Self::FailurePercentage,
+        Self::LocalOriginFailurePercentage,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consecutive5xx => "consecutive_5xx",
+            Self::ConsecutiveGatewayFailure => "consecutive_gateway_failure",
+            Self::ConsecutiveLocalOriginFailure => "consecutive_local_origin_failure",
+            Self::SuccessRate => "success_rate",
+            Self::LocalOriginSuccessRate => "local_origin_success_rate",
+            Self::FailurePercentage => "failure_percentage",
+            Self::LocalOriginFailurePercentage => "local_origin_failure_percentage",
+        }
+    }
+}
 
 /// How a host did, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +75,8 @@ pub struct HealthRecord {
     gateway_errors: Cell<u32>,
     local_origin_errors: Cell<u32>,
     pub rates: Rates,
+    /// The percentages of the last interval that went well: of answers and of connections.
+    pub success: Cell<[Option<f64>; 2]>,
     ejections: Cell<u32>,
     ejected: Cell<Option<Ejection>>,
 }
@@ -59,34 +97,34 @@ impl HealthRecord {
         self.ejected.get().is_some()
     }
 
-    /// Takes the outcome of a request. `Some` if there were too many failures in a row, with the percentage of such
-    /// cases that eject.
-    pub fn record(&self, verdict: Verdict, settings: &OutlierDetection) -> Option<u32> {
+    /// Takes the outcome of a request. Tells of what there was too much in a row, with the percentage of such cases
+    /// that eject.
+    pub fn record(&self, verdict: Verdict, settings: &OutlierDetection) -> [Option<(Cause, u32)>; 2] {
         self.rates.count(verdict, settings.split_external_local_origin_errors);
         if verdict == Verdict::Good {
             self.forgive();
-            return None;
+            return [None; 2];
         }
-        let reached = |count: &Cell<u32>, limit: u32, percent: u32| {
+        let reached = |count: &Cell<u32>, (limit, percent): (u32, u32), cause: Cause| {
             let over = bump(count) >= limit && limit > 0;
-            over.then(|| count.set(0)).map(|()| percent)
+            over.then(|| count.set(0)).map(|()| (cause, percent))
         };
         if settings.split_external_local_origin_errors {
             if verdict == Verdict::LocalOrigin {
-                let (limit, percent) = settings.consecutive_local_origin_failure;
-                return reached(&self.local_origin_errors, limit, percent);
+                let limit = settings.consecutive_local_origin_failure;
+                return [reached(&self.local_origin_errors, limit, Cause::ConsecutiveLocalOriginFailure), None];
             }
             self.local_origin_errors.set(0);
         }
-        let server = reached(&self.server_errors, settings.consecutive_5xx.0, settings.consecutive_5xx.1);
+        let server = reached(&self.server_errors, settings.consecutive_5xx, Cause::Consecutive5xx);
         let gateway = if verdict == Verdict::ServerError {
             self.gateway_errors.set(0);
             None
         } else {
-            let (limit, percent) = settings.consecutive_gateway_failure;
-            reached(&self.gateway_errors, limit, percent)
+            let limit = settings.consecutive_gateway_failure;
+            reached(&self.gateway_errors, limit, Cause::ConsecutiveGatewayFailure)
         };
-        server.max(gateway)
+        [server, gateway]
     }
 
     fn forgive(&self) {
@@ -159,12 +197,16 @@ mod tests {
             let record = HealthRecord::default();
             verdicts.iter().map(|verdict| record.record(*verdict, &settings)).collect::<Vec<_>>()
         };
-        assert_eq!(says(settings(), &[ServerError, ServerError, Good, ServerError]), [None; 4]);
-        assert_eq!(says(settings(), &[LocalOrigin, ServerError, ServerError]), [None, None, Some(100)]);
-        assert_eq!(says(settings(), &[GatewayError, LocalOrigin]), [None, Some(0)]);
+        let none = [None; 2];
+        let [server, local] =
+            [Cause::Consecutive5xx, Cause::ConsecutiveLocalOriginFailure].map(|cause| Some((cause, 100)));
+        let gateway = Some((Cause::ConsecutiveGatewayFailure, 0));
+        assert_eq!(says(settings(), &[ServerError, ServerError, Good, ServerError]), [none; 4]);
+        assert_eq!(says(settings(), &[LocalOrigin, ServerError, ServerError]), [none, none, [server, None]]);
+        assert_eq!(says(settings(), &[GatewayError, LocalOrigin]), [none, [None, gateway]]);
         let split = OutlierDetection { split_external_local_origin_errors: true, ..settings() };
-        assert_eq!(says(split, &[LocalOrigin, ServerError, LocalOrigin]), [None; 3]);
-        assert_eq!(says(split, &[LocalOrigin, LocalOrigin]), [None, Some(100)]);
+        assert_eq!(says(split, &[LocalOrigin, ServerError, LocalOrigin]), [none; 3]);
+        assert_eq!(says(split, &[LocalOrigin, LocalOrigin]), [none, [local, None]]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub struct ClusterReport {
     /// The hosts with names resolved.
     pub assignment: Arc<LoadAssignment>,
     pub hosts: Vec<HostReport>,
+    /// Of the last interval, where outlier detection is configured: of answers and of connections, the mean success
+    /// rate and that below which a host stands out.
+    pub rates: [Option<(f64, f64)>; 2],
 }
 
 /// A host of a cluster.
@@ -22,6 +25,8 @@ pub struct HostReport {
     pub active: u32,
     /// Put aside by outlier detection.
     pub ejected: bool,
+    /// The percentages of its last interval that went well: of answers and of connections.
+    pub success: [Option<f64>; 2],
 }
 
 impl Clusters {
@@ -36,8 +41,10 @@ impl Clusters {
                     address: host.endpoint().address.clone(),
                     active: host.active(),
                     ejected: host.health().is_ejected(),
+                    success: host.health().success.get(),
                 })
                 .collect(),
+            rates: cluster.rates.get(),
         };
         self.known().into_iter().map(one).collect()
     }

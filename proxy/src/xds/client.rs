@@ -1,6 +1,7 @@
 //! Brings together what the proxy is given, by the bootstrap file, a server and files: asks for what is referred to,
 //! answers each response, and puts a snapshot in force whenever it may.
 
+mod count;
 mod keep;
 mod take;
 
@@ -15,12 +16,14 @@ use api::envoy::config::core::v3::Node;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::count::Ended;
 use super::disk::Copy;
 use super::files::Files;
 use super::resources::{Key, Origin, Resources};
 use super::session::Session;
 use super::stream::{self, Event, Server};
 use crate::config::{ResourceKind as Kind, ResourceSource, Snapshot, Source};
+use crate::stats::Shard;
 
 /// Puts a snapshot in force. The error names what could not be (an address in use); the rest is in force.
 pub type Apply = Box<dyn Fn(Arc<Snapshot>) -> Applied + Send + Sync>;
@@ -38,6 +41,8 @@ pub struct Options {
     pub hold: Hold,
     /// What stands in the bootstrap file.
     pub resources: Resources,
+    /// Where updates are counted.
+    pub stats: Arc<Shard>,
 }
 
 /// What a change waits for.
@@ -333,6 +338,11 @@ impl Client {
         for Unanswered { kind, nonce, version, mut errors } in std::mem::take(&mut self.unanswered) {
             if let (Kind::Listener, Err(error)) = (kind, applied) {
                 errors.push(error.clone());
+            }
+            let whole = matches!(kind, Kind::Cluster | Kind::Listener);
+            if whole {
+                let ended = if errors.is_empty() { Ended::Success } else { Ended::Rejected };
+                self.count(kind, "", ended, &version);
             }
             let Some(session) = &mut self.session else { continue };
             if errors.is_empty() {

@@ -17,8 +17,8 @@ use api::prost_types::Any;
 use bytes::Bytes;
 
 use crate::config::{
-    self, Cluster, ConfigError, Listener, LoadAssignment, NameTable, Reference, ResourceKind as Kind, ResourceSource,
-    Secret, Snapshot, Source, convert,
+    self, Cluster, ConfigError, Listener, LoadAssignment, NameTable, NetworkFilter, Reference, ResourceKind as Kind,
+    ResourceSource, RouteSource, Secret, Snapshot, Source, convert,
 };
 use crate::route::RouteTable;
 use crate::tls;
@@ -189,6 +189,29 @@ impl Resources {
 
     pub fn refused(&self) -> impl Iterator<Item = (&Key, &Refused)> {
         self.refused.iter()
+    }
+
+    /// Who refers to a resource: clusters to endpoints, by name, and connection managers to routes, by `stat_prefix`.
+    pub fn owners(&self, kind: Kind, name: &str) -> BTreeSet<String> {
+        let refers = |held: &Held| held.references.iter().any(|one| one.kind == kind && one.name == name);
+        if kind == Kind::Endpoint {
+            let same = self.get(&(Kind::Cluster, name.to_owned())).filter(|held| refers(held));
+            let all =
+                || self.of(Kind::Cluster).filter(|(_, held)| refers(held)).map(|(name, _)| name.clone()).collect();
+            return same.map_or_else(all, |_| [name.to_owned()].into());
+        }
+        let listeners = self.of(Kind::Listener).filter_map(|(_, held)| match &held.model {
+            Model::Listener(listener) => Some(listener),
+            _ => None,
+        });
+        let chains = listeners.flat_map(|listener| listener.filter_chains.iter().chain(&listener.default_filter_chain));
+        let prefixes = chains.filter_map(|chain| match &chain.filter {
+            NetworkFilter::Http(manager) if manager.routes == RouteSource::Rds(name.to_owned()) => {
+                Some(manager.stat_prefix.clone())
+            }
+            _ => None,
+        });
+        prefixes.collect()
     }
 
     /// Versions of what a server gave, so that a new stream brings the difference only.

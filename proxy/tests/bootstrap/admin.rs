@@ -204,6 +204,45 @@ async fn a_host_that_fails_its_health_check_is_shown_so() {
     assert_eq!(hosts[0]["health_status"], json!({"eds_health_status": "HEALTHY"}));
     let failed = json!({"failed_active_health_check": true, "eds_health_status": "HEALTHY"});
     assert_eq!(hosts[1]["health_status"], failed);
+    let stats = get(admin, "/stats?filter=health_check", "").await;
+    let lines =
+        [("attempt", 2), ("success", 1), ("failure", 1), ("network_failure", 1), ("healthy", 1), ("degraded", 0)];
+    let lines = lines.map(|(name, count)| format!("cluster.c.health_check.{name}: {count}\n"));
+    assert_all(&stats, &lines.each_ref().map(String::as_str));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn updates_are_counted_for_each_subscription() {
+    let (address, directory) = (address(), tempfile::TempDir::new().unwrap());
+    let file = |name: &str, kind: &str, mut resource: Value| {
+        let path = directory.path().join(name);
+        resource["@type"] = format!("type.googleapis.com/envoy.config.{kind}").into();
+        std::fs::write(&path, json!({"version_info": "7", "resources": [resource]}).to_string()).unwrap();
+        json!({"path_config_source": {"path": path.to_str().unwrap()}})
+    };
+    let at = |port: u16| json!({"socket_address": {"address": address.to_string(), "port_value": port}});
+    let eds = file("eds.json", "endpoint.v3.ClusterLoadAssignment", json!({"cluster_name": "c"}));
+    let cluster = json!({"name": "c", "type": "EDS", "eds_cluster_config": {"service_name": "c", "eds_config": eds}});
+    let cds = file("cds.json", "cluster.v3.Cluster", cluster);
+    let rds = file("rds.json", "route.v3.RouteConfiguration", json!({"name": "r"}));
+    let filters = "type.googleapis.com/envoy.extensions.filters";
+    let manager = json!({"@type": format!("{filters}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "x", "rds": {"route_config_name": "r", "config_source": rds}, "http_filters":
+        [{"name": "router", "typed_config": {"@type": format!("{filters}.http.router.v3.Router")}}]});
+    let chains = json!([{"filters": [{"name": "http", "typed_config": manager}]}]);
+    let lds =
+        file("lds.json", "listener.v3.Listener", json!({"name": "l", "address": at(10000), "filter_chains": chains}));
+    let bootstrap = json!({"node": {"id": "i", "cluster": "c"}, "admin": {"address": at(9901)},
+        "dynamic_resources": {"cds_config": cds, "lds_config": lds}});
+    let proxy = Proxy::start(&bootstrap.to_string()).await;
+    let stats = get((address, 9901), "/stats", "").await;
+    for prefix in ["cluster_manager.cds", "listener_manager.lds", "cluster.c", "http.x.rds.r"] {
+        // The version is the hash of its text, as Envoy 1.40 shows it.
+        let lines = [("update_attempt", 1), ("update_success", 1), ("version", 1_750_302_349_509_622_455_u64)];
+        let lines = lines.map(|(name, value)| format!("\n{prefix}.{name}: {value}\n"));
+        assert_all(&stats, &lines.each_ref().map(String::as_str));
+    }
     proxy.stop().await;
 }
 

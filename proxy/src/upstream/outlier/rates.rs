@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::Verdict;
+use super::{Cause, Verdict};
 use crate::config::OutlierDetection;
 
 /// Requests of an interval and how many of them went well: what the host answered, and what never reached it where the
@@ -24,7 +24,7 @@ impl Tally {
         Self { good: self.good.saturating_add(u32::from(good)), all: self.all.saturating_add(1) }
     }
 
-    fn percent(self) -> f64 {
+    pub fn percent(self) -> f64 {
         100.0 * f64::from(self.good) / f64::from(self.all.max(1))
     }
 }
@@ -45,42 +45,64 @@ impl Rates {
     }
 }
 
-/// Hosts that stand out, each with the percentage of such cases that eject.
-pub fn outliers(tallies: &[[Tally; 2]], settings: &OutlierDetection) -> Vec<(usize, u32)> {
+/// A host that stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub host: usize,
+    pub cause: Cause,
+    /// How many of a hundred such cases eject.
+    pub percent: u32,
+}
+
+/// What an interval says of all hosts together: the mean of their success rates, and the rate below which one stands
+/// out. `None` where too few hosts had enough requests.
+pub type Summary = Option<(f64, f64)>;
+
+/// Judges an interval: hosts that stand out, and what is shown of the rates of answers and of connections.
+pub fn judge(tallies: &[[Tally; 2]], settings: &OutlierDetection) -> (Vec<Found>, [Summary; 2]) {
     let (rate, failures) = (&settings.success_rate, &settings.failure_percentage);
-    let mut found = Vec::new();
-    for (kind, enforcing_rate, enforcing_failures) in
-        [(0, rate.enforcing, failures.enforcing), (1, rate.enforcing_local_origin, failures.enforcing_local_origin)]
+    let (mut found, mut summaries) = (Vec::new(), [None; 2]);
+    for (kind, [(by_rate, enforcing_rate), (by_failures, enforcing_failures)]) in [
+        [(Cause::SuccessRate, rate.enforcing), (Cause::FailurePercentage, failures.enforcing)],
+        [
+            (Cause::LocalOriginSuccessRate, rate.enforcing_local_origin),
+            (Cause::LocalOriginFailurePercentage, failures.enforcing_local_origin),
+        ],
+    ]
+    .into_iter()
+    .enumerate()
     {
         let of = |volume: u32| -> Vec<(usize, f64)> {
             let tallies = tallies.iter().map(|tally| tally[kind]).enumerate();
             let enough = tallies.filter(|(_, tally)| tally.all > 0 && tally.all >= volume);
             enough.map(|(host, tally)| (host, tally.percent())).collect()
         };
-        if enforcing_rate > 0 {
-            let rates = of(rate.request_volume);
-            if rates.len() >= rate.minimum_hosts as usize {
-                let least = least_of(&rates, rate.stdev_factor);
-                found.extend(rates.iter().filter(|(_, rate)| *rate < least).map(|(host, _)| (*host, enforcing_rate)));
-            }
+        let rates = of(rate.request_volume);
+        if !rates.is_empty() && rates.len() >= rate.minimum_hosts as usize {
+            let (mean, least) = least_of(&rates, rate.stdev_factor);
+            summaries[kind] = Some((mean, least));
+            let below = rates.iter().filter(|(_, rate)| *rate < least);
+            found.extend(below.map(|(host, _)| Found { host: *host, cause: by_rate, percent: enforcing_rate }));
         }
-        if enforcing_failures > 0 {
-            let rates = of(failures.request_volume);
-            if rates.len() >= failures.minimum_hosts as usize {
-                let failing = rates.iter().filter(|(_, rate)| 100.0 - rate >= f64::from(failures.threshold));
-                found.extend(failing.map(|(host, _)| (*host, enforcing_failures)));
-            }
+        let rates = of(failures.request_volume);
+        if rates.len() >= failures.minimum_hosts as usize {
+            let failing = rates.iter().filter(|(_, rate)| 100.0 - rate >= f64::from(failures.threshold));
+            found.extend(failing.map(|(host, _)| Found {
+                host: *host,
+                cause: by_failures,
+                percent: enforcing_failures,
+            }));
         }
     }
-    found
+    (found, summaries)
 }
 
-/// The mean less so many thousandths of the standard deviation.
-fn least_of(rates: &[(usize, f64)], stdev_factor: u32) -> f64 {
+/// The mean, and the mean less so many thousandths of the standard deviation.
+fn least_of(rates: &[(usize, f64)], stdev_factor: u32) -> (f64, f64) {
     let count = rates.len().max(1) as f64;
     let mean = rates.iter().map(|(_, rate)| rate).sum::<f64>() / count;
     let variance = rates.iter().map(|(_, rate)| (rate - mean).powi(2)).sum::<f64>() / count;
-    mean - f64::from(stdev_factor) / 1000.0 * variance.sqrt()
+    (mean, mean - f64::from(stdev_factor) / 1000.0 * variance.sqrt())
 }
 
 #[cfg(test)]
@@ -109,6 +131,21 @@ mod tests {
 
     fn hosts(good: &[u32]) -> Vec<[Tally; 2]> {
         good.iter().map(|good| [Tally { good: *good, all: 100 }, Tally::default()]).collect()
+    }
+
+    /// Hosts that are to be ejected, with the percentage of such cases.
+    fn outliers(tallies: &[[Tally; 2]], settings: &OutlierDetection) -> Vec<(usize, u32)> {
+        let enforced = judge(tallies, settings).0.into_iter().filter(|found| found.percent > 0);
+        enforced.map(|found| (found.host, found.percent)).collect()
+    }
+
+    #[test]
+    fn the_mean_and_the_least_rate_are_told_and_what_is_not_enforced_is_found_all_the_same() {
+        let rates = SuccessRate { enforcing: 0, stdev_factor: 1000, ..SuccessRate::default() };
+        let settings = settings(rates, FailurePercentage::default());
+        let (found, summaries) = judge(&hosts(&[100, 100, 100, 100, 50]), &settings);
+        assert_eq!(found, [Found { host: 4, cause: Cause::SuccessRate, percent: 0 }]);
+        assert_eq!(summaries, [Some((90.0, 70.0)), None]);
     }
 
     #[test]

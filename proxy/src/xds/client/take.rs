@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use api::envoy::service::discovery::v3::Resource;
 
+use super::count::Ended;
 use super::{Client, Unanswered};
 use crate::config::{FileSource, ResourceKind as Kind, Source};
 use crate::xds::resources::{Key, Origin};
@@ -21,7 +22,11 @@ impl Client {
                 self.unanswered.clear();
                 self.tell_health();
             }
-            Event::Ended => self.session = None,
+            Event::Ended => {
+                self.session = None;
+                let wanted: Vec<_> = self.wildcards().filter(|(_, source)| source.from == Source::Ads).collect();
+                wanted.into_iter().for_each(|(kind, _)| self.count(kind, "", Ended::Failure, ""));
+            }
             Event::Came(response) => self.take(response.into_update()),
         }
     }
@@ -40,7 +45,7 @@ impl Client {
         // First let go: an address may pass from one listener to another.
         gone.into_iter().for_each(|name| self.lose((kind, name)));
         for resource in update.resources {
-            errors.extend(self.insert(kind, resource, Origin::Ads).err());
+            errors.extend(self.insert_counted(kind, resource, Origin::Ads).err());
         }
         self.dirty = true;
         self.heard.insert(kind);
@@ -120,9 +125,13 @@ impl Client {
         for name in self.others(kind, &resources.keys().collect(), &origin) {
             self.lose((kind, name));
         }
+        let version = resources.values().next().map(|resource| resource.version.clone()).unwrap_or_default();
+        let mut all_taken = true;
         for resource in resources.into_values() {
-            self.insert_from(file, kind, resource);
+            all_taken &= self.insert_from(file, kind, resource);
         }
+        let ended = if all_taken { Ended::Success } else { Ended::Rejected };
+        self.count(kind, "", ended, &version);
         self.dirty = true;
     }
 
@@ -135,7 +144,9 @@ impl Client {
         let resource = content.resources.get(&key.0).and_then(|of_kind| of_kind.get(&key.1)).cloned();
         self.taken.insert(key.clone(), taken);
         match resource {
-            Some(resource) => self.insert_from(file, key.0, resource),
+            Some(resource) => {
+                self.insert_from(file, key.0, resource);
+            }
             None => {
                 let (kind, path) = (key.0, file.path.display());
                 tracing::error!("{path}: holds no resource of the name {:?} and the type {}", key.1, kind.type_url());
@@ -144,10 +155,24 @@ impl Client {
         self.dirty = true;
     }
 
-    fn insert_from(&mut self, file: &FileSource, kind: Kind, resource: Resource) {
-        if let Err(error) = self.insert(kind, resource, Origin::File(file.path.clone())) {
+    /// Whether it was taken.
+    fn insert_from(&mut self, file: &FileSource, kind: Kind, resource: Resource) -> bool {
+        let taken = self.insert_counted(kind, resource, Origin::File(file.path.clone()));
+        if let Err(error) = &taken {
             tracing::error!("{}: {error}; staying with what was there", file.path.display());
         }
+        taken.is_ok()
+    }
+
+    /// Clusters and listeners are counted together, when all were taken.
+    fn insert_counted(&mut self, kind: Kind, resource: Resource, origin: Origin) -> Result<(), String> {
+        let (name, version) = (resource.name.clone(), resource.version.clone());
+        let taken = self.insert(kind, resource, origin);
+        if !matches!(kind, Kind::Cluster | Kind::Listener) {
+            let ended = if taken.is_ok() { Ended::Success } else { Ended::Rejected };
+            self.count(kind, &name, ended, &version);
+        }
+        taken
     }
 
     fn files_wanted(&self) -> BTreeSet<FileSource> {

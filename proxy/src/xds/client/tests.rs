@@ -31,6 +31,7 @@ fn options(directory: &std::path::Path) -> Options {
         copy: Some(Copy::in_directory(directory)),
         hold: Hold::All(Duration::from_secs(15)),
         resources: Resources::default(),
+        stats: Arc::default(),
     }
 }
 

@@ -57,6 +57,7 @@ async fn started(server: Server) -> (mpsc::UnboundedReceiver<Arc<Snapshot>>, Han
         copy: None,
         hold: Hold::Each,
         resources,
+        stats: Arc::default(),
     };
     let (client, handle, _) = Client::start(options, scripted::record(put)).await;
     tokio::spawn(client.run());

@@ -10,7 +10,17 @@ fn each(server: Server) -> Options {
     let node = Node { id: "n".into(), cluster: "c".into(), ..Default::default() };
     let (listeners, clusters) = (Some(over_ads()), Some(over_ads()));
     let resources = Resources::default();
-    Options { node, server: Some(server), listeners, clusters, names: false, copy: None, hold: Hold::Each, resources }
+    Options {
+        node,
+        server: Some(server),
+        listeners,
+        clusters,
+        names: false,
+        copy: None,
+        hold: Hold::Each,
+        resources,
+        stats: Arc::default(),
+    }
 }
 
 async fn started(server: Server) -> mpsc::UnboundedReceiver<Arc<Snapshot>> {
