@@ -201,8 +201,23 @@ fn unmodified_programs_talk_mutual_tls_by_iptables_and_redirect() {
 }
 
 #[test]
+fn unmodified_programs_talk_mutual_tls_by_iptables_and_tproxy_over_ipv6() {
+    captured("b", ["fd00:214:1::", "fd00:214:2::"], &["--capture", "--capture-mode", "tproxy"], "WEFT_TPROXY");
+}
+
+#[test]
+fn unmodified_programs_talk_mutual_tls_by_nftables_and_redirect_over_ipv6() {
+    captured("c", ["fd00:214:3::", "fd00:214:4::"], &["--capture=nftables"], "jump redirect_in");
+}
+
+#[test]
 fn unmodified_programs_talk_mutual_tls_by_nftables_and_tproxy() {
-    captured("d", ["10.214.3.", "10.214.4."], &["--capture=nftables", "--capture-mode", "tproxy"], "tproxy ip to");
+    captured(
+        "d",
+        ["10.214.3.", "10.214.4."],
+        &["--capture=nftables", "--capture-dns", "--capture-mode", "tproxy"],
+        "tproxy ip to",
+    );
 }
 
 /// Two machines that join with capture, a link between them, and one to the control plane each.
@@ -239,12 +254,11 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
     assert!(server.network().contains(mark), "{}", server.network());
 
     let address = if ipv6 { format!("[{}]", server.address) } else { server.address.clone() };
-    let resolve = format!("--resolve=web.default:8000:{address}");
+    let resolve = format!("web.default:8000:{address}");
     // With DNS captured, nobody says it but the agent.
     let named = capture.contains(&"--capture-dns");
-    let curl = if named { vec!["curl"] } else { vec!["curl", &resolve] };
+    let curl = if named { vec!["curl"] } else { vec!["curl", "--resolve", &resolve] };
     let curl = [&curl[..], &["-sS", "-m", "10", "http://web.default:8000/"]].concat();
-    until("a call", SOON, || client.try_run(&curl).1 == "an unmodified server\n");
     let stats = ["curl", "-sS", "http://127.0.0.1:15000/stats/prometheus"];
     let mutual = |stats: &str| {
         stats.lines().any(|line| {
@@ -253,7 +267,10 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
                 && line.contains("connection_security_policy=\"mutual_tls\"")
         })
     };
-    until("its mutual TLS in the statistics", SOON, || mutual(&server.run(&stats)));
+    // Until the caller hears of the service, what is dialled by address passes through as it is.
+    until("a call with mutual TLS in the statistics", SOON, || {
+        client.try_run(&curl).1 == "an unmodified server\n" && mutual(&server.run(&stats))
+    });
 
     // A machine calls its own service through the proxy too; what is nobody's of the mesh is let through.
     assert_eq!(server.run(&curl), "an unmodified server\n");
