@@ -56,7 +56,7 @@ fn excluded_inbound(settings: &Settings) -> Vec<String> {
 fn tproxy_inbound(settings: &Settings) -> Vec<String> {
     let mut rules = local(settings);
     rules.push(format!("socket transparent 1 meta mark set {MARK} accept"));
-    rules.extend(families(settings).map(|f| format!("iifname \"lo\" {} return", f.from_own())));
+    rules.extend(families(settings).map(|f| format!("iifname \"lo\" {} return", f.own_source())));
     rules.push(format!("iifname \"lo\" meta mark != {OWN_MARK} return"));
     rules.extend(excluded_inbound(settings));
     rules.extend(families(settings).map(|f| {
@@ -70,7 +70,7 @@ fn tproxy_inbound(settings: &Settings) -> Vec<String> {
 /// The proxy's calls to its own machine by way of its mesh address.
 fn marks(settings: &Settings) -> Vec<String> {
     let mut rules = vec!["oifname != \"lo\" return".to_owned(), "meta l4proto != tcp return".to_owned()];
-    rules.extend(families(settings).map(|f| format!("{} return", f.from_own())));
+    rules.extend(families(settings).map(|f| format!("{} return", f.own_source())));
     rules.extend(families(settings).map(|f| {
         let to = format!("{} daddr != {}", f.0.nft(), f.0.loopback());
         format!("{to} meta skgid {} meta mark set {OWN_MARK}", settings.group)
@@ -89,7 +89,7 @@ fn outbound(settings: &Settings) -> Vec<String> {
         rules.push(format!("{} daddr {} tcp dport {} return", family.nft(), address.ip(), address.port()));
     }
     rules.extend(exclude.users.iter().map(|user| format!("meta skuid {user} return")));
-    rules.extend(families(settings).map(|f| format!("oifname \"lo\" {} return", f.from_own())));
+    rules.extend(families(settings).map(|f| format!("oifname \"lo\" {} return", f.own_source())));
     let group = settings.group;
     if settings.mode == Mode::Redirect {
         let ports = if dns { format!("{{ 53, {TUNNEL_PORT} }}") } else { TUNNEL_PORT.to_string() };
@@ -139,7 +139,7 @@ impl Of {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
-    fn from_own(&self) -> String {
+    fn own_source(&self) -> String {
         format!("{} saddr {}", self.0.nft(), self.0.passthrough())
     }
 }
