@@ -24,46 +24,46 @@ fn settings(mode: Mode) -> Settings {
 #[test]
 fn one_transaction_replaces_the_table() {
     assert_eq!(
-        rules(&settings(Mode::Redirect)),
+        rules(&settings(Mode::Redirect)).replace('\t', "    "),
         "\
 table inet weft
 delete table inet weft
 table inet weft {
-	chain redirect_out {
-		meta l4proto tcp redirect to :15001
-	}
-	chain redirect_in {
-		meta l4proto tcp redirect to :15006
-	}
-	chain prerouting {
-		type nat hook prerouting priority -100; policy accept;
-		meta l4proto != tcp return
-		fib daddr type != local return
-		tcp dport 15008 return
-		tcp dport 15090 return
-		tcp dport 15021 return
-		tcp dport 15020 return
-		tcp dport 22 return
-		tcp dport 9100-9110 return
-		meta l4proto tcp jump redirect_in
-	}
-	chain output {
-		type nat hook output priority -100; policy accept;
-		tcp dport 22 return
-		udp dport 22 return
-		ip daddr 10.0.0.1 tcp dport 15012 return
-		meta skuid 42 return
-		oifname \"lo\" ip saddr 127.0.0.6/32 return
-		oifname \"lo\" ip6 saddr ::6/128 return
-		oifname \"lo\" ip daddr != 127.0.0.1/32 tcp dport != 15008 meta skgid 1337 jump redirect_in
-		oifname \"lo\" ip6 daddr != ::1/128 tcp dport != 15008 meta skgid 1337 jump redirect_in
-		oifname \"lo\" meta skgid != 1337 return
-		meta skgid 1337 return
-		ip daddr 127.0.0.1/32 return
-		ip6 daddr ::1/128 return
-		ip daddr 10.8.0.0/16 return
-		meta l4proto tcp jump redirect_out
-	}
+    chain redirect_out {
+        meta l4proto tcp redirect to :15001
+    }
+    chain redirect_in {
+        meta l4proto tcp redirect to :15006
+    }
+    chain prerouting {
+        type nat hook prerouting priority -100; policy accept;
+        meta l4proto != tcp return
+        fib daddr type != local return
+        tcp dport 15008 return
+        tcp dport 15090 return
+        tcp dport 15021 return
+        tcp dport 15020 return
+        tcp dport 22 return
+        tcp dport 9100-9110 return
+        meta l4proto tcp jump redirect_in
+    }
+    chain output {
+        type nat hook output priority -100; policy accept;
+        tcp dport 22 return
+        udp dport 22 return
+        ip daddr 10.0.0.1 tcp dport 15012 return
+        meta skuid 42 return
+        oifname \"lo\" ip saddr 127.0.0.6/32 return
+        oifname \"lo\" ip6 saddr ::6/128 return
+        oifname \"lo\" ip daddr != 127.0.0.1/32 tcp dport != 15008 meta skgid 1337 jump redirect_in
+        oifname \"lo\" ip6 daddr != ::1/128 tcp dport != 15008 meta skgid 1337 jump redirect_in
+        oifname \"lo\" meta skgid != 1337 return
+        meta skgid 1337 return
+        ip daddr 127.0.0.1/32 return
+        ip6 daddr ::1/128 return
+        ip daddr 10.8.0.0/16 return
+        meta l4proto tcp jump redirect_out
+    }
 }
 "
     );
