@@ -27,10 +27,15 @@ pub fn svg(curves: &[Curve]) -> String {
     let mut decade = lowest;
     while decade <= highest {
         let (value, at) = (10_f64.powf(decade), y(10_f64.powf(decade)));
+        let told = match value {
+            seconds if seconds >= 1e6 => format!("{:.0} s", seconds / 1e6),
+            milliseconds if milliseconds >= 1e3 => format!("{:.0} ms", milliseconds / 1e3),
+            _ => format!("{value:.0} us"),
+        };
         let _ = writeln!(
             svg,
             "<line x1=\"{MARGIN}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.0} us</text>",
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{told}</text>",
             WIDTH - MARGIN,
             MARGIN - 6.0,
             at + 4.0
