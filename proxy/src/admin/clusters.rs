@@ -116,8 +116,8 @@ fn assignment<'a>(
     match &cluster.discovery {
         Discovery::Static(given) => Some(&**given),
         Discovery::StrictDns(given) | Discovery::LogicalDns(given) => {
-            let resolved = reports.iter().map(|report| &*report.assignment);
-            Some(resolved.filter(|found| found.endpoints().next().is_some()).next_back().unwrap_or(given))
+            let mut resolved = reports.iter().map(|report| &*report.assignment);
+            Some(resolved.rfind(|found| found.endpoints().next().is_some()).unwrap_or(given))
         }
         Discovery::Eds { service_name } => snapshot.endpoints.get(service_name).map(|given| &**given),
         _ => None,
