@@ -10,16 +10,13 @@ fn split(path: &str) -> (&str, &str) {
 /// Decodes escapes of unreserved characters, escapes what no URI may hold, turns backslashes into slashes, and resolves
 /// `.` and `..`, also with parameters, without leaving the root. Escapes that are malformed stay, unless what is decoded
 /// behind them would make a new one. This is what Envoy makes of a path. `None`: the path hides a NUL.
-pub fn normalize(path: &str) -> Option<Cow<'_, str>> {
+pub fn normalize(whole: &str) -> Option<Cow<'_, str>> {
+    let (path, query) = split(whole);
     if is_normal(path) {
-        return Some(Cow::Borrowed(path));
+        return Some(Cow::Borrowed(whole));
     }
-    let (path, query) = split(path);
     if path.contains("%00") {
         return None;
-    }
-    if !path.bytes().any(|byte| matches!(byte, b'%' | b'\\') || is_foreign(byte)) && !path.contains("/.") {
-        return Some(Cow::Owned(format!("{path}{query}")));
     }
     let decoded = decode_unreserved(path);
     let mut kept: Vec<&str> = Vec::new();
@@ -41,7 +38,7 @@ pub fn normalize(path: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(format!("/{}{query}", kept.join("/"))))
 }
 
-/// Whether a path, of which most are, is in its form already; a query is taken for a part of it.
+/// Whether a path is in its form already, as most are.
 fn is_normal(path: &str) -> bool {
     let mut before = 0;
     // Without branches: what is looked for is hardly ever there.

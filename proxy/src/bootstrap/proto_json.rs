@@ -17,12 +17,11 @@ pub fn message<M: Name + Default>(value: Value) -> Result<M, BootstrapError> {
 }
 
 /// The same, encoded.
-pub fn encoded<M: Name>(value: Value) -> Result<Vec<u8>, BootstrapError> {
+pub fn encoded<M: Name>(mut value: Value) -> Result<Vec<u8>, BootstrapError> {
     let name = M::full_name();
     let wrong = |path: String, message: String| BootstrapError::Mapping { path, message };
     let descriptor = api::descriptor_pool().get_message_by_name(&name);
     let descriptor = descriptor.ok_or_else(|| wrong(name, "this type is not known".to_owned()))?;
-    let mut value = value;
     enums::in_their_case(&mut value, &descriptor);
     let mut track = Track::new();
     let values = serde_path_to_error::Deserializer::new(value, &mut track);

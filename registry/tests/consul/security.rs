@@ -59,7 +59,6 @@ async fn mutual_tls_to_consul_shares_connections() {
     server.configure(json!({
         "ports": { "https": 8501 }, "verify_incoming_https": true, "ca_file": ca,
         "cert_file": path("dc1-server-consul-0.pem"), "key_file": path("dc1-server-consul-0-key.pem"),
-        "limits": { "http_max_conns_per_client": 40 },
     }));
     server.run();
     for number in 0..100 {
