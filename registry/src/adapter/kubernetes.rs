@@ -160,7 +160,11 @@ async fn gather(
                 Heard::Lost(why) => standing.lost(path, why),
             }
         }
-        let news = if standing.is_listed() { index.settle() } else { Vec::new() };
+        let mut news = Vec::new();
+        if standing.is_listed() {
+            news = index.settle();
+            news.extend(index.findings());
+        }
         if news.into_iter().chain(standing.news()).any(|event| events.send(event).is_err()) {
             return;
         }

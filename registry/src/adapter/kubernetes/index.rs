@@ -46,6 +46,9 @@ pub(super) struct Index {
     /// Services to be looked at again.
     touched: BTreeSet<Key>,
     told: BTreeMap<Key, (model::Service, Vec<Endpoint>)>,
+    /// What services ask for and the mesh does not do; and whether that changed since it was told.
+    findings: BTreeMap<Key, Vec<String>>,
+    found_anew: bool,
 }
 
 impl Index {
@@ -62,6 +65,8 @@ impl Index {
             external: HashMap::new(),
             touched: BTreeSet::new(),
             told: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            found_anew: false,
         }
     }
 
@@ -87,16 +92,9 @@ impl Index {
     }
 
     fn see_service(&mut self, key: Key, service: Option<Service>) {
+        self.find(&key, service.as_ref());
         let before = match &service {
-            Some(service) => {
-                let before = self.services.insert(key.clone(), service.clone());
-                let news = translate::not_honoured(service);
-                if !news.is_empty() && before.as_ref().map(translate::not_honoured) != Some(news.clone()) {
-                    let (cluster, what) = (&*self.options.cluster, news.join(", "));
-                    tracing::warn!(cluster, "Service {}/{}: not honoured: {what}", key.0, key.1);
-                }
-                before
-            }
+            Some(service) => self.services.insert(key.clone(), service.clone()),
             None => self.services.remove(&key),
         };
         let host_of = |service: &Service| service.spec.is_external().then(|| service.spec.external_name.clone());
@@ -120,6 +118,23 @@ impl Index {
             self.touched.extend(names.iter().cloned());
         }
         self.touched.insert(key);
+    }
+
+    fn find(&mut self, key: &Key, service: Option<&Service>) {
+        let now = service.map(translate::not_honoured).unwrap_or_default();
+        let before = match now.is_empty() {
+            true => self.findings.remove(key).unwrap_or_default(),
+            false => self.findings.insert(key.clone(), now.clone()).unwrap_or_default(),
+        };
+        self.found_anew |= before != now;
+    }
+
+    /// All that was found, if that is not what was told last.
+    pub fn findings(&mut self) -> Option<Event> {
+        let words = |(key, found): (&Key, &Vec<String>)| {
+            format!("Service {}/{}: not honoured: {}", key.0, key.1, found.join(", "))
+        };
+        std::mem::take(&mut self.found_anew).then(|| Event::Findings(self.findings.iter().map(words).collect()))
     }
 
     fn see_slice(&mut self, key: Key, slice: Option<EndpointSlice>) {

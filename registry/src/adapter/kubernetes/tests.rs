@@ -223,3 +223,16 @@ fn a_list_takes_away_only_what_it_does_not_hold() {
         "{events:?}"
     );
 }
+
+#[test]
+fn what_a_service_asks_for_in_vain_is_told_until_it_no_longer_does() {
+    let mut index = index();
+    let port = json!({ "name": "s", "port": 9, "protocol": "SCTP" });
+    see::<Service>(&mut index, service(json!({ "ports": [port], "sessionAffinity": "ClientIP" })));
+    let Some(Event::Findings(found)) = index.findings() else { panic!("nothing is found") };
+    assert!(matches!(&found[..], [one] if one.starts_with("Service default/reviews: not honoured: sessionAffinity")));
+    assert!(found[0].contains("port 9: protocol SCTP"), "{found:?}");
+    assert_eq!(index.findings(), None);
+    see::<Service>(&mut index, http());
+    assert_eq!(index.findings(), Some(Event::Findings(Vec::new())));
+}

@@ -71,7 +71,7 @@ fn port(port: &ServicePort) -> Option<model::ServicePort> {
     let protocol = match port.protocol.as_str() {
         "UDP" => Protocol::Udp,
         "" | "TCP" => declared(port),
-        // No proxy of the mesh carries SCTP.
+        // SCTP, which no proxy of the mesh carries.
         _ => return None,
     };
     Some(model::ServicePort { name: port.name.clone(), number: port.port, protocol })
@@ -304,6 +304,9 @@ pub(super) fn not_honoured(service: &Service) -> Vec<String> {
     }
     if spec.session_affinity == "ClientIP" {
         found.push("sessionAffinity: ClientIP (set consistentHash in a DestinationRule)".to_owned());
+    }
+    for port in spec.ports.iter().filter(|port| !matches!(port.protocol.as_str(), "" | "TCP" | "UDP")) {
+        found.push(format!("port {}: protocol {} (no proxy of the mesh carries it)", port.port, port.protocol));
     }
     found
 }
