@@ -39,7 +39,7 @@ pub struct Galley {
 }
 
 pub(crate) struct Shared {
-    options: GalleyOptions,
+    pub options: GalleyOptions,
     pub state: Mutex<State>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Held by whoever writes to the store.

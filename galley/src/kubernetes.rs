@@ -1,6 +1,7 @@
 //! A Kubernetes cluster as a source of configuration: every kind that it has a resource definition of is followed,
 //! checked as any other source, and told in the object's status what became of it.
 
+mod remembered;
 mod status;
 mod writer;
 
@@ -24,17 +25,20 @@ use crate::object::ObjectKey;
 pub struct Source {
     pub cluster: Cluster,
     pub pace: Pace,
+    /// How long the first lists may fail before the mesh starts with what it knew of this cluster before.
+    pub grace: Duration,
     /// The mesh's services, if the status of objects is to be written: what is said there depends on them. Only one
     /// control plane of a cluster should.
     pub write_status: Option<watch::Receiver<Arc<Catalog>>>,
 }
 
-/// How long the first lists may fail before the mesh starts without this cluster's configuration.
-const GRACE: Duration = Duration::from_secs(30);
+/// What is usual for `Source::grace`.
+pub const GRACE: Duration = Duration::from_secs(30);
 
 impl Galley {
     /// Makes a cluster's objects part of the configuration. They are followed for as long as the future is polled;
-    /// until all were read once the galley is not synced.
+    /// until all were read once the galley is not synced. What was known of the cluster when the last control plane
+    /// ended is in force from the beginning, and until the cluster says otherwise.
     pub fn attach(&self, source: Source) -> impl Future<Output = ()> + Send + 'static {
         self.shared.awaited.fetch_add(Kind::ALL.len(), Ordering::AcqRel);
         let attached = Arc::new(Attached {
@@ -42,10 +46,13 @@ impl Galley {
             name: source.cluster.name().into(),
             cluster: source.cluster,
             pace: source.pace,
+            grace: source.grace,
             seen: Mutex::default(),
             news: Notify::new(),
+            changed: Notify::new(),
         });
         async move {
+            let kept = remembered::recall(&attached).await;
             let kinds = Kind::ALL.map(|kind| Box::pin(follow_kind(attached.clone(), kind)));
             let writing = async {
                 match source.write_status {
@@ -53,7 +60,7 @@ impl Galley {
                     None => std::future::pending().await,
                 }
             };
-            tokio::join!(futures_util::future::join_all(kinds), writing);
+            tokio::join!(futures_util::future::join_all(kinds), writing, remembered::keep(&attached, kept));
         }
     }
 }
@@ -64,10 +71,13 @@ struct Attached {
     name: Arc<str>,
     cluster: Cluster,
     pace: Pace,
+    grace: Duration,
     /// The objects as the API server has them now.
     seen: Mutex<BTreeMap<ObjectKey, Seen>>,
     /// A status may have to be written.
     news: Notify,
+    /// There may be something to remember.
+    changed: Notify,
 }
 
 /// What the writer of a status needs of an object.
@@ -109,7 +119,7 @@ impl Awaited<'_> {
 /// Follows a kind in whichever version the server has, and looks again for a definition that is missing.
 async fn follow_kind(attached: Arc<Attached>, kind: Kind) {
     let mut awaited = Awaited(Some(&attached));
-    let deadline = tokio::time::Instant::now() + GRACE;
+    let deadline = tokio::time::Instant::now() + attached.grace;
     let mut told_missing = false;
     loop {
         for version in kind.versions() {
@@ -118,6 +128,8 @@ async fn follow_kind(attached: Arc<Attached>, kind: Kind) {
         }
         if !told_missing {
             told_missing = true;
+            // What was remembered of the kind went with its definition.
+            attached.take_all(kind, "", Vec::new());
             let (cluster, kind) = (&*attached.name, kind.as_str());
             tracing::info!(cluster, "the API server has no {kind}; it is taken once its definition is there");
         }
@@ -190,6 +202,7 @@ impl Attached {
         }
         self.galley.shared.change(|state| state.replace_in_cluster(kind, &self.name, &objects));
         self.news.notify_one();
+        self.changed.notify_one();
     }
 
     fn take(&self, kind: Kind, version: &str, object: Raw, is_there: bool) {
@@ -201,6 +214,7 @@ impl Attached {
         };
         self.galley.shared.change(|state| state.take_from_cluster(&key, &self.name, is_there.then_some(&object)));
         self.news.notify_one();
+        self.changed.notify_one();
     }
 }
 

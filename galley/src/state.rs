@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster::Held;
-pub(crate) use cluster::Verdict;
+pub(crate) use cluster::{Verdict, Written};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
@@ -89,7 +89,12 @@ impl State {
         let errors =
             self.files.values().flat_map(|file| file.findings.iter().filter(|found| found.is_error()).cloned());
         let in_cluster = self.cluster.values().flat_map(Held::errors).cloned();
-        errors.chain(self.twins()).chain(self.unreadable.values().cloned()).chain(in_cluster).collect()
+        errors
+            .chain(self.twins())
+            .chain(self.unreadable.values().cloned())
+            .chain(in_cluster)
+            .chain(self.stale())
+            .collect()
     }
 
     fn twins(&self) -> Vec<Diagnostic> {

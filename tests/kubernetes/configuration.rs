@@ -1,7 +1,9 @@
 //! A cluster's configuration objects as a source of the mesh's rules, and what their status says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use galley::kubernetes::Source;
 use galley::{Galley, GalleyOptions, Kind};
 use registry::{Catalog, RegistryState, RegistryStatus};
@@ -26,22 +28,55 @@ struct Mesh {
     galley: Galley,
     /// What registries know; nothing, all told.
     _catalog: watch::Sender<Arc<Catalog>>,
-    _dir: tempfile::TempDir,
+    attached: tokio::task::JoinHandle<()>,
+    store: Arc<dyn Store>,
+    _dir: Arc<tempfile::TempDir>,
 }
 
 impl Mesh {
     async fn of(cluster: &TestCluster, name: &str) -> Self {
-        let dir = tempfile::TempDir::new().unwrap();
+        let dir = Arc::new(tempfile::TempDir::new().unwrap());
         let store: Arc<dyn Store> = Arc::new(Sled::open(dir.path().join("store")).unwrap());
-        let options = GalleyOptions { store, directories: Vec::new(), domain: "cluster.local".into() };
+        Self::begin(cluster, name, store, dir).await
+    }
+
+    async fn begin(cluster: &TestCluster, name: &str, store: Arc<dyn Store>, dir: Arc<tempfile::TempDir>) -> Self {
+        let options = GalleyOptions { store: store.clone(), directories: Vec::new(), domain: "cluster.local".into() };
         let galley = Galley::open(options).await.unwrap();
         let mut known = registry::Merger::new(["east"]);
         known.apply(0, registry::Event::Synced);
         let (sender, catalog) = watch::channel(Arc::new(known.catalog().clone()));
-        let source = Source { cluster: cluster.open(name).await, pace: PACE, write_status: Some(catalog) };
+        let cluster = cluster.open(name).await;
+        let source = Source { cluster, pace: PACE, grace: Duration::from_millis(300), write_status: Some(catalog) };
         assert!(matches!(&known.catalog().registries[..], [RegistryStatus { state: RegistryState::Synced, .. }]));
-        tokio::spawn(galley.attach(source));
-        Self { galley, _catalog: sender, _dir: dir }
+        let attached = tokio::spawn(galley.attach(source));
+        Self { galley, _catalog: sender, attached, store, _dir: dir }
+    }
+
+    /// Another control plane on the same store, once this one has ended.
+    async fn restart(self, cluster: &TestCluster, name: &str) -> Self {
+        self.attached.abort();
+        let _ = self.attached.await;
+        Self::begin(cluster, name, self.store, self._dir).await
+    }
+
+    fn is_strict(&self) -> bool {
+        self.galley.get(Kind::PeerAuthentication, "istio-system", "default").is_some()
+    }
+
+    fn is_stale(&self) -> bool {
+        self.galley.problems().iter().any(|problem| problem.file.contains("east") && problem.message.contains("stale"))
+    }
+
+    /// Waits until the store holds what it is to hold of the cluster.
+    async fn until_stored(&self, holds: impl Fn(&[store::Entry]) -> bool) {
+        let mut changes = self.store.watch("known-objects/");
+        let waiting = async {
+            while !holds(&self.store.list("known-objects/").await.unwrap().entries) {
+                changes.next().await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("the store does not hold it");
     }
 
     /// The host of the one rule in force.
@@ -164,4 +199,44 @@ async fn two_that_write_a_status_come_to_rest() {
     let written = || server.asked().iter().filter(|asked| asked.resource == "destinationrules/status").count();
     assert!(written() <= 10, "{} writes, from {settled}", written());
     drop((one, other));
+}
+
+/// The mesh takes nobody who does not prove who he is.
+pub const STRICT: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: istio-system\n---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: default\n  \
+                      namespace: istio-system\nspec:\n  mtls: { mode: STRICT }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_stays_in_force_when_the_server_is_away_at_the_start() {
+    let cluster = TestCluster::start().await;
+    cluster.apply(RESOURCES).await;
+    cluster.apply(&format!("{STRICT}---\n{}", rule("host: reviews"))).await;
+    let mesh = Mesh::of(&cluster, "east").await;
+    mesh.until("policy and rule", |mesh| mesh.is_strict() && mesh.host().is_some()).await;
+    cluster.apply(&rule("hots: ratings")).await;
+    mesh.until("the refusal", |mesh| !mesh.galley.problems().is_empty()).await;
+    mesh.until_stored(|entries| entries.len() == 2).await;
+
+    cluster.relay.sever();
+    let mesh = mesh.restart(&cluster, "east").await;
+    mesh.until("the start without the cluster", |mesh| mesh.galley.is_synced()).await;
+    assert!(mesh.is_strict(), "the policy must not disappear");
+    assert_eq!(mesh.host().as_deref(), Some("reviews"), "the last good state stays");
+    assert!(mesh.is_stale(), "{:?}", mesh.galley.problems());
+
+    // Once the cluster answers, its word is what counts; of what is wrong there the last good state still stays.
+    let policy = "/apis/security.istio.io/v1/namespaces/istio-system/peerauthentications/default";
+    cluster.delete(policy).await;
+    cluster.relay.mend();
+    mesh.until("the cluster's word", |mesh| !mesh.is_strict() && !mesh.is_stale()).await;
+    assert_eq!(mesh.host().as_deref(), Some("reviews"));
+    mesh.until_stored(|entries| entries.len() == 1).await;
+
+    // A definition that is gone takes what was remembered with it.
+    cluster
+        .delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/destinationrules.networking.istio.io")
+        .await;
+    let mesh = mesh.restart(&cluster, "east").await;
+    mesh.until("the end of the rule", |mesh| mesh.galley.is_synced() && mesh.host().is_none()).await;
+    let other = mesh.restart(&cluster, "west").await;
+    other.until("the reading", |mesh| mesh.galley.is_synced()).await;
 }

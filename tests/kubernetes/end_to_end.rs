@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cluster::{PATIENCE, TestCluster};
-use crate::configuration::RESOURCES;
+use crate::configuration::{RESOURCES, STRICT};
 use crate::server::ADMIN_TOKEN;
 
 const SERVICE: &str = "/apis/networking.istio.io/v1/namespaces/default/virtualservices/greeter";
@@ -175,6 +175,50 @@ async fn a_service_of_the_cluster_is_called_by_name_and_ruled_by_its_objects() {
     let conditions = object["status"]["conditions"].as_array().unwrap();
     assert!(conditions.iter().all(|condition| condition["status"] == "True"), "{object}");
     assert_eq!(object["status"]["validationMessages"], Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_policy_outlives_a_restart_of_the_control_plane_without_the_cluster() {
+    let cluster = TestCluster::start().await;
+    cluster.apply(RESOURCES).await;
+    cluster.apply(STRICT).await;
+    let kubeconfig = cluster.kubeconfig("east", ADMIN_TOKEN);
+    let options = ["--no-sample", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let mut mesh = crate::mesh::Mesh::start(&options);
+    let program = greeter("one").to_string();
+    let agent = ["agent", "--service", "greeter", "--port", "8000", "--forward-to", &program];
+    let mut agent = mesh.command(&agent).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let listing = |mesh: &crate::mesh::Mesh, words: &[&str]| -> Vec<Value> {
+        let output = mesh.weft(&[words, &["-o", "json"]].concat());
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        listing["items"].as_array().cloned().unwrap_or_default()
+    };
+    until("the workload", || !listing(&mesh, &["endpoints", "greeter"]).is_empty());
+    let address: IpAddr = listing(&mesh, &["endpoints", "greeter"])[0]["address"].as_str().unwrap().parse().unwrap();
+    let at = SocketAddr::new(address, 8000);
+    let plain = || crate::mesh::get(at, "greeter", "/", &[]).is_ok_and(|answer| answer.status == 200);
+    // The port is open, and serves nobody who does not prove who he is.
+    let refused = || TcpStream::connect(at).is_ok() && !plain();
+    until("the sidecar's port", refused);
+
+    cluster.relay.sever();
+    mesh.take_down();
+    mesh.bring_up(&options);
+    let states = listing(&mesh, &["registry", "status"]);
+    assert!(states.iter().any(|state| state["name"] == "east" && state["state"] == "stale"), "{states:?}");
+    let synced = |proxy: &Value| {
+        let listeners = &proxy["types"]["LDS"]["state"];
+        proxy.to_string().contains("greeter") && listeners == "SYNCED"
+    };
+    until("the sidecar's return", || listing(&mesh, &["proxy-status"]).iter().any(synced));
+    assert!(refused(), "the policy must stay in force");
+
+    // The cluster's word counts once it is there.
+    cluster.delete("/apis/security.istio.io/v1/namespaces/istio-system/peerauthentications/default").await;
+    cluster.relay.mend();
+    until("plaintext", plain);
+    Command::new("kill").arg(agent.id().to_string()).status().unwrap();
+    agent.wait().unwrap();
 }
 
 /// Starts a workload that says where its outbound proxy is.

@@ -74,7 +74,12 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
     let mut known = registry::Merger::new(["east"]);
     known.apply(0, Event::Synced);
     let (_sender, catalog) = watch::channel(Arc::new(known.catalog().clone()));
-    tokio::spawn(galley.attach(Source { cluster: opened.clone(), pace: PACE, write_status: Some(catalog) }));
+    tokio::spawn(galley.attach(Source {
+        cluster: opened.clone(),
+        pace: PACE,
+        grace: galley::kubernetes::GRACE,
+        write_status: Some(catalog),
+    }));
 
     let mut events = Kubernetes::new(opened, "cluster.local").with_pace(PACE).watch();
     loop {

@@ -20,6 +20,15 @@ pub(super) struct Held {
     manifest: Json,
     good: Option<Arc<Loaded>>,
     findings: Vec<Diagnostic>,
+    /// Known from before the control plane started; the cluster has not told of it since.
+    is_recalled: bool,
+}
+
+/// An object as its author wrote it, with when and at which version.
+pub(crate) struct Written {
+    pub manifest: Json,
+    pub created: u64,
+    pub revision: u64,
 }
 
 /// What became of an object as it is written now.
@@ -60,29 +69,61 @@ impl State {
     /// Takes an object as the cluster has it now; true if what is in force may have changed.
     pub fn take_from_cluster(&mut self, key: &ObjectKey, cluster: &Arc<str>, object: Option<&Json>) -> bool {
         let Some(object) = object else { return self.cluster.remove(key).is_some() };
-        let manifest = authored(object, key.kind);
+        let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
+        let written = Written {
+            manifest: authored(object, key.kind),
+            created: unix_seconds(text("creationTimestamp")).unwrap_or_default(),
+            revision: text("resourceVersion").parse().unwrap_or_default(),
+        };
+        self.hold(key, cluster, written)
+    }
+
+    fn hold(&mut self, key: &ObjectKey, cluster: &Arc<str>, written: Written) -> bool {
+        let Written { manifest, created, revision } = written;
         let before = self.cluster.remove(key);
         if let Some(held) = before.as_ref().filter(|held| held.manifest == manifest) {
-            let same = Held { manifest, good: held.good.clone(), findings: held.findings.clone() };
+            let (good, findings) = (held.good.clone(), held.findings.clone());
+            let same = Held { manifest, good, findings, is_recalled: false };
             self.cluster.insert(key.clone(), same);
             return false;
         }
         let (document, findings) = document::parse_manifest(&manifest, &format!("{key} (cluster {cluster})"));
         let is_wrong = findings.iter().any(Diagnostic::is_error);
         let good = match document.filter(|_| !is_wrong) {
-            Some(document) => {
-                let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
-                let created = unix_seconds(text("creationTimestamp")).unwrap_or_default();
-                let revision = text("resourceVersion").parse().unwrap_or_default();
-                Some(Arc::new(loaded(document, created, revision, Provenance::Cluster(cluster.clone()))))
-            }
+            Some(document) => Some(Arc::new(loaded(document, created, revision, Provenance::Cluster(cluster.clone())))),
             None => before.and_then(|held| held.good),
         };
         for found in findings.iter().filter(|found| found.is_error()) {
             tracing::warn!("{found}");
         }
-        self.cluster.insert(key.clone(), Held { manifest, good, findings });
+        self.cluster.insert(key.clone(), Held { manifest, good, findings, is_recalled: false });
         true
+    }
+
+    /// Takes an object as it was known before the control plane started.
+    pub fn recall(&mut self, key: &ObjectKey, cluster: &Arc<str>, written: Written) {
+        self.hold(key, cluster, written);
+        if let Some(held) = self.cluster.get_mut(key) {
+            held.is_recalled = true;
+        }
+    }
+
+    /// Every object of the cluster with its last good state.
+    pub fn in_cluster(&self) -> impl Iterator<Item = (&ObjectKey, Option<&Arc<Loaded>>)> {
+        self.cluster.iter().map(|(key, held)| (key, held.good()))
+    }
+
+    /// That objects of a cluster stand as they were known before.
+    pub(super) fn stale(&self) -> Option<Diagnostic> {
+        let recalled: Vec<&Loaded> =
+            self.cluster.values().filter(|held| held.is_recalled).filter_map(|held| held.good.as_deref()).collect();
+        let Provenance::Cluster(cluster) = &recalled.first()?.object.provenance else { return None };
+        let message = format!(
+            "stale: objects in force as known before the control plane started: {}; the cluster has not answered \
+             since; see `weft registry status`",
+            recalled.len()
+        );
+        Some(Diagnostic::general(&format!("the Kubernetes cluster {cluster}"), message))
     }
 
     /// What became of an object of the cluster; `None` if it has none of that name.

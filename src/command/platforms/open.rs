@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use galley::Galley;
-use galley::kubernetes::Source;
+use galley::kubernetes::{GRACE, Source};
 use registry::kubernetes::{Cluster, Kubernetes, Pace};
 use registry::{Catalog, Registry, Remembered};
 use store::Store;
@@ -75,7 +75,7 @@ impl Opened {
     pub fn attach(&self, galley: &Galley, catalog: &watch::Receiver<Arc<Catalog>>) {
         let Some(cluster) = self.cluster.clone() else { return };
         let write_status = self.write_status.then(|| catalog.clone());
-        tokio::spawn(galley.attach(Source { cluster, pace: Pace::default(), write_status }));
+        tokio::spawn(galley.attach(Source { cluster, pace: Pace::default(), grace: GRACE, write_status }));
     }
 }
 
