@@ -2,10 +2,12 @@
 
 # exec: ctrl-C and signals go to weft itself, which then stops everything that it started.
 up:
+	@scripts/build-console
 	@cargo build --bin weft && exec "$${CARGO_TARGET_DIR:-target}/debug/weft" up
 
 test:
 	@scripts/test-setup
+	@scripts/build-console
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
 
 check:
@@ -18,9 +20,10 @@ bench:
 	@scripts/test-setup bench
 	cargo bench
 
+# Builds the console and tells where the running mesh has it.
 console:
-	@echo "The console is not part of this version yet; 'weft proxy-status' and 'weft services' show the mesh." >&2
-	@exit 1
+	@scripts/build-console
+	@cargo build --bin weft && exec "$${CARGO_TARGET_DIR:-target}/debug/weft" console
 
 # Ten minutes for each target, or SECONDS=n.
 fuzz:

@@ -6,6 +6,7 @@ mod apply;
 mod capture;
 mod child;
 mod completion;
+mod console;
 mod control_plane;
 mod data_dir;
 mod delete;
@@ -109,6 +110,9 @@ enum Verb {
     /// Run the control plane
     #[command(after_help = "Example: weft control-plane --config ./mesh")]
     ControlPlane(control_plane::Options),
+    /// Tell where the console is, and how to sign in
+    #[command(after_help = "Example: weft console")]
+    Console(console::Options),
     /// List the services of the mesh
     #[command(after_help = "Example: weft services -n default")]
     Services(services::Options),
@@ -181,6 +185,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
             log();
             on_all_cores(control_plane::run(options, data()?))?;
         }
+        Verb::Console(options) => on_main_thread(console::run(options, data()?))?,
         Verb::Services(options) => on_main_thread(services::run(options, data()?))?,
         Verb::Endpoints(options) => on_main_thread(endpoints::run(options, data()?))?,
         Verb::Registry(verb) => on_main_thread(registry::run(verb, data()?))?,

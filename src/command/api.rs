@@ -53,6 +53,11 @@ impl Client {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.trim().to_owned(), http })
     }
 
+    /// The control plane's URL, without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.send(Method::GET, path, String::new()).await
     }

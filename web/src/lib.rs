@@ -1,11 +1,11 @@
 //! The REST API: reads views of the control plane, takes configuration and hands out join tokens. Knows nothing of the
 //! proxy's internals.
 //!
-//! What must hold: nothing but the liveness answer and the landing page is given without an API token, and the API is
+//! What must hold: nothing but the liveness answer and the console's own files is given without an API token, and the API is
 //! reached over loopback only.
 
 mod auth;
-mod landing;
+mod console;
 mod listen;
 mod members;
 mod metrics;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::state::State;
-use crate::{auth, landing, members, objects, proxies, services, tokens, trouble};
+use crate::{auth, console, members, objects, proxies, services, tokens, trouble};
 
 /// The largest text that `_apply` takes.
 const MAX_APPLY: usize = 10 << 20;
@@ -30,10 +30,9 @@ pub fn router(state: State) -> Router {
         .route("/{kind}/{namespace}/{name}", get(objects::read).delete(objects::delete))
         .layer(middleware::from_fn_with_state(state.clone(), auth::require));
     Router::new()
-        .route("/", get(landing::page))
         .route("/healthz", get(|| async { "ok\n" }))
         .nest("/api/v1", api)
-        .fallback(|| async { Problem::not_found("there is no such path; `GET /` tells which there are") })
+        .fallback(console::fallback)
         .method_not_allowed_fallback(|| async { Problem::method() })
         .with_state(state)
 }

@@ -1,0 +1,210 @@
+/** The answers of the API, as far as the console reads them. */
+
+export interface List<T> {
+  items: T[];
+  next?: string | null;
+  total?: number;
+  revision?: number;
+}
+
+export interface Latency {
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+}
+
+export type Health = "healthy" | "degraded" | "failing" | "idle" | "unknown";
+
+export interface GraphNode {
+  id: string;
+  kind: "service" | "workload" | "gateway" | "external" | "unknown";
+  namespace: string;
+  name: string;
+  host?: string | null;
+  platforms: string[];
+  versions: { version: string; requests_per_second: number | null }[];
+  endpoints?: { ready: number; total: number } | null;
+  requests_per_second: number | null;
+  error_ratio: number | null;
+  latency_ms: Latency | null;
+  health: Health;
+}
+
+export interface GraphEdge {
+  id: string;
+  source: string;
+  destination: string;
+  protocol: string;
+  requests_per_second: number | null;
+  error_ratio: number | null;
+  latency_ms: Latency | null;
+  bytes_per_second?: { sent: number | null; received: number | null } | null;
+  connections_per_second?: number | null;
+  mtls_ratio: number | null;
+  denied_per_second?: number | null;
+  codes: Record<string, number>;
+  versions: { version: string; requests_per_second: number | null; error_ratio: number | null }[];
+  principals?: { source: string | null; destination: string | null } | null;
+}
+
+export interface Graph {
+  at: number;
+  window_seconds: number;
+  nodes: GraphNode[];
+  edges: GraphEdge[];
+  reporting: { known: number; fresh: number; stale: string[] };
+}
+
+export interface Series {
+  step_seconds: number;
+  start: number;
+  series: Record<"requests" | "errors" | "p50" | "p95" | "p99" | "bytes_sent" | "bytes_received", (number | null)[]>;
+}
+
+export interface Port {
+  name: string;
+  port: number;
+  protocol: string;
+}
+
+export interface Count {
+  healthy: number;
+  total: number;
+}
+
+export interface Service {
+  name: string;
+  namespace: string;
+  host: string;
+  aliases: string[];
+  ports: Port[];
+  addresses: string[];
+  automatic_addresses: string[];
+  location: string;
+  resolution: string;
+  endpoints: Count;
+  versions: string[];
+  platforms: Record<string, Count>;
+  registries: string[];
+  stale?: boolean;
+  health: Health;
+  labels?: Record<string, string>;
+  conflicts: string[];
+}
+
+export interface Endpoint {
+  service: string;
+  namespace: string;
+  service_port: string;
+  address: string;
+  port: number;
+  health: string;
+  weight: number;
+  mtls: boolean;
+  identity: string | null;
+  workload: string;
+  version?: string;
+  labels: Record<string, string>;
+  locality: string;
+  platform: string;
+  stale: boolean;
+  registry: string;
+  object: string;
+}
+
+export interface Proxy {
+  id: string;
+  node: string;
+  kind: string;
+  namespace: string;
+  workload: string;
+  version: string;
+  address: string | null;
+  connected_at: number;
+  identity: string | null;
+  sync?: "synced" | "stale" | "nack";
+  types: Record<string, { state: string; error: string | null; resources: number }>;
+  diagnostics: { code: string; object: string; message: string }[];
+}
+
+export interface Registry {
+  name: string;
+  kind?: string;
+  state: string;
+  reason: string | null;
+  since: number;
+  services: number;
+  endpoints: number;
+  forgotten: boolean;
+  findings: string[];
+}
+
+export interface Registries extends List<Registry> {
+  conflicts: { service: string; message: string }[];
+}
+
+export interface Member {
+  id: string;
+  namespace: string;
+  service_account: string;
+  token: string;
+  joined: number;
+  ended: string | null;
+  workload_group: string | null;
+  services: string[];
+  ports: number[];
+  addresses: string[];
+}
+
+export interface JoinToken {
+  id: string;
+  namespace?: string;
+  service_account?: string;
+  workload_group?: string | null;
+  created?: number;
+  expires?: number | null;
+  uses?: number;
+  max_uses?: number | null;
+  uses_left?: number | null;
+  created_by?: string | null;
+  revoked?: boolean;
+}
+
+export interface Trouble {
+  code: string;
+  severity: "error" | "warning" | "info";
+  since?: number | null;
+  object?: string | { kind?: string; namespace?: string; name?: string } | null;
+  message: string;
+  hint?: string | null;
+  link?: string | null;
+}
+
+export interface Overview {
+  mesh: { name?: string; trust_domain: string; version: string; started_at: number };
+  score: number | null;
+  problems: { error: number; warning: number; info: number };
+  proxies: { total: number; synced: number; stale: number; nack: number };
+  services: { total: number; healthy: number; degraded: number; failing: number };
+  registries: Registry[];
+  certificates: { expiring: { proxy?: string; identity?: string; expires_at?: number }[] };
+  first_run: boolean;
+}
+
+export interface Manifest {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string; [key: string]: unknown };
+  spec?: Record<string, unknown>;
+  [key: string]: unknown;
+}
+
+export interface Resource {
+  kind: string;
+  namespace: string;
+  name: string;
+  created?: number;
+  revision: number;
+  provenance?: { file?: string; cluster?: string; author?: string };
+  object: Manifest;
+}

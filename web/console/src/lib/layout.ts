@@ -1,0 +1,53 @@
+/** Where the nodes of the graph stand: from callers on the left to the called on the right. Pure. */
+import { Graph as Dagre, layout } from "@dagrejs/dagre";
+
+export const WIDTH = 208;
+export const HEIGHT = 76;
+
+export interface Place {
+  x: number;
+  y: number;
+}
+
+interface Ends {
+  source: string;
+  destination: string;
+}
+
+/** The same nodes and edges stand at the same places, in whatever order they are told. */
+export function place(nodes: string[], edges: Ends[]): Map<string, Place> {
+  const graph = new Dagre({ multigraph: false });
+  graph.setGraph({ rankdir: "LR", nodesep: 36, ranksep: 148, marginx: 24, marginy: 24 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
+  const known = new Set(nodes);
+  const ends = edges
+    .filter((edge) => edge.source !== edge.destination && known.has(edge.source) && known.has(edge.destination))
+    .map((edge) => [edge.source, edge.destination] as const)
+    .sort((a, b) => a.join().localeCompare(b.join()));
+  for (const [source, destination] of ends) graph.setEdge(source, destination);
+  layout(graph);
+  const places = new Map<string, Place>();
+  for (const id of nodes) {
+    const found = graph.node(id) as Place | undefined;
+    if (found) places.set(id, { x: found.x - WIDTH / 2, y: found.y - HEIGHT / 2 });
+  }
+  return places;
+}
+
+export type Direction = "left" | "right" | "up" | "down";
+
+/** Where an arrow leads: left and right along the edges, up and down to what stands next in that direction. */
+export function neighbour(from: string, to: Direction, places: Map<string, Place>, edges: Ends[]): string | null {
+  const here = places.get(from);
+  if (!here) return null;
+  const distance = (id: string) => {
+    const there = places.get(id);
+    return there ? Math.hypot((there.x - here.x) / 3, there.y - here.y) : Number.POSITIVE_INFINITY;
+  };
+  const nearest = (ids: string[]) => ids.sort((a, b) => distance(a) - distance(b))[0] ?? null;
+  if (to === "right") return nearest(edges.filter((edge) => edge.source === from && edge.destination !== from).map((edge) => edge.destination));
+  if (to === "left") return nearest(edges.filter((edge) => edge.destination === from && edge.source !== from).map((edge) => edge.source));
+  const beyond = [...places].filter(([id, { y }]) => id !== from && (to === "up" ? y < here.y - 1 : y > here.y + 1));
+  return nearest(beyond.map(([id]) => id));
+}

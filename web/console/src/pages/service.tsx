@@ -1,0 +1,142 @@
+import { useParams } from "wouter";
+import { useGraph } from "../api/graph";
+import { useGet } from "../api/hooks";
+import type { Endpoint, Graph, List, Service } from "../api/types";
+import { milliseconds, percent, rate } from "../lib/format";
+import { figures, nodeId } from "../lib/graph";
+import { CopyAs } from "../ui/copy";
+import { Facts, Figure, Page, Panel, Tabs } from "../ui/page";
+import { EmptyFirst, View } from "../ui/states";
+import { Badge, Mtls, Status } from "../ui/status";
+import { type Column, Table } from "../ui/table";
+import { healthOf } from "./services";
+
+const ENDPOINTS: Column<Endpoint>[] = [
+  { key: "address", header: "Address", sort: (row) => row.address, cell: (row) => <span className="mono">{`${row.address}:${row.port}`}</span> },
+  { key: "workload", header: "Workload", sort: (row) => row.workload, cell: (row) => row.workload || "–" },
+  { key: "version", header: "Version", sort: (row) => row.version, cell: (row) => row.version ?? "–" },
+  { key: "health", header: "Health", sort: (row) => row.health, cell: (row) => <Status word={row.health} /> },
+  { key: "mtls", header: "mTLS", sort: (row) => row.mtls, cell: (row) => <Mtls ratio={row.mtls ? 1 : 0} /> },
+  { key: "weight", header: "Weight", right: true, sort: (row) => row.weight, cell: (row) => row.weight },
+  { key: "platform", header: "Platform", sort: (row) => row.platform, cell: (row) => row.platform },
+  { key: "locality", header: "Locality", sort: (row) => row.locality, cell: (row) => row.locality.replace(/\/+$/, "") || "–" },
+  {
+    key: "registry",
+    header: "Told by",
+    sort: (row) => row.registry,
+    cell: (row) => (
+      <span className="flex items-center gap-2">
+        {row.registry}
+        {row.stale && <Badge tone="warn">stale</Badge>}
+      </span>
+    ),
+  },
+];
+
+function Endpoints({ items }: { items: Endpoint[] }) {
+  if (items.length === 0) {
+    return (
+      <EmptyFirst icon="services" title="No endpoints">
+        <p>No workload serves this at the moment; callers are answered with 503.</p>
+      </EmptyFirst>
+    );
+  }
+  return <Table label="Endpoints" rows={items} columns={ENDPOINTS} id={(row) => `${row.registry} ${row.address}:${row.port} ${row.service_port}`} order="address" param="order" />;
+}
+
+function Overview({ service }: { service: Service }) {
+  return (
+    <div className="grid gap-4 lg:grid-cols-2">
+      <Panel title="What it is">
+        <Facts
+          rows={[
+            ["Host", <code className="mono">{service.host}</code>],
+            ["Also called", service.aliases.length > 0 ? service.aliases.join(", ") : "–"],
+            ["Where", service.location === "internal" ? "in the mesh" : "outside of the mesh"],
+            ["Resolved", service.resolution],
+            ["Addresses", [...service.addresses, ...service.automatic_addresses.map((address) => `${address} (given by the mesh)`)].join(", ") || "–"],
+            ["Told by", service.registries.join(", ")],
+          ]}
+        />
+      </Panel>
+      <Panel title="Ports" flush>
+        <Table
+          label="Ports"
+          rows={service.ports}
+          id={(port) => port.name}
+          param="ports"
+          columns={[
+            { key: "name", header: "Name", cell: (port) => port.name },
+            { key: "port", header: "Port", right: true, cell: (port) => port.port },
+            { key: "protocol", header: "Protocol", cell: (port) => port.protocol },
+          ]}
+        />
+      </Panel>
+      {service.conflicts.length > 0 && (
+        <Panel title="Registries disagree" className="lg:col-span-2">
+          <ul className="list-disc pl-4">
+            {service.conflicts.map((words) => (
+              <li key={words}>{words}</li>
+            ))}
+          </ul>
+        </Panel>
+      )}
+    </div>
+  );
+}
+
+function Strip({ service, graph }: { service: Service; graph: Graph | undefined }) {
+  const seen = figures(graph).get(nodeId(service));
+  const errors = seen?.node.error_ratio;
+  return (
+    <div className="mb-4 grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-5">
+      <Figure name="Requests/s" value={rate(seen?.node.requests_per_second)} />
+      <Figure name="Errors" value={percent(errors)} note={errors !== null && errors !== undefined && errors >= 0.05 ? <Badge tone="bad">high</Badge> : undefined} />
+      <Figure name="Latency p95" value={milliseconds(seen?.node.latency_ms?.p95)} note={`p50 ${milliseconds(seen?.node.latency_ms?.p50)}`} />
+      <Figure name="Mutual TLS" value={percent(seen?.mtls)} />
+      <Figure name="Endpoints ready" value={service.endpoints.healthy} note={`of ${service.endpoints.total}`} />
+    </div>
+  );
+}
+
+export default function ServicePage() {
+  const { namespace = "", name = "" } = useParams();
+  const path = `/services/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+  const service = useGet<Service>(path);
+  const endpoints = useGet<List<Endpoint>>(`${path}/_endpoints`, { limit: 1000 });
+  const graph = useGraph();
+  const seen = service.data ? figures(graph.data).get(nodeId(service.data)) : undefined;
+  return (
+    <Page
+      title={name}
+      about={
+        service.data && (
+          <span className="flex items-center gap-2">
+            <Status word={healthOf({ service: service.data, seen })} />
+            <span>in namespace {namespace}</span>
+          </span>
+        )
+      }
+      actions={<CopyAs cli={`weft endpoints ${name}`} path={path} />}
+    >
+      <View of={service}>
+        {(service) => (
+          <>
+            <Strip service={service} graph={graph.data} />
+            <Tabs
+              tabs={[
+                { key: "overview", title: "Overview", body: () => <Overview service={service} /> },
+                {
+                  key: "endpoints",
+                  title: "Endpoints",
+                  count: service.endpoints.total,
+                  body: () => <div className="panel overflow-hidden"><View of={endpoints}>{({ items }) => <Endpoints items={items} />}</View></div>,
+                },
+              ]}
+            />
+          </>
+        )}
+      </View>
+    </Page>
+  );
+}

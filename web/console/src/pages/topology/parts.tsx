@@ -1,0 +1,116 @@
+import { BaseEdge, type Edge, EdgeLabelRenderer, type EdgeProps, getBezierPath, Handle, type Node, type NodeProps, Position } from "@xyflow/react";
+import { memo } from "react";
+import type { GraphEdge, GraphNode } from "../../api/types";
+import { milliseconds, percent, plural, rate } from "../../lib/format";
+import { edgeTone, type Tone } from "../../lib/graph";
+import { HEIGHT, WIDTH } from "../../lib/layout";
+import { Icon, type IconName } from "../../ui/icons";
+import { toneOf } from "../../ui/status";
+
+export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number }, "service">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bend: number }, "traffic">;
+
+const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
+const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
+const TEXT: Record<string, string> = { ok: "text-ok", warn: "text-warn", bad: "text-bad", plain: "text-soft", info: "text-accent" };
+const BORDER: Record<string, string> = { ok: "border-l-ok", warn: "border-l-warn", bad: "border-l-bad", plain: "border-l-edge", info: "border-l-edge" };
+
+/** `checkout, 2 versions, 1.2 % errors, 3 upstreams` */
+export function labelOf(node: GraphNode, upstreams: number): string {
+  const words = [node.name, node.health];
+  if (node.versions.length > 1) words.push(plural(node.versions.length, "version"));
+  words.push(`${rate(node.requests_per_second)} requests per second`, `${percent(node.error_ratio)} errors`, plural(upstreams, "upstream"));
+  return words.join(", ");
+}
+
+export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim, upstreams } }: NodeProps<NodeData>) {
+  const tone = toneOf(node.health);
+  const split = node.versions.filter((version) => version.version);
+  const total = split.reduce((all, version) => all + (version.requests_per_second ?? 0), 0);
+  return (
+    <>
+      <Handle type="target" position={Position.Left} className="invisible" />
+      <button
+        type="button"
+        data-node={node.id}
+        aria-label={labelOf(node, upstreams)}
+        aria-pressed={chosen}
+        style={{ width: WIDTH, height: HEIGHT }}
+        className={`nopan flex flex-col rounded-lg border border-l-4 bg-panel px-3 py-2 text-left transition-opacity ${BORDER[tone]} ${chosen ? "border-accent shadow-[0_0_0_1px_var(--accent)]" : "border-line"} ${dim ? "opacity-30" : ""}`}
+      >
+        <span className="flex w-full items-center gap-2">
+          <span className="text-soft">
+            <Icon name={KINDS[node.kind]} size={14} />
+          </span>
+          <span className="clip flex-1 font-semibold">{node.name}</span>
+          <span className={TEXT[tone]}>
+            <Icon name={HEALTH_ICON[node.health] ?? "unknown"} size={14} label={node.health} />
+          </span>
+        </span>
+        <span className="clip w-full text-xs leading-4 tabular-nums">
+          {rate(node.requests_per_second)}/s · {percent(node.error_ratio)} err · {milliseconds(node.latency_ms?.p95)}
+        </span>
+        <span className="clip mt-auto w-full text-xs leading-4 text-soft">
+          {split.length > 1
+            ? split.map(({ version, requests_per_second: share }) => `${version} ${total > 0 ? `${Math.round(((share ?? 0) / total) * 100)} %` : ""}`).join(" · ")
+            : [node.namespace, ...node.platforms].filter(Boolean).join(" · ")}
+        </span>
+      </button>
+      <Handle type="source" position={Position.Right} className="invisible" />
+    </>
+  );
+});
+
+const COLOUR: Record<Tone, string> = { ok: "var(--edge)", idle: "var(--line)", warn: "var(--warn)", bad: "var(--bad)", denied: "var(--bad)" };
+const LABEL: Record<Tone, string> = { ok: "text-soft", idle: "text-soft", warn: "text-warn", bad: "text-bad", denied: "text-bad" };
+
+export function lockOf(edge: GraphEdge): IconName | null {
+  if (edge.mtls_ratio === null) return null;
+  return edge.mtls_ratio >= 0.999 ? "lock" : edge.mtls_ratio <= 0.001 ? "unlock" : "partial";
+}
+
+const LOCKS: Record<string, string> = { lock: "mutual TLS", unlock: "plain text", partial: "partly mutual TLS" };
+
+export function edgeLabelOf(edge: GraphEdge): string {
+  const lock = lockOf(edge);
+  const words = [`${edge.source} to ${edge.destination}`, edge.protocol, `${rate(edge.requests_per_second)} requests per second`, `${percent(edge.error_ratio)} errors`];
+  if (lock) words.push(LOCKS[lock] ?? "");
+  return words.join(", ");
+}
+
+export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>) {
+  const { data, sourceX, sourceY, targetX, targetY } = props;
+  const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition: Position.Right, targetPosition: Position.Left });
+  if (!data) return null;
+  const { edge, chosen, dim, still } = data;
+  const tone = edgeTone(edge);
+  const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);
+  const width = Math.min(6, 1.5 + Math.log10(1 + traffic));
+  const lock = lockOf(edge);
+  const opacity = dim ? 0.25 : 1;
+  const seconds = Math.max(0.4, 1.6 / (1 + Math.log10(1 + traffic)));
+  return (
+    <>
+      <BaseEdge path={path} style={{ stroke: chosen ? "var(--accent)" : COLOUR[tone], strokeWidth: width, opacity, strokeDasharray: tone === "denied" ? "6 5" : undefined }} interactionWidth={20} />
+      {traffic > 0 && !still && tone !== "denied" && (
+        <path d={path} fill="none" className="pointer-events-none" style={{ stroke: "var(--panel)", strokeWidth: Math.max(1, width - 1), strokeDasharray: "3 13", opacity, animation: `flow ${seconds}s linear infinite` }} />
+      )}
+      <EdgeLabelRenderer>
+        <button
+          type="button"
+          data-edge={edge.id}
+          aria-label={edgeLabelOf(edge)}
+          aria-pressed={chosen}
+          className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 text-xs leading-5 tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
+          style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity, zIndex: 1 }}
+        >
+          {tone === "bad" || tone === "denied" ? <Icon name="bad" size={12} /> : tone === "warn" ? <Icon name="warn" size={12} /> : null}
+          {lock && <Icon name={lock} size={12} label={LOCKS[lock]} />}
+          <span>{tone === "denied" ? "denied" : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}</span>
+          {edge.error_ratio !== null && edge.error_ratio >= 0.01 && <span>{percent(edge.error_ratio)}</span>}
+          {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span>{milliseconds(edge.latency_ms.p95)}</span>}
+        </button>
+      </EdgeLabelRenderer>
+    </>
+  );
+});

@@ -1,0 +1,125 @@
+import { Background, ReactFlow, type ReactFlowInstance, ReactFlowProvider, useReactFlow } from "@xyflow/react";
+import "@xyflow/react/dist/base.css";
+import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
+import type { Graph, GraphNode } from "../../api/types";
+import { type Direction, HEIGHT, neighbour, place, WIDTH } from "../../lib/layout";
+import { useTheme } from "../../lib/theme";
+import { Icon } from "../../ui/icons";
+import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts";
+
+const NODES = { service: ServiceNode };
+const EDGES = { traffic: TrafficEdge };
+const ARROWS: Record<string, Direction> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
+
+interface Props {
+  graph: Graph;
+  chosen: string;
+  choose: (id: string) => void;
+  found: (node: GraphNode) => boolean;
+  still: boolean;
+}
+
+export default function Picture(props: Props) {
+  return (
+    <ReactFlowProvider>
+      <Flow {...props} />
+    </ReactFlowProvider>
+  );
+}
+
+function Flow({ graph, chosen, choose, found, still }: Props) {
+  const theme = useTheme();
+  const flow = useReactFlow<NodeData, EdgeData>();
+  const box = useRef<HTMLDivElement>(null);
+  // Places change only with what is there, so that figures move and nodes do not.
+  const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
+  // eslint-disable-next-line react-hooks/exhaustive-deps
+  const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges), [shape]);
+  const nodes = useMemo<NodeData[]>(
+    () =>
+      graph.nodes.map((node) => ({
+        id: node.id,
+        type: "service",
+        position: places.get(node.id) ?? { x: 0, y: 0 },
+        width: WIDTH,
+        height: HEIGHT,
+        data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: graph.edges.filter((edge) => edge.source === node.id).length },
+      })),
+    [graph, places, chosen, found],
+  );
+  const edges = useMemo<EdgeData[]>(() => {
+    const dim = new Map(graph.nodes.map((node) => [node.id, !found(node)]));
+    return graph.edges.map((edge) => ({
+      id: edge.id,
+      source: edge.source,
+      target: edge.destination,
+      type: "traffic",
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)), still, bend: 0 },
+    }));
+  }, [graph, chosen, found, still]);
+
+  const fit = () => void flow.fitView({ padding: 0.12, maxZoom: 1.15 });
+  useEffect(() => {
+    const timer = setTimeout(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }), 50);
+    return () => clearTimeout(timer);
+  }, [shape, flow]);
+
+  const press = (event: KeyboardEvent<HTMLDivElement>) => {
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
+    const at = (event.target as HTMLElement).dataset.node;
+    const to = ARROWS[event.key];
+    if (at && to) {
+      event.preventDefault();
+      const next = neighbour(at, to, places, graph.edges);
+      if (next) box.current?.querySelector<HTMLElement>(`[data-node="${CSS.escape(next)}"]`)?.focus();
+    } else if (event.key === "f") fit();
+    else if (event.key === "+") void flow.zoomIn();
+    else if (event.key === "-") void flow.zoomOut();
+    else return;
+    event.stopPropagation();
+  };
+  const click = (event: MouseEvent<HTMLDivElement>) => {
+    const button = (event.target as HTMLElement).closest<HTMLElement>("[data-node], [data-edge]");
+    const id = button?.dataset.node ?? button?.dataset.edge;
+    if (id) choose(id === chosen ? "" : id);
+  };
+  return (
+    <div ref={box} className="relative h-full" onKeyDown={press} onClick={click}>
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={NODES}
+        edgeTypes={EDGES}
+        colorMode={theme}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        nodesFocusable={false}
+        edgesFocusable={false}
+        elementsSelectable={false}
+        disableKeyboardA11y
+        minZoom={0.1}
+        maxZoom={2}
+        onlyRenderVisibleElements={graph.nodes.length > 120}
+        onInit={(instance: ReactFlowInstance<NodeData, EdgeData>) => void instance.fitView({ padding: 0.12, maxZoom: 1.15 })}
+        onEdgeClick={(event, edge) => {
+          event.stopPropagation();
+          choose(edge.id === chosen ? "" : edge.id);
+        }}
+        proOptions={{ hideAttribution: true }}
+      >
+        <Background gap={24} size={1} color="var(--line)" />
+      </ReactFlow>
+      <div className="panel absolute right-3 bottom-3 flex p-0.5" role="group" aria-label="View">
+        <button type="button" className="button quiet small" aria-label="Zoom in" title="Zoom in (+)" onClick={() => void flow.zoomIn()}>
+          <Icon name="plus" size={14} />
+        </button>
+        <button type="button" className="button quiet small" aria-label="Zoom out" title="Zoom out (-)" onClick={() => void flow.zoomOut()}>
+          <Icon name="minus" size={14} />
+        </button>
+        <button type="button" className="button quiet small" aria-label="Show all" title="Show all (f)" onClick={fit}>
+          <Icon name="fit" size={14} />
+        </button>
+      </div>
+    </div>
+  );
+}

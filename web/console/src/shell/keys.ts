@@ -1,0 +1,79 @@
+import { useEffect } from "react";
+import { useLocation } from "wouter";
+import { useKept } from "../lib/params";
+import { PLACES } from "./nav";
+
+export const KEYS: [string, string][] = [
+  ["⌘ K / Ctrl K", "Search pages, services, proxies and actions"],
+  ["/", "Filter what is on the page"],
+  ["g, then a letter", `Go to a page: ${PLACES.map((place) => `${place.key} ${place.title}`).join(", ")}`],
+  ["j, k", "Next and previous row; Enter opens it"],
+  ["[, ]", "Previous and next tab"],
+  ["Esc", "Close the panel or dialog"],
+  ["?", "This list"],
+];
+
+const typing = (target: EventTarget | null) =>
+  target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
+
+/** Inside of a shadow root the event's target is the root's host. */
+const origin = (event: KeyboardEvent) => event.composedPath()[0] ?? event.target;
+
+export function useKeys(open: (what: "palette" | "help") => void) {
+  const [, go] = useLocation();
+  const kept = useKept();
+  useEffect(() => {
+    let pending = false;
+    let timer = 0;
+    const press = (event: KeyboardEvent) => {
+      if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        open("palette");
+        return;
+      }
+      if (event.metaKey || event.ctrlKey || event.altKey || typing(origin(event)) || document.querySelector("dialog[open]")) return;
+      if (pending) {
+        pending = false;
+        const place = PLACES.find((place) => place.key === event.key);
+        if (place) {
+          event.preventDefault();
+          go(kept(place.path));
+        }
+        return;
+      }
+      switch (event.key) {
+        case "g":
+          pending = true;
+          clearTimeout(timer);
+          timer = window.setTimeout(() => {
+            pending = false;
+          }, 1_500);
+          break;
+        case "/": {
+          const filter = document.querySelector<HTMLElement>("[data-filter]");
+          if (filter) {
+            event.preventDefault();
+            filter.focus();
+          }
+          break;
+        }
+        case "?":
+          open("help");
+          break;
+        case "j":
+        case "k":
+          if (!(document.activeElement as HTMLElement | null)?.dataset.opens) document.querySelector<HTMLElement>("main [data-opens]")?.focus();
+          break;
+        case "[":
+        case "]":
+          document.dispatchEvent(new CustomEvent("weft:tab", { detail: event.key === "]" ? 1 : -1 }));
+          break;
+      }
+    };
+    document.addEventListener("keydown", press);
+    return () => {
+      document.removeEventListener("keydown", press);
+      clearTimeout(timer);
+    };
+  }, [go, kept, open]);
+}

@@ -1,0 +1,18 @@
+import type { IconName } from "../ui/icons";
+
+export interface Place {
+  path: string;
+  title: string;
+  icon: IconName;
+  /** After `g`. */
+  key: string;
+  /** What else it may be looked for by. */
+  words?: string;
+}
+
+/** The pages of the console. What the API does not offer is not here. */
+export const PLACES: Place[] = [
+  { path: "/services", title: "Services", icon: "services", key: "s", words: "hosts endpoints" },
+  { path: "/proxies", title: "Proxies", icon: "proxies", key: "p", words: "sidecars gateways sync nack" },
+  { path: "/registries", title: "Registries", icon: "registries", key: "r", words: "platforms consul kubernetes conflicts" },
+];
