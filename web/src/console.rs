@@ -22,7 +22,8 @@ const INDEX: &str = "index.html";
 /// Below here a name has a hash of the content in it.
 const IMMUTABLE: &str = "assets/";
 /// Nothing but our own files and our own API; no page may frame the console.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// What every path that nothing else takes is answered with: a file of the console, its page for paths that the page
 /// itself knows what to do with, or a problem for programs.
