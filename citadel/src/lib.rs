@@ -3,6 +3,7 @@
 //! What must hold: the names in a request never matter, only what was attested; no private key leaves the CA's
 //! directory; no secret is stored or logged; every certificate is in the ledger before anyone holds it.
 
+mod access;
 mod api_tokens;
 mod attest;
 mod authority;
@@ -14,12 +15,14 @@ mod peer;
 mod secret;
 mod self_signed;
 mod server_tls;
+mod sessions;
 mod signing;
 #[cfg(test)]
 mod test_kit;
 mod tokens;
 
-pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, MintedApiToken};
+pub use access::{Access, Role, Scopes, Verb, Wish};
+pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, LONGEST, MintedApiToken, NewApiToken};
 pub use attest::{
     Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, JoinToken, Refusal, RefusalKind, identity,
 };
@@ -29,7 +32,9 @@ pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
+pub use secret::sha256;
 pub use self_signed::{OpenError, SelfSigned};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};
+pub use sessions::{Session, SessionError, Sessions};
 pub use signing::Signing;
 pub use tokens::{CreatedToken, NewToken, Redeemed, TokenError, TokenStatus, Tokens};

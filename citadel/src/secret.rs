@@ -21,12 +21,22 @@ pub fn generate() -> Result<(String, String), NoRandomness> {
 
 /// What is kept of a secret. The secret is random and long, so a plain hash cannot be searched.
 pub fn hash(secret: &str) -> String {
-    hex::encode(digest(&SHA256, secret.as_bytes()))
+    sha256(secret.as_bytes())
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(digest(&SHA256, bytes))
 }
 
 /// Whether a secret has this hash, in time that does not tell how much of it fits.
 pub fn matches(secret: &str, kept: &str) -> bool {
-    hash(secret).as_bytes().ct_eq(kept.as_bytes()).into()
+    equal(&hash(secret), kept)
+}
+
+/// Whether two texts are the same, in time that does not tell how much of them is.
+pub fn equal(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// Whether a text has the shape of an ID made here, so that it may be part of a store key.

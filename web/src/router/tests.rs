@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use citadel::{ApiTokens, Members, Tokens};
+use citadel::{ApiTokens, Members, NewApiToken, Tokens};
 use galley::{Galley, GalleyOptions};
 use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Agents, AgentsOptions, Catalog, RegisteredPort, Registration, Registry};
@@ -47,7 +47,7 @@ impl Mesh {
         let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store, clock);
-        let token = api_tokens.mint("admin", None).await.unwrap().text;
+        let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
         let state = State {
             galley,
             catalog,
