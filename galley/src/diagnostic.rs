@@ -25,7 +25,7 @@ pub enum Severity {
     Error,
 }
 
-/// Codes in use, by Istio's names.
+/// Codes in use, by Istio's names, and one of ours.
 pub mod code {
     pub const DEPRECATED: &str = "IST0002";
     pub const REFERENCE_NOT_FOUND: &str = "IST0101";
@@ -34,6 +34,9 @@ pub mod code {
     pub const UNREACHABLE_RULE: &str = "IST0130";
     pub const SCHEMA_WARNING: &str = "IST0133";
     pub const ADDRESSES_REQUIRED: &str = "IST0134";
+
+    /// Ours: the object is not at the revision that its author saw.
+    pub const MOVED: &str = "WFT1108";
 
     /// What Istio calls a message of this code, and whether it is an error to Istio's analysis.
     pub fn istio(code: &str) -> (&'static str, bool) {
@@ -87,6 +90,11 @@ impl Rejection {
     /// A refusal for a reason that no place in a text is to blame for.
     pub fn because(origin: &str, message: impl Into<String>) -> Self {
         Self { diagnostics: vec![Diagnostic::general(origin, message)] }
+    }
+
+    /// Whether it is refused only because it was changed meanwhile.
+    pub fn is_moved(&self) -> bool {
+        self.diagnostics.iter().any(|found| found.code == code::MOVED)
     }
 
     pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {

@@ -1,5 +1,9 @@
 //! The configuration store of the mesh: files and applied objects, checked, merged and published.
 
+mod past;
+mod plan;
+mod write;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,20 +14,22 @@ use api::Hostname;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use registry::Registry;
-use store::{Store, StoreError, Transaction};
+use store::{Listing, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::analysis::{self, Found, Scene};
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::directory::{self, Changes};
 use crate::document::{self, Document};
+use crate::history::{self, Book};
 use crate::kind::Kind;
 use crate::object::{Object, ObjectKey};
 use crate::snapshot::Snapshot;
-use crate::state::{PREFIX, Record, State, store_key};
+use crate::state::{PREFIX, State};
 use crate::static_registry::StaticRegistry;
 
 /// What a galley is made of.
+#[derive(Clone)]
 pub struct GalleyOptions {
     pub store: Arc<dyn Store>,
     /// Directories of YAML, watched. A missing one is waited for.
@@ -31,6 +37,8 @@ pub struct GalleyOptions {
     /// The mesh's DNS domain: `cluster.local`.
     pub domain: String,
 }
+
+pub use past::NoWayBack;
 
 /// Cloning shares.
 #[derive(Clone)]
@@ -41,6 +49,7 @@ pub struct Galley {
 pub(crate) struct Shared {
     pub options: GalleyOptions,
     pub state: Mutex<State>,
+    history: Mutex<Book>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Held by whoever writes to the store.
     writing: tokio::sync::Mutex<()>,
@@ -83,10 +92,15 @@ impl Galley {
             state.take_stored(&entry.key, Some(&entry.value), entry.revision);
         }
         state.take_files(directory::scan(&options.directories));
+        let mut book = Book::default();
+        for entry in options.store.list(history::PREFIX).await?.entries {
+            book.take(&entry.key, Some(&entry.value), entry.revision);
+        }
         let snapshots = watch::Sender::new(Arc::new(state.settle()));
         let shared = Shared {
             options,
             state: Mutex::new(state),
+            history: Mutex::new(book),
             snapshots,
             writing: tokio::sync::Mutex::default(),
             changes: Mutex::new(Some(changes)),
@@ -97,7 +111,7 @@ impl Galley {
 
     /// Follows files and store until dropped; without it nothing but `apply` and `delete` changes the snapshot.
     pub async fn run(&self) {
-        tokio::join!(self.follow_files(), self.follow_store());
+        tokio::join!(self.follow_files(), self.follow_store(), self.follow_history());
     }
 
     async fn follow_files(&self) {
@@ -116,14 +130,25 @@ impl Galley {
     async fn follow_store(&self) {
         let mut changes = self.shared.options.store.watch(PREFIX);
         match self.shared.options.store.list(PREFIX).await {
-            Ok(listing) => self.shared.change(|state| {
-                let take = |entry: &store::Entry| state.take_stored(&entry.key, Some(&entry.value), entry.revision);
-                listing.entries.iter().map(take).fold(false, |changed, now| changed | now)
-            }),
+            Ok(listing) => self.shared.take_listing(&listing),
             Err(error) => tracing::error!("the configuration cannot be listed: {error}"),
         }
         while let Some(change) = changes.next().await {
             self.shared.change(|state| state.take_stored(&change.key, change.value.as_deref(), change.revision));
+        }
+    }
+
+    async fn follow_history(&self) {
+        let mut changes = self.shared.options.store.watch(history::PREFIX);
+        match self.shared.options.store.list(history::PREFIX).await {
+            Ok(listing) => {
+                let mut book = self.shared.history.lock();
+                listing.entries.iter().for_each(|entry| book.take(&entry.key, Some(&entry.value), entry.revision));
+            }
+            Err(error) => tracing::error!("the history cannot be listed: {error}"),
+        }
+        while let Some(change) = changes.next().await {
+            self.shared.history.lock().take(&change.key, change.value.as_deref(), change.revision);
         }
     }
 
@@ -136,32 +161,6 @@ impl Galley {
     /// The current snapshot, then each new one.
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.shared.snapshots.subscribe()
-    }
-
-    /// Takes all documents of a text or none. When it returns they are durable and published.
-    pub async fn apply(&self, text: &str, origin: &str, author: &str) -> Result<Vec<Applied>, Rejection> {
-        let (documents, diagnostics) = checked(text, origin)?;
-        let _turn = self.shared.writing.lock().await;
-        let plan = self.shared.plan(documents, origin, &diagnostics)?;
-        let mut transaction = Transaction::default();
-        for planned in plan.iter().filter(|planned| planned.applied.change != Applying::Unchanged) {
-            let key = store_key(&planned.document.key);
-            let record = Record::new(planned.created, author, planned.document.manifest.clone());
-            let value = serde_json::to_vec(&record).map_err(|error| Rejection::because(origin, error.to_string()))?;
-            transaction = transaction.expecting(key.clone(), planned.expected);
-            transaction.put.push((key, value.into()));
-        }
-        let mut revision = 0;
-        if !transaction.put.is_empty() {
-            let values = transaction.put.clone();
-            let committed = self.shared.options.store.commit(transaction).await;
-            revision = committed.map_err(|error| Rejection::because(origin, error.to_string()))?;
-            self.shared.change(|state| {
-                let take = |(key, value): &(String, bytes::Bytes)| state.take_stored(key, Some(value), revision);
-                values.iter().map(take).fold(false, |changed, now| changed | now)
-            });
-        }
-        Ok(plan.into_iter().map(|planned| planned.outcome(revision)).collect())
     }
 
     /// What `apply` would say, without doing it.
@@ -191,28 +190,6 @@ impl Galley {
         analysis::analyse(&Scene { snapshot, hosts: &hosts, domain: &self.shared.options.domain })
     }
 
-    /// Removes an applied object; false if there was none.
-    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<bool, Rejection> {
-        let key = ObjectKey::new(kind, namespace, name);
-        let _turn = self.shared.writing.lock().await;
-        let expected = {
-            let state = self.shared.state.lock();
-            if let Some(holder) = state.holder_of(&key) {
-                return Err(Rejection::because(&key.to_string(), format!("is held by {holder}; delete it there")));
-            }
-            match state.stored(&key) {
-                Some(loaded) => loaded.object.revision,
-                None => return Ok(false),
-            }
-        };
-        let path = store_key(&key);
-        let transaction = Transaction::delete(path.clone()).expecting(path.clone(), expected);
-        let committed = self.shared.options.store.commit(transaction).await;
-        let revision = committed.map_err(|error| Rejection::because(&key.to_string(), error.to_string()))?;
-        self.shared.change(|state| state.take_stored(&path, None, revision));
-        Ok(true)
-    }
-
     /// The object in force under that name, as written.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Object> {
         let key = ObjectKey::new(kind, namespace, name);
@@ -240,25 +217,21 @@ impl Galley {
     }
 }
 
-/// One object to be applied.
-struct Planned {
-    document: Document,
-    applied: Applied,
-    created: u64,
-    /// The revision that the object must still have.
-    expected: u64,
-}
-
-impl Planned {
-    fn outcome(self, revision: u64) -> Applied {
-        match self.applied.change {
-            Applying::Unchanged => self.applied,
-            _ => Applied { revision, ..self.applied },
-        }
-    }
-}
-
 impl Shared {
+    /// Takes everything that the store holds; what it does not hold is gone.
+    fn take_listing(&self, listing: &Listing) {
+        self.change(|state| {
+            let mut changed = false;
+            for gone in state.not_in(listing) {
+                changed |= state.take_stored(&gone, None, listing.revision);
+            }
+            for entry in &listing.entries {
+                changed |= state.take_stored(&entry.key, Some(&entry.value), entry.revision);
+            }
+            changed
+        });
+    }
+
     /// Changes the state and, if that changed anything, publishes.
     pub fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.state.lock();
@@ -267,50 +240,9 @@ impl Shared {
             self.snapshots.send_replace(snapshot);
         }
     }
-
-    fn plan(&self, documents: Vec<Document>, origin: &str, findings: &[Diagnostic]) -> Result<Vec<Planned>, Rejection> {
-        let state = self.state.lock();
-        let held = documents.iter().filter_map(|document| {
-            let holder = state.holder_of(&document.key)?;
-            let message = format!("{} is held by {holder}; change it there", document.key);
-            Some(Diagnostic { line: document.line, column: 1, ..Diagnostic::general(origin, message) })
-        });
-        let diagnostics: Vec<_> = held.collect();
-        if !diagnostics.is_empty() {
-            return Err(Rejection { diagnostics });
-        }
-        // A finding belongs to the last object that begins before it; those before any belong to the first.
-        let starts: Vec<_> = documents.iter().map(|document| document.line).skip(1).collect();
-        let owner = |found: &Diagnostic| starts.partition_point(|start| *start <= found.line);
-        let planned = documents.into_iter().enumerate().map(|(index, document)| {
-            let of_it = |found: &&Diagnostic| owner(found) == index;
-            let warnings = findings.iter().filter(of_it).cloned().collect();
-            plan_one(&state, document, warnings)
-        });
-        Ok(planned.collect())
-    }
 }
 
-fn plan_one(state: &State, document: Document, warnings: Vec<Diagnostic>) -> Planned {
-    let before = state.stored(&document.key).map(|loaded| &loaded.object);
-    let change = match before {
-        None => Applying::Created,
-        Some(object) if object.manifest == document.manifest => Applying::Unchanged,
-        Some(_) => Applying::Configured,
-    };
-    let revision = before.map_or(0, |object| object.revision);
-    let applied = Applied {
-        kind: document.key.kind,
-        namespace: document.key.namespace.clone(),
-        name: document.key.name.clone(),
-        change,
-        revision,
-        warnings,
-    };
-    Planned { document, applied, created: before.map_or_else(now, |object| object.created), expected: revision }
-}
-
-fn checked(text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>), Rejection> {
+pub(crate) fn checked(text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>), Rejection> {
     let (documents, diagnostics) = document::parse(text, origin);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(Rejection { diagnostics });
@@ -321,6 +253,9 @@ fn checked(text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>),
     Ok((documents, diagnostics))
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

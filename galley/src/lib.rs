@@ -6,6 +6,7 @@ mod diagnostic;
 mod directory;
 mod document;
 mod galley;
+pub mod history;
 mod kind;
 pub mod kinds;
 pub mod kubernetes;
@@ -18,7 +19,8 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Rejection, Severity, code};
 pub use document::check;
-pub use galley::{Applied, Applying, Galley, GalleyOptions, Problem};
+pub use galley::{Applied, Applying, Galley, GalleyOptions, NoWayBack, Problem};
+pub use history::Author;
 pub use kind::Kind;
 pub use object::{Object, ObjectKey};
 pub use snapshot::{Config, Meta, Provenance, Snapshot};

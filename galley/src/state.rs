@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,6 +149,13 @@ impl State {
             }
         }
         true
+    }
+
+    /// The paths of stored objects that a listing of the store does not have, unless they are newer.
+    pub fn not_in(&self, listing: &store::Listing) -> Vec<String> {
+        let there: BTreeSet<&str> = listing.entries.iter().map(|entry| entry.key.as_str()).collect();
+        let stored = self.stored.values().filter(|loaded| loaded.object.revision <= listing.revision);
+        stored.map(|loaded| store_key(&loaded.object.key)).filter(|path| !there.contains(path.as_str())).collect()
     }
 
     /// Settles what is in force and makes the snapshot of it: files over the cluster over the store, earlier files

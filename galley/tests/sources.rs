@@ -149,8 +149,8 @@ async fn what_was_applied_is_there_after_reopening() {
     assert_eq!((object.created, object.revision), (created, changed[0].revision));
     assert_eq!(object.provenance, Provenance::Store { author: "bob".into() });
     assert_eq!(galley.snapshots().borrow().destination_rules.len(), 2);
-    assert!(galley.delete(Kind::DestinationRule, "default", "a").await.unwrap());
-    assert!(!galley.delete(Kind::DestinationRule, "default", "a").await.unwrap());
+    assert!(galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap());
+    assert!(!galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap());
     assert_eq!(galley.list(Some(Kind::DestinationRule), Some("default")).len(), 1);
 }
 
@@ -178,7 +178,7 @@ async fn a_file_wins_over_the_store_and_is_read_only() {
     running.until_hosts(&["filed"]).await;
     let refused = running.galley.apply(&rule("a", "again"), "x", "ada").await.unwrap_err().to_string();
     assert!(refused.contains("is held by the file") && refused.contains("config/a.yaml"), "{refused}");
-    assert!(running.galley.delete(Kind::DestinationRule, "default", "a").await.is_err());
+    assert!(running.galley.delete(Kind::DestinationRule, "default", "a", "anna").await.is_err());
     std::fs::remove_file(file).unwrap();
     running.until_hosts(&["applied"]).await;
 }

@@ -40,6 +40,7 @@ pub async fn read(
 
 pub async fn delete(
     Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
     Path((kind, namespace, name)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
@@ -48,7 +49,7 @@ pub async fn delete(
     if expected.is_some_and(|tag| tag != "*" && tag != etag(&object)) {
         return Err(Problem::precondition(format!("{} is at revision {} now", object.key, object.revision)));
     }
-    let deleted = state.galley.delete(object.key.kind, &namespace, &name).await;
+    let deleted = state.galley.delete(object.key.kind, &namespace, &name, caller.0.as_str()).await;
     match deleted.map_err(|rejection| Problem::rejected(&rejection))? {
         true => Ok(Json(json!({ "deleted": object.key.to_string() }))),
         false => Err(missing(object.key.kind, &namespace, &name)),
