@@ -26,6 +26,7 @@ mod registry;
 mod run;
 mod services;
 mod sidecar;
+mod store;
 mod token;
 mod up;
 mod version;

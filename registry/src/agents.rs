@@ -2,7 +2,7 @@
 //!
 //! A registration is kept in the store, so that a control plane that restarts knows it at once. It stays in force for
 //! a grace period after the workload's last connection ended, or after a restart, and a workload that comes back
-//! within it changes nothing.
+//! within it changes nothing. Control planes that share a store show each other's registrations.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +20,7 @@ use crate::told;
 mod book;
 mod derive;
 mod keeper;
+mod sharing;
 
 /// The registry's name, as provenance shows it.
 const NAME: &str = "agents";
@@ -77,6 +78,8 @@ pub struct AgentsOptions {
     pub disconnect_grace: Duration,
     /// How long a registration found at a restart waits for its workload.
     pub restart_grace: Duration,
+    /// The name of this control plane among those that share the store.
+    pub replica: String,
 }
 
 impl Default for AgentsOptions {
@@ -85,6 +88,7 @@ impl Default for AgentsOptions {
             domain: "cluster.local".into(),
             disconnect_grace: Duration::from_secs(60),
             restart_grace: Duration::from_secs(120),
+            replica: String::new(),
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, Members, SelfSigned, Signing, Tokens,
-    server_tls,
+    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, LONGEST, Members, NewApiToken, SelfSigned,
+    Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -20,7 +20,7 @@ use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Agents, AgentsOptions, Catalog, Registry};
 use runtime::shutdown::{self, Shutdown};
 use runtime::{Clock, files};
-use store::{Sled, Store};
+use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
@@ -29,6 +29,7 @@ use tonic::transport::Server;
 use super::data_dir::{Address, DataDir};
 use super::duration;
 use super::platforms::Platforms;
+use super::store::{StoreOptions, agree_on_root};
 use ::api::TrustDomain;
 use ::api::weft::v1::membership_server::MembershipServer;
 use registration::Registration;
@@ -69,6 +70,8 @@ pub struct Options {
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
     #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
     platforms: Platforms,
 }
 
@@ -79,7 +82,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signals(DRAIN)?;
     data.make(data.path())?;
-    let store: Arc<dyn Store> = Arc::new(Sled::open(data.store())?);
+    let store = options.store.open(&data).await?;
     let clock = Clock::system();
 
     let api_listener = web::bind(options.listen_api).await?;
@@ -95,6 +98,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let authority: Arc<dyn Authority> = Arc::new(authority.with_ttl(options.cert_ttl));
     let bundle = authority.trust_bundle();
     let pin = bundle.borrow().pin();
+    agree_on_root(&*store, &pin, &data.authority()).await?;
     let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?;
     let join_tokens = Tokens::new(store.clone(), pin, clock.clone());
     let api_tokens = ApiTokens::new(store.clone(), clock.clone());
@@ -109,7 +113,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
-    let agents = Agents::open(store.clone(), agents_options(&options, &mesh)).await?;
+    let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
     let platforms = options.platforms.open(&mesh.domain).await?;
     registries.extend(platforms.remembered(&store));
@@ -146,7 +150,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         api_tokens,
         trust_domain,
     };
-    keep_admin_token(&data, &state.api_tokens).await?;
+    keep_admin_token(&data, &state.api_tokens, &clock).await?;
     let api = web::serve(api_listener, state.clone(), shutdown.clone());
     let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
     tokio::spawn(announce(catalog, data, address));
@@ -198,9 +202,9 @@ async fn open_galley(
     Ok(galley)
 }
 
-fn agents_options(options: &Options, mesh: &MeshConfig) -> AgentsOptions {
+fn agents_options(options: &Options, mesh: &MeshConfig, replica: String) -> AgentsOptions {
     let grace = options.registration_grace;
-    AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2 }
+    AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2, replica }
 }
 
 /// Publishes services and configuration to the compile, ready once every registry and every source of configuration has
@@ -251,13 +255,18 @@ async fn housekeeping(tokens: Tokens) {
     }
 }
 
-/// Keeps the operator's token file valid: made on the first start, or when the file was lost.
-async fn keep_admin_token(data: &DataDir, tokens: &ApiTokens) -> anyhow::Result<()> {
+/// How long before its end the operator's token is replaced.
+const EARLY: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// Keeps the operator's token file valid: made on the first start, when the file was lost, and before its end.
+async fn keep_admin_token(data: &DataDir, tokens: &ApiTokens, clock: &Clock) -> anyhow::Result<()> {
     let known = std::fs::read_to_string(data.token_file()).unwrap_or_default();
-    if tokens.verify(known.trim()).await.is_ok() {
+    let known = tokens.verify(known.trim()).await.ok();
+    let soon = clock.unix_seconds() + EARLY.as_secs();
+    if known.as_ref().is_some_and(|token| token.expires.is_none_or(|expires| expires > soon)) {
         return Ok(());
     }
-    let minted = tokens.mint("admin", None).await?;
+    let minted = tokens.mint(NewApiToken::admin("admin", LONGEST)).await?;
     files::write_atomic(&data.token_file(), format!("{}\n", minted.text).as_bytes(), files::PRIVATE)?;
     Ok(())
 }

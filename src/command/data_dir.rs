@@ -55,6 +55,21 @@ impl DataDir {
         self.0.join("control-plane/ca")
     }
 
+    /// The name of this directory's control plane among those that share a store; made when it is first asked for.
+    pub fn replica(&self) -> anyhow::Result<String> {
+        let file = self.0.join("control-plane/replica");
+        match fs::read_to_string(&file) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be read", file.display()));
+            }
+            _ => {}
+        }
+        let name = format!("{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &self.0));
+        files::write_atomic(&file, format!("{name}\n").as_bytes(), files::PRIVATE)?;
+        Ok(name)
+    }
+
     pub fn address_file(&self) -> PathBuf {
         self.0.join("control-plane/address.json")
     }

@@ -20,6 +20,7 @@ use super::data_dir::DataDir;
 use super::duration;
 use super::output::{OutputOptions, tell};
 use super::platforms::Platforms;
+use super::store::StoreOptions;
 
 pub use control::ask;
 pub use plan::State;
@@ -41,6 +42,8 @@ pub struct Options {
     /// Leave what crashed as it is; `weft up` once more starts it again
     #[arg(long)]
     no_restart: bool,
+    #[command(flatten)]
+    store: StoreOptions,
     #[command(flatten)]
     platforms: Platforms,
     /// Set by --detach for the process that stays

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 
-use crate::{Change, Store, StoreError, Transaction};
+use crate::{ATOMIC, Change, Store, StoreError, Transaction};
 
 /// Runs all checks on an empty store.
 pub(crate) async fn suite(store: &dyn Store) {
@@ -10,6 +10,11 @@ pub(crate) async fn suite(store: &dyn Store) {
     a_transaction_happens_whole_or_not_at_all(store).await;
     a_prefix_lists_what_is_below_it(store).await;
     watchers_see_changes_in_order(store).await;
+    of_two_who_expect_the_same_one_wins(store).await;
+    a_key_put_and_deleted_at_once_is_put(store).await;
+    a_large_transaction_is_one(store).await;
+    bytes_come_back_as_they_went(store).await;
+    a_watcher_that_lists_afterwards_misses_nothing(store).await;
 }
 
 async fn revisions_grow(store: &dyn Store) {
@@ -61,4 +66,70 @@ async fn watchers_see_changes_in_order(store: &dyn Store) {
     let change =
         |value: Option<&'static str>, revision| Change { key: "w/a".into(), value: value.map(Into::into), revision };
     assert_eq!(seen, [change(Some("1"), put), change(None, gone)]);
+}
+
+async fn of_two_who_expect_the_same_one_wins(store: &dyn Store) {
+    let base = store.commit(Transaction::put("c/x", "0")).await.unwrap();
+    let attempt = |n: usize| store.commit(Transaction::put("c/x", n.to_string()).expecting("c/x", base));
+    let outcomes = futures_util::future::join_all((1..=8).map(attempt)).await;
+    let won: Vec<u64> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok().copied()).collect();
+    assert_eq!(won.len(), 1, "{outcomes:?}");
+    for lost in outcomes.into_iter().filter_map(Result::err) {
+        assert!(matches!(lost, StoreError::Conflict { found, .. } if found == won[0]), "{lost:?}");
+    }
+    assert_eq!(store.get("c/x").await.unwrap().unwrap().revision, won[0]);
+}
+
+async fn a_key_put_and_deleted_at_once_is_put(store: &dyn Store) {
+    store.commit(Transaction::put("b/x", "1")).await.unwrap();
+    let changes = store.watch("b/");
+    let both = Transaction { put: vec![("b/x".into(), "2".into())], ..Transaction::delete("b/x") };
+    let revision = store.commit(both).await.unwrap();
+    assert_eq!(store.get("b/x").await.unwrap().unwrap().value.as_ref(), b"2");
+    let seen: Vec<_> = changes.take(1).collect().await;
+    assert_eq!(seen, [Change { key: "b/x".into(), value: Some("2".into()), revision }]);
+}
+
+async fn a_large_transaction_is_one(store: &dyn Store) {
+    let put = (0..ATOMIC).map(|n| (format!("big/{n:05}"), n.to_string().into())).collect();
+    let whole = Transaction { put, ..Transaction::default() }.expecting("big/00000", 0);
+    let revision = store.commit(whole).await.unwrap();
+    let listing = store.list("big/").await.unwrap();
+    assert_eq!(listing.entries.len(), ATOMIC);
+    assert!(listing.entries.iter().all(|entry| entry.revision == revision));
+    let delete = listing.entries.into_iter().map(|entry| entry.key).collect();
+    store.commit(Transaction { delete, ..Transaction::default() }).await.unwrap();
+    assert_eq!(store.list("big/").await.unwrap().entries, []);
+}
+
+async fn bytes_come_back_as_they_went(store: &dyn Store) {
+    let every: Vec<u8> = (0..=255).collect();
+    let long = vec![0xff; 300_000];
+    for (key, value) in [("v/empty", Vec::new()), ("v/every", every), ("v/long", long)] {
+        store.commit(Transaction::put(key, value.clone())).await.unwrap();
+        assert!(store.get(key).await.unwrap().unwrap().value == value, "{key}");
+    }
+}
+
+async fn a_watcher_that_lists_afterwards_misses_nothing(store: &dyn Store) {
+    let writes = async {
+        for n in 0..50 {
+            store.commit(Transaction::put(format!("m/{n:02}"), "x")).await.unwrap();
+        }
+    };
+    let reads = async {
+        let mut changes = store.watch("m/");
+        let listing = store.list("m/").await.unwrap();
+        let mut keys: Vec<String> = listing.entries.into_iter().map(|entry| entry.key).collect();
+        while keys.len() < 50 {
+            let change = changes.next().await.unwrap();
+            if change.revision > listing.revision {
+                keys.push(change.key);
+            }
+        }
+        keys
+    };
+    let ((), keys) = tokio::join!(writes, reads);
+    let expected: Vec<String> = (0..50).map(|n| format!("m/{n:02}")).collect();
+    assert_eq!(keys, expected);
 }

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod etcd;
 mod memory;
 mod sled;
 
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub use self::etcd::{Etcd, EtcdAddress, EtcdTls};
 pub use self::memory::Memory;
 pub use self::sled::Sled;
 
@@ -32,7 +34,11 @@ pub struct Listing {
     pub revision: u64,
 }
 
-/// A set of changes made together or not at all.
+/// As many changes as every store makes together.
+pub const ATOMIC: usize = 1000;
+
+/// A set of changes made together or not at all. A key that is both put and deleted is put. A set without conditions of
+/// more than [`ATOMIC`] changes may be made in parts, by a store that cannot do otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
     /// Each key must be at this revision (0: absent) for the transaction to happen.
@@ -76,6 +82,11 @@ pub trait Store: Send + Sync {
     /// Every change under a prefix from now on, in order. Subscribe first, then `list`, and skip changes at or below
     /// the listing's revision.
     fn watch(&self, prefix: &str) -> ChangeStream;
+
+    /// Whether other processes may change it too.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 impl Transaction {

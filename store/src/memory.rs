@@ -15,6 +15,7 @@ use crate::{Change, ChangeStream, Entry, Listing, Store, StoreError, Transaction
 #[derive(Debug, Default)]
 pub struct Memory {
     state: Mutex<State>,
+    is_shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +28,11 @@ struct State {
 impl Memory {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that says that others change it too.
+    pub fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
     }
 }
 
@@ -51,6 +57,10 @@ impl Store for Memory {
         self.state.lock().watchers.push((prefix.to_owned(), sender));
         UnboundedReceiverStream::new(receiver).boxed()
     }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
 }
 
 impl State {
@@ -63,14 +73,15 @@ impl State {
         }
         self.revision += 1;
         let revision = self.revision;
+        for key in transaction.delete {
+            let is_put = transaction.put.iter().any(|(put, _)| *put == key);
+            if !is_put && self.entries.remove(&key).is_some() {
+                self.tell(Change { key, value: None, revision });
+            }
+        }
         for (key, value) in transaction.put {
             self.entries.insert(key.clone(), (value.clone(), revision));
             self.tell(Change { key, value: Some(value), revision });
-        }
-        for key in transaction.delete {
-            if self.entries.remove(&key).is_some() {
-                self.tell(Change { key, value: None, revision });
-            }
         }
         Ok(revision)
     }
@@ -89,6 +100,11 @@ fn entry(key: &str, (value, revision): &(Bytes, u64)) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_is_a_store() {
+        crate::conformance::suite(&Memory::new()).await;
+    }
 
     #[tokio::test]
     async fn a_transaction_whose_condition_fails_changes_nothing() {

@@ -29,6 +29,9 @@ struct Page {
     weight: u32,
     #[serde(default)]
     unhealthy: bool,
+    /// The control plane that it belongs to, where several share the store.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    owner: String,
     ports: Vec<PortLine>,
 }
 
@@ -42,7 +45,7 @@ struct PortLine {
 }
 
 /// Cannot fail: the page is made of texts and numbers.
-pub(super) fn write(registration: &Registration) -> Vec<u8> {
+pub(super) fn write(registration: &Registration, owner: &str) -> Vec<u8> {
     let page = Page {
         member: registration.member.clone(),
         workload: registration.workload.clone(),
@@ -55,15 +58,16 @@ pub(super) fn write(registration: &Registration) -> Vec<u8> {
         cluster: registration.cluster.clone(),
         weight: registration.weight,
         unhealthy: registration.health == Health::Unhealthy,
+        owner: owner.to_owned(),
         ports: registration.ports.iter().map(line).collect(),
     };
     serde_json::to_vec(&page).unwrap_or_default()
 }
 
-/// `None` for bytes that no version of this registry wrote.
-pub(super) fn read(bytes: &[u8]) -> Option<Registration> {
+/// With its owner; `None` for bytes that no version of this registry wrote.
+pub(super) fn read(bytes: &[u8]) -> Option<(Registration, String)> {
     let page: Page = serde_json::from_slice(bytes).ok()?;
-    Some(Registration {
+    let registration = Registration {
         member: page.member,
         workload: page.workload,
         namespace: page.namespace,
@@ -76,7 +80,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<Registration> {
         weight: page.weight.max(1),
         health: if page.unhealthy { Health::Unhealthy } else { Health::Healthy },
         ports: page.ports.into_iter().map(port).collect::<Option<_>>()?,
-    })
+    };
+    Some((registration, page.owner))
 }
 
 fn line(port: &RegisteredPort) -> PortLine {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Store, StoreError, Transaction};
+use futures_util::StreamExt as _;
+use store::{Change, Store, StoreError, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::sharing::{Ears, Sharing};
 use super::{AgentsOptions, Key, PREFIX, Registration, Taken, book, derive};
 use crate::model::{Health, ServiceKey};
 use crate::source::Event;
@@ -34,6 +36,10 @@ struct Kept {
     connections: usize,
     /// When it goes, while nobody is connected.
     until: Option<Instant>,
+    /// The control plane that it belongs to.
+    owner: String,
+    /// The store's revision of it; 0 while it is not stored.
+    revision: u64,
 }
 
 pub(super) struct Keeper {
@@ -42,8 +48,12 @@ pub(super) struct Keeper {
     kept: BTreeMap<Key, Kept>,
     told: Told,
     lives: u64,
+    sharing: Sharing,
+    ears: Option<Ears>,
     /// Not yet stored.
     pending: Transaction,
+    /// The store was away: what is pending is tried again then.
+    again: Option<Instant>,
     /// Not yet told.
     touched: BTreeSet<ServiceKey>,
 }
@@ -52,27 +62,34 @@ pub(super) struct Keeper {
 const BATCH: usize = 256;
 /// Nothing to expire: look again then.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How long is waited before what could not be stored is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Keeper {
     pub async fn open(store: Arc<dyn Store>, options: AgentsOptions) -> Result<Self, StoreError> {
-        let until = Some(Instant::now() + options.restart_grace);
+        let now = Instant::now();
+        let ears = Ears::open(&store);
         let listing = store.list(PREFIX).await?;
         let mut keeper = Self {
+            sharing: Sharing::new(&store, &options.replica),
+            ears: Some(ears),
             store,
             options,
             kept: BTreeMap::new(),
             told: Told::default(),
             lives: 0,
             pending: Transaction::default(),
+            again: None,
             touched: BTreeSet::new(),
         };
         for entry in listing.entries {
-            match book::read(&entry.value) {
-                Some(registration) => keeper.insert(Kept { life: 0, registration, connections: 0, until }),
-                None => {
-                    tracing::warn!(key = entry.key, "a stored registration cannot be read; the workload must join anew")
-                }
-            }
+            let Some((registration, owner)) = book::read(&entry.value) else {
+                tracing::warn!(key = entry.key, "a stored registration cannot be read; the workload must join anew");
+                continue;
+            };
+            keeper.sharing.expect(&owner, now);
+            let until = keeper.sharing.is_ours(&owner).then(|| now + keeper.options.restart_grace);
+            keeper.insert(Kept { life: 0, registration, connections: 0, until, owner, revision: entry.revision });
         }
         keeper.tell();
         Ok(keeper)
@@ -80,11 +97,15 @@ impl Keeper {
 
     pub async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut ears = self.ears.take().unwrap_or_else(|| Ears::open(&self.store));
         loop {
-            let next = self.kept.values().filter_map(|kept| kept.until).min();
+            let next = self.kept.values().filter_map(|kept| kept.until).chain(self.again).min();
             let wake = next.unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
                 count = messages.recv_many(&mut batch, BATCH) => if count == 0 { return },
+                Some(change) = ears.registrations.next() => self.hear(change),
+                Some(change) = ears.replicas.next() => self.hear_replica(&change),
+                () = Ears::beat(&mut ears.beat) => self.say_we_are_here(),
                 () = sleep_until(wake) => {}
             }
             let settled: Vec<_> = batch.drain(..).filter_map(|message| self.take(message)).collect();
@@ -118,7 +139,7 @@ impl Keeper {
         let holder = self
             .kept
             .values()
-            .filter(|kept| kept.connections > 0)
+            .filter(|kept| kept.connections > 0 || !(self.sharing.is_ours(&kept.owner) || kept.until.is_some()))
             .find_map(|kept| Some((kept, overlap(&kept.registration, registration)?)));
         match holder {
             None => Ok(()),
@@ -147,7 +168,8 @@ impl Keeper {
             registration.health = kept.registration.health;
         }
         let known = before.map(|kept| kept.life);
-        if before.is_none_or(|kept| kept.registration != registration) {
+        let revision = before.map_or(0, |kept| kept.revision);
+        if before.is_none_or(|kept| kept.registration != registration || !self.sharing.is_ours(&kept.owner)) {
             self.touch(&key);
             self.keep(&key, &registration);
         }
@@ -155,12 +177,14 @@ impl Keeper {
             self.lives += 1;
             self.lives
         });
-        self.insert(Kept { life, registration, connections, until: None });
+        let owner = self.sharing.own().to_owned();
+        self.insert(Kept { life, registration, connections, until: None, owner, revision });
         life
     }
 
     fn report(&mut self, key: &Key, health: Health) {
-        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.registration.health != health) else { return };
+        let changed = |kept: &&mut Kept| kept.registration.health != health && self.sharing.is_ours(&kept.owner);
+        let Some(kept) = self.kept.get_mut(key).filter(changed) else { return };
         kept.registration.health = health;
         let registration = kept.registration.clone();
         tracing::info!(
@@ -174,13 +198,13 @@ impl Keeper {
     fn keep(&mut self, key: &Key, registration: &Registration) {
         self.pending.delete.retain(|path| *path != key.path());
         self.pending.put.retain(|(path, _)| *path != key.path());
-        self.pending.put.push((key.path(), Bytes::from(book::write(registration))));
+        self.pending.put.push((key.path(), Bytes::from(book::write(registration, self.sharing.own()))));
     }
 
     fn disconnect(&mut self, key: &Key, life: u64) {
         let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.life == life) else { return };
         kept.connections = kept.connections.saturating_sub(1);
-        if kept.connections == 0 {
+        if kept.connections == 0 && self.sharing.is_ours(&kept.owner) {
             kept.until = Some(Instant::now() + self.options.disconnect_grace);
         }
     }
@@ -213,12 +237,82 @@ impl Keeper {
         }
     }
 
+    /// What cannot be stored now stays pending, under whatever is decided later.
     async fn save(&mut self) {
-        if self.pending.put.is_empty() && self.pending.delete.is_empty() {
+        let waits = self.again.is_some_and(|again| Instant::now() < again);
+        if waits || self.pending.put.is_empty() && self.pending.delete.is_empty() {
             return;
         }
-        if let Err(error) = self.store.commit(std::mem::take(&mut self.pending)).await {
-            tracing::error!(%error, "registrations could not be stored; after a restart these workloads must join anew");
+        match self.store.commit(self.pending.clone()).await {
+            Ok(revision) => {
+                let stored = std::mem::take(&mut self.pending);
+                let paths: BTreeSet<&str> = stored.put.iter().map(|(path, _)| path.as_str()).collect();
+                let of_them = |key: &Key| paths.contains(key.path().as_str());
+                self.kept.iter_mut().filter(|(key, _)| of_them(key)).for_each(|(_, kept)| kept.revision = revision);
+                self.again = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "registrations cannot be stored now; this is tried again");
+                self.again = Some(Instant::now() + AGAIN);
+            }
+        }
+    }
+
+    fn say_we_are_here(&mut self) {
+        let path = self.sharing.path();
+        self.pending.put.retain(|(pending, _)| *pending != path);
+        self.pending.put.push((path, Bytes::new()));
+    }
+
+    /// Takes what another control plane wrote.
+    fn hear(&mut self, change: Change) {
+        let read = change.value.as_deref().map(book::read);
+        match read {
+            Some(Some((registration, owner))) if !self.sharing.is_ours(&owner) => {
+                let key = Key::of(&registration);
+                let before = self.kept.get(&key);
+                if before.is_some_and(|kept| kept.revision >= change.revision) {
+                    return;
+                }
+                let (life, connections) = before.map_or((0, 0), |kept| (kept.life, kept.connections));
+                self.touch(&key);
+                self.sharing.expect(&owner, Instant::now());
+                let revision = change.revision;
+                self.insert(Kept { life, registration, connections, until: None, owner, revision });
+            }
+            None => self.hear_removal(&change),
+            _ => {}
+        }
+    }
+
+    fn hear_removal(&mut self, change: &Change) {
+        let gone = self.kept.iter().find(|(key, kept)| key.path() == change.key && kept.revision < change.revision);
+        let Some((key, kept)) = gone.map(|(key, kept)| (key.clone(), kept)) else { return };
+        // Somebody took it for gone, and it is connected here. A member may have been thrown out.
+        if kept.connections > 0 && kept.registration.member.is_none() {
+            let registration = kept.registration.clone();
+            self.keep(&key, &registration);
+            let owner = self.sharing.own().to_owned();
+            self.kept.entry(key).and_modify(|kept| kept.owner = owner);
+            return;
+        }
+        if self.pending.put.iter().any(|(path, _)| *path == change.key) {
+            return;
+        }
+        self.touch(&key);
+        self.kept.remove(&key);
+    }
+
+    /// What belongs to a control plane that is gone goes too, unless its workload comes here or it comes back.
+    fn hear_replica(&mut self, change: &Change) {
+        let now = Instant::now();
+        let Some(name) = self.sharing.hear(&change.key, now) else { return };
+        for kept in self.kept.values_mut().filter(|kept| !self.sharing.is_ours(&kept.owner)) {
+            if kept.owner == name {
+                kept.until = None;
+            } else if kept.until.is_none() && kept.connections == 0 && self.sharing.is_gone(&kept.owner) {
+                kept.until = Some(now + self.options.restart_grace);
+            }
         }
     }
 

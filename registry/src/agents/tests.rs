@@ -199,3 +199,57 @@ async fn health_is_what_was_last_reported_also_after_a_reconnect_and_a_restart()
     let mut events = after.watch();
     assert_eq!(health(&told(&after, &mut events).await), Health::Healthy);
 }
+
+async fn replica(store: &Arc<Memory>, name: &str) -> Agents {
+    let options = AgentsOptions { replica: name.into(), ..AgentsOptions::default() };
+    Agents::open(store.clone(), options).await.unwrap()
+}
+
+/// The next number of endpoints that is told.
+async fn next_count(events: &mut EventStream) -> usize {
+    loop {
+        if let Event::Endpoints(_, endpoints) = events.next().await.unwrap() {
+            return endpoints.len();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_planes_on_one_store_show_each_others_workloads() {
+    let store = Arc::new(Memory::shared());
+    let (one, other) = (replica(&store, "one").await, replica(&store, "other").await);
+    let mut events = other.watch();
+    let attachment = one.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
+    assert_eq!(next_count(&mut events).await, 1);
+    // It is not the other's to expire, however long it runs.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(told(&other, &mut events).await, []);
+    let stranger = other.register(reviews("stranger", "127.0.10.11")).await;
+    assert_eq!(stranger.map(drop).unwrap_err().workload, "reviews-v1.default");
+    // A third that starts meanwhile leaves it alone as well.
+    let _third = replica(&store, "third").await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(told(&other, &mut events).await, []);
+    drop(attachment);
+    assert_eq!(next_count(&mut events).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_control_plane_held_goes_unless_the_workload_comes_here() {
+    let store = Arc::new(Memory::shared());
+    let (one, other) = (replica(&store, "one").await, replica(&store, "other").await);
+    let mut events = other.watch();
+    let attachments = [
+        one.register(reviews("reviews-v1", "127.0.10.11")).await,
+        one.register(reviews("reviews-v2", "127.0.10.12")).await,
+    ];
+    one.settled().await;
+    while next_count(&mut events).await != 2 {}
+    drop((attachments, one));
+    let here = other.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
+    assert_eq!(next_count(&mut events).await, 1);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(told(&other, &mut events).await, []);
+    drop(here);
+    assert_eq!(next_count(&mut events).await, 0);
+}

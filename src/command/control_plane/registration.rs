@@ -11,6 +11,7 @@ use store::Store;
 use tokio::net::TcpListener;
 
 use super::Options;
+use crate::command::failure::{Exit, Failure};
 
 /// The namespace of services that hosts check in for.
 const NAMESPACE: &str = "default";
@@ -31,6 +32,9 @@ impl Registration {
         clock: Clock,
     ) -> anyhow::Result<Option<Self>> {
         let Some(address) = options.listen_registration else { return Ok(None) };
+        let words = "--listen-registration needs a store of its own: what checks in here, other control planes would not \
+                     see; leave out --store, or let the hosts join as workloads";
+        anyhow::ensure!(!store.is_shared(), Failure::new(Exit::Usage, words));
         let listener = web::bind(address).await?;
         let kept = DiscoveryOptions {
             domain: mesh.domain.clone(),

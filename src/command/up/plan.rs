@@ -108,6 +108,7 @@ impl State {
         if let Some(ttl) = options.cert_ttl {
             words.flag("--cert-ttl", format!("{}ms", ttl.as_millis()));
         }
+        words.0.extend(options.store.words());
         words.0.extend(options.platforms.words());
         words.process(CONTROL_PLANE)
     }
