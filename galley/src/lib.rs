@@ -2,6 +2,7 @@
 //! Knows neither xDS nor proxies.
 
 pub mod analysis;
+mod changes;
 mod diagnostic;
 mod directory;
 mod document;
@@ -17,6 +18,7 @@ mod state;
 mod static_registry;
 mod yaml;
 
+pub use changes::{Change, Follower};
 pub use diagnostic::{Diagnostic, Rejection, Severity, code};
 pub use document::check;
 pub use galley::{Applied, Applying, Galley, GalleyOptions, NoWayBack, Problem};

@@ -66,6 +66,10 @@ impl State {
         self.in_force.get(key)
     }
 
+    pub fn in_force(&self) -> &BTreeMap<ObjectKey, Arc<Loaded>> {
+        &self.in_force
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Arc<Loaded>> {
         self.in_force.values()
     }

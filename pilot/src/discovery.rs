@@ -19,12 +19,14 @@ mod admission;
 mod counters;
 mod debounce;
 mod delta;
+mod events;
 mod ledger;
 mod proxies;
 mod session;
 mod sotw;
 
 pub use counters::{Metrics, PushDurations};
+pub use events::{Happened, ProxyEvent};
 pub use proxies::{ProxyStatus, SyncState, TypeStatus};
 
 use crate::compile::Compiled;
@@ -147,6 +149,21 @@ impl Discovery {
     /// What a connected proxy was last given, by its name or its node id.
     pub fn snapshot(&self, proxy: &str) -> Option<Arc<Snapshot>> {
         self.hub.proxies.snapshot(proxy)
+    }
+
+    /// Who each connected proxy says it is, and what it was last given.
+    pub fn nodes(&self) -> Vec<(Arc<Node>, Arc<Snapshot>)> {
+        self.hub.proxies.nodes()
+    }
+
+    /// What happened with a proxy lately, the oldest first; `None` for one that was never seen.
+    pub fn events(&self, proxy: &str) -> Option<Vec<ProxyEvent>> {
+        self.hub.proxies.events.of(proxy)
+    }
+
+    /// A number that is another whenever something changed in the list of proxies.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.proxies.changes()
     }
 
     /// Counters for the Prometheus endpoint.

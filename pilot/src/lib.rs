@@ -32,7 +32,8 @@ mod wire;
 pub use compile::{Compiled, compile};
 pub use diagnostic::{Code, Diagnostic};
 pub use discovery::{
-    Attached, Attachments, Discovery, Metrics, Options, Peer, ProxyStatus, PushDurations, SyncState, TypeStatus,
+    Attached, Attachments, Discovery, Happened, Metrics, Options, Peer, ProxyEvent, ProxyStatus, PushDurations,
+    SyncState, TypeStatus,
 };
 pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};

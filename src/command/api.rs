@@ -62,6 +62,21 @@ impl Client {
         self.send(Method::GET, path, String::new()).await
     }
 
+    /// All pages of a list as one.
+    pub async fn list(&self, path: &str) -> anyhow::Result<Value> {
+        let joined = if path.contains('?') { '&' } else { '?' };
+        let mut all = self.get(&format!("{path}{joined}limit=1000")).await?;
+        let bare = path.split('?').next().unwrap_or(path);
+        while let Some(cursor) = all["next"].as_str().map(encode) {
+            let mut page = self.get(&format!("{bare}?limit=1000&cursor={cursor}")).await?;
+            all["next"] = page["next"].take();
+            if let (Some(items), Some(more)) = (all["items"].as_array_mut(), page["items"].as_array_mut()) {
+                items.append(more);
+            }
+        }
+        Ok(all)
+    }
+
     pub async fn post(&self, path: &str, body: String) -> anyhow::Result<Value> {
         self.send(Method::POST, path, body).await
     }

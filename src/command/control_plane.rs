@@ -130,7 +130,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     });
     tokio::spawn(follow(catalog.clone(), galley.clone(), inputs));
     let joined = join::Joined { agents: agents.clone(), members: members.clone(), galley: galley.clone(), domain };
-    let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(joined.clone()));
+    let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let membership = MembershipServer::new(membership::Memberships(joined));
 
     let xds = Server::builder()
@@ -144,11 +144,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         galley,
         catalog: catalog.clone(),
         discovery,
+        inputs: followed,
         join_tokens,
         members,
         agents,
         api_tokens,
         trust_domain,
+        kept: web::Kept::default(),
     };
     keep_admin_token(&data, &state.api_tokens, &clock).await?;
     let api = web::serve(api_listener, state.clone(), shutdown.clone());

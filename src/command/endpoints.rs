@@ -48,7 +48,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .into_iter()
         .filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref()?))))
         .collect();
-    let listing = Client::open(&data, &options.api)?.get(&format!("endpoints?{}", query.join("&"))).await?;
+    let listing = Client::open(&data, &options.api)?.list(&format!("endpoints?{}", query.join("&"))).await?;
     let nothing = "no such endpoints; `weft services` lists the services";
     match options.by_platform {
         true => print_list(options.output.output, &by_platform(&listing), &BY_PLATFORM, nothing),

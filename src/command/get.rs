@@ -44,8 +44,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
             }
             json!({ "items": [found] })
         }
-        None if options.all_namespaces => client.get(&kind).await?,
-        None => client.get(&format!("{kind}?namespace={}", encode(&options.namespace))).await?,
+        None if options.all_namespaces => client.list(&kind).await?,
+        None => client.list(&format!("{kind}?namespace={}", encode(&options.namespace))).await?,
     };
     match format {
         Format::Yaml => print_documents(&listing),

@@ -27,10 +27,10 @@ const COLUMNS: [Column; 7] = [
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let client = Client::open(&data, &options.api)?;
-    let listing = client.get("proxies").await?;
+    let listing = client.list("proxies").await?;
     print_list(options.output.output, &listing, &COLUMNS, "no proxy is connected")?;
     if options.output.output == Format::Table {
-        for line in problems(&client.get("problems").await?) {
+        for line in problems(&client.list("problems").await?) {
             tell(line);
         }
     }

@@ -29,7 +29,7 @@ const COLUMNS: [Column; 6] = [
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let query = options.namespace.map(|namespace| format!("?namespace={}", encode(&namespace))).unwrap_or_default();
-    let listing = Client::open(&data, &options.api)?.get(&format!("services{query}")).await?;
+    let listing = Client::open(&data, &options.api)?.list(&format!("services{query}")).await?;
     print_list(options.output.output, &listing, &COLUMNS, "no services yet; `weft run --service NAME …` adds one")
 }
 

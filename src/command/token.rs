@@ -87,7 +87,7 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
     match verb {
         Verb::Create(options) => create(options, data).await,
         Verb::List(options) => {
-            let listing = Client::open(&data, &options.api)?.get("tokens").await?;
+            let listing = Client::open(&data, &options.api)?.list("tokens").await?;
             print_list(options.output.output, &listing, &COLUMNS, "there are no join tokens")
         }
         Verb::Revoke(options) => revoke(options, data).await,
@@ -119,7 +119,7 @@ async fn revoke(options: Revoke, data: DataDir) -> anyhow::Result<()> {
     if !options.evict {
         return line(format_args!("token {} revoked; who joined with it stays, unless you add --evict", options.id));
     }
-    let members = client.get("members").await?;
+    let members = client.list("members").await?;
     let mut count = 0;
     for member in members["items"].as_array().into_iter().flatten().filter(|member| member["token"] == options.id) {
         client.delete(&format!("members/{}", encode(&text(member, "id")))).await?;

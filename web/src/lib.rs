@@ -1,24 +1,42 @@
 //! The REST API: reads views of the control plane, takes configuration and hands out join tokens. Knows nothing of the
 //! proxy's internals.
 //!
-//! What must hold: nothing but the liveness answer and the console's own files is given without an API token, and the API is
-//! reached over loopback only.
+//! What must hold: nothing but the liveness answer, the console's own files and the documentation of the API is
+//! given without an API token, and the API is reached over loopback only.
 
 mod auth;
+pub mod catalogue;
+mod compression;
 mod console;
+mod endpoints;
+mod etag;
+mod events;
+mod extract;
+mod feed;
+mod follow;
+mod kept;
+mod limiter;
+mod list;
 mod listen;
 mod members;
 mod metrics;
 mod objects;
+mod openapi;
 mod problem;
 mod proxies;
 mod registration;
+mod registries;
 mod router;
+mod scope;
 mod services;
 mod state;
 mod tokens;
 mod trouble;
+mod version;
 
+pub use follow::follow;
+pub use kept::Kept;
+pub use limiter::Rate;
 pub use listen::{ListenError, bind, serve, serve_metrics};
 pub use problem::{Finding, Problem};
 pub use registration::serve_registration;

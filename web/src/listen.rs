@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
+use crate::follow::follow;
 use crate::metrics;
 use crate::router::router;
 use crate::state::State;
@@ -30,9 +31,18 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|cause| ListenError::Bind { address, cause })
 }
 
-/// Serves the API until drained.
+/// Serves the API until drained, and follows what it tells of.
 pub async fn serve(listener: TcpListener, state: State, shutdown: Shutdown) -> io::Result<()> {
-    axum::serve(listener, router(state)).with_graceful_shutdown(async move { shutdown.draining().await }).await
+    let feed = state.kept.feed.clone();
+    let draining = async move {
+        shutdown.draining().await;
+        feed.close();
+    };
+    let serving = axum::serve(listener, router(state.clone())).with_graceful_shutdown(draining);
+    let following = tokio::spawn(follow(state));
+    let served = serving.await;
+    following.abort();
+    served
 }
 
 /// Serves the control plane's own metrics, without a token, until drained.

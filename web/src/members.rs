@@ -1,37 +1,77 @@
 //! Workloads that joined with a token.
 
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use citadel::{Ended, MemberError};
-use serde_json::{Value, json};
+use ipnet::IpNet;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::extract::{Asked, At};
+use crate::list::{self, List, ListQuery};
 use crate::problem::Problem;
 use crate::state::State;
 
-pub async fn list(Shared(state): Shared<State>) -> Result<Json<Value>, Problem> {
-    let members = state.members.list().await.map_err(problem)?;
-    let item = |member: &citadel::Member| {
-        json!({
-            "id": member.id,
-            "namespace": member.namespace,
-            "service_account": member.service_account,
-            "token": member.token,
-            "joined": member.joined,
-            "ended": member.ended,
-            "workload_group": member.grant.workload_group,
-            "services": member.grant.services,
-            "ports": member.grant.ports,
-            "addresses": member.grant.addresses,
-        })
-    };
-    Ok(Json(json!({ "items": members.iter().map(item).collect::<Vec<_>>() })))
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(evict))
 }
 
-/// It is deregistered at once, and gets no certificate any more.
-pub async fn evict(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+#[derive(Serialize, ToSchema)]
+struct MemberView {
+    id: String,
+    namespace: String,
+    service_account: String,
+    /// The id of the join token that it came with.
+    token: String,
+    /// Unix seconds.
+    joined: u64,
+    /// How its membership ended, if it did: `left` or `evicted`
+    ended: Option<&'static str>,
+    workload_group: Option<String>,
+    services: Vec<String>,
+    ports: Vec<u16>,
+    #[schema(value_type = Vec<String>)]
+    addresses: Vec<IpNet>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Evicted {
+    evicted: String,
+}
+
+/// The workloads that joined.
+#[utoipa::path(get, path = "/members", params(ListQuery),
+    responses((status = 200, description = "A page of members", body = List<MemberView>)))]
+async fn list(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) -> Result<Json<List<Value>>, Problem> {
+    let members = state.members.list().await.map_err(problem)?;
+    let view = |member: citadel::Member| MemberView {
+        id: member.id,
+        namespace: member.namespace,
+        service_account: member.service_account,
+        token: member.token,
+        joined: member.joined,
+        ended: member.ended.map(|ended| match ended {
+            Ended::Left => "left",
+            Ended::Evicted => "evicted",
+        }),
+        workload_group: member.grant.workload_group,
+        services: member.grant.services,
+        ports: member.grant.ports,
+        addresses: member.grant.addresses,
+    };
+    list::page(&state, &query, members.into_iter().map(view))
+}
+
+/// Ends a membership: the workload is deregistered at once, and gets no certificate any more.
+#[utoipa::path(delete, path = "/members/{id}", params(("id" = String, Path)),
+    responses((status = 200, description = "It is no member any more", body = Evicted)))]
+async fn evict(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Evicted>, Problem> {
     state.members.end(&id, Ended::Evicted).await.map_err(problem)?;
     state.agents.forget(&id).await;
-    Ok(Json(json!({ "evicted": id })))
+    Ok(Json(Evicted { evicted: id }))
 }
 
 fn problem(error: MemberError) -> Problem {

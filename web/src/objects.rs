@@ -1,155 +1,134 @@
-//! Configuration objects: list, read, apply, delete.
+//! Configuration objects: list, read, apply, delete. One set of paths for all kinds.
 
-use axum::extract::{Path, Query, State as Shared};
+mod apply;
+mod view;
+
+use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bytes::Bytes;
-use galley::analysis::Found;
-use galley::{Applied, Applying, Kind, Object, ObjectKey, Provenance};
+use galley::{Kind, Object};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
 
 use crate::auth::Caller;
-use crate::problem::{Finding, Problem};
+use crate::events;
+use crate::extract::{Asked, At};
+use crate::feed::News;
+use crate::list::{self, List, LiveQuery};
+use crate::problem::Problem;
 use crate::state::State;
+use view::KindName;
+pub use view::ObjectView;
 
-#[derive(Deserialize)]
-pub struct ListQuery {
-    namespace: Option<String>,
+/// The largest text that `_apply` takes.
+const MAX_APPLY: usize = 10 << 20;
+
+pub fn routes() -> OpenApiRouter<State> {
+    let apply = routes!(apply::apply).layer(axum::extract::DefaultBodyLimit::max(MAX_APPLY));
+    OpenApiRouter::new().routes(apply).routes(routes!(list)).routes(routes!(read, delete))
 }
 
-pub async fn list(
-    Shared(state): Shared<State>,
-    Path(kind): Path<String>,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Problem> {
-    let objects = state.galley.list(Some(named(&kind)?), query.namespace.as_deref());
-    let revision = objects.iter().map(|object| object.revision).max().unwrap_or(0);
-    Ok(Json(json!({ "items": objects.iter().map(item).collect::<Vec<_>>(), "revision": revision })))
+/// Which object is meant.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct Named {
+    #[param(value_type = KindName)]
+    kind: String,
+    namespace: String,
+    name: String,
 }
 
-pub async fn read(
+/// The objects of a kind.
+#[utoipa::path(get, path = "/{kind}", params(("kind" = KindName, Path), LiveQuery),
+    responses((status = 200, description = "A page of objects, or a stream of their changes", content(
+        (List<ObjectView> = "application/json"), (String = "text/event-stream")))))]
+async fn list(
     Shared(state): Shared<State>,
-    Path((kind, namespace, name)): Path<(String, String, String)>,
+    At(kind): At<String>,
+    Asked(query): Asked<LiveQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let object = find(&state, &kind, &namespace, &name)?;
-    let etag = etag(&object);
-    Ok(([(header::ETAG, etag)], Json(item(&object))).into_response())
+    let kind = named(&kind)?;
+    match query.watch {
+        None | Some(0) => {}
+        Some(1) => return watch(&state, kind, &query, &headers),
+        Some(other) => return Err(Problem::malformed(format!("watch is 1 or absent, not {other}"))),
+    }
+    let concerns = |news: &News| news.kind == Some(kind);
+    let all = || state.galley.list(Some(kind), None).iter().map(ObjectView::of).collect::<Vec<_>>();
+    list::live(&state, &LiveQuery { watch: None, ..query.clone() }, concerns, all).await
 }
 
-pub async fn delete(
+/// The changes of one kind, each with the whole object.
+fn watch(state: &State, kind: Kind, query: &LiveQuery, headers: &HeaderMap) -> Result<Response, Problem> {
+    let chooses_more = query.q.is_some() || query.labels.is_some() || query.sort.is_some() || query.fields.is_some();
+    if chooses_more
+        || query.limit.is_some()
+        || query.cursor.is_some()
+        || query.index.is_some()
+        || query.service.is_some()
+    {
+        return Err(Problem::malformed("a stream takes `namespace` and `since` only"));
+    }
+    let namespaces: Option<Vec<String>> =
+        query.namespace.as_ref().map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
+    let shown = move |news: &News| {
+        let object = news.object.as_ref().filter(|_| news.kind == Some(kind))?;
+        let namespace = object["namespace"].as_str().unwrap_or_default();
+        let wanted = namespaces.as_ref().is_none_or(|names| names.iter().any(|name| name == namespace));
+        wanted.then(|| events::event(news.event, news.revision, object))
+    };
+    Ok(events::watch(&state.kept.feed, query.since, headers, shown)?.into_response())
+}
+
+/// One object, as it was written.
+#[utoipa::path(get, path = "/{kind}/{namespace}/{name}", params(Named),
+    responses((status = 200, description = "The object", body = ObjectView, headers(("etag" = String)))))]
+async fn read(Shared(state): Shared<State>, At(named): At<Named>) -> Result<Response, Problem> {
+    let object = find(&state, &named)?;
+    Ok(([(header::ETAG, etag(&object))], Json(ObjectView::of(&object))).into_response())
+}
+
+#[derive(Serialize, ToSchema)]
+struct Deleted {
+    deleted: String,
+}
+
+/// Deletes an object.
+#[utoipa::path(delete, path = "/{kind}/{namespace}/{name}", params(Named),
+    responses((status = 200, description = "It is there no more", body = Deleted)))]
+async fn delete(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    Path((kind, namespace, name)): Path<(String, String, String)>,
+    At(named): At<Named>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    let object = find(&state, &kind, &namespace, &name)?;
+) -> Result<Json<Deleted>, Problem> {
+    let object = find(&state, &named)?;
     let expected = headers.get(header::IF_MATCH);
     if expected.is_some_and(|tag| tag != "*" && tag != etag(&object)) {
         return Err(Problem::precondition(format!("{} is at revision {} now", object.key, object.revision)));
     }
-    let deleted = state.galley.delete(object.key.kind, &namespace, &name, caller.0.as_str()).await;
+    let deleted = state.galley.delete(object.key.kind, &named.namespace, &named.name, caller.0.as_str()).await;
     match deleted.map_err(|rejection| Problem::rejected(&rejection))? {
-        true => Ok(Json(json!({ "deleted": object.key.to_string() }))),
-        false => Err(missing(object.key.kind, &namespace, &name)),
+        true => Ok(Json(Deleted { deleted: object.key.to_string() })),
+        false => Err(missing(object.key.kind, &named)),
     }
-}
-
-#[derive(Deserialize)]
-pub struct ApplyQuery {
-    /// What the text is called in messages: a file's name.
-    origin: Option<String>,
-    #[serde(rename = "dryRun")]
-    dry_run: Option<String>,
-}
-
-pub async fn apply(
-    Shared(state): Shared<State>,
-    Extension(caller): Extension<Caller>,
-    Query(query): Query<ApplyQuery>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Problem> {
-    let text = std::str::from_utf8(&body).map_err(|_| Problem::malformed("the body is not UTF-8 text"))?;
-    let origin = query.origin.as_deref().unwrap_or("<request>");
-    let dry_run = match query.dry_run.as_deref() {
-        None => false,
-        Some("server") => true,
-        Some(other) => return Err(Problem::malformed(format!("dryRun is \"server\" or absent, not {other:?}"))),
-    };
-    let author = headers.get("weft-author").and_then(|name| name.to_str().ok()).unwrap_or(&caller.0);
-    let applied = match dry_run {
-        true => state.galley.validate(text, origin).await,
-        false => state.galley.apply(text, origin, author).await,
-    };
-    let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
-    let known = state.known_hosts();
-    let found = match dry_run {
-        true => state.galley.analyse_with(text, origin, &known).map_err(|rejection| Problem::rejected(&rejection))?,
-        false => state.galley.analyse(&known),
-    };
-    let items: Vec<Outcome<'_>> = applied.iter().map(|applied| outcome(applied, &found)).collect();
-    Ok(Json(json!({ "items": items, "dry_run": dry_run })))
-}
-
-/// What `apply` did to one object.
-#[derive(Serialize)]
-struct Outcome<'a> {
-    kind: &'static str,
-    namespace: &'a str,
-    name: &'a str,
-    change: &'static str,
-    revision: u64,
-    warnings: Vec<Finding>,
-}
-
-/// With the warnings about the object alone, and those about it among all others.
-fn outcome<'a>(applied: &'a Applied, found: &[Found]) -> Outcome<'a> {
-    let key = ObjectKey::new(applied.kind, &applied.namespace, &applied.name);
-    let across = found.iter().filter(|found| found.object == key).map(|found| &found.diagnostic);
-    Outcome {
-        kind: applied.kind.as_str(),
-        namespace: &applied.namespace,
-        name: &applied.name,
-        change: match applied.change {
-            Applying::Created => "created",
-            Applying::Configured => "configured",
-            Applying::Unchanged => "unchanged",
-        },
-        revision: applied.revision,
-        warnings: applied.warnings.iter().chain(across).map(Finding::from).collect(),
-    }
-}
-
-fn item(object: &Object) -> Value {
-    let provenance = match &object.provenance {
-        Provenance::File(path) => json!({ "file": path }),
-        Provenance::Cluster(name) => json!({ "cluster": name }),
-        Provenance::Store { author } => json!({ "author": author }),
-    };
-    json!({
-        "kind": object.key.kind.as_str(),
-        "namespace": object.key.namespace,
-        "name": object.key.name,
-        "created": object.created,
-        "revision": object.revision,
-        "provenance": provenance,
-        "object": object.manifest,
-    })
 }
 
 fn etag(object: &Object) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{}\"", object.revision)).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
-fn find(state: &State, kind: &str, namespace: &str, name: &str) -> Result<Object, Problem> {
-    let kind = named(kind)?;
-    state.galley.get(kind, namespace, name).ok_or_else(|| missing(kind, namespace, name))
+fn find(state: &State, wanted: &Named) -> Result<Object, Problem> {
+    let kind = named(&wanted.kind)?;
+    state.galley.get(kind, &wanted.namespace, &wanted.name).ok_or_else(|| missing(kind, wanted))
 }
 
-fn missing(kind: Kind, namespace: &str, name: &str) -> Problem {
-    Problem::not_found(format!("there is no {kind} {name:?} in namespace {namespace:?}"))
+fn missing(kind: Kind, named: &Named) -> Problem {
+    Problem::not_found(format!("there is no {kind} {:?} in namespace {:?}", named.name, named.namespace))
 }
 
 fn named(kind: &str) -> Result<Kind, Problem> {

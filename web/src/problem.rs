@@ -5,9 +5,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use galley::{Diagnostic, Rejection};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::scope;
 
 /// Why a request was not served.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
@@ -16,12 +19,18 @@ pub struct Problem {
     pub detail: String,
     /// Stable, for programs: `rejected`, `not-found`.
     pub code: &'static str,
+    /// The path that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The trace that the request belongs to, as in its `traceparent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Finding>,
 }
 
 /// One thing that is wrong with a document, or one warning.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Finding {
     pub severity: &'static str,
     pub code: &'static str,
@@ -40,7 +49,8 @@ pub struct Finding {
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl ToString) -> Self {
         let kind = format!("urn:weft:problem:{code}");
-        Self { kind, title, status: status.as_u16(), detail: detail.to_string(), code, errors: Vec::new() }
+        let (status, detail) = (status.as_u16(), detail.to_string());
+        Self { kind, title, status, detail, code, instance: None, trace_id: None, errors: Vec::new() }
     }
 
     pub fn malformed(detail: impl ToString) -> Self {
@@ -64,6 +74,30 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", "It was changed meanwhile", detail)
     }
 
+    pub fn conflict(detail: impl ToString) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It does not go with what is there", detail)
+    }
+
+    pub fn gone(detail: impl ToString) -> Self {
+        Self::new(StatusCode::GONE, "gone", "It is too old to go on from", detail)
+    }
+
+    pub fn too_large(detail: impl ToString) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    pub fn media_type(detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another type", detail)
+    }
+
+    pub fn precondition_required(detail: impl ToString) -> Self {
+        Self::new(StatusCode::PRECONDITION_REQUIRED, "precondition-required", "Say which revision is meant", detail)
+    }
+
+    pub fn too_many(detail: impl ToString) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
+    }
+
     pub fn internal(detail: impl ToString) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The control plane failed", detail)
     }
@@ -78,7 +112,11 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if let Some(scope) = scope::current() {
+            self.instance.get_or_insert(scope.path);
+            self.trace_id.get_or_insert(scope.trace_id);
+        }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();

@@ -1,45 +1,125 @@
 //! The connected proxies and how far each is.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use pilot::ProxyStatus;
-use serde_json::{Map, Value, json};
+use axum::response::Response;
+use pilot::{ProxyStatus, SyncState};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::extract::{Asked, At};
+use crate::feed::Topic;
+use crate::kept::millis;
+use crate::list::{self, List, LiveQuery};
+use crate::problem::Problem;
 use crate::state::State;
 
-pub async fn proxies(Shared(state): Shared<State>) -> Json<Value> {
-    let items: Vec<Value> = state.discovery.proxies().iter().map(proxy).collect();
-    Json(json!({ "items": items }))
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(proxies)).routes(routes!(proxy))
 }
 
-fn proxy(status: &ProxyStatus) -> Value {
-    let types: Map<String, Value> = status
-        .types
-        .iter()
-        .map(|(name, of_type)| {
-            let value =
-                json!({ "state": of_type.state.as_str(), "error": of_type.error, "resources": of_type.resources });
-            ((*name).to_owned(), value)
-        })
-        .collect();
-    let connected = status.connected_at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    json!({
-        "id": status.id,
-        "node": status.node,
-        "kind": status.kind.as_str(),
-        "namespace": status.namespace,
-        "workload": status.workload,
-        "version": status.version,
-        "address": status.address.map(|address| address.to_string()),
-        "connected_at": connected,
-        "identity": status.identity.as_ref().map(ToString::to_string),
-        "types": types,
-        "diagnostics": status.diagnostics.iter().map(|found| json!({
-            "code": found.code.as_str(),
-            "object": found.object,
-            "message": found.message,
-        })).collect::<Vec<_>>(),
-    })
+/// A proxy that is connected.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Proxy {
+    /// `reviews-v1.default`
+    pub id: String,
+    /// The whole node id.
+    pub node: String,
+    /// `sidecar` or `router` (a gateway)
+    pub kind: &'static str,
+    pub namespace: String,
+    pub workload: String,
+    /// `weft/0.1.0`
+    pub version: String,
+    /// Where its connection comes from.
+    pub address: Option<String>,
+    /// Unix seconds.
+    pub connected_at: u64,
+    pub identity: Option<String>,
+    /// `synced`, `stale` (something is on its way) or `nack` (it refused something)
+    pub sync: &'static str,
+    /// By short name: CDS, EDS, LDS, RDS.
+    pub types: BTreeMap<&'static str, TypeView>,
+    pub diagnostics: Vec<DiagnosticView>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TypeView {
+    /// `SYNCED`, `STALE`, `NACKED` or `NOT SENT`
+    pub state: &'static str,
+    /// The proxy's words, when it refused.
+    pub error: Option<String>,
+    pub resources: usize,
+}
+
+/// What the compile had to say of its configuration.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DiagnosticView {
+    pub code: &'static str,
+    pub object: String,
+    pub message: String,
+}
+
+/// The connected proxies.
+#[utoipa::path(get, path = "/proxies", params(LiveQuery),
+    responses((status = 200, description = "A page of proxies", body = List<Proxy>)))]
+async fn proxies(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+    let all = || state.discovery.proxies().iter().map(Proxy::of).collect::<Vec<_>>();
+    list::live(&state, &query, |news| news.topic == Topic::Proxies, all).await
+}
+
+/// One proxy.
+#[utoipa::path(get, path = "/proxies/{id}", params(("id" = String, Path, description = "Its id or node id")),
+    responses((status = 200, description = "The proxy", body = Proxy)))]
+async fn proxy(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Proxy>, Problem> {
+    find(&state, &id).map(|status| Json(Proxy::of(&status)))
+}
+
+/// The newest connection of that proxy.
+pub fn find(state: &State, id: &str) -> Result<ProxyStatus, Problem> {
+    let mut newest_first = state.discovery.proxies().into_iter().rev();
+    let missing = || Problem::not_found(format!("no proxy {id:?} is connected; /api/v1/proxies lists those that are"));
+    newest_first.find(|proxy| proxy.id == id || proxy.node == id).ok_or_else(missing)
+}
+
+/// How far a proxy is with all of its types together.
+pub fn sync(status: &ProxyStatus) -> &'static str {
+    let any = |state| status.types.values().any(|of_type| of_type.state == state);
+    match () {
+        () if any(SyncState::Nacked) => "nack",
+        () if any(SyncState::Stale) || !any(SyncState::Synced) => "stale",
+        () => "synced",
+    }
+}
+
+impl Proxy {
+    pub fn of(status: &ProxyStatus) -> Self {
+        let types = status.types.iter().map(|(name, of_type)| {
+            let (state, error) = (of_type.state.as_str(), of_type.error.clone());
+            (*name, TypeView { state, error, resources: of_type.resources })
+        });
+        let diagnostics = status.diagnostics.iter().map(|found| DiagnosticView {
+            code: found.code.as_str(),
+            object: found.object.clone(),
+            message: found.message.clone(),
+        });
+        Self {
+            id: status.id.clone(),
+            node: status.node.clone(),
+            kind: status.kind.as_str(),
+            namespace: status.namespace.clone(),
+            workload: status.workload.clone(),
+            version: status.version.clone(),
+            address: status.address.map(|address| address.to_string()),
+            connected_at: millis(status.connected_at) / 1000,
+            identity: status.identity.as_ref().map(ToString::to_string),
+            sync: sync(status),
+            types: types.collect(),
+            diagnostics: diagnostics.collect(),
+        }
+    }
 }

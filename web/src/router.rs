@@ -1,44 +1,52 @@
-//! Which path is served by what.
+//! Which path is served by what, and what every request passes through on its way.
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router, middleware};
-use serde_json::{Value, json};
+use axum::routing::get;
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::problem::Problem;
 use crate::state::State;
-use crate::{auth, console, members, objects, proxies, services, tokens, trouble};
+use crate::{auth, compression, console, etag, limiter, openapi, scope};
+use crate::{endpoints, events, members, objects, proxies, registries, services, tokens, trouble, version};
 
-/// The largest text that `_apply` takes.
-const MAX_APPLY: usize = 10 << 20;
+/// The largest body that is taken; `_apply` takes more.
+const MAX_BODY: usize = 1 << 20;
 
 /// All of the API.
 pub fn router(state: State) -> Router {
-    let api = Router::new()
-        .route("/version", get(version))
-        .route("/services", get(services::services))
-        .route("/endpoints", get(services::endpoints))
-        .route("/registries", get(services::registries))
-        .route("/proxies", get(proxies::proxies))
-        .route("/problems", get(trouble::problems))
-        .route("/tokens", get(tokens::list).post(tokens::create))
-        .route("/tokens/{id}", delete(tokens::revoke))
-        .route("/members", get(members::list))
-        .route("/members/{id}", delete(members::evict))
-        .route("/_apply", post(objects::apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
-        .route("/{kind}", get(objects::list))
-        .route("/{kind}/{namespace}/{name}", get(objects::read).delete(objects::delete))
-        .layer(middleware::from_fn_with_state(state.clone(), auth::require));
+    let (api, _) = api().split_for_parts();
+    let api = api
+        .layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .layer(middleware::from_fn_with_state(state.clone(), limiter::limit));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .nest("/api/v1", api)
+        .route(openapi::PATH, get(openapi::json))
+        .route("/api/docs", get(openapi::page))
+        .merge(api)
         .fallback(console::fallback)
         .method_not_allowed_fallback(|| async { Problem::method() })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(etag::answer))
+        .layer(middleware::from_fn(compression::gzip))
+        .layer(middleware::from_fn(scope::enter))
         .with_state(state)
 }
 
-async fn version() -> Json<Value> {
-    Json(json!({ "name": "weft", "version": env!("CARGO_PKG_VERSION") }))
+/// The operations below `/api/v1`, each with its documentation. One line a resource.
+pub(crate) fn api() -> OpenApiRouter<State> {
+    let all = OpenApiRouter::new()
+        .merge(version::routes())
+        .merge(services::routes())
+        .merge(endpoints::routes())
+        .merge(registries::routes())
+        .merge(events::routes())
+        .merge(proxies::routes())
+        .merge(trouble::routes())
+        .merge(tokens::routes())
+        .merge(members::routes())
+        .merge(objects::routes());
+    OpenApiRouter::with_openapi(openapi::outline()).nest("/api/v1", all)
 }
 
 #[cfg(test)]

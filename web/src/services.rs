@@ -1,159 +1,205 @@
-//! What the catalog knows: services, endpoints, registries.
+//! What the catalog knows of services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::extract::{Query, State as Shared};
-use registry::{Catalog, Endpoint, Entry, Health, Location, RegistryState, Resolution, TlsMode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State as Shared;
+use axum::response::Response;
+use registry::{Catalog, Entry, Health, Location, RegistryState, Resolution};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::extract::{Asked, At};
+use crate::feed::{News, Topic};
+use crate::list::{self, List, LiveQuery};
+use crate::problem::Problem;
 use crate::state::State;
 
-#[derive(Deserialize)]
-pub struct Filter {
-    namespace: Option<String>,
-    /// A whole host, or the part before its first dots: `reviews`, `reviews.default`.
-    service: Option<String>,
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(services)).routes(routes!(service))
 }
 
-impl Filter {
-    fn takes(&self, entry: &Entry) -> bool {
+/// A service, as callers in the mesh know it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Service {
+    /// `reviews`: what its host begins with, or the whole host where that is outside the mesh's domain.
+    pub name: String,
+    pub namespace: String,
+    /// `reviews.default.svc.cluster.local`
+    pub host: String,
+    pub aliases: Vec<String>,
+    pub ports: Vec<Port>,
+    pub addresses: Vec<String>,
+    /// What the mesh gave a service without addresses: callers that are captured reach it there.
+    pub automatic_addresses: Vec<String>,
+    /// `internal` or `external`
+    pub location: &'static str,
+    /// `static`, `dns`, `dns-round-robin`, `passthrough` or `dynamic-dns`
+    pub resolution: &'static str,
+    pub endpoints: Count,
+    /// The versions of its workloads.
+    pub versions: Vec<String>,
+    pub platforms: BTreeMap<&'static str, Count>,
+    pub registries: Vec<String>,
+    /// Whether a registry that tells of it is out of reach.
+    pub stale: bool,
+    /// `healthy`, `degraded` (some endpoints are not), `failing` (none is) or `unknown` (it has none)
+    pub health: &'static str,
+    pub labels: BTreeMap<String, String>,
+    /// What registries disagree about.
+    pub conflicts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Port {
+    pub name: String,
+    pub port: u16,
+    pub protocol: &'static str,
+}
+
+/// How many endpoints there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Count {
+    pub total: usize,
+    pub healthy: usize,
+}
+
+/// The services of all registries.
+#[utoipa::path(get, path = "/services", params(LiveQuery),
+    responses((status = 200, description = "A page of services", body = List<Service>)))]
+async fn services(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+    let concerns = |news: &News| matches!(news.topic, Topic::Services | Topic::Endpoints);
+    list::live(&state, &query, concerns, || all(&state, &state.catalog())).await
+}
+
+/// One service.
+#[utoipa::path(get, path = "/services/{namespace}/{name}",
+    params(("namespace" = String, Path), ("name" = String, Path, description = "Its name, or its whole host")),
+    responses((status = 200, description = "The service", body = Service)))]
+async fn service(
+    Shared(state): Shared<State>,
+    At((namespace, name)): At<(String, String)>,
+) -> Result<Json<Service>, Problem> {
+    let catalog = state.catalog();
+    let entry = find(&state, &catalog, &namespace, &name)?;
+    Ok(Json(Service::of(&state, &catalog, entry)))
+}
+
+pub fn all(state: &State, catalog: &Catalog) -> Vec<Service> {
+    catalog.entries().map(|entry| Service::of(state, catalog, entry)).collect()
+}
+
+/// The entry of a service by its short name or its host.
+pub fn find<'c>(state: &State, catalog: &'c Catalog, namespace: &str, name: &str) -> Result<&'c Entry, Problem> {
+    let of_namespace = |entry: &&Entry| entry.service.namespace() == namespace;
+    let called = |entry: &&Entry| {
         let host = entry.service.host().as_str();
-        self.namespace.as_ref().is_none_or(|namespace| namespace == entry.service.namespace())
-            && self.service.as_ref().is_none_or(|name| {
-                host.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
+        host == name || short_name(host, namespace, &state.domain()) == name
+    };
+    let missing = || Problem::not_found(format!("there is no service {name:?} in namespace {namespace:?}"));
+    catalog.entries().filter(of_namespace).find(called).ok_or_else(missing)
+}
+
+/// `reviews` of `reviews.default.svc.cluster.local`; a host outside the mesh's domain whole.
+pub fn short_name<'h>(host: &'h str, namespace: &str, domain: &str) -> &'h str {
+    let short = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc."));
+    let short = short.and_then(|rest| rest.strip_suffix(namespace)).and_then(|rest| rest.strip_suffix('.'));
+    short.filter(|name| !name.is_empty() && !name.contains('.')).unwrap_or(host)
+}
+
+impl Service {
+    pub fn of(state: &State, catalog: &Catalog, entry: &Entry) -> Self {
+        let service = &entry.service;
+        let (host, namespace) = (service.host().as_str(), service.namespace());
+        let mut registries = BTreeSet::from([service.provenance.registry.to_string()]);
+        registries.extend(entry.endpoints.iter().map(|endpoint| endpoint.provenance.registry.to_string()));
+        let versions: BTreeSet<&str> =
+            entry.endpoints.iter().map(|endpoint| endpoint.workload.canonical_revision()).collect();
+        let endpoints = count(entry);
+        let ports = service.ports.iter();
+        Self {
+            name: short_name(host, namespace, &state.domain()).to_owned(),
+            namespace: namespace.to_owned(),
+            host: host.to_owned(),
+            aliases: service.aliases.iter().map(|alias| alias.as_str().to_owned()).collect(),
+            ports: ports
+                .map(|port| Port { name: port.name.clone(), port: port.number, protocol: port.protocol.as_str() })
+                .collect(),
+            addresses: service.addresses.iter().map(ToString::to_string).collect(),
+            automatic_addresses: automatic(entry),
+            location: match service.location {
+                Location::MeshInternal => "internal",
+                Location::MeshExternal => "external",
+            },
+            resolution: resolution(service.resolution),
+            endpoints,
+            versions: versions.into_iter().map(str::to_owned).collect(),
+            platforms: by_platform(entry),
+            stale: is_stale(catalog, &registries),
+            registries: registries.into_iter().collect(),
+            health: health(endpoints),
+            labels: service.labels.clone(),
+            conflicts: entry.conflicts.to_vec(),
+        }
     }
 }
 
-pub async fn services(Shared(state): Shared<State>, Query(filter): Query<Filter>) -> Json<Value> {
-    let catalog = state.catalog();
-    let items: Vec<Value> = catalog.entries().filter(|entry| filter.takes(entry)).map(service).collect();
-    Json(json!({ "items": items, "revision": catalog.version }))
+/// What the figures of its endpoints make of a service.
+pub fn health(endpoints: Count) -> &'static str {
+    match (endpoints.healthy, endpoints.total) {
+        (_, 0) => "unknown",
+        (0, _) => "failing",
+        (healthy, total) if healthy < total => "degraded",
+        _ => "healthy",
+    }
 }
 
-pub async fn endpoints(Shared(state): Shared<State>, Query(filter): Query<Filter>) -> Json<Value> {
-    let catalog = state.catalog();
-    let entries = catalog.entries().filter(|entry| filter.takes(entry));
-    let items: Vec<Value> = entries
-        .flat_map(|entry| {
-            entry.endpoints.iter().map(|found| endpoint(&state, &catalog, entry, found)).collect::<Vec<_>>()
-        })
-        .collect();
-    Json(json!({ "items": items, "revision": catalog.version }))
+pub fn count(entry: &Entry) -> Count {
+    let healthy = entry.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy).count();
+    Count { total: entry.endpoints.len(), healthy }
 }
 
-pub async fn registries(Shared(state): Shared<State>) -> Json<Value> {
-    let catalog = state.catalog();
-    let items: Vec<Value> = catalog
-        .registries
-        .iter()
-        .map(|registry| {
-            let (word, reason) = match &registry.state {
-                RegistryState::Syncing => ("syncing", None),
-                RegistryState::Synced => ("synced", None),
-                RegistryState::Stale(reason) => ("stale", Some(reason)),
-            };
-            json!({
-                "name": registry.name,
-                "state": word,
-                "reason": reason,
-                "since": registry.since,
-                "services": registry.services,
-                "endpoints": registry.endpoints,
-                "forgotten": registry.forgotten,
-                "findings": *registry.findings,
-            })
-        })
-        .collect();
-    Json(json!({ "items": items, "conflicts": conflicts(&catalog), "revision": catalog.version }))
+fn resolution(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Static => "static",
+        Resolution::Dns => "dns",
+        Resolution::DnsRoundRobin => "dns-round-robin",
+        Resolution::Passthrough => "passthrough",
+        Resolution::DynamicDns => "dynamic-dns",
+    }
 }
 
-/// What registries disagree about.
-fn conflicts(catalog: &Catalog) -> Vec<Value> {
-    let of_entry = |entry: &Entry| {
-        let host = entry.service.host().as_str().to_owned();
-        let shown = |words: &String| json!({ "service": host, "message": words });
-        entry.conflicts.iter().map(shown).collect::<Vec<_>>()
-    };
-    catalog.entries().flat_map(of_entry).collect()
+fn is_stale(catalog: &Catalog, registries: &BTreeSet<String>) -> bool {
+    let lost = |status: &&registry::RegistryStatus| matches!(status.state, RegistryState::Stale(_));
+    catalog.registries.iter().filter(lost).any(|status| registries.contains(&*status.name))
 }
 
 /// How many endpoints each platform has.
-fn by_platform(entry: &Entry) -> BTreeMap<&'static str, Value> {
-    let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
+fn by_platform(entry: &Entry) -> BTreeMap<&'static str, Count> {
+    let mut counts: BTreeMap<&'static str, Count> = BTreeMap::new();
     for endpoint in entry.endpoints.iter() {
         let count = counts.entry(endpoint.workload.platform.as_str()).or_default();
-        count.0 += usize::from(endpoint.health == Health::Healthy);
-        count.1 += 1;
+        count.healthy += usize::from(endpoint.health == Health::Healthy);
+        count.total += 1;
     }
-    counts.into_iter().map(|(name, (healthy, total))| (name, json!({ "healthy": healthy, "total": total }))).collect()
+    counts
 }
 
-fn service(entry: &Entry) -> Value {
-    let service = &entry.service;
-    let ports: Vec<Value> = service
-        .ports
-        .iter()
-        .map(|port| json!({ "name": port.name, "port": port.number, "protocol": port.protocol.as_str() }))
-        .collect();
-    let mut registries: Vec<&str> = vec![&service.provenance.registry];
-    registries.extend(entry.endpoints.iter().map(|endpoint| &*endpoint.provenance.registry));
-    registries.sort_unstable();
-    registries.dedup();
-    let healthy = entry.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy).count();
-    json!({
-        "host": service.host().as_str(),
-        "namespace": service.namespace(),
-        "aliases": service.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
-        "ports": ports,
-        "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "automatic_addresses": automatic(entry),
-        "location": match service.location {
-            Location::MeshInternal => "internal",
-            Location::MeshExternal => "external",
-        },
-        "resolution": match service.resolution {
-            Resolution::Static => "static",
-            Resolution::Dns => "dns",
-            Resolution::DnsRoundRobin => "dns-round-robin",
-            Resolution::Passthrough => "passthrough",
-            Resolution::DynamicDns => "dynamic-dns",
-        },
-        "endpoints": { "total": entry.endpoints.len(), "healthy": healthy },
-        "platforms": by_platform(entry),
-        "registries": registries,
-        "conflicts": *entry.conflicts,
-    })
-}
-
-/// What the mesh gave a service without addresses: callers that are captured reach it there.
 fn automatic(entry: &Entry) -> Vec<String> {
     entry.automatic.iter().flat_map(|given| [given.v4.to_string(), given.v6.to_string()]).collect()
 }
 
-fn endpoint(state: &State, catalog: &Catalog, entry: &Entry, endpoint: &Endpoint) -> Value {
-    let workload = &endpoint.workload;
-    let identity = (endpoint.tls == TlsMode::Istio)
-        .then(|| state.trust_domain.workload(&workload.namespace, &workload.service_account).ok())
-        .flatten();
-    json!({
-        "service": entry.service.host().as_str(),
-        "namespace": entry.service.namespace(),
-        "service_port": endpoint.service_port,
-        "address": endpoint.address.to_string(),
-        "port": endpoint.port,
-        "health": endpoint.health.as_str(),
-        "weight": endpoint.weight,
-        "mtls": endpoint.tls == TlsMode::Istio,
-        "identity": identity.map(|id| id.to_string()),
-        "workload": workload.name,
-        "labels": workload.labels,
-        "locality": workload.locality.to_string(),
-        "platform": workload.platform.as_str(),
-        "stale": catalog.is_stale(&endpoint.provenance.registry),
-        "registry": endpoint.provenance.registry,
-        "object": endpoint.provenance.object,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_the_mesh_has_a_short_name() {
+        let short = |host| short_name(host, "default", "cluster.local");
+        assert_eq!(short("reviews.default.svc.cluster.local"), "reviews");
+        assert_eq!(short("reviews.other.svc.cluster.local"), "reviews.other.svc.cluster.local");
+        assert_eq!(short("api.example.com"), "api.example.com");
+    }
 }

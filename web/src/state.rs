@@ -7,23 +7,33 @@ use api::{Hostname, TrustDomain};
 use registry::Catalog;
 use tokio::sync::watch;
 
+use crate::kept::Kept;
+
 /// Cloning shares.
 #[derive(Clone)]
 pub struct State {
     pub galley: galley::Galley,
     pub catalog: watch::Receiver<Arc<Catalog>>,
     pub discovery: pilot::Discovery,
+    /// What proxies' configuration is compiled from.
+    pub inputs: watch::Receiver<pilot::Inputs>,
     pub join_tokens: citadel::Tokens,
     pub members: citadel::Members,
     pub agents: registry::Agents,
     pub api_tokens: citadel::ApiTokens,
     pub trust_domain: TrustDomain,
+    pub kept: Kept,
 }
 
 impl State {
     /// The catalog as it is now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog.borrow().clone()
+    }
+
+    /// The mesh's DNS domain.
+    pub(crate) fn domain(&self) -> String {
+        self.inputs.borrow().mesh.domain.clone()
     }
 
     /// The hosts of all services of all registries.

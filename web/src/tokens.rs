@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use bytes::Bytes;
-use citadel::{Grant, NewToken, TokenError};
+use citadel::{Grant, NewToken, TokenError, TokenStatus};
 use ipnet::IpNet;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::extract::{Asked, At, Body};
+use crate::list::{self, List, ListQuery};
 use crate::problem::Problem;
 use crate::state::State;
 
-#[derive(Deserialize)]
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+/// What a new token is for.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Order {
     namespace: String,
@@ -28,7 +37,41 @@ struct Order {
     #[serde(default)]
     ports: Vec<u16>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     addresses: Vec<IpNet>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Made {
+    id: String,
+    /// The secret; it is not shown again.
+    token: String,
+    /// Unix seconds.
+    expires: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TokenView {
+    id: String,
+    namespace: String,
+    service_account: String,
+    /// Unix seconds.
+    created: u64,
+    /// Unix seconds.
+    expires: u64,
+    uses: u32,
+    used: u32,
+    expired: bool,
+    workload_group: Option<String>,
+    services: Vec<String>,
+    ports: Vec<u16>,
+    #[schema(value_type = Vec<String>)]
+    addresses: Vec<IpNet>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Revoked {
+    revoked: String,
 }
 
 impl Order {
@@ -55,8 +98,10 @@ impl Order {
     }
 }
 
-pub async fn create(Shared(state): Shared<State>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
-    let order: Order = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+/// Makes a join token.
+#[utoipa::path(post, path = "/tokens", request_body = Order,
+    responses((status = 201, description = "The token, shown this once", body = Made)))]
+async fn create(Shared(state): Shared<State>, Body(order): Body<Order>) -> Result<(StatusCode, Json<Made>), Problem> {
     let service_account = order.service_account(&state)?;
     let mut token = NewToken::new(order.namespace, service_account);
     token.ttl = order.ttl_seconds.map_or(token.ttl, Duration::from_secs);
@@ -68,17 +113,42 @@ pub async fn create(Shared(state): Shared<State>, body: Bytes) -> Result<(Status
         addresses: order.addresses,
     };
     let made = state.join_tokens.create(token).await.map_err(problem)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": made.id, "token": made.text, "expires": made.expires }))))
+    Ok((StatusCode::CREATED, Json(Made { id: made.id, token: made.text, expires: made.expires })))
 }
 
-pub async fn list(Shared(state): Shared<State>) -> Result<Json<Value>, Problem> {
+/// The join tokens there are, without their secrets.
+#[utoipa::path(get, path = "/tokens", params(ListQuery),
+    responses((status = 200, description = "A page of join tokens", body = List<TokenView>)))]
+async fn list(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) -> Result<Json<List<Value>>, Problem> {
     let tokens = state.join_tokens.list().await.map_err(problem)?;
-    Ok(Json(json!({ "items": tokens })))
+    list::page(&state, &query, tokens.into_iter().map(TokenView::of))
 }
 
-pub async fn revoke(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+/// Revokes a join token; who joined with it stays.
+#[utoipa::path(delete, path = "/tokens/{id}", params(("id" = String, Path)),
+    responses((status = 200, description = "It is worth nothing any more", body = Revoked)))]
+async fn revoke(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Revoked>, Problem> {
     state.join_tokens.revoke(&id).await.map_err(problem)?;
-    Ok(Json(json!({ "revoked": id })))
+    Ok(Json(Revoked { revoked: id }))
+}
+
+impl TokenView {
+    fn of(token: TokenStatus) -> Self {
+        Self {
+            id: token.id,
+            namespace: token.namespace,
+            service_account: token.service_account,
+            created: token.created,
+            expires: token.expires,
+            uses: token.uses,
+            used: token.used,
+            expired: token.expired,
+            workload_group: token.grant.workload_group,
+            services: token.grant.services,
+            ports: token.grant.ports,
+            addresses: token.grant.addresses,
+        }
+    }
 }
 
 fn problem(error: TokenError) -> Problem {

@@ -1,101 +1,130 @@
 //! Everything that is wrong now, in one list: refused files, objects at odds with others, findings of the compile,
-//! refusals of proxies, registries out of reach or at odds.
+//! refusals of proxies, registries out of reach or at odds, services that nothing serves.
 
-use std::collections::BTreeSet;
+mod sources;
 
-use axum::Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
 use axum::extract::State as Shared;
-use galley::analysis::Found;
-use pilot::{ProxyStatus, SyncState};
-use registry::{Catalog, RegistryState};
-use serde_json::{Value, json};
+use axum::response::Response;
+use parking_lot::Mutex;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::problem::Finding;
+use crate::catalogue::Code;
+use crate::extract::Asked;
+use crate::feed::Topic;
+use crate::kept::millis;
+use crate::list::{self, List, LiveQuery};
+use crate::problem::{Finding, Problem};
 use crate::state::State;
 
-pub async fn problems(Shared(state): Shared<State>) -> Json<Value> {
-    let mut items: Vec<Value> = state.galley.problems().iter().map(file).collect();
-    let across = state.galley.analyse(&state.known_hosts());
-    items.extend(across.iter().map(analysed));
-    let dangling = across.iter().filter(|found| found.diagnostic.code == galley::code::REFERENCE_NOT_FOUND);
-    let dangling: BTreeSet<String> = dangling.map(|found| found.object.to_string()).collect();
-    for proxy in state.discovery.proxies() {
-        items.extend(refusals(&proxy));
-        items.extend(findings(&proxy, &dangling));
-    }
-    items.extend(registries(&state.catalog()));
-    let mut seen = BTreeSet::new();
-    items.retain(|item| seen.insert(item.to_string()));
-    Json(json!({ "items": items }))
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(problems))
 }
 
-fn file(problem: &galley::Problem) -> Value {
-    json!({
-        "source": "configuration",
-        "severity": if problem.is_error() { "error" } else { "warning" },
-        "object": problem.file,
-        "message": problem.to_string(),
-        "finding": Finding::from(problem),
-    })
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Trouble {
+    /// Stable: `WFT1301`.
+    pub code: &'static str,
+    /// `error`, `warning` or `info`
+    pub severity: &'static str,
+    /// What kind of problem it is, in words.
+    pub title: &'static str,
+    /// Who says so: `configuration`, `analysis`, `compile`, `proxy`, `registry`, `service`, `identity`, `traffic`
+    pub source: &'static str,
+    /// What it is about: an object, a file, a proxy, a service, a registry.
+    pub object: String,
+    pub namespace: Option<String>,
+    pub message: String,
+    /// What to do.
+    pub hint: &'static str,
+    /// Where the object is in this API, if it is.
+    pub link: Option<String>,
+    /// Since when it is known, in Unix milliseconds.
+    pub since: u64,
+    /// The finer code of who says so: `IST0101`, `unknown-host`.
+    pub reason: Option<&'static str>,
+    /// The place in a text, if it is in one.
+    pub finding: Option<Finding>,
 }
 
-fn analysed(found: &Found) -> Value {
-    json!({
-        "source": "analysis",
-        "severity": if found.diagnostic.is_error() { "error" } else { "warning" },
-        "object": found.object.to_string(),
-        "code": found.diagnostic.code,
-        "message": format!("{}: {}", found.diagnostic.path, found.diagnostic.message),
-    })
-}
-
-fn refusals(proxy: &ProxyStatus) -> Vec<Value> {
-    let refused = proxy.types.iter().filter(|(_, of_type)| of_type.state == SyncState::Nacked);
-    refused
-        .map(|(name, of_type)| {
-            let words = of_type.error.as_deref().unwrap_or("without a reason");
-            let message = format!("refused {name}: {words}");
-            json!({ "source": "proxy", "severity": "error", "object": proxy.id, "message": message })
-        })
-        .collect()
-}
-
-/// The same finding concerns many proxies; it is shown once. What the analysis said already is not said again.
-fn findings(proxy: &ProxyStatus, dangling: &BTreeSet<String>) -> Vec<Value> {
-    let said = |found: &pilot::Diagnostic| {
-        matches!(found.code, pilot::Code::UnknownHost | pilot::Code::UnknownSubset) && dangling.contains(&found.object)
-    };
-    let findings = proxy.diagnostics.iter().filter(|found| !said(found));
-    findings
-        .map(|found| {
-            json!({
-                "source": "compile",
-                "severity": "warning",
-                "object": found.object,
-                "code": found.code.as_str(),
-                "message": found.message,
-            })
-        })
-        .collect()
-}
-
-fn registries(catalog: &Catalog) -> Vec<Value> {
-    let stale = catalog.registries.iter().filter_map(|registry| match &registry.state {
-        RegistryState::Stale(reason) => {
-            Some(json!({ "source": "registry", "severity": "warning", "object": registry.name, "message": reason }))
+impl Trouble {
+    pub(crate) fn new(code: &'static Code, source: &'static str, object: impl Into<String>, message: String) -> Self {
+        Self {
+            code: code.code,
+            severity: code.severity.as_str(),
+            title: code.title,
+            source,
+            object: object.into(),
+            namespace: None,
+            message,
+            hint: code.hint,
+            link: None,
+            since: 0,
+            reason: None,
+            finding: None,
         }
-        _ => None,
+    }
+
+    pub(crate) fn key(&self) -> (String, String, String) {
+        (self.code.to_owned(), self.object.clone(), self.message.clone())
+    }
+}
+
+/// What is wrong with the mesh now.
+#[utoipa::path(get, path = "/problems", params(LiveQuery),
+    responses((status = 200, description = "A page of problems, the worst first", body = List<Trouble>)))]
+async fn problems(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+    list::live(&state, &query, |news| news.topic == Topic::Problems, || collect(&state)).await
+}
+
+/// How many there are of each severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Counts {
+    pub error: usize,
+    pub warning: usize,
+    pub info: usize,
+}
+
+pub fn count(all: &[Trouble]) -> Counts {
+    let of = |severity| all.iter().filter(|trouble| trouble.severity == severity).count();
+    Counts { error: of("error"), warning: of("warning"), info: of("info") }
+}
+
+/// All that is wrong, the worst first.
+pub fn collect(state: &State) -> Vec<Trouble> {
+    let mut all = sources::all(state);
+    let mut seen = BTreeSet::new();
+    all.retain(|trouble| seen.insert(trouble.key()));
+    state.kept.since.mark(&mut all);
+    // Errors before warnings; otherwise as they were found.
+    all.sort_by_key(|trouble| match trouble.severity {
+        "error" => 0,
+        "warning" => 1,
+        _ => 2,
     });
-    let conflicts = catalog.entries().flat_map(|entry| {
-        let object = entry.service.host().as_str();
-        let conflicts = entry.conflicts.iter();
-        conflicts.map(
-            move |words| json!({ "source": "registry", "severity": "warning", "object": object, "message": words }),
-        )
-    });
-    let findings = catalog.registries.iter().flat_map(|registry| {
-        let told = registry.findings.iter();
-        told.map(move |words| json!({ "source": "registry", "severity": "warning", "object": registry.name, "message": words }))
-    });
-    stale.chain(findings).chain(conflicts).collect()
+    all
+}
+
+/// Since when each problem is known.
+#[derive(Default)]
+pub(crate) struct Since(Mutex<BTreeMap<(String, String, String), u64>>);
+
+impl Since {
+    /// Tells each problem its age, and forgets those that are over.
+    fn mark(&self, all: &mut [Trouble]) {
+        let now = millis(SystemTime::now());
+        let mut known = self.0.lock();
+        let before = std::mem::take(&mut *known);
+        for trouble in all {
+            let key = trouble.key();
+            trouble.since = before.get(&key).copied().unwrap_or(now);
+            known.insert(key, trouble.since);
+        }
+    }
 }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use api::SpiffeId;
+use tokio::sync::watch;
 
 use super::Caller;
+use super::events::{Events, Happened};
 use crate::diagnostic::Diagnostic;
 use crate::node::{Node, NodeKind};
 use crate::resource::Snapshot;
@@ -74,10 +76,14 @@ impl SyncState {
 pub(super) struct Proxies {
     next: AtomicU64,
     connected: Mutex<BTreeMap<u64, Entry>>,
+    pub events: Events,
+    /// Grows with whatever changes in the list.
+    changes: watch::Sender<u64>,
 }
 
 struct Entry {
     status: ProxyStatus,
+    node: Arc<Node>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -103,8 +109,28 @@ impl Proxies {
             types,
             diagnostics: Arc::new([]),
         };
-        self.lock().insert(key, Entry { status, snapshot: Arc::default() });
+        let entry = Entry { status, node: Arc::new(node.clone()), snapshot: Arc::default() };
+        self.lock().insert(key, entry);
+        self.events.add(&node.name, Happened::Connected, None, None);
+        self.changed();
         Place { proxies: self, key }
+    }
+
+    /// A number that is another whenever the list is.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Who each connected proxy says it is, with its latest snapshot; the newest connection where it has several.
+    pub fn nodes(&self) -> Vec<(Arc<Node>, Arc<Snapshot>)> {
+        let connected = self.lock();
+        let newest: BTreeMap<&str, &Entry> =
+            connected.values().map(|entry| (entry.status.node.as_str(), entry)).collect();
+        newest.into_values().map(|entry| (entry.node.clone(), entry.snapshot.clone())).collect()
     }
 
     pub fn connected(&self) -> usize {
@@ -135,17 +161,25 @@ impl Place<'_> {
             entry.snapshot = snapshot;
             entry.status.diagnostics = diagnostics;
         }
+        self.proxies.changed();
     }
 
     pub fn types(&self, types: BTreeMap<&'static str, TypeStatus>) {
-        if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
+        let mut connected = self.proxies.lock();
+        if let Some(entry) = connected.get_mut(&self.key).filter(|entry| entry.status.types != types) {
             entry.status.types = types;
+            drop(connected);
+            self.proxies.changed();
         }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.proxies.lock().remove(&self.key);
+        let gone = self.proxies.lock().remove(&self.key);
+        if let Some(entry) = gone {
+            self.proxies.events.add(&entry.status.id, Happened::Disconnected, None, None);
+        }
+        self.proxies.changed();
     }
 }

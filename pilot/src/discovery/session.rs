@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use super::events::Happened;
 use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
 use super::{Attached, Caller, Hub, admission};
@@ -142,12 +143,18 @@ impl<P: Protocol> Session<'_, P> {
         match received.verdict {
             Verdict::Nack => {
                 let error = received.error.unwrap_or_default();
+                self.happened(Happened::Refused, kind, Some(error.clone()));
                 tracing::warn!(proxy = self.node.name, r#type = kind.short_name(), error, "configuration refused");
                 self.hub.counters.rejected(kind);
             }
             Verdict::Stale => self.hub.counters.expired(kind),
-            Verdict::Ack | Verdict::None => {}
+            Verdict::Ack => self.happened(Happened::Accepted, kind, None),
+            Verdict::None => {}
         }
+    }
+
+    fn happened(&self, what: Happened, kind: Kind, detail: Option<String>) {
+        self.hub.proxies.events.add(&self.node.name, what, Some(kind.short_name()), detail);
     }
 
     /// Hands all queued responses on; false when the client is gone.
@@ -157,6 +164,7 @@ impl<P: Protocol> Session<'_, P> {
                 return false;
             }
             self.hub.counters.pushed(kind);
+            self.happened(Happened::Sent, kind, None);
         }
         if let Some(began) = self.pushing.take() {
             self.hub.counters.took(began.elapsed());

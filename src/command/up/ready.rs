@@ -51,5 +51,5 @@ async fn waiting(state: &State, data: &DataDir) -> Option<String> {
 }
 
 async fn listing(data: &DataDir) -> Option<Value> {
-    Client::open(data, &ApiOptions::default()).ok()?.get("proxies").await.ok()
+    Client::open(data, &ApiOptions::default()).ok()?.list("proxies").await.ok()
 }

@@ -10,7 +10,7 @@ use galley::{Galley, GalleyOptions};
 use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Agents, AgentsOptions, Catalog, RegisteredPort, Registration, Registry};
 use runtime::{Clock, ManualClock};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Memory, Store};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -43,7 +43,7 @@ impl Mesh {
             mesh: Arc::new(MeshConfig::new(trust_domain.clone())),
             ready: true,
         });
-        let discovery = Discovery::new(followed, pilot::Options::default(), Arc::new(()));
+        let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(()));
         let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store, clock);
@@ -52,11 +52,13 @@ impl Mesh {
             galley,
             catalog,
             discovery,
+            inputs: followed,
             join_tokens,
             members,
             agents: agents.clone(),
             api_tokens,
             trust_domain,
+            kept: crate::Kept::default(),
         };
         Self { state, agents, token, _inputs: inputs }
     }

@@ -1,0 +1,124 @@
+//! Where traffic can go: every endpoint of every service.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use registry::{Catalog, Entry, TlsMode};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::extract::{Asked, At};
+use crate::feed::{News, Topic};
+use crate::list::{self, List, ListQuery, LiveQuery};
+use crate::problem::Problem;
+use crate::services::{find, short_name};
+use crate::state::State;
+
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(endpoints)).routes(routes!(of_service))
+}
+
+/// An address and port that takes traffic for a service.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Endpoint {
+    /// The service's host.
+    pub service: String,
+    pub service_name: String,
+    pub namespace: String,
+    /// The name of the service's port.
+    pub service_port: String,
+    pub address: String,
+    pub port: u16,
+    /// `healthy`, `unhealthy` or `draining`
+    pub health: &'static str,
+    pub weight: u32,
+    /// Whether it takes mutual TLS.
+    pub mtls: bool,
+    /// The SPIFFE ID that its callers expect there.
+    pub identity: Option<String>,
+    pub workload: String,
+    pub version: String,
+    pub labels: BTreeMap<String, String>,
+    /// `region/zone/subzone`
+    pub locality: String,
+    pub platform: &'static str,
+    /// Whether the registry that told of it is out of reach.
+    pub stale: bool,
+    pub registry: String,
+    /// What it is called there.
+    pub object: String,
+}
+
+/// Whether an entry is of the service that is asked for.
+fn takes(query: &LiveQuery, entry: &Entry) -> bool {
+    let host = entry.service.host().as_str();
+    query.service.as_ref().is_none_or(|name| {
+        host.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// The endpoints of all services, or of those that are asked for.
+#[utoipa::path(get, path = "/endpoints", params(LiveQuery),
+    responses((status = 200, description = "A page of endpoints", body = List<Endpoint>)))]
+async fn endpoints(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+    let concerns = |news: &News| matches!(news.topic, Topic::Services | Topic::Endpoints);
+    let all = || {
+        let catalog = state.catalog();
+        let entries = catalog.entries().filter(|entry| takes(&query, entry));
+        entries.flat_map(|entry| of_entry(&state, &catalog, entry)).collect::<Vec<_>>()
+    };
+    list::live(&state, &LiveQuery { service: None, ..query.clone() }, concerns, all).await
+}
+
+/// The endpoints of one service.
+#[utoipa::path(get, path = "/services/{namespace}/{name}/_endpoints",
+    params(("namespace" = String, Path), ("name" = String, Path), ListQuery),
+    responses((status = 200, description = "A page of endpoints", body = List<Endpoint>)))]
+async fn of_service(
+    Shared(state): Shared<State>,
+    At((namespace, name)): At<(String, String)>,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Json<List<Value>>, Problem> {
+    let catalog = state.catalog();
+    let entry = find(&state, &catalog, &namespace, &name)?;
+    list::page(&state, &query, of_entry(&state, &catalog, entry))
+}
+
+pub fn of_entry(state: &State, catalog: &Catalog, entry: &Entry) -> Vec<Endpoint> {
+    entry.endpoints.iter().map(|endpoint| Endpoint::of(state, catalog, entry, endpoint)).collect()
+}
+
+impl Endpoint {
+    fn of(state: &State, catalog: &Catalog, entry: &Entry, endpoint: &registry::Endpoint) -> Self {
+        let (service, workload) = (&entry.service, &endpoint.workload);
+        let host = service.host().as_str();
+        let identity = (endpoint.tls == TlsMode::Istio)
+            .then(|| state.trust_domain.workload(&workload.namespace, &workload.service_account).ok())
+            .flatten();
+        Self {
+            service: host.to_owned(),
+            service_name: short_name(host, service.namespace(), &state.domain()).to_owned(),
+            namespace: service.namespace().to_owned(),
+            service_port: endpoint.service_port.clone(),
+            address: endpoint.address.to_string(),
+            port: endpoint.port,
+            health: endpoint.health.as_str(),
+            weight: endpoint.weight,
+            mtls: endpoint.tls == TlsMode::Istio,
+            identity: identity.map(|id| id.to_string()),
+            workload: workload.name.clone(),
+            version: workload.canonical_revision().to_owned(),
+            labels: workload.labels.clone(),
+            locality: workload.locality.to_string(),
+            platform: workload.platform.as_str(),
+            stale: catalog.is_stale(&endpoint.provenance.registry),
+            registry: endpoint.provenance.registry.to_string(),
+            object: endpoint.provenance.object.clone(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Turns what changes in the control plane into events of the feed, one function a source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galley::Follower;
+use registry::{Catalog, Entry};
+use serde_json::json;
+
+use crate::feed::Topic;
+use crate::objects::ObjectView;
+use crate::services::{count, health, short_name};
+use crate::state::State;
+use crate::{proxies, registries, trouble};
+
+/// How long changes are gathered that come in swarms.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Follows everything until dropped.
+pub async fn follow(state: State) {
+    tokio::join!(objects(&state), catalog(&state), of_proxies(&state), problems(&state));
+}
+
+async fn objects(state: &State) {
+    let mut snapshots = state.galley.snapshots();
+    let mut follower = Follower::new(&state.galley);
+    while snapshots.changed().await.is_ok() {
+        snapshots.borrow_and_update();
+        for (change, object) in follower.news() {
+            let key = &object.key;
+            let data = json!({
+                "change": change.as_str(), "kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name,
+                "revision": object.revision,
+            });
+            let whole = serde_json::to_value(ObjectView::of(&object)).unwrap_or_default();
+            state.kept.feed.publish_object(change.as_str(), key.kind, data, whole);
+        }
+    }
+}
+
+async fn catalog(state: &State) {
+    let mut catalogs = state.catalog.clone();
+    let mut before = catalogs.borrow_and_update().clone();
+    while catalogs.changed().await.is_ok() {
+        let now = catalogs.borrow_and_update().clone();
+        tell_services(state, &before, &now);
+        if registries::all(&before) != registries::all(&now) {
+            let items = json!({ "items": registries::all(&now) });
+            state.kept.feed.publish(Topic::Registries, "modified", items);
+        }
+        before = now;
+    }
+}
+
+fn tell_services(state: &State, before: &Catalog, now: &Catalog) {
+    let domain = state.domain();
+    let tell = |topic: Topic, event: &'static str, entry: &Entry| {
+        let (host, namespace) = (entry.service.host().as_str(), entry.service.namespace());
+        let endpoints = count(entry);
+        let data = json!({
+            "change": event, "namespace": namespace, "name": short_name(host, namespace, &domain), "host": host,
+            "endpoints": endpoints, "health": health(endpoints),
+        });
+        state.kept.feed.publish(topic, event, data);
+    };
+    for entry in before.entries().filter(|entry| now.get(&entry.service.key).is_none()) {
+        tell(Topic::Services, "deleted", entry);
+    }
+    for entry in now.entries() {
+        match before.get(&entry.service.key) {
+            None => {
+                tell(Topic::Services, "added", entry);
+                if !entry.endpoints.is_empty() {
+                    tell(Topic::Endpoints, "modified", entry);
+                }
+            }
+            Some(known) => {
+                if !Arc::ptr_eq(&known.service, &entry.service) {
+                    tell(Topic::Services, "modified", entry);
+                }
+                if !Arc::ptr_eq(&known.endpoints, &entry.endpoints) {
+                    tell(Topic::Endpoints, "modified", entry);
+                }
+            }
+        }
+    }
+}
+
+async fn of_proxies(state: &State) {
+    let mut changes = state.discovery.changes();
+    let mut before = syncs(state);
+    while changes.changed().await.is_ok() {
+        tokio::time::sleep(GATHER).await;
+        changes.borrow_and_update();
+        let now = syncs(state);
+        for id in before.keys().filter(|id| !now.contains_key(*id)) {
+            state.kept.feed.publish(Topic::Proxies, "deleted", json!({ "change": "deleted", "id": id }));
+        }
+        for (id, sync) in &now {
+            let change = match before.get(id) {
+                None => "added",
+                Some(known) if known != sync => "modified",
+                Some(_) => continue,
+            };
+            let data = json!({ "change": change, "id": id, "sync": sync });
+            state.kept.feed.publish(Topic::Proxies, change, data);
+        }
+        before = now;
+    }
+}
+
+fn syncs(state: &State) -> BTreeMap<String, &'static str> {
+    state.discovery.proxies().into_iter().map(|status| (status.id.clone(), proxies::sync(&status))).collect()
+}
+
+async fn problems(state: &State) {
+    let (mut snapshots, mut catalogs) = (state.galley.snapshots(), state.catalog.clone());
+    let mut proxies = state.discovery.changes();
+    let mut before = BTreeSet::new();
+    loop {
+        let all = trouble::collect(state);
+        let now: BTreeSet<_> = all.iter().map(trouble::Trouble::key).collect();
+        if now != before {
+            let (added, resolved) = (now.difference(&before).count(), before.difference(&now).count());
+            let counts = trouble::count(&all);
+            let data = json!({ "problems": counts, "added": added, "resolved": resolved });
+            state.kept.feed.publish(Topic::Problems, "modified", data);
+        }
+        before = now;
+        let changed = any(snapshots.changed(), catalogs.changed(), proxies.changed());
+        if !changed.await {
+            return;
+        }
+        tokio::time::sleep(GATHER).await;
+        snapshots.borrow_and_update();
+        catalogs.borrow_and_update();
+        proxies.borrow_and_update();
+    }
+}
+
+/// Waits for the first of them; false if it will not come again.
+async fn any<E>(
+    a: impl Future<Output = Result<(), E>>,
+    b: impl Future<Output = Result<(), E>>,
+    c: impl Future<Output = Result<(), E>>,
+) -> bool {
+    tokio::select! {
+        changed = a => changed.is_ok(),
+        changed = b => changed.is_ok(),
+        changed = c => changed.is_ok(),
+    }
+}

@@ -1,0 +1,43 @@
+//! What the API itself keeps from one request to the next, in memory.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::feed::Feed;
+use crate::limiter::{Limiter, Rate};
+use crate::list::Pages;
+use crate::trouble::Since;
+
+/// Cloning shares.
+#[derive(Clone)]
+pub struct Kept {
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) since: Arc<Since>,
+    /// Unix milliseconds.
+    pub(crate) started_at: u64,
+}
+
+impl Kept {
+    pub fn new(rate: Rate) -> Self {
+        Self {
+            limiter: Arc::new(Limiter::new(rate)),
+            feed: Arc::default(),
+            pages: Arc::default(),
+            since: Arc::default(),
+            started_at: millis(SystemTime::now()),
+        }
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::new(Rate::default())
+    }
+}
+
+/// A time as the API tells it: Unix milliseconds.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

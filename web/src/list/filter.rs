@@ -1,0 +1,184 @@
+//! Which items of a list are asked for, in what order, and what of each.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+use super::ListQuery;
+use crate::problem::Problem;
+
+pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Problem> {
+    if let Some(namespaces) = &query.namespace {
+        let named = |item: &Value| {
+            let namespace = item["namespace"].as_str();
+            namespaces.split(',').any(|wanted| namespace == Some(wanted.trim()))
+        };
+        items.retain(named);
+    }
+    if let Some(labels) = &query.labels {
+        let terms = labels.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
+        if !items.is_empty() && items.iter().all(|item| item.get("labels").is_none()) {
+            return Err(Problem::malformed("these items have no labels; leave `labels` out"));
+        }
+        items.retain(|item| terms.iter().all(|term| term.holds(&item["labels"])));
+    }
+    if let Some(text) = &query.q {
+        let text = text.to_lowercase();
+        items.retain(|item| holds(item, &text));
+    }
+    if let Some(field) = &query.sort {
+        sort(&mut items, field)?;
+    }
+    if let Some(fields) = &query.fields {
+        let fields: Vec<&str> = fields.split(',').map(str::trim).collect();
+        for field in &fields {
+            if !items.is_empty() && items.iter().all(|item| at(item, field).is_none()) {
+                return Err(unknown("fields", field, &items));
+            }
+        }
+        items = items.iter().map(|item| only(item, &fields)).collect();
+    }
+    Ok(items)
+}
+
+/// One condition of a label selector.
+enum Term<'a> {
+    Equal(&'a str, &'a str),
+    Unequal(&'a str, &'a str),
+    Present(&'a str),
+    Absent(&'a str),
+}
+
+impl<'a> Term<'a> {
+    fn parse(text: &'a str) -> Result<Self, Problem> {
+        let text = text.trim();
+        let term = match (text.split_once("!="), text.split_once('=')) {
+            (Some((key, value)), _) => Self::Unequal(key.trim(), value.trim()),
+            (None, Some((key, value))) => Self::Equal(key.trim(), value.trim_start_matches('=').trim()),
+            (None, None) => text.strip_prefix('!').map_or(Self::Present(text), Self::Absent),
+        };
+        let (Self::Equal(key, _) | Self::Unequal(key, _) | Self::Present(key) | Self::Absent(key)) = term;
+        match key.is_empty() {
+            true => Err(Problem::malformed(format!("{text:?} is no condition on labels; write a=b, a!=b, a or !a"))),
+            false => Ok(term),
+        }
+    }
+
+    /// As Kubernetes has it, a label that is absent is unequal to everything.
+    fn holds(&self, labels: &Value) -> bool {
+        match self {
+            Self::Equal(key, value) => labels[*key] == *value,
+            Self::Unequal(key, value) => labels[*key] != *value,
+            Self::Present(key) => labels.get(key).is_some(),
+            Self::Absent(key) => labels.get(key).is_none(),
+        }
+    }
+}
+
+/// Whether a text is anywhere in the item's own words: not in what it holds of other things.
+fn holds(item: &Value, text: &str) -> bool {
+    let words = |value: &Value| value.as_str().is_some_and(|words| words.to_lowercase().contains(text));
+    item.as_object().into_iter().flat_map(Map::values).any(|value| match value {
+        Value::Array(values) => values.iter().any(words),
+        value => words(value),
+    })
+}
+
+fn sort(items: &mut [Value], field: &str) -> Result<(), Problem> {
+    let (field, greatest_first) = field.strip_prefix('-').map_or((field, false), |field| (field, true));
+    if !items.is_empty() && items.iter().all(|item| at(item, field).is_none()) {
+        return Err(unknown("sort", field, items));
+    }
+    items.sort_by(|a, b| {
+        let order = compare(at(a, field).unwrap_or(&Value::Null), at(b, field).unwrap_or(&Value::Null));
+        if greatest_first { order.reverse() } else { order }
+    });
+    Ok(())
+}
+
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64().unwrap_or(0.0).total_cmp(&b.as_f64().unwrap_or(0.0)),
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Null, Value::Null) => Ordering::Equal,
+        (Value::Null, _) => Ordering::Greater,
+        (_, Value::Null) => Ordering::Less,
+        _ => a.to_string().cmp(&b.to_string()),
+    }
+}
+
+/// `endpoints.total`
+fn at<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
+    field.split('.').try_fold(item, |value, name| value.get(name))
+}
+
+fn only(item: &Value, fields: &[&str]) -> Value {
+    let mut chosen = Value::Object(Map::new());
+    for field in fields {
+        let Some(value) = at(item, field) else { continue };
+        let mut place = &mut chosen;
+        for name in field.split('.') {
+            if !place.is_object() && !place.is_null() {
+                break;
+            }
+            place = &mut place[name];
+        }
+        *place = value.clone();
+    }
+    chosen
+}
+
+fn unknown(parameter: &str, field: &str, items: &[Value]) -> Problem {
+    let first = items.first().and_then(Value::as_object);
+    let names: Vec<&str> = first.into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    Problem::malformed(format!("{parameter}: no item has a field {field:?}; there are {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn services() -> Vec<Value> {
+        vec![
+            json!({ "name": "reviews", "namespace": "default", "labels": { "app": "reviews" }, "size": { "total": 3 } }),
+            json!({ "name": "ratings", "namespace": "default", "labels": { "app": "ratings" }, "size": { "total": 10 } }),
+            json!({ "name": "web", "namespace": "shop", "labels": {}, "size": { "total": 1 } }),
+        ]
+    }
+
+    fn names(query: ListQuery) -> Vec<String> {
+        let items = choose(services(), &query).unwrap();
+        items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn filters_leave_what_is_asked_for() {
+        let query = |q: &str| ListQuery { q: Some(q.into()), ..ListQuery::default() };
+        assert_eq!(names(query("RAT")), ["ratings"]);
+        let labels = |labels: &str| ListQuery { labels: Some(labels.into()), ..ListQuery::default() };
+        assert_eq!(names(labels("app=reviews")), ["reviews"]);
+        assert_eq!(names(labels("app!=reviews")), ["ratings", "web"]);
+        assert_eq!(names(labels("app,app!=ratings")), ["reviews"]);
+        assert_eq!(names(labels("!app")), ["web"]);
+        assert!(choose(services(), &labels("=x")).is_err());
+        let namespace = ListQuery { namespace: Some("shop,none".into()), ..ListQuery::default() };
+        assert_eq!(names(namespace), ["web"]);
+    }
+
+    #[test]
+    fn an_order_is_by_number_or_by_word_and_by_a_field_that_is_there() {
+        let sort = |field: &str| ListQuery { sort: Some(field.into()), ..ListQuery::default() };
+        assert_eq!(names(sort("name")), ["ratings", "reviews", "web"]);
+        assert_eq!(names(sort("-size.total")), ["ratings", "reviews", "web"]);
+        assert!(choose(services(), &sort("colour")).is_err());
+    }
+
+    #[test]
+    fn only_the_fields_that_are_asked_for_are_sent() {
+        let query = ListQuery { fields: Some("name,size.total".into()), q: Some("web".into()), ..ListQuery::default() };
+        assert_eq!(choose(services(), &query).unwrap(), [json!({ "name": "web", "size": { "total": 1 } })]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Lists that somebody reads page by page. The rest of a list is kept as it was at its first page, so that no item is
+//! missed or seen twice; when it was dropped, the reader begins anew (410).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::List;
+use crate::problem::Problem;
+
+/// How long a list is kept after its last page was read.
+const KEPT: Duration = Duration::from_secs(300);
+/// How many lists, and how many items of all of them, are kept.
+const MOST_LISTS: usize = 64;
+const MOST_ITEMS: usize = 200_000;
+
+#[derive(Default)]
+pub(crate) struct Pages {
+    lists: Mutex<Lists>,
+}
+
+#[derive(Default)]
+struct Lists {
+    next: u64,
+    /// The oldest first.
+    kept: VecDeque<Kept>,
+}
+
+struct Kept {
+    id: u64,
+    items: Arc<Vec<Value>>,
+    revision: u64,
+    read: Instant,
+}
+
+impl Pages {
+    /// The first page; the list is kept if there are more.
+    pub fn first(&self, mut items: Vec<Value>, limit: usize, revision: u64) -> List<Value> {
+        let total = items.len();
+        if total <= limit {
+            return List { items, next: None, total, revision };
+        }
+        let page = items[..limit].to_vec();
+        // What was read is not read again.
+        items[..limit].fill(Value::Null);
+        let id = self.lists.lock().keep(Arc::new(items), revision);
+        List { items: page, next: Some(cursor(id, limit)), total, revision }
+    }
+
+    pub fn next(&self, text: &str, limit: usize) -> Result<List<Value>, Problem> {
+        let (id, from) = parse(text).ok_or_else(|| Problem::malformed("the cursor is not one of ours"))?;
+        let gone = || Problem::gone("the list behind this cursor is not kept any more; begin with the first page");
+        let (items, revision) = self.lists.lock().read(id).ok_or_else(gone)?;
+        let total = items.len();
+        if from >= total {
+            return Err(Problem::malformed("the cursor is not one of ours"));
+        }
+        let end = total.min(from.saturating_add(limit));
+        let next = (end < total).then(|| cursor(id, end));
+        Ok(List { items: items[from..end].to_vec(), next, total, revision })
+    }
+}
+
+impl Lists {
+    fn keep(&mut self, items: Arc<Vec<Value>>, revision: u64) -> u64 {
+        let read = Instant::now();
+        self.kept.retain(|kept| read.saturating_duration_since(kept.read) < KEPT);
+        let mut count: usize = items.len() + self.kept.iter().map(|kept| kept.items.len()).sum::<usize>();
+        while !self.kept.is_empty() && (self.kept.len() >= MOST_LISTS || count > MOST_ITEMS) {
+            count -= self.kept.pop_front().map_or(0, |oldest| oldest.items.len());
+        }
+        self.next += 1;
+        self.kept.push_back(Kept { id: self.next, items, revision, read });
+        self.next
+    }
+
+    fn read(&mut self, id: u64) -> Option<(Arc<Vec<Value>>, u64)> {
+        let kept = self.kept.iter_mut().find(|kept| kept.id == id)?;
+        kept.read = Instant::now();
+        Some((kept.items.clone(), kept.revision))
+    }
+}
+
+/// Opaque to readers.
+fn cursor(id: u64, from: usize) -> String {
+    format!("{id:016x}{from:08x}")
+}
+
+fn parse(text: &str) -> Option<(u64, usize)> {
+    if text.len() != 24 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    Some((u64::from_str_radix(&text[..16], 16).ok()?, usize::from_str_radix(&text[16..], 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: u64) -> Vec<Value> {
+        (0..count).map(Value::from).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_a_gap() {
+        let pages = Pages::default();
+        let mut page = pages.first(numbers(25), 10, 7);
+        let mut read = page.items.clone();
+        while let Some(next) = &page.next {
+            page = pages.next(next, 10).unwrap();
+            assert_eq!((page.total, page.revision), (25, 7));
+            read.extend(page.items.clone());
+        }
+        assert_eq!(read, numbers(25));
+    }
+
+    #[test]
+    fn a_list_that_was_dropped_is_gone_and_a_made_up_cursor_is_none() {
+        let pages = Pages::default();
+        let first = pages.first(numbers(3), 1, 1).next.unwrap();
+        for _ in 0..MOST_LISTS {
+            pages.first(numbers(3), 1, 1);
+        }
+        assert_eq!(pages.next(&first, 1).err().map(|problem| problem.status), Some(410));
+        for made_up in ["", "x", "ü000000000000000000000", &"0".repeat(24), &"f".repeat(24)] {
+            let status = pages.next(made_up, 1).err().map(|problem| problem.status);
+            assert!(matches!(status, Some(400 | 410)), "{made_up}");
+        }
+    }
+}
