@@ -1,14 +1,20 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
-import { Redirect, Route, Switch } from "wouter";
+import { Route, Switch, useLocation } from "wouter";
 import { SessionProvider, useAccess } from "./api/session";
+import { HomePage } from "./pages/home";
 import { ProxiesPage, ProxyPage } from "./pages/proxies";
 import { RegistriesPage } from "./pages/registries";
 import { ServicesPage } from "./pages/services";
 import { Login } from "./shell/login";
 import { Shell } from "./shell/shell";
+import { Boundary } from "./ui/boundary";
 import { EmptyFirst, Loading } from "./ui/states";
 
+const ConfigPage = lazy(() => import("./pages/config"));
+const NewPage = lazy(() => import("./pages/config/object").then((module) => ({ default: module.NewPage })));
+const ObjectPage = lazy(() => import("./pages/config/object"));
+const TopologyPage = lazy(() => import("./pages/topology"));
 const ServicePage = lazy(() => import("./pages/service"));
 
 const client = new QueryClient({ defaultOptions: { queries: { refetchOnWindowFocus: true } } });
@@ -22,20 +28,25 @@ function Nowhere() {
 }
 
 function Routes() {
+  const [at] = useLocation();
   return (
+    <Boundary at={at}>
     <Suspense fallback={<Loading />}>
       <Switch>
-        <Route path="/">
-          <Redirect to="/services" />
-        </Route>
+        <Route path="/" component={HomePage} />
+        <Route path="/topology" component={TopologyPage} />
         <Route path="/services" component={ServicesPage} />
         <Route path="/services/:namespace/:name" component={ServicePage} />
         <Route path="/proxies" component={ProxiesPage} />
         <Route path="/proxies/:id" component={ProxyPage} />
         <Route path="/registries" component={RegistriesPage} />
+        <Route path="/config" component={ConfigPage} />
+        <Route path="/config/new" component={NewPage} />
+        <Route path="/config/:kind/:namespace/:name" component={ObjectPage} />
         <Route component={Nowhere} />
       </Switch>
     </Suspense>
+    </Boundary>
   );
 }
 

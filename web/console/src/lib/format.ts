@@ -27,6 +27,7 @@ export function percent(ratio: Figure): string {
 
 export function milliseconds(value: Figure): string {
   if (!known(value)) return DASH;
+  if (value === 0) return "0 ms";
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   if (value < 1000) return `${Math.round(value)} ms`;

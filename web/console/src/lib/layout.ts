@@ -1,7 +1,7 @@
 /** Where the nodes of the graph stand: from callers on the left to the called on the right. Pure. */
 import { Graph as Dagre, layout } from "@dagrejs/dagre";
 
-export const WIDTH = 208;
+export const WIDTH = 184;
 export const HEIGHT = 76;
 
 export interface Place {
@@ -17,7 +17,7 @@ interface Ends {
 /** The same nodes and edges stand at the same places, in whatever order they are told. */
 export function place(nodes: string[], edges: Ends[]): Map<string, Place> {
   const graph = new Dagre({ multigraph: false });
-  graph.setGraph({ rankdir: "LR", nodesep: 36, ranksep: 148, marginx: 24, marginy: 24 });
+  graph.setGraph({ rankdir: "LR", nodesep: 32, ranksep: 104, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
   const known = new Set(nodes);

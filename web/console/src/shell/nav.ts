@@ -12,7 +12,10 @@ export interface Place {
 
 /** The pages of the console. What the API does not offer is not here. */
 export const PLACES: Place[] = [
+  { path: "/", title: "Home", icon: "home", key: "h", words: "problems overview" },
+  { path: "/topology", title: "Topology", icon: "topology", key: "t", words: "graph map traffic" },
   { path: "/services", title: "Services", icon: "services", key: "s", words: "hosts endpoints" },
   { path: "/proxies", title: "Proxies", icon: "proxies", key: "p", words: "sidecars gateways sync nack" },
+  { path: "/config", title: "Configuration", icon: "config", key: "c", words: "rules yaml virtualservice destinationrule" },
   { path: "/registries", title: "Registries", icon: "registries", key: "r", words: "platforms consul kubernetes conflicts" },
 ];

@@ -8,7 +8,7 @@ import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
 export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number }, "service">;
-export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bend: number }, "traffic">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean }, "traffic">;
 
 const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
@@ -101,14 +101,17 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
           data-edge={edge.id}
           aria-label={edgeLabelOf(edge)}
           aria-pressed={chosen}
-          className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 text-xs leading-5 tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
+          className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 py-0.5 text-xs leading-4 whitespace-nowrap tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
           style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity, zIndex: 1 }}
         >
-          {tone === "bad" || tone === "denied" ? <Icon name="bad" size={12} /> : tone === "warn" ? <Icon name="warn" size={12} /> : null}
-          {lock && <Icon name={lock} size={12} label={LOCKS[lock]} />}
-          <span>{tone === "denied" ? "denied" : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}</span>
-          {edge.error_ratio !== null && edge.error_ratio >= 0.01 && <span>{percent(edge.error_ratio)}</span>}
-          {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span>{milliseconds(edge.latency_ms.p95)}</span>}
+          {tone === "bad" || tone === "denied" ? <Icon name="bad" size={14} /> : tone === "warn" ? <Icon name="warn" size={14} /> : lock ? <Icon name={lock} size={14} label={LOCKS[lock]} /> : null}
+          <span className="text-left">
+            <span className="block">
+              {tone === "denied" ? "denied" : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}
+              {edge.error_ratio !== null && edge.error_ratio >= 0.01 && ` · ${percent(edge.error_ratio)}`}
+            </span>
+            {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span className="block">{milliseconds(edge.latency_ms.p95)}</span>}
+          </span>
         </button>
       </EdgeLabelRenderer>
     </>

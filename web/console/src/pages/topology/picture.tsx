@@ -33,7 +33,6 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   const box = useRef<HTMLDivElement>(null);
   // Places change only with what is there, so that figures move and nodes do not.
   const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
-  // eslint-disable-next-line react-hooks/exhaustive-deps
   const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges), [shape]);
   const nodes = useMemo<NodeData[]>(
     () =>
@@ -54,7 +53,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       source: edge.source,
       target: edge.destination,
       type: "traffic",
-      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)), still, bend: 0 },
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)), still },
     }));
   }, [graph, chosen, found, still]);
 
@@ -63,6 +62,14 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
     const timer = setTimeout(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }), 50);
     return () => clearTimeout(timer);
   }, [shape, flow]);
+
+  useEffect(() => {
+    const watched = box.current;
+    if (!watched) return undefined;
+    const watch = new ResizeObserver(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }));
+    watch.observe(watched);
+    return () => watch.disconnect();
+  }, [flow]);
 
   const press = (event: KeyboardEvent<HTMLDivElement>) => {
     if (event.metaKey || event.ctrlKey || event.altKey) return;
@@ -105,7 +112,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
           event.stopPropagation();
           choose(edge.id === chosen ? "" : edge.id);
         }}
-        proOptions={{ hideAttribution: true }}
+        attributionPosition="bottom-center"
       >
         <Background gap={24} size={1} color="var(--line)" />
       </ReactFlow>

@@ -1,15 +1,17 @@
+import { lazy, Suspense } from "react";
 import { useParams } from "wouter";
-import { useGraph } from "../api/graph";
-import { useGet } from "../api/hooks";
-import type { Endpoint, Graph, List, Service } from "../api/types";
-import { milliseconds, percent, rate } from "../lib/format";
-import { figures, nodeId } from "../lib/graph";
-import { CopyAs } from "../ui/copy";
-import { Facts, Figure, Page, Panel, Tabs } from "../ui/page";
-import { EmptyFirst, View } from "../ui/states";
-import { Badge, Mtls, Status } from "../ui/status";
-import { type Column, Table } from "../ui/table";
-import { healthOf } from "./services";
+import { useGraph } from "../../api/graph";
+import { useGet } from "../../api/hooks";
+import type { Endpoint, Graph, GraphEdge, List, Service } from "../../api/types";
+import { milliseconds, percent, rate } from "../../lib/format";
+import { figures, nodeId } from "../../lib/graph";
+import { CopyAs } from "../../ui/copy";
+import { Facts, Figure, Page, Panel, Tabs } from "../../ui/page";
+import { EmptyFirst, Loading, View } from "../../ui/states";
+import { Badge, Mtls, Status } from "../../ui/status";
+import { type Column, Table } from "../../ui/table";
+import { Trends } from "../topology/panel";
+import { Errors, healthOf } from "../services";
 
 const ENDPOINTS: Column<Endpoint>[] = [
   { key: "address", header: "Address", sort: (row) => row.address, cell: (row) => <span className="mono">{`${row.address}:${row.port}`}</span> },
@@ -44,7 +46,33 @@ function Endpoints({ items }: { items: Endpoint[] }) {
   return <Table label="Endpoints" rows={items} columns={ENDPOINTS} id={(row) => `${row.registry} ${row.address}:${row.port} ${row.service_port}`} order="address" param="order" />;
 }
 
-function Overview({ service }: { service: Service }) {
+function Calls({ title, none, edges, other }: { title: string; none: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string }) {
+  return (
+    <Panel title={title} flush>
+      {edges.length === 0 ? (
+        <p className="p-4 text-soft">{none}</p>
+      ) : (
+        <Table
+          label={title}
+          rows={edges}
+          id={(edge) => edge.id}
+          order="-rps"
+          param={title}
+          columns={[
+            { key: "other", header: "Who", sort: other, cell: other },
+            { key: "rps", header: "Requests/s", right: true, sort: (edge) => edge.requests_per_second, cell: (edge) => rate(edge.requests_per_second) },
+            { key: "errors", header: "Errors", right: true, sort: (edge) => edge.error_ratio, cell: (edge) => <Errors ratio={edge.error_ratio} /> },
+            { key: "p95", header: "p95", right: true, sort: (edge) => edge.latency_ms?.p95, cell: (edge) => milliseconds(edge.latency_ms?.p95) },
+            { key: "mtls", header: "mTLS", cell: (edge) => <Mtls ratio={edge.mtls_ratio} /> },
+          ]}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function Overview({ service, graph }: { service: Service; graph: Graph | undefined }) {
+  const id = nodeId(service);
   return (
     <div className="grid gap-4 lg:grid-cols-2">
       <Panel title="What it is">
@@ -72,6 +100,12 @@ function Overview({ service }: { service: Service }) {
           ]}
         />
       </Panel>
+      {graph && (
+        <>
+          <Calls title="Called by" none="Nobody called it in this time." edges={graph.edges.filter((edge) => edge.destination === id)} other={(edge) => edge.source} />
+          <Calls title="Calls" none="It called nobody in this time." edges={graph.edges.filter((edge) => edge.source === id)} other={(edge) => edge.destination} />
+        </>
+      )}
       {service.conflicts.length > 0 && (
         <Panel title="Registries disagree" className="lg:col-span-2">
           <ul className="list-disc pl-4">
@@ -99,6 +133,8 @@ function Strip({ service, graph }: { service: Service; graph: Graph | undefined 
   );
 }
 
+const Traffic = lazy(() => import("./traffic").then((module) => ({ default: module.Traffic })));
+
 export default function ServicePage() {
   const { namespace = "", name = "" } = useParams();
   const path = `/services/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
@@ -125,7 +161,9 @@ export default function ServicePage() {
             <Strip service={service} graph={graph.data} />
             <Tabs
               tabs={[
-                { key: "overview", title: "Overview", body: () => <Overview service={service} /> },
+                { key: "overview", title: "Overview", body: () => <Overview service={service} graph={graph.data} /> },
+                { key: "traffic", title: "Traffic", body: () => <Suspense fallback={<Loading />}><Traffic service={service} /></Suspense> },
+                { key: "figures", title: "Figures", body: () => <div className="panel p-4"><Trends query={{ service: nodeId(service) }} height={180} /></div> },
                 {
                   key: "endpoints",
                   title: "Endpoints",

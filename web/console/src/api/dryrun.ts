@@ -1,0 +1,56 @@
+import { useEffect, useState } from "react";
+import { ApiError, call, type Finding, type Problem } from "./client";
+
+export interface Outcome {
+  kind: string;
+  namespace: string;
+  name: string;
+  change: "created" | "configured" | "unchanged";
+  revision?: number;
+  warnings?: Finding[];
+}
+
+export interface Applied {
+  items: Outcome[];
+  dry_run?: boolean;
+  impact?: { proxies?: number; sample?: string[]; xds?: Record<string, number> } | null;
+  diff?: unknown;
+}
+
+export interface DryRun {
+  state: "empty" | "asking" | "valid" | "invalid" | "failed";
+  applied?: Applied;
+  findings: Finding[];
+  problem?: Problem;
+}
+
+export const apply = (text: string, dry: boolean, message?: string) =>
+  call<Applied>("/_apply", { method: "POST", text, query: { dryRun: dry ? "server" : null, message: dry ? null : message, origin: "console" } });
+
+/** What the server would do with a text: asked once it rests. */
+export function useDryRun(text: string, ask: number, enabled = true): DryRun {
+  const [found, setFound] = useState<DryRun>({ state: "empty", findings: [] });
+  useEffect(() => {
+    if (!enabled || !text.trim()) {
+      setFound({ state: "empty", findings: [] });
+      return undefined;
+    }
+    let dropped = false;
+    setFound((before) => ({ ...before, state: "asking" }));
+    const timer = setTimeout(() => {
+      apply(text, true)
+        .then((applied) => !dropped && setFound({ state: "valid", applied, findings: applied.items.flatMap((item) => item.warnings ?? []) }))
+        .catch((error: unknown) => {
+          if (dropped) return;
+          const problem = error instanceof ApiError ? error.problem : { title: String(error), status: 0 };
+          const refused = problem.status === 422 || problem.status === 400;
+          setFound({ state: refused ? "invalid" : "failed", findings: problem.errors ?? [], problem });
+        });
+    }, 350);
+    return () => {
+      dropped = true;
+      clearTimeout(timer);
+    };
+  }, [text, ask, enabled]);
+  return found;
+}

@@ -1,0 +1,198 @@
+import type { ReactNode } from "react";
+import { Link } from "wouter";
+import { useGraph } from "../api/graph";
+import { useGet } from "../api/hooks";
+import type { GraphNode, List, Overview, Trouble } from "../api/types";
+import { ago, milliseconds, percent, plural, rate, until } from "../lib/format";
+import { top } from "../lib/graph";
+import { useKept, useParam } from "../lib/params";
+import { CopyAs } from "../ui/copy";
+import { Icon } from "../ui/icons";
+import { Figure, Page, Panel } from "../ui/page";
+import { Command, EmptyFiltered, View } from "../ui/states";
+import { Badge, Status, type Tone } from "../ui/status";
+import { Errors, servicePath } from "./services";
+
+const TONE: Record<string, Tone> = { error: "bad", warning: "warn", info: "info" };
+
+export function objectOf(trouble: Trouble): string {
+  const { object } = trouble;
+  if (!object) return "";
+  return typeof object === "string" ? object : [object.kind, [object.namespace, object.name].filter(Boolean).join("/")].filter(Boolean).join(" ");
+}
+
+/** Where a problem's link leads within the console; links of the API lead to the same things. */
+export function placeOf(trouble: Trouble): string | null {
+  const link = trouble.link?.replace(/^\/api\/v1/, "");
+  if (!link) return null;
+  const [, kind, namespace, name] = /^\/([a-z]+)\/([^/]+)\/([^/?]+)/.exec(link) ?? [];
+  if (kind && namespace && name && !["services", "config"].includes(kind)) return `/config/${kind}/${namespace}/${name}`;
+  return link;
+}
+
+function Problem({ trouble }: { trouble: Trouble }) {
+  const kept = useKept();
+  const place = placeOf(trouble);
+  return (
+    <li className="flex gap-3 border-b border-line px-4 py-3 last:border-b-0" data-problem={trouble.code} data-severity={trouble.severity}>
+      <Badge tone={TONE[trouble.severity]}>{trouble.severity}</Badge>
+      <div className="min-w-0 flex-1">
+        <div className="break-words">{trouble.message}</div>
+        {trouble.hint && <div className="text-soft">{trouble.hint}</div>}
+        <div className="mono text-soft">{[trouble.code, objectOf(trouble), trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
+      </div>
+      {place && (
+        <Link href={kept(place)} className="button small self-start">
+          Open
+        </Link>
+      )}
+    </li>
+  );
+}
+
+function Problems({ items }: { items: Trouble[] }) {
+  const [severity, setSeverity] = useParam("severity");
+  const shown = items.filter((each) => !severity || each.severity === severity);
+  const count = (name: string) => items.filter((each) => each.severity === name).length;
+  return (
+    <Panel
+      title="Problems"
+      flush
+      actions={
+        items.length > 0 && (
+          <select className="field h-7" aria-label="Severity" value={severity} onChange={(event) => setSeverity(event.target.value)}>
+            <option value="">All ({items.length})</option>
+            {["error", "warning", "info"].map((name) => (
+              <option key={name} value={name}>{`${name} (${count(name)})`}</option>
+            ))}
+          </select>
+        )
+      }
+    >
+      <p className="sr-only" aria-live="polite">{plural(items.length, "problem")}</p>
+      {items.length === 0 ? (
+        <p className="flex items-center gap-2 p-4 text-ok">
+          <Icon name="ok" /> Nothing is wrong that the mesh knows of.
+        </p>
+      ) : shown.length === 0 ? (
+        <EmptyFiltered what="problems" clear={() => setSeverity("")} />
+      ) : (
+        <ul className="max-h-[440px] overflow-auto" tabIndex={0} aria-label="Problems">
+          {shown.map((trouble, at) => (
+            <Problem key={`${trouble.code} ${objectOf(trouble)} ${at}`} trouble={trouble} />
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
+function Top({ title, nodes, value, none }: { title: string; nodes: GraphNode[]; value: (node: GraphNode) => ReactNode; none: string }) {
+  const kept = useKept();
+  return (
+    <Panel title={title} flush>
+      {nodes.length === 0 ? (
+        <p className="px-4 py-3 text-soft">{none}</p>
+      ) : (
+        <ul>
+          {nodes.map((node) => (
+            <li key={node.id} className="flex h-9 items-center gap-2 border-b border-line px-4 last:border-b-0">
+              <Link href={kept(node.kind === "service" ? servicePath(node) : `/topology?at=${encodeURIComponent(node.id)}`)} className="clip flex-1 font-medium">
+                {node.name}
+              </Link>
+              <span className="tabular-nums">{value(node)}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
+function FirstRun() {
+  const steps: [string, string, string][] = [
+    ["The sample", "Four services that call each other, with traffic.", "weft up"],
+    ["A program on this machine", "It gets a sidecar, an identity and a name.", "weft run --service hello --port 9080 --forward-to 127.0.0.1:9081 -- ./hello"],
+    ["Another machine", "A token lets it in.", "weft token create --service-account hello"],
+  ];
+  return (
+    <Panel title="Add the first service">
+      <div className="grid gap-4 lg:grid-cols-3">
+        {steps.map(([title, about, command]) => (
+          <section key={title} className="grid content-start gap-2">
+            <h3 className="font-semibold">{title}</h3>
+            <p className="text-soft">{about}</p>
+            <Command text={command} />
+          </section>
+        ))}
+      </div>
+      <p className="mt-4 flex items-center gap-2 text-soft" role="status">
+        <Icon name="clock" /> Waiting for the first proxy…
+      </p>
+    </Panel>
+  );
+}
+
+function Strip({ overview }: { overview: Overview }) {
+  const { proxies, services, problems } = overview;
+  const expiring = overview.certificates?.expiring ?? [];
+  const lost = overview.registries.filter((registry) => registry.state === "stale");
+  return (
+    <div className="mb-4 grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
+      <Figure name="Score" value={overview.score === null || overview.score === undefined ? "–" : Math.round(overview.score)} note="of 100" />
+      <Figure name="Problems" value={problems.error + problems.warning} note={problems.error > 0 ? <Badge tone="bad">{plural(problems.error, "error")}</Badge> : problems.warning > 0 ? <Badge tone="warn">{plural(problems.warning, "warning")}</Badge> : <Badge tone="ok">none</Badge>} />
+      <Figure name="Services" value={services.total} note={services.failing + services.degraded > 0 ? <Badge tone={services.failing > 0 ? "bad" : "warn"}>{`${services.failing + services.degraded} not well`}</Badge> : <Badge tone="ok">healthy</Badge>} />
+      <Figure name="Proxies" value={proxies.total} note={proxies.nack > 0 ? <Badge tone="bad">{`${proxies.nack} refused`}</Badge> : proxies.stale > 0 ? <Badge tone="warn">{`${proxies.stale} on their way`}</Badge> : <Badge tone="ok">synced</Badge>} />
+      <Figure name="Registries" value={overview.registries.length} note={lost.length > 0 ? <Badge tone="warn">{`${lost.length} stale`}</Badge> : <Badge tone="ok">synced</Badge>} />
+      <Figure name="Certificates" value={expiring.length} note={expiring.length > 0 ? <span className="text-warn">expiring{expiring[0]?.expires_at ? `, first ${until(expiring[0].expires_at)}` : ""}</span> : <Badge tone="ok">none expires</Badge>} />
+    </div>
+  );
+}
+
+export function HomePage() {
+  const overview = useGet<Overview>("/overview", undefined, 10_000);
+  const problems = useGet<List<Trouble>>("/problems", { limit: 1000 }, 5_000);
+  const graph = useGraph();
+  const nodes = graph.data?.nodes ?? [];
+  return (
+    <Page
+      title="Home"
+      about={overview.data && `${overview.data.mesh.trust_domain} · weft ${overview.data.mesh.version} · control plane up since ${ago(overview.data.mesh.started_at)}`}
+      actions={<CopyAs cli="weft check" path="/overview" />}
+    >
+      <View of={overview}>
+        {(overview) => (
+          <>
+            <Strip overview={overview} />
+            <div className="grid gap-4">
+              {overview.first_run && <FirstRun />}
+              <div className="grid gap-4 xl:grid-cols-[minmax(0,2fr)_minmax(320px,1fr)]">
+                <div className="grid content-start gap-4">
+                  <View of={problems}>{({ items }) => <Problems items={items} />}</View>
+                  {overview.registries.length > 0 && (
+                    <Panel title="Registries" flush>
+                      <ul>
+                        {overview.registries.map((registry) => (
+                          <li key={registry.name} className="flex h-9 items-center gap-3 border-b border-line px-4 last:border-b-0">
+                            <span className="flex-1 font-medium">{registry.name}</span>
+                            <span className="text-soft">{`${plural(registry.services ?? 0, "service")}, ${plural(registry.endpoints ?? 0, "endpoint")}`}</span>
+                            <Status word={registry.state} />
+                          </li>
+                        ))}
+                      </ul>
+                    </Panel>
+                  )}
+                </div>
+                <div className="grid content-start gap-4">
+                  <Top title="Most errors" none="No service answers with errors." nodes={top(nodes, (node) => node.error_ratio)} value={(node) => <Errors ratio={node.error_ratio} />} />
+                  <Top title="Slowest (p95)" none="No latencies are known yet." nodes={top(nodes, (node) => node.latency_ms?.p95)} value={(node) => milliseconds(node.latency_ms?.p95)} />
+                  <Top title="Most requests" none="No traffic in this time." nodes={top(nodes, (node) => node.requests_per_second)} value={(node) => `${rate(node.requests_per_second)}/s · ${percent(node.error_ratio)} err`} />
+                </div>
+              </div>
+            </div>
+          </>
+        )}
+      </View>
+    </Page>
+  );
+}

@@ -1,0 +1,211 @@
+import { lazy, type ReactNode, Suspense } from "react";
+import { Link } from "wouter";
+import { useGet } from "../../api/hooks";
+import type { Graph, GraphEdge, GraphNode, Series } from "../../api/types";
+import { bytes, milliseconds, percent, rate } from "../../lib/format";
+import { edgeTone } from "../../lib/graph";
+import { useKept } from "../../lib/params";
+import { Icon } from "../../ui/icons";
+import { Facts } from "../../ui/page";
+import { Badge, errorTone, Mtls, Status } from "../../ui/status";
+
+const Chart = lazy(() => import("../../ui/chart"));
+
+const perSecond = (value: number | null) => rate(value);
+
+/** The last while of a service or an edge. */
+export function Trends({ query, height }: { query: Record<string, string>; height?: number }) {
+  const series = useGet<Series>("/series", { ...query, window: "15m" }, 10_000);
+  const data = series.data;
+  if (!data || data.series.requests.every((value) => value === null)) return null;
+  return (
+    <div className="grid gap-3">
+      <Suspense fallback={<div className="skeleton h-36" />}>
+        <Chart
+          title="Requests per second"
+          start={data.start}
+          step={data.step_seconds}
+          height={height}
+          format={perSecond}
+          lines={[
+            { name: "all", values: data.series.requests, colour: "accent" },
+            { name: "errors", values: data.series.errors, colour: "bad", dash: [4, 3] },
+          ]}
+        />
+        <Chart
+          title="Latency"
+          start={data.start}
+          step={data.step_seconds}
+          height={height}
+          format={milliseconds}
+          lines={[
+            { name: "p50", values: data.series.p50, colour: "edge" },
+            { name: "p95", values: data.series.p95, colour: "accent", dash: [4, 3] },
+            { name: "p99", values: data.series.p99, colour: "warn", dash: [1, 3] },
+          ]}
+        />
+      </Suspense>
+    </div>
+  );
+}
+
+function Frame({ title, kind, close, children }: { title: string; kind: string; close: () => void; children: ReactNode }) {
+  return (
+    <aside className="panel flex w-[336px] shrink-0 flex-col overflow-hidden" aria-label={title}>
+      <div className="panel-title">
+        <div className="min-w-0 flex-1">
+          <h2 className="clip leading-5">{title}</h2>
+          <div className="text-xs leading-4 font-normal text-soft">{kind}</div>
+        </div>
+        <button type="button" className="button quiet small" aria-label="Close" onClick={close}>
+          <Icon name="close" />
+        </button>
+      </div>
+      <div className="grid min-h-0 content-start gap-4 overflow-auto p-4">{children}</div>
+    </aside>
+  );
+}
+
+const short = (id: string) => id.replace(/^(workload|external|namespace):/, "").replace(/^default\//, "");
+
+export function Codes({ codes }: { codes: Record<string, number> }) {
+  const known = Object.entries(codes).filter(([, value]) => value > 0).sort(([, a], [, b]) => b - a);
+  if (known.length === 0) return null;
+  return (
+    <div className="flex flex-wrap gap-1.5" role="list" aria-label="Answers per second by status">
+      {known.slice(0, 8).map(([code, value]) => (
+        <span key={code} role="listitem">
+          <Badge tone={/^5|^0$/.test(code) ? "bad" : code.startsWith("4") ? "warn" : "ok"}>
+            {code} · {rate(value)}/s
+          </Badge>
+        </span>
+      ))}
+    </div>
+  );
+}
+
+function Calls({ title, edges, other, choose }: { title: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string; choose: (id: string) => void }) {
+  if (edges.length === 0) return null;
+  return (
+    <section>
+      <h3 className="mb-1 text-xs font-semibold text-soft">{title}</h3>
+      <ul>
+        {edges.map((edge) => (
+          <li key={edge.id}>
+            <button type="button" className="flex w-full items-center gap-2 rounded px-1 py-1 text-left hover:bg-raised" onClick={() => choose(edge.id)}>
+              <span className="clip flex-1 text-accent">{short(other(edge))}</span>
+              <span className="text-soft tabular-nums">{rate(edge.requests_per_second ?? edge.connections_per_second)}/s</span>
+              {edge.error_ratio !== null && edge.error_ratio >= 0.01 && <Badge tone={errorTone(edge.error_ratio)}>{percent(edge.error_ratio)}</Badge>}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+export function NodePanel({ node, graph, choose }: { node: GraphNode; graph: Graph; choose: (id: string) => void }) {
+  const kept = useKept();
+  const service = `/services/${encodeURIComponent(node.namespace)}/${encodeURIComponent(node.name)}`;
+  const isService = node.kind === "service" && !node.id.startsWith("namespace:");
+  return (
+    <Frame title={node.name} kind={[node.kind, node.namespace].filter(Boolean).join(" in ")} close={() => choose("")}>
+      <Facts
+        rows={[
+          ["Health", <Status word={node.health} />],
+          ["Requests/s", rate(node.requests_per_second)],
+          ["Errors", percent(node.error_ratio)],
+          ["p50 · p95 · p99", `${milliseconds(node.latency_ms?.p50)} · ${milliseconds(node.latency_ms?.p95)} · ${milliseconds(node.latency_ms?.p99)}`],
+          ...(node.endpoints ? ([["Endpoints", `${node.endpoints.ready} of ${node.endpoints.total} ready`]] as [string, string][]) : []),
+          ...(node.platforms.length > 0 ? ([["Runs on", node.platforms.join(", ")]] as [string, string][]) : []),
+        ]}
+      />
+      {isService && (
+        <div className="flex flex-wrap gap-2">
+          <Link href={kept(service)} className="button">
+            <Icon name="services" size={14} /> Open
+          </Link>
+          <Link href={kept(`${service}?tab=traffic`)} className="button">
+            <Icon name="split" size={14} /> Shift traffic
+          </Link>
+        </div>
+      )}
+      <Versions versions={node.versions} />
+      <Calls title="Called by" edges={graph.edges.filter((edge) => edge.destination === node.id)} other={(edge) => edge.source} choose={choose} />
+      <Calls title="Calls" edges={graph.edges.filter((edge) => edge.source === node.id)} other={(edge) => edge.destination} choose={choose} />
+      {isService && <Trends query={{ service: node.id }} height={110} />}
+    </Frame>
+  );
+}
+
+/** How the traffic is shared among versions: bars with their figures. */
+export function Versions({ versions }: { versions: { version: string; requests_per_second: number | null; error_ratio?: number | null }[] }) {
+  const named = versions.filter((each) => each.version).sort((a, b) => a.version.localeCompare(b.version, "en", { numeric: true }));
+  const total = named.reduce((all, each) => all + (each.requests_per_second ?? 0), 0);
+  if (named.length === 0) return null;
+  return (
+    <section>
+      <h3 className="mb-1 text-xs font-semibold text-soft">Versions</h3>
+      <ul className="grid gap-1.5" data-versions="">
+        {named.map(({ version, requests_per_second: share, error_ratio: errors }) => {
+          const part = total > 0 ? (share ?? 0) / total : null;
+          return (
+            <li key={version} className="grid grid-cols-[40px_1fr_max-content] items-center gap-2 tabular-nums">
+              <span className="clip">{version}</span>
+              <span className="h-2 overflow-hidden rounded bg-raised" aria-hidden="true">
+                <span className="block h-full rounded bg-accent" style={{ width: `${(part ?? 0) * 100}%` }} />
+              </span>
+              <span className="text-right text-soft">
+                {percent(part)} · {rate(share)}/s
+                {errors !== null && errors !== undefined && errors >= 0.01 && ` · ${percent(errors)} err`}
+              </span>
+            </li>
+          );
+        })}
+      </ul>
+    </section>
+  );
+}
+
+export function EdgePanel({ edge, choose }: { edge: GraphEdge; choose: (id: string) => void }) {
+  const tone = edgeTone(edge);
+  return (
+    <Frame title={`${short(edge.source)} → ${short(edge.destination)}`} kind={edge.protocol} close={() => choose("")}>
+      {(tone === "bad" || tone === "denied") && (
+        <div>
+          <Badge tone="bad">{tone === "denied" ? "denied by policy" : "failing"}</Badge>
+        </div>
+      )}
+      <Facts
+        rows={[
+          ["Requests/s", rate(edge.requests_per_second)],
+          ["Errors", percent(edge.error_ratio)],
+          ["p50 · p95 · p99", `${milliseconds(edge.latency_ms?.p50)} · ${milliseconds(edge.latency_ms?.p95)} · ${milliseconds(edge.latency_ms?.p99)}`],
+          ["Sent", `${bytes(edge.bytes_per_second?.sent)}/s`],
+          ["Received", `${bytes(edge.bytes_per_second?.received)}/s`],
+          ["Encryption", <Mtls ratio={edge.mtls_ratio} />],
+          ...((edge.denied_per_second ?? 0) > 0 ? ([["Denied", `${rate(edge.denied_per_second)}/s`]] as [string, string][]) : []),
+        ]}
+      />
+      <Codes codes={edge.codes} />
+      <Versions versions={edge.versions} />
+      {edge.principals && (edge.principals.source || edge.principals.destination) && (
+        <Facts
+          rows={[
+            ["Caller is", <code className="mono">{edge.principals.source ?? "–"}</code>],
+            ["Called is", <code className="mono">{edge.principals.destination ?? "–"}</code>],
+          ]}
+        />
+      )}
+      <div className="flex flex-wrap gap-2">
+        <button type="button" className="button" onClick={() => choose(edge.source)}>
+          {short(edge.source)}
+        </button>
+        <button type="button" className="button" onClick={() => choose(edge.destination)}>
+          {short(edge.destination)}
+        </button>
+      </div>
+      <Trends query={{ source: edge.source, destination: edge.destination }} height={110} />
+    </Frame>
+  );
+}
