@@ -3,7 +3,7 @@ import { lazy, Suspense } from "react";
 import { Route, Switch, useLocation } from "wouter";
 import { SessionProvider, useAccess } from "./api/session";
 import { HomePage } from "./pages/home";
-import { ProxiesPage, ProxyPage } from "./pages/proxies";
+import { ProxiesPage } from "./pages/proxies";
 import { RegistriesPage } from "./pages/registries";
 import { ServicesPage } from "./pages/services";
 import { Login } from "./shell/login";
@@ -15,6 +15,11 @@ const ConfigPage = lazy(() => import("./pages/config"));
 const NewPage = lazy(() => import("./pages/config/object").then((module) => ({ default: module.NewPage })));
 const ObjectPage = lazy(() => import("./pages/config/object"));
 const TopologyPage = lazy(() => import("./pages/topology"));
+const ProxyPage = lazy(() => import("./pages/proxy"));
+const MachinesPage = lazy(() => import("./pages/machines"));
+const SecurityPage = lazy(() => import("./pages/security"));
+const ActivityPage = lazy(() => import("./pages/activity"));
+const AccessPage = lazy(() => import("./pages/access"));
 const ServicePage = lazy(() => import("./pages/service"));
 
 const client = new QueryClient({ defaultOptions: { queries: { refetchOnWindowFocus: true } } });
@@ -43,6 +48,10 @@ function Routes() {
         <Route path="/config" component={ConfigPage} />
         <Route path="/config/new" component={NewPage} />
         <Route path="/config/:kind/:namespace/:name" component={ObjectPage} />
+        <Route path="/machines" component={MachinesPage} />
+        <Route path="/security" component={SecurityPage} />
+        <Route path="/activity" component={ActivityPage} />
+        <Route path="/access" component={AccessPage} />
         <Route component={Nowhere} />
       </Switch>
     </Suspense>

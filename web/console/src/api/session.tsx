@@ -127,11 +127,3 @@ export function useSession(): Session | null {
   const { state } = useAccess();
   return state.is === "in" ? state.session : null;
 }
-
-const WRITERS = ["operator", "security", "admin"];
-
-/** Why this session may not change things, or nothing. The API decides; this only greys out. */
-export function useReadOnly(): string | null {
-  const session = useSession();
-  return session && !WRITERS.includes(session.role) ? `The role ${session.role} only reads; it takes the role operator.` : null;
-}

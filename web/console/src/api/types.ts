@@ -123,6 +123,8 @@ export interface Proxy {
   connected_at: number;
   identity: string | null;
   sync?: "synced" | "stale" | "nack";
+  certificate?: { serial: string; issued: number; not_after: number; state: "valid" | "expiring" | "expired"; attested_by: string } | null;
+  config_bytes?: number;
   types: Record<string, { state: string; error: string | null; resources: number }>;
   diagnostics: { code: string; object: string; message: string }[];
 }
@@ -158,23 +160,24 @@ export interface Member {
 
 export interface JoinToken {
   id: string;
-  namespace?: string;
-  service_account?: string;
-  workload_group?: string | null;
-  created?: number;
-  expires?: number | null;
-  uses?: number;
-  max_uses?: number | null;
-  uses_left?: number | null;
-  created_by?: string | null;
-  revoked?: boolean;
+  namespace: string;
+  service_account: string;
+  created: number;
+  expires: number;
+  uses: number;
+  used: number;
+  expired: boolean;
+  workload_group: string | null;
+  services: string[];
 }
 
 export interface Trouble {
   code: string;
   severity: "error" | "warning" | "info";
   since?: number | null;
-  object?: string | { kind?: string; namespace?: string; name?: string } | null;
+  title?: string;
+  object?: string | null;
+  namespace?: string | null;
   message: string;
   hint?: string | null;
   link?: string | null;
@@ -185,9 +188,9 @@ export interface Overview {
   score: number | null;
   problems: { error: number; warning: number; info: number };
   proxies: { total: number; synced: number; stale: number; nack: number };
-  services: { total: number; healthy: number; degraded: number; failing: number };
+  services: { total: number; healthy: number; degraded: number; failing: number; unknown?: number };
   registries: Registry[];
-  certificates: { expiring: { proxy?: string; identity?: string; expires_at?: number }[] };
+  certificates: { expiring: { identity: string; not_after: number }[]; root_not_after?: number | null };
   first_run: boolean;
 }
 

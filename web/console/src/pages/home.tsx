@@ -15,12 +15,6 @@ import { Errors, servicePath } from "./services";
 
 const TONE: Record<string, Tone> = { error: "bad", warning: "warn", info: "info" };
 
-export function objectOf(trouble: Trouble): string {
-  const { object } = trouble;
-  if (!object) return "";
-  return typeof object === "string" ? object : [object.kind, [object.namespace, object.name].filter(Boolean).join("/")].filter(Boolean).join(" ");
-}
-
 /** Where a problem's link leads within the console; links of the API lead to the same things. */
 export function placeOf(trouble: Trouble): string | null {
   const link = trouble.link?.replace(/^\/api\/v1/, "");
@@ -37,9 +31,10 @@ function Problem({ trouble }: { trouble: Trouble }) {
     <li className="flex gap-3 border-b border-line px-4 py-3 last:border-b-0" data-problem={trouble.code} data-severity={trouble.severity}>
       <Badge tone={TONE[trouble.severity]}>{trouble.severity}</Badge>
       <div className="min-w-0 flex-1">
+        {trouble.title && <div className="font-medium">{trouble.title}</div>}
         <div className="break-words">{trouble.message}</div>
         {trouble.hint && <div className="text-soft">{trouble.hint}</div>}
-        <div className="mono text-soft">{[trouble.code, objectOf(trouble), trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
+        <div className="mono text-soft">{[trouble.code, trouble.object ?? "", trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
       </div>
       {place && (
         <Link href={kept(place)} className="button small self-start">
@@ -79,7 +74,7 @@ function Problems({ items }: { items: Trouble[] }) {
       ) : (
         <ul className="max-h-[440px] overflow-auto" tabIndex={0} aria-label="Problems">
           {shown.map((trouble, at) => (
-            <Problem key={`${trouble.code} ${objectOf(trouble)} ${at}`} trouble={trouble} />
+            <Problem key={`${trouble.code} ${trouble.object ?? ""} ${at}`} trouble={trouble} />
           ))}
         </ul>
       )}
@@ -144,7 +139,7 @@ function Strip({ overview }: { overview: Overview }) {
       <Figure name="Services" value={services.total} note={services.failing + services.degraded > 0 ? <Badge tone={services.failing > 0 ? "bad" : "warn"}>{`${services.failing + services.degraded} not well`}</Badge> : <Badge tone="ok">healthy</Badge>} />
       <Figure name="Proxies" value={proxies.total} note={proxies.nack > 0 ? <Badge tone="bad">{`${proxies.nack} refused`}</Badge> : proxies.stale > 0 ? <Badge tone="warn">{`${proxies.stale} on their way`}</Badge> : <Badge tone="ok">synced</Badge>} />
       <Figure name="Registries" value={overview.registries.length} note={lost.length > 0 ? <Badge tone="warn">{`${lost.length} stale`}</Badge> : <Badge tone="ok">synced</Badge>} />
-      <Figure name="Certificates" value={expiring.length} note={expiring.length > 0 ? <span className="text-warn">expiring{expiring[0]?.expires_at ? `, first ${until(expiring[0].expires_at)}` : ""}</span> : <Badge tone="ok">none expires</Badge>} />
+      <Figure name="Certificates" value={expiring.length} note={expiring.length > 0 ? <span className="text-warn">expiring{expiring[0] ? `, first ${until(expiring[0].not_after)}` : ""}</span> : <Badge tone="ok">none expires</Badge>} />
     </div>
   );
 }

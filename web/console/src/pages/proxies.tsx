@@ -1,11 +1,10 @@
-import { useParams } from "wouter";
 import { useGet } from "../api/hooks";
 import type { List, Proxy } from "../api/types";
 import { matches } from "../lib/filter";
-import { ago, clock, plural } from "../lib/format";
+import { ago, bytes, plural, until } from "../lib/format";
 import { useKept, useParam, useScope } from "../lib/params";
 import { CopyAs } from "../ui/copy";
-import { Facts, Filter, Page, Panel, Tabs } from "../ui/page";
+import { Filter, Page } from "../ui/page";
 import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
 import { Badge, type Tone } from "../ui/status";
 import { type Column, Table } from "../ui/table";
@@ -55,7 +54,8 @@ const COLUMNS: Column<Proxy>[] = [
     }),
   ),
   { key: "version", header: "Version", sort: (row) => row.version, cell: (row) => row.version },
-  { key: "address", header: "Connected from", cell: (row) => <span className="mono">{row.address ?? "–"}</span> },
+  { key: "size", header: "Size", right: true, sort: (row) => row.config_bytes, cell: (row) => bytes(row.config_bytes) },
+  { key: "certificate", header: "Certificate ends", right: true, sort: (row) => row.certificate?.not_after, cell: (row) => (row.certificate && row.certificate.state !== "valid" ? <Badge tone="bad">{until(row.certificate.not_after)}</Badge> : until(row.certificate?.not_after)) },
   { key: "since", header: "Since", sort: (row) => row.connected_at, cell: (row) => ago(row.connected_at), right: true },
 ];
 
@@ -96,67 +96,6 @@ export function ProxiesPage() {
           );
         }}
       </View>
-    </Page>
-  );
-}
-
-function Overview({ proxy }: { proxy: Proxy }) {
-  return (
-    <div className="grid gap-4 lg:grid-cols-2">
-      <Panel title="What it is">
-        <Facts
-          rows={[
-            ["Identity", <code className="mono">{proxy.identity ?? "–"}</code>],
-            ["Node", <code className="mono">{proxy.node}</code>],
-            ["Kind", proxy.kind === "router" ? "gateway" : proxy.kind],
-            ["Workload", proxy.workload],
-            ["Namespace", proxy.namespace],
-            ["Version", proxy.version],
-            ["Connected from", proxy.address ?? "–"],
-            ["Since", `${clock(proxy.connected_at)} (${ago(proxy.connected_at)})`],
-          ]}
-        />
-      </Panel>
-      <Panel title="Configuration by type" flush>
-        <Table
-          label="Configuration by type"
-          rows={Object.entries(proxy.types)}
-          id={([name]) => name}
-          param="types"
-          columns={[
-            { key: "type", header: "Type", cell: ([name]) => name },
-            { key: "state", header: "State", cell: ([, type]) => <Badge tone={type.state === "SYNCED" ? "ok" : type.state === "STALE" ? "warn" : type.state === "NOT SENT" ? "plain" : "bad"}>{type.state.toLowerCase()}</Badge> },
-            { key: "resources", header: "Resources", right: true, cell: ([, type]) => type.resources },
-            { key: "error", header: "Why", cell: ([, type]) => type.error ?? "" },
-          ]}
-        />
-      </Panel>
-      {proxy.diagnostics.length > 0 && (
-        <Panel title="What its configuration lacks" className="lg:col-span-2" flush>
-          <Table
-            label="Diagnostics"
-            rows={proxy.diagnostics}
-            id={(found) => `${found.code} ${found.object} ${found.message}`}
-            param="found"
-            columns={[
-              { key: "code", header: "Code", cell: (found) => <code className="mono">{found.code}</code> },
-              { key: "object", header: "Object", cell: (found) => found.object },
-              { key: "message", header: "Message", cell: (found) => found.message },
-            ]}
-          />
-        </Panel>
-      )}
-    </div>
-  );
-}
-
-export function ProxyPage() {
-  const { id = "" } = useParams();
-  const path = `/proxies/${encodeURIComponent(id)}`;
-  const proxy = useGet<Proxy>(path);
-  return (
-    <Page title={id} about={proxy.data && <Sync proxy={proxy.data} />} actions={<CopyAs path={path} />}>
-      <View of={proxy}>{(proxy) => <Tabs tabs={[{ key: "overview", title: "Overview", body: () => <Overview proxy={proxy} /> }]} />}</View>
     </Page>
   );
 }

@@ -18,4 +18,8 @@ export const PLACES: Place[] = [
   { path: "/proxies", title: "Proxies", icon: "proxies", key: "p", words: "sidecars gateways sync nack" },
   { path: "/config", title: "Configuration", icon: "config", key: "c", words: "rules yaml virtualservice destinationrule" },
   { path: "/registries", title: "Registries", icon: "registries", key: "r", words: "platforms consul kubernetes conflicts" },
+  { path: "/machines", title: "Machines", icon: "machines", key: "m", words: "vm members join tokens" },
+  { path: "/security", title: "Security", icon: "security", key: "i", words: "mtls identities certificates authority" },
+  { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback" },
+  { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users" },
 ];

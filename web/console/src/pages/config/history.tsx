@@ -2,7 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { call } from "../../api/client";
 import { useGet } from "../../api/hooks";
-import { useReadOnly } from "../../api/session";
+import { useCan } from "../../api/can";
 import type { List } from "../../api/types";
 import { ago, clock, plural } from "../../lib/format";
 import { CopyAs } from "../../ui/copy";
@@ -123,7 +123,7 @@ export function Revisions({ items, only, readOnly }: { items: Revision[]; only?:
 
 export function HistoryOf({ kind, namespace, name, readOnly }: { kind: string; namespace: string; name: string; readOnly: boolean }) {
   const history = useGet<List<Revision>>("/history", { kind, namespace, name });
-  const denied = useReadOnly();
+  const denied = useCan("write", kind, namespace);
   return (
     <div className="panel overflow-hidden">
       <View of={history}>

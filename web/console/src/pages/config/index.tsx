@@ -20,12 +20,8 @@ export function ownerOf(resource: Resource): { word: string; where: string } {
   return { word: "API", where: author ?? "" };
 }
 
-export const about = (trouble: Trouble, resource: { kind: string; namespace: string; name: string }) => {
-  const { object } = trouble;
-  if (!object) return false;
-  if (typeof object !== "string") return object.kind === resource.kind && object.namespace === resource.namespace && object.name === resource.name;
-  return object.toLowerCase().includes(resource.kind.toLowerCase()) && object.includes(`${resource.namespace}/${resource.name}`);
-};
+export const about = ({ object }: Trouble, resource: { kind: string; namespace: string; name: string }) =>
+  object?.toLowerCase() === `${resource.kind} ${resource.namespace}/${resource.name}`.toLowerCase();
 
 const TONE: Record<string, Tone> = { error: "bad", warning: "warn", info: "info" };
 

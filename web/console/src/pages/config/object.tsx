@@ -4,9 +4,9 @@ import { useLocation, useParams } from "wouter";
 import { call } from "../../api/client";
 import { apply, useDryRun } from "../../api/dryrun";
 import { useGet } from "../../api/hooks";
-import { useReadOnly } from "../../api/session";
+import { useCan } from "../../api/can";
 import type { Manifest, Resource } from "../../api/types";
-import { pluralOf } from "../../lib/kinds";
+import { KINDS, pluralOf } from "../../lib/kinds";
 import { toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
@@ -132,7 +132,7 @@ export default function ObjectPage() {
   const [, go] = useLocation();
   const kept = useKept();
   const [deleting, setDeleting] = useState(false);
-  const denied = useReadOnly();
+  const denied = useCan("write", KINDS.find((each) => each.plural === kind)?.kind, namespace);
   const stored = resource.data ? toYaml([placed(resource.data)]) : "";
   const [draft, setDraft] = useState<string | null>(null);
   const text = draft ?? stored;
@@ -186,7 +186,7 @@ export function NewPage() {
   const [text, setText] = useState(initial);
   const [, go] = useLocation();
   const kept = useKept();
-  const denied = useReadOnly();
+  const denied = useCan("write", "VirtualService");
   useEffect(() => setText(initial), [initial]);
   return (
     <Page

@@ -1,5 +1,5 @@
 import { useMemo, useState } from "react";
-import { useReadOnly } from "../../api/session";
+import { useCan } from "../../api/can";
 import { useResources } from "../../api/resources";
 import type { Resource, Service } from "../../api/types";
 import { fromYaml, toYaml } from "../../lib/manifest";
@@ -29,7 +29,7 @@ export function Traffic({ service }: { service: Service }) {
   const [draft, setDraft] = useState<string | null>(null);
   const text = draft ?? stored;
   const manifests = fromYaml(text);
-  const denied = useReadOnly();
+  const denied = useCan("write", "VirtualService", service.namespace);
   const elsewhere = mine.map((resource: Resource) => ownerOf(resource)).find((owner) => owner.word !== "API");
   const readOnly = Boolean(denied || elsewhere);
   if (resources.error) return <ProblemBox error={resources.error} retry={resources.again} />;
