@@ -8,6 +8,7 @@ up:
 test:
 	@scripts/test-setup
 	@scripts/build-console
+	@cd web/console && npm run --silent test
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
 
 check:

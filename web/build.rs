@@ -19,12 +19,12 @@ fn main() -> io::Result<()> {
         collect(&dist, &mut paths)?;
     }
     paths.sort();
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let mut table = String::from("&[\n");
-    for path in &paths {
-        table += &row(&dist, path)?;
+    for (number, path) in paths.iter().enumerate() {
+        table += &row(&dist, path, &out.join(format!("console-{number}")))?;
     }
     table += "]\n";
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("console.rs"), table)
 }
 
@@ -42,19 +42,24 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn row(dist: &Path, path: &Path) -> io::Result<String> {
+/// The file's line of the table. What it includes are copies: the console may be built anew while the compiler reads.
+fn row(dist: &Path, path: &Path, copy: &Path) -> io::Result<String> {
     let name = path.strip_prefix(dist).unwrap_or(path).to_string_lossy().into_owned();
     let mut hash = DefaultHasher::new();
     fs::read(path)?.hash(&mut hash);
-    let compressed = |ending: &str| {
+    let plain = included(path, copy)?;
+    let compressed = |ending: &str| -> io::Result<String> {
         let path = PathBuf::from(format!("{}.{ending}", path.display()));
-        if path.is_file() { format!("Some(include_bytes!({:?}))", path.display().to_string()) } else { "None".into() }
+        if !path.is_file() {
+            return Ok("None".into());
+        }
+        Ok(format!("Some({})", included(&path, &copy.with_extension(ending))?))
     };
-    Ok(format!(
-        "Asset {{ name: {name:?}, tag: \"{:016x}\", plain: include_bytes!({:?}), gzip: {}, brotli: {} }},\n",
-        hash.finish(),
-        path.display().to_string(),
-        compressed("gz"),
-        compressed("br"),
-    ))
+    let (tag, gzip, brotli) = (hash.finish(), compressed("gz")?, compressed("br")?);
+    Ok(format!("Asset {{ name: {name:?}, tag: \"{tag:016x}\", plain: {plain}, gzip: {gzip}, brotli: {brotli} }},\n"))
+}
+
+fn included(path: &Path, copy: &Path) -> io::Result<String> {
+    fs::copy(path, copy)?;
+    Ok(format!("include_bytes!({:?})", copy.display().to_string()))
 }

@@ -29,6 +29,6 @@ function compressed(): Plugin {
 export default defineConfig({
   plugins: [react(), tailwindcss(), compressed()],
   // The policy of the console's page lets in no data: URLs and no inline scripts.
-  build: { assetsInlineLimit: 0, target: "es2022", chunkSizeWarningLimit: 700 },
+  build: { assetsInlineLimit: 0, target: "es2022", chunkSizeWarningLimit: 700, rolldownOptions: { checks: { bundlerTimings: false } } },
   server: { proxy: { "/api": { target: process.env.WEFT_API ?? "http://127.0.0.1:15080", changeOrigin: true } } },
 });

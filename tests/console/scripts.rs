@@ -1,0 +1,47 @@
+//! Runs a script of `web/console/e2e` on a mesh of its own.
+
+use std::process::Command;
+
+use crate::mesh::{Mesh, repository, text, weft};
+
+fn run(script: &str) {
+    let mesh = Mesh::start(&[]);
+    let console = repository("web/console");
+    assert!(
+        console.join("node_modules/playwright-core").is_dir(),
+        "the scripts need what the console is built with: run scripts/build-console"
+    );
+    let screenshots = repository("target/console-screenshots");
+    let output = Command::new("node")
+        .arg(console.join("e2e").join(script))
+        .env("CONSOLE", mesh.up["console"].as_str().unwrap())
+        .env("GATEWAY", mesh.up["gateway"].as_str().unwrap())
+        .env("TOKEN", mesh.up["token"].as_str().unwrap())
+        .env("WEFT", weft())
+        .env("WEFT_DATA_DIR", mesh.path())
+        .env("SCREENSHOTS", screenshots)
+        .output()
+        .expect("node runs");
+    println!("{}", text(&output));
+    assert!(output.status.success(), "{script} failed: {}\n{}", text(&output), mesh.logs());
+}
+
+#[test]
+fn every_page_loads_without_errors_and_is_accessible_in_both_themes() {
+    run("pages.mjs");
+}
+
+#[test]
+fn the_graph_moves_and_follows_a_shift_and_a_fault() {
+    run("traffic.mjs");
+}
+
+#[test]
+fn a_broken_rule_is_told_and_not_applied_and_a_change_can_be_taken_back() {
+    run("editor.mjs");
+}
+
+#[test]
+fn everything_can_be_reached_by_the_keyboard_alone() {
+    run("keyboard.mjs");
+}

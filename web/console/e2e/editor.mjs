@@ -1,0 +1,68 @@
+// The editor: a broken rule is told where it is broken and changes nothing; what was changed can be taken back.
+import assert from "node:assert/strict";
+import { api, go, main, screenshot, signIn, until } from "./kit.mjs";
+
+const RULE = "/virtualservices/default/reviews";
+const yaml = (timeout) => `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: reviews
+  namespace: default
+spec:
+  hosts:
+    - reviews
+  http:
+    - timeout: ${timeout}
+      route:
+        - destination:
+            host: reviews
+`;
+
+async function write(page, text) {
+  const editor = page.locator("[data-editor] .cm-content");
+  await editor.click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.insertText(text);
+}
+
+await main("editor", async ({ page }) => {
+  await signIn(page);
+  await go(page, "/config/new");
+  await write(page, yaml("soon"));
+  await page.locator('[data-dryrun="invalid"]').waitFor();
+  const told = await page.locator("[data-dryrun]").innerText();
+  assert.match(told, /line 10/);
+  assert.match(told, /spec\.http\[0\]\.timeout/);
+  await page.locator("[data-editor] .cm-lintRange-error").first().waitFor();
+  assert.equal(await page.getByRole("button", { name: "Apply", exact: true }).isDisabled(), true);
+  await screenshot(page, "editor-broken");
+  assert.equal((await api(RULE)).status, 404, "nothing was applied");
+
+  await write(page, yaml("3s"));
+  await page.locator('[data-dryrun="valid"]').waitFor();
+  await page.keyboard.press("Control+Enter");
+  await until("the rule is there", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
+
+  await go(page, "/config/virtualservices/default/reviews");
+  await page.locator("[data-editor] .cm-content").waitFor();
+  await write(page, yaml("9s"));
+  await page.getByRole("tab", { name: "Difference" }).click();
+  await page.locator(".cm-merge-b .cm-changedLine").first().waitFor();
+  await screenshot(page, "editor-difference");
+  await page.getByRole("tab", { name: "Edit" }).click();
+  await page.locator('[data-dryrun="valid"]').waitFor();
+  await page.getByLabel("Why, for the history").fill("wait longer");
+  await page.getByRole("button", { name: "Apply", exact: true }).click();
+  await until("the rule is changed", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "9s");
+
+  await page.getByRole("tab", { name: "History" }).click();
+  const rows = page.getByRole("region", { name: "Revisions" }).locator("tbody tr");
+  await until("both revisions are listed", async () => (await rows.count()) === 2);
+  assert.match(await rows.first().innerText(), /wait longer/);
+  await rows.last().getByRole("button").click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("timeout: 3s").waitFor();
+  await screenshot(page, "editor-revision");
+  await dialog.getByRole("button", { name: "Bring this object back to here" }).click();
+  await until("the rule is what it was", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
+});

@@ -1,0 +1,87 @@
+// Each page in both themes: no errors, nothing that axe calls serious, and a picture of it.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { api, go, main, open, screenshot, settled, signIn, until } from "./kit.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const PAGES = [
+  ["home", "/"],
+  ["topology", "/topology"],
+  ["topology-service", "/topology?at=default%2Freviews"],
+  ["topology-table", "/topology?view=table"],
+  ["services", "/services"],
+  ["service", "/services/default/reviews"],
+  ["service-traffic", "/services/default/reviews?tab=traffic"],
+  ["service-fault", "/services/default/reviews?tab=traffic&wizard=fault"],
+  ["service-figures", "/services/default/reviews?tab=figures"],
+  ["service-endpoints", "/services/default/reviews?tab=endpoints"],
+  ["proxies", "/proxies"],
+  ["proxy", "/proxies/reviews-v1.default"],
+  ["proxy-layout", "/proxies/reviews-v1.default?tab=layout"],
+  ["proxy-why", "/proxies/reviews-v1.default?tab=why"],
+  ["proxy-policies", "/proxies/reviews-v1.default?tab=policies"],
+  ["proxy-config", "/proxies/reviews-v1.default?tab=config"],
+  ["proxy-events", "/proxies/reviews-v1.default?tab=events"],
+  ["config", "/config"],
+  ["config-object", "/config/destinationrules/default/reviews"],
+  ["config-history", "/config/destinationrules/default/reviews?tab=history"],
+  ["config-new", "/config/new"],
+  ["registries", "/registries"],
+  ["machines", "/machines"],
+  ["machines-tokens", "/machines?tab=tokens"],
+  ["security", "/security"],
+  ["security-modes", "/security?tab=modes"],
+  ["security-identities", "/security?tab=identities"],
+  ["security-authority", "/security?tab=authority"],
+  ["activity", "/activity"],
+  ["activity-audit", "/activity?tab=audit"],
+  ["access", "/access"],
+];
+
+async function serious(page) {
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const { violations } = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+    return violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => ({ id, where: nodes.slice(0, 4).map((node) => `${node.target.join(" ")} ${node.failureSummary}`) }));
+  });
+  return found.map(({ id, where }) => `${id}: ${where.join(" | ")}`);
+}
+
+async function visit(page, errors, theme) {
+  const bad = [];
+  for (const [name, path] of PAGES) {
+    await go(page, path);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await settled(page);
+    await page.waitForLoadState("networkidle", { timeout: 2_000 }).catch(() => undefined);
+    if (await page.getByRole("alert").count()) bad.push(`${name} in ${theme}: ${await page.getByRole("alert").first().innerText()}`);
+    bad.push(...(await serious(page)).map((found) => `${name} in ${theme}: ${found}`));
+    bad.push(...errors.splice(0).map((error) => `${name} in ${theme}: ${error}`));
+    await screenshot(page, `${name}-${theme}`);
+  }
+  return bad;
+}
+
+await main("pages", async ({ page, errors }) => {
+  await until("the graph has figures", async () => {
+    const { body } = await api("/graph?window=60s");
+    return body?.edges?.filter((edge) => edge.requests_per_second > 0).length >= 4;
+  });
+  const bad = [];
+  await page.goto(process.env.CONSOLE);
+  await page.getByLabel("API token").waitFor();
+  bad.push(...(await serious(page)).map((found) => `login: ${found}`));
+  await screenshot(page, "login-light");
+  await signIn(page);
+  bad.push(...(await visit(page, errors, "light")));
+  const dark = await open("dark");
+  try {
+    await signIn(dark.page);
+    bad.push(...(await visit(dark.page, dark.errors, "dark")));
+  } finally {
+    await dark.browser.close();
+  }
+  assert.deepEqual(bad, []);
+});
