@@ -21,7 +21,7 @@ pub use certificate::CertificateFact;
 pub use filter::{Comparison, ComparisonOp, LogFilter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError};
-pub use info::{ConnectionInfo, LogContext, LogKind, RequestInfo, TlsInfo};
+pub use info::{ConnectionInfo, LogContext, LogKind, RequestInfo, TlsInfo, Transport};
 pub use metadata::text as metadata_text;
 pub use sink::{LogSink, Target};
 

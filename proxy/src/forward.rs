@@ -51,7 +51,7 @@ pub struct Connection {
     /// What is told of the client's certificate, once it is asked for.
     client_cert: OnceCell<String>,
     /// Where the connection lasts only so long.
-    pub bounds: Option<Bounds>,
+    pub bounds: Option<Box<Bounds>>,
 }
 
 impl Connection {
@@ -62,7 +62,7 @@ impl Connection {
         stats.cx_total.add(1);
         stats.cx_active.up();
         Self {
-            bounds: manager.lifetime.map(|lifetime| Bounds::new(lifetime, &downstream.worker.failing)),
+            bounds: manager.lifetime.map(|lifetime| Box::new(Bounds::new(lifetime, &downstream.worker.failing))),
             downstream,
             manager,
             filter_stats,
@@ -131,7 +131,7 @@ impl Connection {
             Ok(()) => self.route(underway.head, body, underway.exchange).await,
         };
         let mut response = underway.answered(response);
-        response.close |= self.bounds.as_ref().is_some_and(Bounds::closes);
+        response.close |= self.bounds.as_ref().is_some_and(|bounds| bounds.closes());
         exchange.finish(response, head)
     }
 

@@ -30,11 +30,8 @@ pub struct ConnectionInfo {
     pub local_address_restored: bool,
     /// Who it is from: the peer of the TCP connection, or who a PROXY protocol header names.
     pub remote_address: SocketAddr,
-    /// The ends of the TCP connection itself.
-    pub direct_local_address: SocketAddr,
-    pub direct_remote_address: SocketAddr,
-    /// TLVs of a PROXY protocol header that are to be sent upstream.
-    pub proxy_tlvs: Vec<(u8, Vec<u8>)>,
+    /// The TCP connection itself, where a listener filter told of other ends.
+    pub transport: Option<Box<Transport>>,
     /// SNI.
     pub requested_server_name: Option<String>,
     pub tls: Option<Box<TlsInfo>>,
@@ -50,15 +47,36 @@ impl ConnectionInfo {
             local_address: local,
             local_address_restored: false,
             remote_address: remote,
-            direct_local_address: local,
-            direct_remote_address: remote,
-            proxy_tlvs: Vec::new(),
+            transport: None,
             requested_server_name: None,
             tls: None,
             listener: None,
             filter_chain: None,
         }
     }
+
+    /// The proxy's end of the TCP connection itself.
+    pub fn direct_local_address(&self) -> SocketAddr {
+        self.transport.as_ref().map_or(self.local_address, |transport| transport.local_address)
+    }
+
+    /// The peer of the TCP connection itself.
+    pub fn direct_remote_address(&self) -> SocketAddr {
+        self.transport.as_ref().map_or(self.remote_address, |transport| transport.remote_address)
+    }
+
+    /// TLVs of a PROXY protocol header that are to be sent upstream.
+    pub fn proxy_tlvs(&self) -> &[(u8, Vec<u8>)] {
+        self.transport.as_ref().map_or(&[], |transport| &transport.proxy_tlvs)
+    }
+}
+
+/// A TCP connection that carries one of other ends: it was redirected, or came through another proxy.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    pub local_address: SocketAddr,
+    pub remote_address: SocketAddr,
+    pub proxy_tlvs: Vec<(u8, Vec<u8>)>,
 }
 
 /// Facts of a finished TLS handshake.

@@ -163,9 +163,9 @@ fn address(of: AddressOf, shown: AddressPart, context: &LogContext<'_>, out: &mu
         AddressOf::UpstreamLocal => info.upstream_local_address,
         AddressOf::UpstreamRemote => info.upstream_address,
         AddressOf::DownstreamLocal => Some(info.connection.local_address),
-        AddressOf::DownstreamDirectLocal => Some(info.connection.direct_local_address),
+        AddressOf::DownstreamDirectLocal => Some(info.connection.direct_local_address()),
         AddressOf::DownstreamRemote => Some(info.remote_address),
-        AddressOf::DownstreamDirectRemote => Some(info.connection.direct_remote_address),
+        AddressOf::DownstreamDirectRemote => Some(info.connection.direct_remote_address()),
     };
     match (shown, address) {
         (AddressPart::Port, address) => number(address.map(|address| address.port()), out),

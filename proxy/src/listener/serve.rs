@@ -14,8 +14,8 @@ use super::chain::{self, Facts};
 use super::chains::Active;
 use super::connection_log::ConnectionLog;
 use super::handshake;
-use super::serving::{Open, Serving, Settled, tell_end};
-use crate::access_log::ConnectionInfo;
+use super::serving::{Open, Served, Settled, tell_end};
+use crate::access_log::{ConnectionInfo, Transport};
 use crate::downstream::Downstream;
 use crate::io::{Io, Rewind};
 use crate::worker::{Counted, Worker};
@@ -31,14 +31,14 @@ pub fn connection(
 ) -> impl Future<Output = ()> {
     let arriving = Box::pin(arrive(worker, active, tcp, peer));
     async move {
-        let serving = arriving.await;
-        if let Some(serving) = serving {
+        if let Some((open, serving)) = arriving.await {
             serving.await;
+            drop(open);
         }
     }
 }
 
-async fn arrive(worker: Rc<Worker>, active: Rc<Active>, tcp: TcpStream, peer: SocketAddr) -> Option<Serving> {
+async fn arrive(worker: Rc<Worker>, active: Rc<Active>, tcp: TcpStream, peer: SocketAddr) -> Option<Served> {
     let Some(counted) = worker.connection(active.listener.ignores_global_limit) else {
         active.stats.cx_overflow.add(1);
         return None;
@@ -71,7 +71,7 @@ async fn settle(
         active = meant;
         inspect(&mut arrival, &active).await?;
     }
-    take_up(worker, Open::new(worker, active, counted), arrival).await
+    take_up(worker, Open::new(active, counted), arrival).await
 }
 
 async fn inspect(arrival: &mut Arrival, active: &Active) -> io::Result<()> {
@@ -91,8 +91,14 @@ async fn take_up(worker: &Rc<Worker>, mut open: Open, arrival: Arrival) -> io::R
     let Arrival { tcp, read, local, remote, direct, restored, sniffed, tlvs } = arrival;
     let facts = Facts { destination: local, source: remote, direct_source: direct, sniffed: &sniffed };
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    open.log = ConnectionLog::begin(&active.listener, || ConnectionInfo {
-        direct_remote_address: direct,
+    let transport = if restored || direct != remote || !tlvs.is_empty() {
+        let own = tcp.local_addr()?;
+        Some(Box::new(Transport { local_address: own, remote_address: direct, proxy_tlvs: tlvs }))
+    } else {
+        None
+    };
+    open.log = ConnectionLog::begin(worker, &active.listener, || ConnectionInfo {
+        transport: transport.clone(),
         requested_server_name: sniffed.server_name.clone(),
         listener: Some(Arc::clone(&active.listener)),
         ..ConnectionInfo::between(id, local, remote)
@@ -103,7 +109,6 @@ async fn take_up(worker: &Rc<Worker>, mut open: Open, arrival: Arrival) -> io::R
         return Ok(None);
     };
     let Some(chain) = active.in_force(chain) else { return Ok(None) };
-    let direct_local = if restored || direct != remote { tcp.local_addr()? } else { local };
     let (io, read, tls) = match &chain.state.tls {
         None => (Io::Tcp(tcp), read, None),
         Some(Err(reason)) => return Err(io::Error::other(reason.clone())),
@@ -128,9 +133,7 @@ async fn take_up(worker: &Rc<Worker>, mut open: Open, arrival: Arrival) -> io::R
         local_address: local,
         local_address_restored: restored,
         remote_address: remote,
-        direct_local_address: direct_local,
-        direct_remote_address: direct,
-        proxy_tlvs: tlvs,
+        transport,
         requested_server_name: sniffed.server_name,
         tls,
         listener: Some(Arc::clone(&active.listener)),

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use super::chains::{Active, InForce};
 use super::connection_log::ConnectionLog;
 use super::lifetime::Watch;
+use crate::access_log::ConnectionInfo;
 use crate::config::{Codec, Direction, HttpManager, Listener, NetworkFilter, TcpProxy};
 use crate::downstream::Downstream;
 use crate::drain::Drain;
@@ -22,41 +23,60 @@ use crate::http::h1::{self, Conn, ParseError};
 use crate::http::h2;
 use crate::io::{Io, Prefixed};
 use crate::network_filter::{Held, Verdict, admit};
-use crate::worker::{Counted, Worker};
+use crate::worker::Counted;
 
 /// Serves a connection to its end.
 pub type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
+/// A connection and what serves it.
+pub type Served = (Open, Serving);
+
 /// A connection that counts among those that its listener has, until it is dropped.
 pub struct Open {
-    worker: Rc<Worker>,
     pub active: Rc<Active>,
     pub log: ConnectionLog,
-    /// The places that its network filters gave it.
-    held: Vec<Held>,
-    /// What ends it in time.
-    watch: Option<Watch>,
+    kept: Option<Box<Kept>>,
     _counted: Counted,
 }
 
+/// What few connections need for as long as they last.
+#[derive(Default)]
+struct Kept {
+    /// The places that its network filters gave it.
+    _held: Vec<Held>,
+    /// What ends it in time.
+    watch: Option<Watch>,
+}
+
 impl Open {
-    pub fn new(worker: &Rc<Worker>, active: Rc<Active>, counted: Counted) -> Self {
+    pub fn new(active: Rc<Active>, counted: Counted) -> Self {
         active.stats.cx_total.add(1);
         active.stats.cx_active.up();
-        let log = ConnectionLog::default();
-        Self { worker: Rc::clone(worker), active, log, held: Vec::new(), watch: None, _counted: counted }
+        Self { active, log: ConnectionLog::default(), kept: None, _counted: counted }
+    }
+
+    fn keep(&mut self, held: Vec<Held>) {
+        if !held.is_empty() {
+            self.kept = Some(Box::new(Kept { _held: held, watch: None }));
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        std::mem::take(&mut self.log).end(&self.worker);
+        std::mem::take(&mut self.log).end();
         self.active.stats.cx_active.down();
     }
 }
 
 pub fn tell_end(listener: &Listener, peer: SocketAddr, error: &io::Error) {
     tracing::debug!(listener = listener.name, %peer, %error, "connection ended");
+}
+
+fn ended(info: &ConnectionInfo, error: &io::Error) {
+    if let Some(listener) = &info.listener {
+        tell_end(listener, info.direct_remote_address(), error);
+    }
 }
 
 /// A connection whose filter chain is known, and whose TLS is ended.
@@ -70,7 +90,7 @@ pub struct Settled {
 
 impl Settled {
     /// Lets the network filters see the connection, and has the last one of them take it; `None` if it is over.
-    pub async fn hand_over(mut self) -> io::Result<Option<Serving>> {
+    pub async fn hand_over(mut self) -> io::Result<Option<Served>> {
         let rules = Arc::clone(&self.chain.rules);
         let verdict = match rules.before.is_empty() {
             true => Verdict::Goes(Vec::new()),
@@ -85,24 +105,28 @@ impl Settled {
             (Verdict::Closed(_), NetworkFilter::Http(_)) => Ok(None),
             (Verdict::Goes(held), NetworkFilter::Tcp(proxy)) => {
                 // Of opaque connections the TCP proxy knows the most, and writes it.
-                (self.open.held, self.open.log) = (held, ConnectionLog::default());
-                Ok(Some(Box::pin(self.opaque(Arc::clone(proxy)))))
+                self.open.log = ConnectionLog::default();
+                self.open.keep(held);
+                Ok(Some(self.opaque(Arc::clone(proxy))))
             }
             (Verdict::Goes(held), NetworkFilter::Http(manager)) => {
-                self.open.held = held;
+                self.open.keep(held);
                 self.http(Arc::clone(manager)).await
             }
         }
     }
 
-    async fn opaque(self, proxy: Arc<TcpProxy>) {
-        let Self { open: _open, downstream, chain, io, read } = self;
-        let stream = Prefixed { prefix: read.freeze(), io };
-        crate::tcp_proxy::serve(downstream, proxy, stream, &chain.state.leaving()).await;
+    fn opaque(self, proxy: Arc<TcpProxy>) -> Served {
+        let Self { open, downstream, chain, io, read } = self;
+        let serving = async move {
+            let stream = Prefixed { prefix: read.freeze(), io };
+            crate::tcp_proxy::serve(downstream, proxy, stream, &chain.state.leaving()).await;
+        };
+        (open, Box::pin(serving))
     }
 
     /// Finds out which version of HTTP is spoken.
-    async fn http(self, manager: Arc<HttpManager>) -> io::Result<Option<Serving>> {
+    async fn http(self, manager: Arc<HttpManager>) -> io::Result<Option<Served>> {
         let Self { mut open, downstream, chain, io, read } = self;
         let worker = &downstream.worker;
         // What the application asks of others while the proxy drains is served to its end.
@@ -126,19 +150,21 @@ impl Settled {
         connection.speaks(http2);
         if let Some(bounds) = &connection.bounds {
             let (bounded, watch) = bounds.watch(&drain, http2);
-            (drain, open.watch) = (bounded, Some(watch));
+            drain = bounded;
+            open.kept.get_or_insert_default().watch = Some(watch);
         }
-        Ok(Some(match http2 {
-            true => Box::pin(serve_http2(open, connection, conn.into_unread(), drain, options.scheme)),
-            false => Box::pin(serve_http1(open, connection, conn.share(), drain, options)),
-        }))
+        let limit = open.active.listener.buffer_limit;
+        let serving: Serving = match http2 {
+            true => Box::pin(serve_http2(connection, conn.into_unread(), drain, options.scheme, limit)),
+            false => Box::pin(serve_http1(connection, conn.share(), drain, options)),
+        };
+        Ok(Some((open, serving)))
     }
 }
 
 /// No `async fn`, in which what is handed over would lie twice.
 #[expect(clippy::manual_async_fn)]
 fn serve_http1(
-    open: Open,
     connection: Rc<Connection>,
     conn: h1::Shared,
     drain: Drain,
@@ -148,25 +174,31 @@ fn serve_http1(
         let refused = |error: ParseError| connection.refuse(error);
         let handler = async |request| Rc::clone(&connection).handle(request).await;
         if let Err(error) = h1::serve(conn, &options, &drain, handler, refused).await {
-            tell_end(&open.active.listener, connection.downstream.info.direct_remote_address, &error);
+            ended(&connection.downstream.info, &error);
         }
     }
 }
 
-async fn serve_http2(open: Open, connection: Rc<Connection>, stream: Prefixed, drain: Drain, scheme: &'static str) {
+async fn serve_http2(
+    connection: Rc<Connection>,
+    stream: Prefixed,
+    drain: Drain,
+    scheme: &'static str,
+    buffer_limit: usize,
+) {
     let (manager, info) = (Arc::clone(&connection.manager), Arc::clone(&connection.downstream.info));
     let options = h2::ServerOptions {
         scheme,
         http2: manager.http2.clone(),
         max_headers_bytes: manager.max_request_headers_bytes,
-        buffer_limit: open.active.listener.buffer_limit,
+        buffer_limit,
         max_headers_count: manager.max_request_headers_count,
         idle_timeout: manager.idle_timeout,
         stream_idle_timeout: manager.stream_idle_timeout,
     };
     let handler = Rc::new(async move |request| Rc::clone(&connection).handle(request).await);
     if let Err(error) = h2::serve(stream, &options, &drain, handler).await {
-        tell_end(&open.active.listener, info.direct_remote_address, &error);
+        ended(&info, &error);
     }
 }
 

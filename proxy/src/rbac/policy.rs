@@ -91,7 +91,7 @@ impl Principal {
             Self::Not(one) => !one.holds(facts),
             Self::Authenticated(rule) => authenticated(rule.as_ref(), facts),
             Self::SourceIp(range) => contains(range, facts.connection.remote_address),
-            Self::DirectRemoteIp(range) => contains(range, facts.connection.direct_remote_address),
+            Self::DirectRemoteIp(range) => contains(range, facts.connection.direct_remote_address()),
             Self::RemoteIp(range) => contains(range, facts.info.remote_address),
             Self::Header(rule) => header(rule, facts.head),
             Self::Path(rule) => facts.path.is_some_and(|path| rule.matches(path.as_bytes())),

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access_log::TlsInfo;
+use crate::access_log::{TlsInfo, Transport};
 use crate::config::convert;
 use crate::filter::test_kit::message;
 use crate::http::message::Version;
 
 fn connection() -> ConnectionInfo {
     let addresses = ("10.0.0.1:8080".parse().unwrap(), "[::ffff:10.0.0.2]:5000".parse().unwrap());
+    let transport = Transport {
+        local_address: addresses.0,
+        remote_address: "[::ffff:10.0.0.3]:6000".parse().unwrap(),
+        proxy_tlvs: Vec::new(),
+    };
     ConnectionInfo {
-        direct_remote_address: "[::ffff:10.0.0.3]:6000".parse().unwrap(),
+        transport: Some(Box::new(transport)),
         requested_server_name: Some("a.example".into()),
         tls: Some(Box::new(TlsInfo {
             peer_names: vec!["spiffe://td/ns/a/sa/b".into(), "urn:second".into(), "CN=peer".into()].into(),

@@ -186,7 +186,7 @@ impl Finished {
         self.set("downstream_cluster", text("x-envoy-downstream-service-cluster").unwrap_or_else(dash));
         self.set("user_agent", text("user-agent").unwrap_or_else(dash));
         self.set("http.protocol", info.protocol.map_or("-", crate::http::message::Version::as_str));
-        self.set("peer.address", info.connection.direct_remote_address.ip().to_string());
+        self.set("peer.address", info.connection.direct_remote_address().ip().to_string());
         if let Some(id) = text("x-client-trace-id") {
             self.set("guid:x-client-trace-id", id);
         }

@@ -35,7 +35,7 @@ impl Carried {
         }
         if let (Some(settings), Some(from)) = (&cluster.proxy_protocol, from) {
             carried.addresses = Some(Addresses { source: from.remote_address, destination: from.local_address });
-            let passed = from.proxy_tlvs.iter().filter(|(kind, _)| settings.pass_through.keeps(*kind));
+            let passed = from.proxy_tlvs().iter().filter(|(kind, _)| settings.pass_through.keeps(*kind));
             carried.tlvs = passed.cloned().collect();
         }
         Some(Rc::new(carried))

@@ -214,7 +214,7 @@ impl Client {
     fn tidy(&mut self) {
         self.tidy_due = None;
         api::release_descriptors();
-        runtime::memory::release();
+        runtime::memory::settle();
     }
 
     /// Draws the consequences of what came.

@@ -44,8 +44,8 @@ pub struct Conn {
     pub(super) buf: BytesMut,
     out: Vec<u8>,
     written: usize,
-    /// Goes out after `out`.
-    tail: Bytes,
+    /// Goes out after `out`. It lies apart, as few answers have one.
+    tail: Option<Box<Bytes>>,
     pub(super) decoder: Decoder,
     read_size: usize,
     /// How large a read grows.
@@ -64,7 +64,7 @@ impl Conn {
             buf: already_read,
             out: Vec::new(),
             written: 0,
-            tail: Bytes::new(),
+            tail: None,
             decoder: Decoder::Done,
             read_size: FIRST_READ,
             most_read: MAX_READ,
@@ -167,7 +167,7 @@ impl Conn {
     /// Adds a piece of a body.
     pub(super) fn push_data(&mut self, framing: Framing, data: Bytes) {
         if data.len() >= LARGE && framing != Framing::Chunked {
-            self.tail = data;
+            self.tail = Some(Box::new(data));
         } else {
             encode::data(self.out(), framing, &data);
         }
@@ -177,17 +177,22 @@ impl Conn {
         while self.pending_out() > 0 {
             let out = &self.out[self.written..];
             let io = Pin::new(&mut self.io);
-            let n = match (out.is_empty(), self.tail.is_empty()) {
-                (_, true) => ready!(io.poll_write(cx, out))?,
-                (true, false) => ready!(io.poll_write(cx, &self.tail))?,
-                _ => ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(&self.tail)]))?,
+            let n = match &self.tail {
+                None => ready!(io.poll_write(cx, out))?,
+                Some(tail) if out.is_empty() => ready!(io.poll_write(cx, tail))?,
+                Some(tail) => ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(tail)]))?,
             };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             let of_out = n.min(out.len());
             self.written += of_out;
-            self.tail.advance(n - of_out);
+            if let Some(tail) = &mut self.tail {
+                tail.advance(n - of_out);
+                if tail.is_empty() {
+                    self.tail = None;
+                }
+            }
         }
         if self.written > 0 {
             self.written = 0;
@@ -210,12 +215,12 @@ impl Conn {
 
     /// Whether there is room to gather more before it is written.
     pub(super) fn may_gather(&self, most: usize) -> bool {
-        self.tail.is_empty() && self.pending_out() < most.min(self.most_read)
+        self.tail.is_none() && self.pending_out() < most.min(self.most_read)
     }
 
     /// Bytes waiting to be written.
     pub(super) fn pending_out(&self) -> usize {
-        self.out.len() - self.written + self.tail.len()
+        self.out.len() - self.written + self.tail.as_ref().map_or(0, |tail| tail.len())
     }
 
     /// Prepares for the body that follows a head.

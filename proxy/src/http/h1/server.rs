@@ -55,44 +55,56 @@ const MAX_AHEAD: usize = 16 * 1024;
 /// Serves a connection until it ends. `refused` makes the answer to what could not be parsed.
 ///
 /// What this future holds it holds while the connection is idle. So each request has a future of its own, and this is
-/// no `async fn`, in which what is handed over would lie twice.
+/// written out: an `async fn` would keep room for what comes between two waits, too.
 pub fn serve<'a>(
     conn: Shared,
     options: &'a ServerOptions,
     drain: &'a Drain,
-    handler: impl AsyncFn(Request) -> Response + 'a,
+    handler: impl AsyncFn(Request) -> Response + Copy + 'a,
     refused: impl Fn(ParseError) -> Response + 'a,
 ) -> impl Future<Output = io::Result<()>> + 'a {
     conn.borrow_mut().limit_reads(options.buffer_limit);
     let mut waits = Waits { draining: drain.waiting(), alarm: Alarm::default(), head_began: false, until: None };
-    async move {
+    let mut state = State::Waits(conn);
+    poll_fn(move |cx| {
         loop {
-            let next = {
-                let begin = |parsed| Box::pin(exchange(Rc::clone(&conn), parsed, options, drain, &handler));
-                poll_fn(|cx| poll_next(&conn, options, &mut waits, &begin, cx)).await?
-            };
-            match next {
-                Next::End => return Ok(()),
-                Next::Refused(error) => return Box::pin(refuse(&conn, refused(error), options)).await,
-                Next::Exchange(exchange) => match exchange.await? {
-                    After::Next => {}
-                    After::End => return Ok(()),
-                    After::Tunnel(switched) => return Box::pin(tunnel(conn, *switched)).await,
+            state = match &mut state {
+                State::Waits(conn) => {
+                    let begin = |parsed| Box::pin(exchange(Rc::clone(conn), parsed, options, drain, handler));
+                    match ready!(poll_next(conn, options, &mut waits, &begin, cx))? {
+                        Next::End => return Poll::Ready(Ok(())),
+                        Next::Refused(error) => State::Last(Box::pin(refuse(Rc::clone(conn), refused(error), options))),
+                        Next::Exchange(exchange) => State::Exchange(exchange),
+                    }
+                }
+                State::Exchange(exchange) => match ready!(exchange.as_mut().poll(cx))? {
+                    After::Next(conn) => State::Waits(conn),
+                    After::End => return Poll::Ready(Ok(())),
+                    After::Tunnel(switched) => State::Last(Box::pin(tunnel(*switched))),
                 },
-            }
+                State::Last(last) => return last.as_mut().poll(cx),
+            };
         }
-    }
+    })
+}
+
+/// What a connection is at.
+enum State<'a, E> {
+    Waits(Shared),
+    Exchange(Pin<Box<E>>),
+    /// What is done on it before it ends.
+    Last(Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>),
 }
 
 /// One request and its answer.
 async fn exchange(
-    conn: Shared,
+    held: Shared,
     parsed: Parsed<RequestHead>,
     options: &ServerOptions,
     drain: &Drain,
-    handler: &impl AsyncFn(Request) -> Response,
+    handler: impl AsyncFn(Request) -> Response,
 ) -> io::Result<After> {
-    let conn = &conn;
+    let conn = &held;
     let (version, method) = (parsed.head.version, telling(&parsed.head.method));
     // What follows an offer to switch protocols may be in the other protocol already.
     let switches = parsed.head.upgrade.as_deref().is_some_and(|protocol| protocol != "h2c");
@@ -104,7 +116,7 @@ async fn exchange(
     };
     let Some(response) = response else { return Ok(After::End) };
     if response.tunnel.is_some() {
-        return Ok(After::Tunnel(Box::new(Switched { response, method, version })));
+        return Ok(After::Tunnel(Box::new(Switched { conn: held, response, method, version })));
     }
     keep_alive &= !drain.is_draining();
     if conn.borrow().body_failed() && conn.borrow().eof {
@@ -123,7 +135,7 @@ async fn exchange(
         Box::pin(close(conn, options)).await?;
         return Ok(After::End);
     }
-    Ok(After::Next)
+    Ok(After::Next(held))
 }
 
 /// What of a method its answer depends on.
@@ -145,13 +157,14 @@ enum Next<E> {
 
 /// What becomes of a connection once a request is answered.
 enum After {
-    Next,
+    Next(Shared),
     End,
     Tunnel(Box<Switched>),
 }
 
 /// An answer that switches protocols.
 struct Switched {
+    conn: Shared,
     response: Response,
     method: &'static str,
     version: Version,
@@ -409,7 +422,8 @@ async fn discard_request(conn: &Shared) -> bool {
     }
 }
 
-async fn refuse(conn: &Shared, answer: Response, options: &ServerOptions) -> io::Result<()> {
+async fn refuse(conn: Shared, answer: Response, options: &ServerOptions) -> io::Result<()> {
+    let conn = &conn;
     let framing = Framing::Length(answer.body.length().unwrap_or(0));
     write_head(conn, &answer.head, framing, true, Version::Http11, options);
     let mut alarm = Alarm::default();
@@ -447,8 +461,8 @@ fn poll_shutdown(conn: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 }
 
 /// Writes the head of a switch of protocols, then copies bytes both ways.
-async fn tunnel(conn: Shared, switched: Switched) -> io::Result<()> {
-    let Switched { response, method, version } = switched;
+async fn tunnel(switched: Switched) -> io::Result<()> {
+    let Switched { conn, response, method, version } = switched;
     let framing = encode::response_framing(response.head.status, method, None, version);
     encode::response(conn.borrow_mut().out(), &response.head, framing, false);
     poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await?;
