@@ -4,6 +4,7 @@ mod agent;
 mod api;
 mod apply;
 mod capture;
+mod check;
 mod child;
 mod completion;
 mod console;
@@ -11,6 +12,7 @@ mod control_plane;
 mod data_dir;
 mod delete;
 mod dns;
+mod doctor;
 mod down;
 mod duration;
 mod endpoints;
@@ -132,6 +134,12 @@ enum Verb {
     /// Delete configuration that was applied
     #[command(after_help = "Example: weft delete virtualservice reviews")]
     Delete(delete::Options),
+    /// Say everything that is wrong with the mesh, or with files before they are applied
+    #[command(after_help = "Example: weft check -f ./mesh")]
+    Check(check::Options),
+    /// Say what is wrong with the mesh and with this machine, and what to do about it
+    #[command(after_help = "Example: weft doctor")]
+    Doctor(doctor::Options),
     /// Show which proxies are connected and whether they run on the latest configuration
     #[command(after_help = "Example: weft proxy-status")]
     ProxyStatus(proxy_status::Options),
@@ -193,6 +201,8 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Apply(options) => on_main_thread(apply::run(options, data()?))?,
         Verb::Get(options) => on_main_thread(get::run(options, data()?))?,
         Verb::Delete(options) => on_main_thread(delete::run(options, data()?))?,
+        Verb::Check(options) => on_main_thread(check::run(options, data()?))?,
+        Verb::Doctor(options) => on_main_thread(doctor::run(options, data()?))?,
         Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
         Verb::Token(verb) => on_main_thread(token::run(verb, data()?))?,
         Verb::Version(options) => on_main_thread(version::run(options, data()?))?,

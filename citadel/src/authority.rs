@@ -47,7 +47,7 @@ pub struct Issued {
 }
 
 /// The root certificates that vouch for a trust domain. The first is the one that signs now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustBundle {
     pub roots: Vec<CertificateDer<'static>>,
 }

@@ -8,6 +8,7 @@ mod api_tokens;
 mod attest;
 mod authority;
 mod csr;
+mod describe;
 mod incoming;
 mod ledger;
 mod members;
@@ -28,6 +29,7 @@ pub use attest::{
 };
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
 pub use csr::{CsrError, SubjectKey};
+pub use describe::RootDescription;
 pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};

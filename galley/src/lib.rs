@@ -12,6 +12,7 @@ mod kind;
 pub mod kinds;
 pub mod kubernetes;
 mod object;
+mod preview;
 mod reader;
 mod snapshot;
 mod state;

@@ -1,6 +1,6 @@
 //! The registry `static`: services that ServiceEntry declares, with endpoints given inline or by WorkloadEntry.
 
-mod translate;
+pub(crate) mod translate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

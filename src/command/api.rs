@@ -1,13 +1,14 @@
 //! A client of the REST API.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -85,8 +86,35 @@ impl Client {
         self.send(Method::DELETE, path, String::new()).await
     }
 
+    /// Deletes an object as it is now: not what somebody made of it meanwhile.
+    pub async fn delete_read(&self, path: &str) -> anyhow::Result<Value> {
+        let (headers, _) = self.exchange(Method::GET, path, String::new(), None).await?;
+        let tag = headers.get(header::ETAG).cloned();
+        Ok(self.exchange(Method::DELETE, path, String::new(), tag).await?.1)
+    }
+
+    /// What time the control plane has.
+    pub async fn date(&self) -> anyhow::Result<Option<SystemTime>> {
+        let (headers, _) = self.exchange(Method::GET, "version", String::new(), None).await?;
+        let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
+    }
+
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
-        let request = Request::builder()
+        Ok(self.exchange(method, path, body, None).await?.1)
+    }
+
+    /// The answer's headers and body, or its refusal. A write may be for one revision only, by its entity tag.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        only_if: Option<HeaderValue>,
+    ) -> anyhow::Result<(HeaderMap, Value)> {
+        let request =
+            only_if.into_iter().fold(Request::builder(), |request, tag| request.header(header::IF_MATCH, tag));
+        let request = request
             .method(method)
             .uri(format!("{}/api/v1/{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
@@ -95,14 +123,14 @@ impl Client {
             .with_context(|| format!("{} is no http:// URL, or the token holds no token", self.base))?;
         let exchange = async {
             let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
-            let status = response.status();
+            let (status, headers) = (response.status(), response.headers().clone());
             let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
-            anyhow::Ok((status, body.to_bytes()))
+            anyhow::Ok((status, headers, body.to_bytes()))
         };
-        let (status, body) =
+        let (status, headers, body) =
             tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| self.unreachable(&"no answer in 30 s"))??;
         let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if status.is_success() { Ok(value) } else { Err(refusal(status, &value)) }
+        if status.is_success() { Ok((headers, value)) } else { Err(refusal(status, &value)) }
     }
 
     fn unreachable(&self, cause: &dyn std::fmt::Display) -> Failure {
@@ -127,6 +155,7 @@ fn refusal(status: StatusCode, problem: &Value) -> anyhow::Error {
     let detail = if text("detail").is_empty() { status.to_string() } else { text("detail").to_owned() };
     match status {
         StatusCode::NOT_FOUND => Failure::new(Exit::NotFound, detail).into(),
+        StatusCode::CONFLICT if text("code") == "held" => Failure::new(Exit::Rejected, detail).into(),
         StatusCode::UNPROCESSABLE_ENTITY => {
             let findings = problem["errors"].as_array().into_iter().flatten().map(finding);
             let lines: Vec<String> = findings.chain([detail]).collect();

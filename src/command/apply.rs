@@ -44,24 +44,34 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
 /// Has every text checked, so that all that is wrong is told at once and nothing is changed by then.
 async fn check(client: &Client, sources: &[Source], told: bool) -> anyhow::Result<()> {
     let mut rejected = Vec::new();
-    let mut changes_nothing = String::new();
     for source in sources {
-        match send(client, source, "&dryRun=server").await {
-            Ok(answer) if told => report(&answer, " (dry run)")?,
-            Ok(_) => {}
-            Err(error) if is_rejection(&error) => {
-                let (findings, detail) = split_detail(&error.to_string());
-                rejected.push(findings);
-                changes_nothing = detail;
-            }
-            Err(error) => return Err(error),
+        let answer = dry_run(client, source).await?;
+        if answer["valid"] != true {
+            rejected.extend(answer["diagnostics"].as_array().into_iter().flatten().map(finding));
+        } else if told {
+            report(&answer, " (dry run)")?;
+            impact(&answer["impact"])?;
         }
     }
     if rejected.is_empty() {
         return Ok(());
     }
-    rejected.push(changes_nothing);
+    rejected.push("the configuration is not valid; nothing was changed".into());
     Err(Failure::new(Exit::Rejected, rejected.join("\n")).into())
+}
+
+/// What the control plane says would happen.
+pub async fn dry_run(client: &Client, source: &Source) -> anyhow::Result<Value> {
+    send(client, source, "&dryRun=server").await
+}
+
+/// How many proxies a change reaches.
+fn impact(impact: &Value) -> anyhow::Result<()> {
+    let Some(proxies) = impact["proxies"].as_u64() else { return Ok(()) };
+    let types = impact["xds"].as_object().into_iter().flatten().filter(|(_, count)| **count != 0);
+    let types: Vec<String> = types.map(|(name, count)| format!("{count} {}", name.to_uppercase())).collect();
+    let what = if types.is_empty() { String::new() } else { format!(": {}", types.join(", ")) };
+    line(format_args!("changes {proxies} of {} connected proxies{what}", impact["connected"]))
 }
 
 async fn apply(client: &Client, sources: &[Source]) -> anyhow::Result<()> {

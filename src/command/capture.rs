@@ -13,11 +13,11 @@ pub use self::keep::{FILE, Keep, Outcome, outcome, release, reset, take_group};
 pub use self::settings::{Backend, Settings};
 
 /// Where captured connections that go out come to.
-const OUTBOUND_PORT: u16 = 15001;
+pub const OUTBOUND_PORT: u16 = 15001;
 /// Where captured connections that come in come to.
-const INBOUND_PORT: u16 = 15006;
+pub const INBOUND_PORT: u16 = 15006;
 /// Where captured questions to DNS come to.
-const DNS_PORT: u16 = 15053;
+pub const DNS_PORT: u16 = 15053;
 /// A tunnel's, which is never captured (Istio HBONE).
 const TUNNEL_PORT: u16 = 15008;
 /// What the agent beside the proxy answers itself: metrics, readiness, health.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, LONGEST, Members, NewApiToken, SelfSigned,
-    Signing, Tokens, server_tls,
+    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, LONGEST, Ledger, Members, NewApiToken,
+    SelfSigned, Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -45,6 +45,9 @@ pub struct Options {
     /// Where the REST API is; loopback only
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15080")]
     listen_api: SocketAddr,
+    /// How many requests a second each caller of the REST API may make, and five times as many at once
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    api_rate: u32,
     /// Where the control plane's own metrics are, at /metrics; loopback only, no token asked
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15014")]
     listen_metrics: SocketAddr,
@@ -106,7 +109,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let attestors: Vec<Box<dyn citadel::Attestor>> = vec![
         Box::new(JoinToken::new(join_tokens.clone())),
         Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
-        Box::new(ExpiredCertificate::new(bundle, clock.clone(), options.rejoin_grace)),
+        Box::new(ExpiredCertificate::new(bundle.clone(), clock.clone(), options.rejoin_grace)),
     ];
     let signing = Signing::new(authority, attestors, members.clone(), own).into_service();
 
@@ -150,7 +153,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         agents,
         api_tokens,
         trust_domain,
-        kept: web::Kept::default(),
+        bundle,
+        ledger: Ledger::new(store, clock.clone()),
+        kept: web::Kept::new(web::Rate::of(options.api_rate)),
     };
     keep_admin_token(&data, &state.api_tokens, &clock).await?;
     let api = web::serve(api_listener, state.clone(), shutdown.clone());

@@ -39,7 +39,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let client = Client::open(&data, &options.api)?;
     for (kind, namespace, name) in targets {
         let kind = kind.to_ascii_lowercase();
-        client.delete(&format!("{}/{}/{}", encode(&kind), encode(&namespace), encode(&name))).await?;
+        client.delete_read(&format!("{}/{}/{}", encode(&kind), encode(&namespace), encode(&name))).await?;
         line(format_args!("{kind} {namespace}/{name} deleted"))?;
     }
     Ok(())

@@ -132,6 +132,8 @@ impl Feed {
     pub async fn beyond(&self, revision: u64) -> bool {
         let (mut latest, mut closed) = (self.latest.subscribe(), self.closed.subscribe());
         tokio::select! {
+            // What there is to tell is told before the end.
+            biased;
             more = latest.wait_for(|latest| *latest > revision) => more.is_ok(),
             _ = closed.wait_for(|closed| *closed) => false,
         }

@@ -20,7 +20,18 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// Follows everything until dropped.
 pub async fn follow(state: State) {
-    tokio::join!(objects(&state), catalog(&state), of_proxies(&state), problems(&state));
+    tokio::join!(objects(&state), catalog(&state), of_proxies(&state), problems(&state), certificates(&state));
+}
+
+/// How often the ledger of certificates is read.
+const LEDGER: Duration = Duration::from_secs(10);
+
+async fn certificates(state: &State) {
+    let mut often = tokio::time::interval(LEDGER);
+    loop {
+        often.tick().await;
+        crate::certificates::refresh(state).await;
+    }
 }
 
 async fn objects(state: &State) {

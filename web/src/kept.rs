@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::certificates::Certificates;
 use crate::feed::Feed;
+use crate::idempotency::Answered;
 use crate::limiter::{Limiter, Rate};
 use crate::list::Pages;
 use crate::trouble::Since;
@@ -12,6 +14,8 @@ use crate::trouble::Since;
 #[derive(Clone)]
 pub struct Kept {
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) answered: Arc<Answered>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) pages: Arc<Pages>,
     pub(crate) since: Arc<Since>,
@@ -23,6 +27,8 @@ impl Kept {
     pub fn new(rate: Rate) -> Self {
         Self {
             limiter: Arc::new(Limiter::new(rate)),
+            answered: Arc::default(),
+            certificates: Arc::default(),
             feed: Arc::default(),
             pages: Arc::default(),
             since: Arc::default(),
@@ -40,4 +46,9 @@ impl Default for Kept {
 /// A time as the API tells it: Unix milliseconds.
 pub(crate) fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Unix seconds.
+pub(crate) fn now_seconds() -> u64 {
+    millis(SystemTime::now()) / 1000
 }

@@ -6,6 +6,7 @@
 
 mod auth;
 pub mod catalogue;
+mod certificates;
 mod compression;
 mod console;
 mod endpoints;
@@ -14,6 +15,8 @@ mod events;
 mod extract;
 mod feed;
 mod follow;
+mod idempotency;
+mod identities;
 mod kept;
 mod limiter;
 mod list;
@@ -22,6 +25,7 @@ mod members;
 mod metrics;
 mod objects;
 mod openapi;
+mod overview;
 mod problem;
 mod proxies;
 mod registration;
@@ -33,6 +37,8 @@ mod state;
 mod tokens;
 mod trouble;
 mod version;
+mod why;
+mod workloads;
 
 pub use follow::follow;
 pub use kept::Kept;

@@ -23,9 +23,17 @@ pub struct Rate {
     pub burst: f64,
 }
 
+impl Rate {
+    /// So many a second, and five times as many at once.
+    pub fn of(per_second: u32) -> Self {
+        let per_second = f64::from(per_second);
+        Self { per_second, burst: 5.0 * per_second }
+    }
+}
+
 impl Default for Rate {
     fn default() -> Self {
-        Self { per_second: 200.0, burst: 1000.0 }
+        Self::of(200)
     }
 }
 

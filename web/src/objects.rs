@@ -1,15 +1,21 @@
-//! Configuration objects: list, read, apply, delete. One set of paths for all kinds.
+//! Configuration objects: list, read, follow, change. One set of paths for all kinds.
 
 mod apply;
+mod effect;
+mod impact;
+mod patch;
 mod view;
+mod write;
 
+use std::hash::{DefaultHasher, Hasher as _};
+
+use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use galley::{Kind, Object};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use galley::{Author, Kind, Object};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
@@ -28,7 +34,12 @@ const MAX_APPLY: usize = 10 << 20;
 
 pub fn routes() -> OpenApiRouter<State> {
     let apply = routes!(apply::apply).layer(axum::extract::DefaultBodyLimit::max(MAX_APPLY));
-    OpenApiRouter::new().routes(apply).routes(routes!(list)).routes(routes!(read, delete))
+    OpenApiRouter::new().routes(apply).routes(routes!(list, write::create)).routes(routes!(
+        read,
+        write::put,
+        write::patch,
+        write::delete
+    ))
 }
 
 /// Which object is meant.
@@ -92,34 +103,33 @@ async fn read(Shared(state): Shared<State>, At(named): At<Named>) -> Result<Resp
     Ok(([(header::ETAG, etag(&object))], Json(ObjectView::of(&object))).into_response())
 }
 
-#[derive(Serialize, ToSchema)]
-struct Deleted {
-    deleted: String,
+/// Who changes, why, and at which revision the object must be.
+fn author(caller: &Caller, headers: &HeaderMap, message: Option<&str>, expecting: Option<u64>) -> Author {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let name = text("weft-author").unwrap_or(&caller.0).to_owned();
+    let message = message.or_else(|| text("x-weft-message")).unwrap_or_default().to_owned();
+    Author { name, message, expecting }
 }
 
-/// Deletes an object.
-#[utoipa::path(delete, path = "/{kind}/{namespace}/{name}", params(Named),
-    responses((status = 200, description = "It is there no more", body = Deleted)))]
-async fn delete(
-    Shared(state): Shared<State>,
-    Extension(caller): Extension<Caller>,
-    At(named): At<Named>,
-    headers: HeaderMap,
-) -> Result<Json<Deleted>, Problem> {
-    let object = find(&state, &named)?;
-    let expected = headers.get(header::IF_MATCH);
-    if expected.is_some_and(|tag| tag != "*" && tag != etag(&object)) {
-        return Err(Problem::precondition(format!("{} is at revision {} now", object.key, object.revision)));
-    }
-    let deleted = state.galley.delete(object.key.kind, &named.namespace, &named.name, caller.0.as_str()).await;
-    match deleted.map_err(|rejection| Problem::rejected(&rejection))? {
-        true => Ok(Json(Deleted { deleted: object.key.to_string() })),
-        false => Err(missing(object.key.kind, &named)),
+/// A merge patch says that it is one.
+fn patch_types(kind: &str) -> Result<(), Problem> {
+    match kind {
+        "application/merge-patch+json" | "application/json" => Ok(()),
+        other => Err(Problem::media_type(format!("PATCH takes application/merge-patch+json, not {other:?}"))),
     }
 }
 
+/// The revision, or what stands for it where the mesh's store does not hold the object: its content.
 fn etag(object: &Object) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{}\"", object.revision)).unwrap_or(HeaderValue::from_static("\"0\""))
+    let tag = match object.revision {
+        0 => {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(object.manifest.to_string().as_bytes());
+            format!("\"f{:016x}\"", hasher.finish())
+        }
+        revision => format!("\"{revision}\""),
+    };
+    HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
 fn find(state: &State, wanted: &Named) -> Result<Object, Problem> {
@@ -135,3 +145,6 @@ fn named(kind: &str) -> Result<Kind, Problem> {
     let known = || Kind::ALL.map(Kind::plural).join(", ");
     Kind::named(kind).ok_or_else(|| Problem::not_found(format!("there is no kind {kind:?}; there are {}", known())))
 }
+
+#[cfg(test)]
+mod tests;

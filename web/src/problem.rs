@@ -78,6 +78,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", "It does not go with what is there", detail)
     }
 
+    /// What lives in a file or in a cluster is changed there.
+    pub fn held(detail: impl ToString) -> Self {
+        Self::new(StatusCode::CONFLICT, "held", "It lives elsewhere", detail)
+    }
+
     pub fn gone(detail: impl ToString) -> Self {
         Self::new(StatusCode::GONE, "gone", "It is too old to go on from", detail)
     }
@@ -98,11 +103,18 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
     }
 
+    pub fn unprocessable(detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "It cannot be done as it is said", detail)
+    }
+
     pub fn internal(detail: impl ToString) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The control plane failed", detail)
     }
 
     pub fn rejected(rejection: &Rejection) -> Self {
+        if rejection.is_moved() {
+            return Self::precondition(rejection);
+        }
         let detail = "the configuration is not valid; nothing was changed";
         let mut problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "rejected", "The configuration is rejected", detail);

@@ -1,5 +1,8 @@
 //! The connected proxies and how far each is.
 
+pub(crate) mod dump;
+pub(crate) mod inside;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -11,15 +14,16 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::certificates::CertificateView;
 use crate::extract::{Asked, At};
 use crate::feed::Topic;
-use crate::kept::millis;
+use crate::kept::{millis, now_seconds};
 use crate::list::{self, List, LiveQuery};
 use crate::problem::Problem;
 use crate::state::State;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(proxies)).routes(routes!(proxy))
+    OpenApiRouter::new().routes(routes!(proxies)).routes(routes!(proxy)).merge(inside::routes())
 }
 
 /// A proxy that is connected.
@@ -42,6 +46,10 @@ pub struct Proxy {
     pub identity: Option<String>,
     /// `synced`, `stale` (something is on its way) or `nack` (it refused something)
     pub sync: &'static str,
+    /// The latest certificate of its identity; none that another authority vouches for.
+    pub certificate: Option<CertificateView>,
+    /// The size of its configuration, encoded.
+    pub config_bytes: usize,
     /// By short name: CDS, EDS, LDS, RDS.
     pub types: BTreeMap<&'static str, TypeView>,
     pub diagnostics: Vec<DiagnosticView>,
@@ -68,7 +76,7 @@ pub struct DiagnosticView {
 #[utoipa::path(get, path = "/proxies", params(LiveQuery),
     responses((status = 200, description = "A page of proxies", body = List<Proxy>)))]
 async fn proxies(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
-    let all = || state.discovery.proxies().iter().map(Proxy::of).collect::<Vec<_>>();
+    let all = || all(&state);
     list::live(&state, &query, |news| news.topic == Topic::Proxies, all).await
 }
 
@@ -76,7 +84,16 @@ async fn proxies(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -
 #[utoipa::path(get, path = "/proxies/{id}", params(("id" = String, Path, description = "Its id or node id")),
     responses((status = 200, description = "The proxy", body = Proxy)))]
 async fn proxy(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Proxy>, Problem> {
-    find(&state, &id).map(|status| Json(Proxy::of(&status)))
+    let status = find(&state, &id)?;
+    let size = state.discovery.snapshot(&status.node).map_or(0, |snapshot| dump::size(&snapshot));
+    Ok(Json(Proxy::of(&state, &status, size)))
+}
+
+fn all(state: &State) -> Vec<Proxy> {
+    let sizes: BTreeMap<String, usize> =
+        state.discovery.nodes().iter().map(|(node, snapshot)| (node.id.clone(), dump::size(snapshot))).collect();
+    let all = state.discovery.proxies();
+    all.iter().map(|status| Proxy::of(state, status, sizes.get(&status.node).copied().unwrap_or(0))).collect()
 }
 
 /// The newest connection of that proxy.
@@ -97,7 +114,10 @@ pub fn sync(status: &ProxyStatus) -> &'static str {
 }
 
 impl Proxy {
-    pub fn of(status: &ProxyStatus) -> Self {
+    fn of(state: &State, status: &ProxyStatus, config_bytes: usize) -> Self {
+        let identity = status.identity.as_ref().map(ToString::to_string);
+        let issued = state.kept.certificates.all();
+        let certificate = identity.as_ref().and_then(|identity| issued.get(identity));
         let types = status.types.iter().map(|(name, of_type)| {
             let (state, error) = (of_type.state.as_str(), of_type.error.clone());
             (*name, TypeView { state, error, resources: of_type.resources })
@@ -116,8 +136,10 @@ impl Proxy {
             version: status.version.clone(),
             address: status.address.map(|address| address.to_string()),
             connected_at: millis(status.connected_at) / 1000,
-            identity: status.identity.as_ref().map(ToString::to_string),
+            identity,
             sync: sync(status),
+            certificate: certificate.map(|entry| CertificateView::of(entry, now_seconds())),
+            config_bytes,
             types: types.collect(),
             diagnostics: diagnostics.collect(),
         }

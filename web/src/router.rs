@@ -7,8 +7,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::problem::Problem;
 use crate::state::State;
-use crate::{auth, compression, console, etag, limiter, openapi, scope};
-use crate::{endpoints, events, members, objects, proxies, registries, services, tokens, trouble, version};
+use crate::{auth, compression, console, etag, idempotency, limiter, openapi, scope};
+use crate::{
+    endpoints, events, identities, members, objects, overview, proxies, registries, services, tokens, trouble, version,
+    why, workloads,
+};
 
 /// The largest body that is taken; `_apply` takes more.
 const MAX_BODY: usize = 1 << 20;
@@ -17,12 +20,14 @@ const MAX_BODY: usize = 1 << 20;
 pub fn router(state: State) -> Router {
     let (api, _) = api().split_for_parts();
     let api = api
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::keep))
         .layer(middleware::from_fn_with_state(state.clone(), auth::require))
         .layer(middleware::from_fn_with_state(state.clone(), limiter::limit));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route(openapi::PATH, get(openapi::json))
         .route("/api/docs", get(openapi::page))
+        .route("/api/docs.js", get(openapi::script))
         .merge(api)
         .fallback(console::fallback)
         .method_not_allowed_fallback(|| async { Problem::method() })
@@ -37,7 +42,11 @@ pub fn router(state: State) -> Router {
 pub(crate) fn api() -> OpenApiRouter<State> {
     let all = OpenApiRouter::new()
         .merge(version::routes())
+        .merge(overview::routes())
         .merge(services::routes())
+        .merge(workloads::routes())
+        .merge(identities::routes())
+        .merge(why::routes())
         .merge(endpoints::routes())
         .merge(registries::routes())
         .merge(events::routes())
@@ -50,4 +59,4 @@ pub(crate) fn api() -> OpenApiRouter<State> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

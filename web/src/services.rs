@@ -1,5 +1,7 @@
 //! What the catalog knows of services.
 
+mod details;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
@@ -18,7 +20,7 @@ use crate::problem::Problem;
 use crate::state::State;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(services)).routes(routes!(service))
+    OpenApiRouter::new().routes(routes!(services)).routes(routes!(service)).merge(details::routes())
 }
 
 /// A service, as callers in the mesh know it.

@@ -22,6 +22,10 @@ pub struct State {
     pub agents: registry::Agents,
     pub api_tokens: citadel::ApiTokens,
     pub trust_domain: TrustDomain,
+    /// The roots that vouch for the mesh.
+    pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,
+    /// What certificates were issued.
+    pub ledger: citadel::Ledger,
     pub kept: Kept,
 }
 

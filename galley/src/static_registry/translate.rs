@@ -16,7 +16,7 @@ use crate::snapshot::{Config, Meta, Snapshot};
 const TLS_MODE: &str = "security.istio.io/tlsMode";
 
 /// All services; of two entries for one host and namespace the older describes it, and both give endpoints.
-pub(super) fn declared(snapshot: &Snapshot, domain: &str) -> Declared {
+pub(crate) fn declared(snapshot: &Snapshot, domain: &str) -> Declared {
     let mut declared = Declared::new();
     for entry in &snapshot.service_entries {
         let hosts = entry.spec.hosts.iter();

@@ -2,12 +2,14 @@
 
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use galley::analysis::Found;
 use galley::{Applied, Applying, ObjectKey};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::effect;
 use crate::auth::Caller;
 use crate::extract::{Asked, Text};
 use crate::problem::{Finding, Problem};
@@ -22,12 +24,15 @@ pub struct ApplyQuery {
     /// `server`: say what would happen, and change nothing.
     #[serde(rename = "dryRun")]
     dry_run: Option<String>,
+    /// Why; it is kept in the history.
+    message: Option<String>,
 }
 
 /// What became of each document.
 #[derive(Serialize, ToSchema)]
 pub struct Outcomes {
     items: Vec<Outcome>,
+    /// Always false.
     dry_run: bool,
 }
 
@@ -46,29 +51,25 @@ pub struct Outcome {
 /// Applies all documents of a text, or none of them.
 #[utoipa::path(post, path = "/_apply", params(ApplyQuery),
     request_body(content = String, content_type = "application/yaml", description = "YAML or JSON documents"),
-    responses((status = 200, description = "What was done to each object", body = Outcomes)))]
+    responses((status = 200, description = "What was done to each object, or what would be",
+        body = inline(super::effect::OutcomesOrDryRun))))]
 pub async fn apply(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<ApplyQuery>,
     headers: HeaderMap,
     Text(text): Text,
-) -> Result<Json<Outcomes>, Problem> {
+) -> Result<Response, Problem> {
     let origin = query.origin.as_deref().unwrap_or("<request>");
-    let dry_run = is_dry(query.dry_run.as_deref())?;
-    let author = headers.get("weft-author").and_then(|name| name.to_str().ok()).unwrap_or(&caller.0);
-    let applied = match dry_run {
-        true => state.galley.validate(&text, origin).await,
-        false => state.galley.apply(&text, origin, author).await,
-    };
+    if is_dry(query.dry_run.as_deref())? {
+        return Ok(Json(effect::of_text(&state, &text, origin).await?).into_response());
+    }
+    let author = super::author(&caller, &headers, query.message.as_deref(), None);
+    let applied = state.galley.apply(&text, origin, author).await;
     let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
-    let known = state.known_hosts();
-    let found = match dry_run {
-        true => state.galley.analyse_with(&text, origin, &known).map_err(|rejection| Problem::rejected(&rejection))?,
-        false => state.galley.analyse(&known),
-    };
+    let found = state.galley.analyse(&state.known_hosts());
     let items = applied.iter().map(|applied| Outcome::of(applied, &found)).collect();
-    Ok(Json(Outcomes { items, dry_run }))
+    Ok(Json(Outcomes { items, dry_run: false }).into_response())
 }
 
 /// Whether `?dryRun` asks for words instead of deeds.

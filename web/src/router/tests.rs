@@ -18,15 +18,15 @@ use tower::ServiceExt as _;
 use super::*;
 
 /// A control plane without sockets, and a token for it.
-struct Mesh {
-    state: State,
+pub(crate) struct Mesh {
+    pub state: State,
     agents: Agents,
     token: String,
     _inputs: watch::Sender<Inputs>,
 }
 
 impl Mesh {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let store: Arc<dyn Store> = Arc::new(Memory::new());
         let clock: Clock = ManualClock::at(SystemTime::now()).clock();
         let trust_domain = api::TrustDomain::new("cluster.local").unwrap();
@@ -46,6 +46,7 @@ impl Mesh {
         let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(()));
         let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
+        let ledger = citadel::Ledger::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store, clock);
         let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
         let state = State {
@@ -58,22 +59,29 @@ impl Mesh {
             agents: agents.clone(),
             api_tokens,
             trust_domain,
+            bundle: watch::channel(Arc::default()).1,
+            ledger,
             kept: crate::Kept::default(),
         };
         Self { state, agents, token, _inputs: inputs }
     }
 
-    fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+    pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
         let bearer = format!("Bearer {}", self.token);
         Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+    /// The whole answer, with its headers.
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        router(self.state.clone()).oneshot(request).await.unwrap()
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
         let response = router(self.state.clone()).oneshot(request).await.unwrap();
         (response.status(), body(response).await)
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
     }
 

@@ -1,5 +1,7 @@
 //! Where problems come from, one function a source.
 
+mod identity;
+
 use std::collections::BTreeSet;
 
 use galley::analysis::Found;
@@ -26,6 +28,11 @@ pub fn all(state: &State) -> Vec<Trouble> {
     let catalog = state.catalog();
     all.extend(registries(&catalog));
     all.extend(unserved(&catalog, &state.domain()));
+    all.extend(identity::authority(state));
+    for proxy in state.discovery.proxies() {
+        all.extend(identity::certificate(state, &proxy));
+        all.extend(version(&proxy));
+    }
     all
 }
 
@@ -91,6 +98,14 @@ fn findings(proxy: &ProxyStatus, dangling: &BTreeSet<String>) -> Vec<Trouble> {
             trouble
         })
         .collect()
+}
+
+/// A proxy of ours that is of another version.
+fn version(proxy: &ProxyStatus) -> Option<Trouble> {
+    let own = env!("CARGO_PKG_VERSION");
+    let other = proxy.version.strip_prefix("weft/").filter(|other| *other != own)?;
+    let message = format!("the proxy is {other}, the control plane {own}");
+    Some(Trouble::new(&codes::VERSION_SKEW, "proxy", &proxy.id, message))
 }
 
 fn of_compile(code: pilot::Code) -> &'static Code {

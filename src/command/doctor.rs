@@ -1,0 +1,132 @@
+//! `weft doctor`: what is wrong with the mesh and with this machine, and what to do about it. The codes are those of the
+//! console's problems.
+
+mod dns;
+mod machine;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde_json::{Value, json};
+use web::catalogue::{self, Code};
+
+use super::api::{ApiOptions, Client};
+use super::check;
+use super::data_dir::DataDir;
+use super::join::STATE_DIR;
+use super::output::{Format, OutputOptions, line, print_value, text};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Where the machine keeps what it joined with
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    state_dir: PathBuf,
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+/// A certificate that is valid from now is refused by a clock that is behind.
+const SKEW: Duration = Duration::from_secs(10);
+
+/// What was looked at, and what was found.
+#[derive(Default)]
+pub struct Visit {
+    found: Vec<Value>,
+    /// What is as it should be.
+    well: Vec<String>,
+}
+
+impl Visit {
+    pub fn found(&mut self, code: &'static Code, object: &str, message: impl Into<String>) {
+        self.found.push(json!({
+            "code": code.code, "severity": code.severity.as_str(), "title": code.title, "source": "doctor",
+            "object": object, "message": message.into(), "hint": code.hint,
+        }));
+    }
+
+    pub fn well(&mut self, words: impl Into<String>) {
+        self.well.push(words.into());
+    }
+}
+
+pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
+    let mut visit = Visit::default();
+    mesh(&mut visit, &options, &data).await;
+    machine::look(&mut visit, &options.state_dir).await;
+    let listing = json!({ "items": visit.found, "well": visit.well });
+    if options.output.output != Format::Table {
+        print_value(options.output.output, &listing)?;
+    } else {
+        for words in &visit.well {
+            line(format_args!("ok  {words}"))?;
+        }
+        check::print(&listing, "nothing is wrong")?;
+    }
+    check::fail_on_errors(&listing)
+}
+
+/// What the control plane knows, and whether it is there.
+async fn mesh(visit: &mut Visit, options: &Options, data: &DataDir) {
+    let listing = async {
+        let client = Client::open(data, &options.api)?;
+        let before = SystemTime::now();
+        let told = client.date().await?;
+        let listing = client.list("problems").await?;
+        let overview = client.get("overview").await?;
+        anyhow::Ok((before, told, listing, overview))
+    };
+    let (before, told, listing, overview) = match listing.await {
+        Ok(read) => read,
+        Err(error) => return visit.found(&catalogue::UNREACHABLE, "control plane", format!("{error:#}")),
+    };
+    visit.well(format!("the control plane answers ({})", text(&overview["mesh"], "version")));
+    clock(visit, before, told);
+    version(visit, &overview);
+    let proxies = &overview["proxies"];
+    visit.well(format!("{} of {} proxies are in step", proxies["synced"], proxies["total"]));
+    visit.found.extend(listing["items"].as_array().into_iter().flatten().cloned());
+}
+
+fn clock(visit: &mut Visit, own: SystemTime, told: Option<SystemTime>) {
+    let Some(told) = told else { return };
+    let apart = own.duration_since(told).or_else(|_| told.duration_since(own)).unwrap_or_default();
+    match apart > SKEW {
+        true => visit.found(&catalogue::CLOCK_SKEW, "clock", format!("they are {} s apart", apart.as_secs())),
+        false => visit.well("the clocks agree"),
+    }
+}
+
+fn version(visit: &mut Visit, overview: &Value) {
+    let (own, other) = (env!("CARGO_PKG_VERSION"), text(&overview["mesh"], "version"));
+    match own == other {
+        true => visit.well("this program and the control plane are of one version"),
+        false => {
+            let message = format!("this program is {own}, the control plane {other}");
+            visit.found(&catalogue::VERSION_SKEW, "weft", message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart_are_told_by_how_much() {
+        let now = SystemTime::now();
+        for told in [now + Duration::from_secs(60), now - Duration::from_secs(60)] {
+            let mut visit = Visit::default();
+            clock(&mut visit, now, Some(told));
+            assert_eq!(
+                (&visit.found[0]["code"], &visit.found[0]["message"]),
+                (&json!("WFT1003"), &json!("they are 60 s apart"))
+            );
+        }
+        let mut visit = Visit::default();
+        clock(&mut visit, now, Some(now - Duration::from_secs(3)));
+        assert!(visit.found.is_empty());
+    }
+}

@@ -1,0 +1,8 @@
+//! The REST API as programs meet it: a real control plane, real connections, and the document that describes it held
+//! against what it answers.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod control_plane;
+mod document;
+mod writers;

@@ -1,0 +1,145 @@
+//! Who is in the mesh: each SPIFFE ID with the workloads that have it and its certificate. And who vouches for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::certificates::{self, CertificateView};
+use crate::extract::Asked;
+use crate::kept::now_seconds;
+use crate::list::{self, List, ListQuery};
+use crate::problem::Problem;
+use crate::state::State;
+use crate::workloads;
+
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(identities)).routes(routes!(ca))
+}
+
+/// A SPIFFE ID of the mesh.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Identity {
+    /// `spiffe://cluster.local/ns/default/sa/reviews`
+    pub identity: String,
+    pub namespace: String,
+    pub service_account: String,
+    /// As `NAMESPACE/NAME`.
+    pub workloads: Vec<String>,
+    /// Ids of its connected proxies.
+    pub proxies: Vec<String>,
+    /// The latest that this control plane issued; none for an identity that another authority vouches for.
+    pub certificate: Option<CertificateView>,
+}
+
+/// The identities of workloads, proxies and certificates.
+#[utoipa::path(get, path = "/identities", params(ListQuery),
+    responses((status = 200, description = "A page of identities", body = List<Identity>)))]
+async fn identities(
+    Shared(state): Shared<State>,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Json<List<Value>>, Problem> {
+    certificates::refresh(&state).await;
+    list::page(&state, &query, all(&state))
+}
+
+pub fn all(state: &State) -> Vec<Identity> {
+    let mut found: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    for workload in workloads::all(state) {
+        if let Some(identity) = workload.identity {
+            found.entry(identity).or_default().0.insert(workload.id);
+        }
+    }
+    for proxy in state.discovery.proxies() {
+        if let Some(identity) = proxy.identity {
+            found.entry(identity.to_string()).or_default().1.insert(proxy.id);
+        }
+    }
+    let issued = state.kept.certificates.all();
+    issued.keys().for_each(|identity| _ = found.entry(identity.clone()).or_default());
+    let now = now_seconds();
+    let view = |(identity, (workloads, proxies)): (String, (BTreeSet<String>, BTreeSet<String>))| {
+        let (namespace, service_account) = parts(&identity);
+        Identity {
+            certificate: issued.get(&identity).map(|entry| CertificateView::of(entry, now)),
+            namespace,
+            service_account,
+            workloads: workloads.into_iter().collect(),
+            proxies: proxies.into_iter().collect(),
+            identity,
+        }
+    };
+    found.into_iter().map(view).collect()
+}
+
+/// Namespace and service account of `spiffe://cluster.local/ns/default/sa/reviews`.
+fn parts(identity: &str) -> (String, String) {
+    let mut parts = identity.split('/').skip_while(|part| *part != "ns").skip(1);
+    let namespace = parts.next().unwrap_or_default().to_owned();
+    (namespace, parts.nth(1).unwrap_or_default().to_owned())
+}
+
+/// The certificate authority.
+#[derive(Serialize, ToSchema)]
+pub struct Authority {
+    pub trust_domain: String,
+    /// The first is the one that signs now.
+    pub roots: Vec<Root>,
+    /// How many certificates were issued and have not ended.
+    pub live_certificates: usize,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Root {
+    /// SHA-256 of the certificate, in hexadecimal: what a join token pins.
+    pub fingerprint: String,
+    pub subject: String,
+    pub serial: String,
+    /// Unix seconds.
+    pub not_before: u64,
+    /// Unix seconds.
+    pub not_after: u64,
+    pub signs: bool,
+}
+
+/// The certificate authority: which roots vouch for the mesh, and until when.
+#[utoipa::path(get, path = "/ca", responses((status = 200, description = "The authority", body = Authority)))]
+async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
+    let now = now_seconds();
+    let entries = state.ledger.entries().await.map_err(Problem::internal)?;
+    Ok(Json(Authority {
+        trust_domain: state.trust_domain.to_string(),
+        roots: roots(&state),
+        live_certificates: entries.iter().filter(|entry| entry.not_after > now).count(),
+    }))
+}
+
+pub fn roots(state: &State) -> Vec<Root> {
+    let bundle = state.bundle.borrow().clone();
+    let described = bundle.describe().into_iter().enumerate();
+    let root = |(index, root): (usize, citadel::RootDescription)| Root {
+        fingerprint: root.fingerprint,
+        subject: root.subject,
+        serial: root.serial,
+        not_before: root.not_before,
+        not_after: root.not_after,
+        signs: index == 0,
+    };
+    described.map(root).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_tells_namespace_and_service_account() {
+        assert_eq!(parts("spiffe://cluster.local/ns/default/sa/a"), ("default".into(), "a".into()));
+        assert_eq!(parts("spiffe://other/x"), (String::new(), String::new()));
+    }
+}

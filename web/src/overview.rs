@@ -1,0 +1,151 @@
+//! The mesh at a glance.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::certificates::CertificateView;
+use crate::kept::now_seconds;
+use crate::registries::{self, RegistryView};
+use crate::services::{count, health};
+use crate::state::State;
+use crate::trouble::{self, Counts};
+use crate::{identities, proxies};
+
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(overview))
+}
+
+/// The mesh at a glance.
+#[derive(Serialize, ToSchema)]
+struct Overview {
+    mesh: Mesh,
+    /// 100 is a mesh without problems: each error takes 10, each warning 2, and proxies that refused something or are
+    /// behind their share of 20.
+    score: u32,
+    problems: Counts,
+    proxies: ProxyCounts,
+    services: ServiceCounts,
+    registries: Vec<RegistryView>,
+    certificates: Certificates,
+    /// Whether there is no service yet: nothing has joined, nothing was declared.
+    first_run: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Mesh {
+    name: String,
+    trust_domain: String,
+    version: &'static str,
+    /// Unix milliseconds.
+    started_at: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
+struct ProxyCounts {
+    total: usize,
+    synced: usize,
+    stale: usize,
+    nack: usize,
+}
+
+#[derive(Default, Serialize, ToSchema)]
+struct ServiceCounts {
+    total: usize,
+    healthy: usize,
+    degraded: usize,
+    failing: usize,
+    /// Those without any endpoint.
+    unknown: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Certificates {
+    /// Those of connected proxies that were not renewed in time.
+    expiring: Vec<Expiring>,
+    /// When the root that signs now ends; Unix seconds.
+    root_not_after: Option<u64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Expiring {
+    identity: String,
+    /// Unix seconds.
+    not_after: u64,
+}
+
+/// The mesh at a glance: how it is, how many of what, what ends soon.
+#[utoipa::path(get, path = "/overview", responses((status = 200, description = "The mesh", body = Overview)))]
+async fn overview(Shared(state): Shared<State>) -> Json<Overview> {
+    let catalog = state.catalog();
+    let mut services = ServiceCounts::default();
+    for entry in catalog.entries() {
+        services.total += 1;
+        match health(count(entry)) {
+            "healthy" => services.healthy += 1,
+            "degraded" => services.degraded += 1,
+            "failing" => services.failing += 1,
+            _ => services.unknown += 1,
+        }
+    }
+    let mut counts = ProxyCounts::default();
+    for status in state.discovery.proxies() {
+        counts.total += 1;
+        match proxies::sync(&status) {
+            "synced" => counts.synced += 1,
+            "nack" => counts.nack += 1,
+            _ => counts.stale += 1,
+        }
+    }
+    let problems = trouble::count(&trouble::collect(&state));
+    let root = identities::roots(&state).into_iter().find(|root| root.signs);
+    Json(Overview {
+        mesh: Mesh {
+            name: "weft".into(),
+            trust_domain: state.trust_domain.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: state.kept.started_at,
+        },
+        score: score(problems, &counts),
+        problems,
+        proxies: counts,
+        first_run: services.total == 0,
+        services,
+        registries: registries::all(&catalog),
+        certificates: Certificates { expiring: expiring(&state), root_not_after: root.map(|root| root.not_after) },
+    })
+}
+
+fn expiring(state: &State) -> Vec<Expiring> {
+    let (issued, now) = (state.kept.certificates.all(), now_seconds());
+    let connected = state.discovery.proxies().into_iter().filter_map(|proxy| proxy.identity);
+    let names: std::collections::BTreeSet<String> = connected.map(|identity| identity.to_string()).collect();
+    let late = names.into_iter().filter_map(|identity| {
+        let certificate = CertificateView::of(issued.get(&identity)?, now);
+        (certificate.state != "valid").then_some(Expiring { identity, not_after: certificate.not_after })
+    });
+    late.collect()
+}
+
+fn score(problems: Counts, proxies: &ProxyCounts) -> u32 {
+    let lagging = (20 * (proxies.stale + proxies.nack)).checked_div(proxies.total).unwrap_or(0);
+    let lost = 10 * problems.error + 2 * problems.warning + lagging;
+    u32::try_from(100usize.saturating_sub(lost)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mesh_without_problems_has_100_and_none_has_less_than_0() {
+        let counts = |error, warning| Counts { error, warning, info: 3 };
+        let proxies = ProxyCounts { total: 10, synced: 9, stale: 1, nack: 0 };
+        assert_eq!(score(counts(0, 0), &ProxyCounts::default()), 100);
+        assert_eq!(score(counts(1, 2), &proxies), 84);
+        assert_eq!(score(counts(99, 0), &proxies), 0);
+    }
+}

@@ -1,0 +1,42 @@
+//! What ends soon: the authority's roots, and certificates that were not renewed in time.
+
+use pilot::ProxyStatus;
+
+use super::Trouble;
+use crate::catalogue as codes;
+use crate::certificates::CertificateView;
+use crate::identities;
+use crate::kept::now_seconds;
+use crate::state::State;
+
+/// How long before its end a root is spoken of.
+const EARLY: u64 = 30 * 24 * 3600;
+
+pub fn authority(state: &State) -> Option<Trouble> {
+    let root = identities::roots(state).into_iter().find(|root| root.signs)?;
+    let left = root.not_after.saturating_sub(now_seconds());
+    let mut trouble = match left {
+        0 => Trouble::new(&codes::CA_EXPIRED, "identity", root.fingerprint, "the root that signs has ended".into()),
+        left if left < EARLY => {
+            let message = format!("the root that signs ends in {} days", left / (24 * 3600));
+            Trouble::new(&codes::CA_EXPIRES, "identity", root.fingerprint, message)
+        }
+        _ => return None,
+    };
+    trouble.link = Some("/api/v1/ca".into());
+    Some(trouble)
+}
+
+pub fn certificate(state: &State, proxy: &ProxyStatus) -> Option<Trouble> {
+    let identity = proxy.identity.as_ref()?.to_string();
+    let issued = state.kept.certificates.all();
+    let certificate = CertificateView::of(issued.get(&identity)?, now_seconds());
+    if certificate.state == "valid" {
+        return None;
+    }
+    let message = format!("the certificate of {identity} is {}", certificate.state);
+    let mut trouble = Trouble::new(&codes::CERTIFICATE_EXPIRES, "identity", &proxy.id, message);
+    trouble.namespace = Some(proxy.namespace.clone());
+    trouble.link = Some(format!("/api/v1/proxies/{}", proxy.id));
+    Some(trouble)
+}
