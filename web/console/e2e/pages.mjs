@@ -35,6 +35,7 @@ const PAGES = [
   ["security-modes", "/security?tab=modes"],
   ["security-identities", "/security?tab=identities"],
   ["security-authority", "/security?tab=authority"],
+  ["control-plane", "/control-plane"],
   ["activity", "/activity"],
   ["activity-audit", "/activity?tab=audit"],
   ["access", "/access"],

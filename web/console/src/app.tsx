@@ -17,6 +17,7 @@ const ObjectPage = lazy(() => import("./pages/config/object"));
 const TopologyPage = lazy(() => import("./pages/topology"));
 const ProxyPage = lazy(() => import("./pages/proxy"));
 const MachinesPage = lazy(() => import("./pages/machines"));
+const ControlPlanePage = lazy(() => import("./pages/control-plane"));
 const SecurityPage = lazy(() => import("./pages/security"));
 const ActivityPage = lazy(() => import("./pages/activity"));
 const AccessPage = lazy(() => import("./pages/access"));
@@ -50,6 +51,7 @@ function Routes() {
         <Route path="/config/:kind/:namespace/:name" component={ObjectPage} />
         <Route path="/machines" component={MachinesPage} />
         <Route path="/security" component={SecurityPage} />
+        <Route path="/control-plane" component={ControlPlanePage} />
         <Route path="/activity" component={ActivityPage} />
         <Route path="/access" component={AccessPage} />
         <Route component={Nowhere} />

@@ -13,7 +13,10 @@ export interface Outcome {
 export interface Applied {
   items: Outcome[];
   dry_run?: boolean;
-  impact?: { proxies?: number; sample?: string[]; xds?: Record<string, number> } | null;
+  /** Of a dry run: whether it could be applied, and what there is to say of it. */
+  valid?: boolean;
+  diagnostics?: Finding[];
+  impact?: { proxies?: number; sample?: string[] } | null;
   diff?: unknown;
 }
 
@@ -27,6 +30,12 @@ export interface DryRun {
 export const apply = (text: string, dry: boolean, message?: string) =>
   call<Applied>("/_apply", { method: "POST", text, query: { dryRun: dry ? "server" : null, message: dry ? null : message, origin: "console" } });
 
+/** The two forms of an answer: a dry run that says whether it is valid, or one that is only given where it is. */
+export function outcome(applied: Applied): DryRun {
+  const findings = applied.diagnostics ?? applied.items.flatMap((item) => item.warnings ?? []);
+  return applied.valid === false ? { state: "invalid", findings } : { state: "valid", applied, findings };
+}
+
 /** What the server would do with a text: asked once it rests. */
 export function useDryRun(text: string, ask: number, enabled = true): DryRun {
   const [found, setFound] = useState<DryRun>({ state: "empty", findings: [] });
@@ -39,7 +48,7 @@ export function useDryRun(text: string, ask: number, enabled = true): DryRun {
     setFound((before) => ({ ...before, state: "asking" }));
     const timer = setTimeout(() => {
       apply(text, true)
-        .then((applied) => !dropped && setFound({ state: "valid", applied, findings: applied.items.flatMap((item) => item.warnings ?? []) }))
+        .then((applied) => !dropped && setFound(outcome(applied)))
         .catch((error: unknown) => {
           if (dropped) return;
           const problem = error instanceof ApiError ? error.problem : { title: String(error), status: 0 };

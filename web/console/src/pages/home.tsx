@@ -29,7 +29,9 @@ function Problem({ trouble }: { trouble: Trouble }) {
   const place = placeOf(trouble);
   return (
     <li className="flex gap-3 border-b border-line px-4 py-3 last:border-b-0" data-problem={trouble.code} data-severity={trouble.severity}>
-      <Badge tone={TONE[trouble.severity]}>{trouble.severity}</Badge>
+      <span className="w-[72px] shrink-0">
+        <Badge tone={TONE[trouble.severity]}>{trouble.severity}</Badge>
+      </span>
       <div className="min-w-0 flex-1">
         {trouble.title && <div className="font-medium">{trouble.title}</div>}
         <div className="break-words">{trouble.message}</div>
@@ -152,7 +154,7 @@ export function HomePage() {
   return (
     <Page
       title="Home"
-      about={overview.data && `${overview.data.mesh.trust_domain} · weft ${overview.data.mesh.version} · control plane up since ${ago(overview.data.mesh.started_at)}`}
+      about={overview.data && `${overview.data.mesh.trust_domain} · weft ${overview.data.mesh.version} · control plane started ${ago(overview.data.mesh.started_at)}`}
       actions={<CopyAs cli="weft check" path="/overview" />}
     >
       <View of={overview}>

@@ -83,7 +83,7 @@ export default function ConfigPage() {
       about="Every rule of the mesh, wherever it lives."
       actions={
         <>
-          <CopyAs cli={`weft get ${kind ? kind.toLowerCase() : "all"}${scope ? ` -n ${scope}` : " -A"} -o yaml`} path={`/${kind ? (KINDS.find((each) => each.kind === kind)?.plural ?? "virtualservices") : "virtualservices"}`} options={{ query: { namespace: scope } }} />
+          <CopyAs cli={`weft get ${(kind || "VirtualService").toLowerCase()}${scope ? ` -n ${scope}` : " -A"} -o yaml`} path={`/${kind ? (KINDS.find((each) => each.kind === kind)?.plural ?? "virtualservices") : "virtualservices"}`} options={{ query: { namespace: scope } }} />
           <Link href={kept("/config/new")} className="button primary">
             <Icon name="plus" size={14} /> New
           </Link>
