@@ -1,5 +1,6 @@
 import { keepPreviousData, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
+import { KINDS } from "../lib/kinds";
 import { ApiError, get, type Query, raw } from "./client";
 
 /** How often views are read again while the event stream is away. */
@@ -50,6 +51,8 @@ const TOPICS: Record<string, string[]> = {
   registries: ["/registries", "/overview"],
   telemetry: ["/graph", "/series", "/overview"],
 };
+
+const isObject = (path: string) => path.startsWith("/config") || KINDS.some(({ plural }) => path.startsWith(`/${plural}/`));
 
 export interface Event {
   event: string;
@@ -110,7 +113,7 @@ export function useEvents() {
       const kinds = event === "objects";
       void client.invalidateQueries({
         predicate: ({ queryKey: [path] }) =>
-          typeof path === "string" && (prefixes.some((prefix) => path.startsWith(prefix)) || (kinds && path.startsWith("/config"))),
+          typeof path === "string" && (prefixes.some((prefix) => path.startsWith(prefix)) || (kinds && isObject(path))),
       });
     };
     const run = async () => {

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useCan } from "../api/can";
-import { call } from "../api/client";
+import { call, quote } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { List } from "../api/types";
 import { ago, plural, until } from "../lib/format";
@@ -96,7 +96,7 @@ function NewToken({ close, made }: { close: () => void; made: (token: string) =>
         </fieldset>
         {failed !== null && <div className="col-span-2"><ProblemBox error={failed} /></div>}
         <div className="col-span-2 flex justify-end gap-2">
-          <CopyAs path="/access/tokens" options={{ method: "POST", body }} />
+          <CopyAs cli={`weft access token create ${quote(name || "NAME")} --role ${role} --ttl ${days}d${kinds.map((kind) => ` --kind ${kind}`).join("")}${words(namespaces).map((each) => ` -n ${each}`).join("")}`} path="/access/tokens" options={{ method: "POST", body }} />
           <button type="button" className="button" onClick={close}>Cancel</button>
           <button type="submit" className="button primary" disabled={!name}>Make it</button>
         </div>
@@ -141,7 +141,7 @@ export default function AccessPage() {
       about="Who may use this API and this console, and for what."
       actions={
         <>
-          <CopyAs path="/access/tokens" />
+          <CopyAs cli="weft access token list" path="/access/tokens" />
           <button type="button" className="button primary" disabled={denied !== null} title={denied ?? undefined} onClick={() => setMaking(true)}>
             New token
           </button>

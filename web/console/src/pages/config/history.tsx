@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { call } from "../../api/client";
+import { call, quote } from "../../api/client";
 import { useGet } from "../../api/hooks";
 import { useCan } from "../../api/can";
 import type { List } from "../../api/types";
@@ -97,7 +97,7 @@ export function RevisionDialog({ revision, only, readOnly, close }: { revision: 
               {!readOnly && (
                 <div className="flex flex-wrap items-center gap-2">
                   <input className="field min-w-40 flex-1" aria-label="Why, for the history" placeholder="Why (kept in the history)" value={message} onChange={(event) => setMessage(event.target.value)} />
-                  <CopyAs cli={`weft rollback ${revision}${only ? ` --object ${only.kind}/${only.namespace}/${only.name}` : ""}`} path="/_rollback" options={{ method: "POST", body }} />
+                  <CopyAs cli={`weft rollback ${only ? `${only.kind}/${only.namespace}/${only.name}@` : ""}${revision}${message ? ` -m ${quote(message)}` : ""}`} path="/_rollback" options={{ method: "POST", body }} />
                   <button type="button" className="button primary" disabled={busy} onClick={back}>
                     {only ? "Bring this object back to here" : "Bring everything back to here"}
                   </button>

@@ -135,7 +135,14 @@ export default function ObjectPage() {
   const denied = useCan("write", KINDS.find((each) => each.plural === kind)?.kind, namespace);
   const stored = resource.data ? toYaml([placed(resource.data)]) : "";
   const [draft, setDraft] = useState<string | null>(null);
+  const [base, setBase] = useState(0);
+  const revision = resource.data?.revision ?? 0;
+  const edit = (text: string) => {
+    if (draft === null) setBase(revision);
+    setDraft(text);
+  };
   const text = draft ?? stored;
+  const overtaken = draft !== null && revision !== base;
   const owner = resource.data ? ownerOf(resource.data) : null;
   const elsewhere = owner && owner.word !== "API";
   const readOnly = Boolean(elsewhere || denied);
@@ -161,9 +168,17 @@ export default function ObjectPage() {
               </ReadOnly>
             )}
             {!elsewhere && denied && <ReadOnly>{denied}</ReadOnly>}
+            {overtaken && (
+              <div className="mb-3 flex flex-wrap items-center gap-3 rounded-md bg-warn-soft px-3 py-2 text-warn" role="status">
+                <span className="flex-1">{`Somebody changed this meanwhile: you began with revision ${base}, and it is at ${revision} now. Applying overwrites that.`}</span>
+                <button type="button" className="button small" onClick={() => setDraft(null)}>
+                  Take theirs
+                </button>
+              </div>
+            )}
             <Tabs
               tabs={[
-                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={setDraft} before={stored} readOnly={readOnly} applied={() => setDraft(null)} /> },
+                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={edit} before={stored} readOnly={readOnly} applied={() => setDraft(null)} /> },
                 {
                   key: "diff",
                   title: "Difference",
