@@ -110,3 +110,10 @@ test("arrows lead along the edges, and up and down to the next", () => {
   const below = (places.get("up")?.y ?? 0) < (places.get("down")?.y ?? 0) ? ["up", "down"] : ["down", "up"];
   expect(neighbour(below[0] as string, "down", places, edges)).toBe(below[1]);
 });
+
+test("where everybody calls everybody, nobody stands on another", () => {
+  const ids = Array.from({ length: 20 }, (_, at) => `n${at}`);
+  const all = ids.flatMap((from) => ids.map((to) => edge(from, to, 1)));
+  const places = [...place(ids, all).values()].map(({ x, y }) => `${x} ${y}`);
+  expect(new Set(places).size).toBe(20);
+});

@@ -4,6 +4,9 @@ import { Graph as Dagre, layout } from "@dagrejs/dagre";
 export const WIDTH = 184;
 export const HEIGHT = 76;
 
+/** So many edges for each node are no order any more. */
+const DENSE = 5;
+
 export interface Place {
   x: number;
   y: number;
@@ -12,6 +15,13 @@ export interface Place {
 interface Ends {
   source: string;
   destination: string;
+}
+
+/** Where everybody calls everybody there is no left and right: then they stand in rows, by name. */
+function rows(nodes: string[]): Map<string, Place> {
+  const columns = Math.max(1, Math.ceil(Math.sqrt(nodes.length * 0.75)));
+  const at = (index: number): Place => ({ x: (index % columns) * (WIDTH + 72), y: Math.floor(index / columns) * (HEIGHT + 56) });
+  return new Map([...nodes].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((id, index) => [id, at(index)]));
 }
 
 /** The same nodes and edges stand at the same places, in whatever order they are told. */
@@ -25,6 +35,7 @@ export function place(nodes: string[], edges: Ends[]): Map<string, Place> {
     .filter((edge) => edge.source !== edge.destination && known.has(edge.source) && known.has(edge.destination))
     .map((edge) => [edge.source, edge.destination] as const)
     .sort((a, b) => a.join().localeCompare(b.join()));
+  if (ends.length > nodes.length * DENSE) return rows(nodes);
   for (const [source, destination] of ends) graph.setEdge(source, destination);
   layout(graph);
   const places = new Map<string, Place>();

@@ -8,7 +8,7 @@ import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
 export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number }, "service">;
-export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean }, "traffic">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean }, "traffic">;
 
 const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
@@ -82,7 +82,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
   const { data, sourceX, sourceY, targetX, targetY } = props;
   const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition: Position.Right, targetPosition: Position.Left });
   if (!data) return null;
-  const { edge, chosen, dim, still } = data;
+  const { edge, chosen, dim, still, bare } = data;
   const tone = edgeTone(edge);
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);
   const width = Math.min(6, 1.5 + Math.log10(1 + traffic));
@@ -95,7 +95,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
       {traffic > 0 && !still && tone !== "denied" && (
         <path d={path} fill="none" className="pointer-events-none" style={{ stroke: "var(--panel)", strokeWidth: Math.max(1, width - 1), strokeDasharray: "3 13", opacity, animation: `flow ${seconds}s linear infinite` }} />
       )}
-      <EdgeLabelRenderer>
+      {!bare && <EdgeLabelRenderer>
         <button
           type="button"
           data-edge={edge.id}
@@ -113,7 +113,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
             {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span className="block">{milliseconds(edge.latency_ms.p95)}</span>}
           </span>
         </button>
-      </EdgeLabelRenderer>
+      </EdgeLabelRenderer>}
     </>
   );
 });

@@ -1,7 +1,8 @@
 import { Background, ReactFlow, type ReactFlowInstance, ReactFlowProvider, useReactFlow } from "@xyflow/react";
 import "@xyflow/react/dist/base.css";
 import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
-import type { Graph, GraphNode } from "../../api/types";
+import type { Graph, GraphEdge, GraphNode } from "../../api/types";
+import { edgeTone } from "../../lib/graph";
 import { type Direction, HEIGHT, neighbour, place, WIDTH } from "../../lib/layout";
 import { useTheme } from "../../lib/theme";
 import { Icon } from "../../ui/icons";
@@ -9,6 +10,7 @@ import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts"
 
 const NODES = { service: ServiceNode };
 const EDGES = { traffic: TrafficEdge };
+const MANY = 80;
 const ARROWS: Record<string, Direction> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 
 interface Props {
@@ -47,13 +49,17 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
     [graph, places, chosen, found],
   );
   const edges = useMemo<EdgeData[]>(() => {
+    // Where there are many, only what is wrong or was chosen has words, and nothing moves.
+    const crowded = graph.edges.length > MANY;
     const dim = new Map(graph.nodes.map((node) => [node.id, !found(node)]));
+    const picked = graph.nodes.some((node) => node.id === chosen);
+    const aside = (edge: GraphEdge) => picked && edge.source !== chosen && edge.destination !== chosen;
     return graph.edges.map((edge) => ({
       id: edge.id,
       source: edge.source,
       target: edge.destination,
       type: "traffic",
-      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)), still },
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)) },
     }));
   }, [graph, chosen, found, still]);
 
