@@ -6,6 +6,7 @@ import { matches } from "../lib/filter";
 import { ago, bytes, clock, plural, until } from "../lib/format";
 import { useKept, useParam } from "../lib/params";
 import { CopyAs } from "../ui/copy";
+import { Icon } from "../ui/icons";
 import { Facts, Filter, Page, Panel, Tabs } from "../ui/page";
 import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
 import { Badge, toneOf } from "../ui/status";
@@ -185,6 +186,7 @@ function Config({ path }: { path: string }) {
                           }}
                         >
                           <summary className="flex h-9 items-center gap-3 px-4 hover:bg-raised" data-opens="">
+                            <span className="text-soft"><Icon name={open.has(key) ? "down" : "right"} size={12} /></span>
                             <span className="w-20 text-soft">{row.type}</span>
                             <span className="clip flex-1 font-medium">{row.name}</span>
                             <span className="mono text-soft">{row.version.slice(0, 12)}</span>

@@ -85,9 +85,9 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
   const { edge, chosen, dim, still, bare } = data;
   const tone = edgeTone(edge);
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);
-  const width = Math.min(6, 1.5 + Math.log10(1 + traffic));
+  const width = bare ? 1 : Math.min(6, 1.5 + Math.log10(1 + traffic));
   const lock = lockOf(edge);
-  const opacity = dim ? 0.25 : 1;
+  const opacity = dim ? (bare ? 0.12 : 0.25) : bare ? 0.6 : 1;
   const seconds = Math.max(0.4, 1.6 / (1 + Math.log10(1 + traffic)));
   return (
     <>
