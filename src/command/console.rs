@@ -20,9 +20,15 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     client.get("version").await?;
     let url = format!("{}/", client.base());
     let file = options.api.token_file.clone().unwrap_or_else(|| data.token_file());
+    // A token that may not make links signs in by itself.
+    let made = client.post("_setup", String::new()).await.ok();
+    let link = made.and_then(|made| Some(format!("{}{}", client.base(), made["path"].as_str()?)));
     if options.output.output != Format::Table {
-        return print_value(options.output.output, &json!({ "console": url, "token_file": file }));
+        return print_value(options.output.output, &json!({ "console": url, "setup": link, "token_file": file }));
     }
     line(format_args!("Console     {url}"))?;
-    line(format_args!("Sign in     with the token in {}", file.display()))
+    if let Some(link) = link {
+        line(format_args!("Sign in     {link}   (good once, within an hour)"))?;
+    }
+    line(format_args!("Token       {}", file.display()))
 }
