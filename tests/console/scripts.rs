@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::mesh::{Mesh, repository, text, weft};
 
-fn run(script: &str) {
+fn run(script: &str, words: &[&str]) {
     let mesh = Mesh::start(&[]);
     let console = repository("web/console");
     assert!(
@@ -14,6 +14,7 @@ fn run(script: &str) {
     let screenshots = repository("target/console-screenshots");
     let output = Command::new("node")
         .arg(console.join("e2e").join(script))
+        .args(words)
         .env("CONSOLE", mesh.up["console"].as_str().unwrap())
         .env("GATEWAY", mesh.up["gateway"].as_str().unwrap())
         .env("TOKEN", mesh.up["token"].as_str().unwrap())
@@ -27,21 +28,26 @@ fn run(script: &str) {
 }
 
 #[test]
-fn every_page_loads_without_errors_and_is_accessible_in_both_themes() {
-    run("pages.mjs");
+fn every_page_loads_without_errors_and_is_accessible_in_the_light_theme() {
+    run("pages.mjs", &["light"]);
+}
+
+#[test]
+fn every_page_loads_without_errors_and_is_accessible_in_the_dark_theme() {
+    run("pages.mjs", &["dark"]);
 }
 
 #[test]
 fn the_graph_moves_and_follows_a_shift_and_a_fault() {
-    run("traffic.mjs");
+    run("traffic.mjs", &[]);
 }
 
 #[test]
 fn a_broken_rule_is_told_and_not_applied_and_a_change_can_be_taken_back() {
-    run("editor.mjs");
+    run("editor.mjs", &[]);
 }
 
 #[test]
 fn everything_can_be_reached_by_the_keyboard_alone() {
-    run("keyboard.mjs");
+    run("keyboard.mjs", &[]);
 }

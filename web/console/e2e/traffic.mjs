@@ -29,9 +29,9 @@ await main("traffic", async ({ page, errors }) => {
 
   // Half and half between v1 and v3, made in the form.
   await go(page, "/services/default/reviews?tab=traffic");
-  await page.getByLabel("Percent to v1").fill("50");
+  await page.getByRole("button", { name: "All to v1" }).click();
   await page.getByLabel("Percent to v3").fill("50");
-  await page.getByLabel("Percent to v2").waitFor();
+  assert.equal(await page.getByLabel("Percent to v1").inputValue(), "50");
   assert.equal(await page.getByLabel("Percent to v2").inputValue(), "0");
   await page.locator('[data-dryrun="valid"]').waitFor();
   await page.getByLabel("Why, for the history").fill("half and half");
