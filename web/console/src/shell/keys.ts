@@ -62,7 +62,7 @@ export function useKeys(open: (what: "palette" | "help") => void) {
           break;
         case "j":
         case "k":
-          if (!(document.activeElement as HTMLElement | null)?.dataset.opens) document.querySelector<HTMLElement>("main [data-opens]")?.focus();
+          if ((document.activeElement as HTMLElement | null)?.dataset.opens === undefined) document.querySelector<HTMLElement>("main [data-opens]")?.focus();
           break;
         case "[":
         case "]":

@@ -45,7 +45,7 @@ const LOOKS = EditorView.theme({
 });
 
 function basics(label: string): Extension[] {
-  return [lineNumbers(), foldGutter(), yaml(), syntaxHighlighting(COLOURS), bracketMatching(), drawSelection(), LOOKS, EditorView.contentAttributes.of({ "aria-label": label })];
+  return [lineNumbers(), foldGutter(), yaml(), syntaxHighlighting(COLOURS), bracketMatching(), drawSelection(), LOOKS, EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" })];
 }
 
 /** A root of its own: there the editor's styles are constructed sheets, which the page's policy allows. */

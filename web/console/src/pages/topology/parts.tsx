@@ -15,14 +15,6 @@ const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn",
 const TEXT: Record<string, string> = { ok: "text-ok", warn: "text-warn", bad: "text-bad", plain: "text-soft", info: "text-accent" };
 const BORDER: Record<string, string> = { ok: "border-l-ok", warn: "border-l-warn", bad: "border-l-bad", plain: "border-l-edge", info: "border-l-edge" };
 
-/** `checkout, 2 versions, 1.2 % errors, 3 upstreams` */
-export function labelOf(node: GraphNode, upstreams: number): string {
-  const words = [node.name, node.health];
-  if (node.versions.length > 1) words.push(plural(node.versions.length, "version"));
-  words.push(`${rate(node.requests_per_second)} requests per second`, `${percent(node.error_ratio)} errors`, plural(upstreams, "upstream"));
-  return words.join(", ");
-}
-
 export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim, upstreams } }: NodeProps<NodeData>) {
   const tone = toneOf(node.health);
   const split = node.versions.filter((version) => version.version);
@@ -33,7 +25,6 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
       <button
         type="button"
         data-node={node.id}
-        aria-label={labelOf(node, upstreams)}
         aria-pressed={chosen}
         style={{ width: WIDTH, height: HEIGHT }}
         className={`nopan flex flex-col rounded-lg border border-l-4 bg-panel px-3 py-2 text-left transition-opacity ${BORDER[tone]} ${chosen ? "border-accent shadow-[0_0_0_1px_var(--accent)]" : "border-line"} ${dim ? "opacity-30" : ""}`}
@@ -55,6 +46,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
             ? split.map(({ version, requests_per_second: share }) => `${version} ${total > 0 ? `${Math.round(((share ?? 0) / total) * 100)} %` : ""}`).join(" · ")
             : [node.namespace, ...node.platforms].filter(Boolean).join(" · ")}
         </span>
+        <span className="sr-only">{plural(upstreams, "upstream")}</span>
       </button>
       <Handle type="source" position={Position.Right} className="invisible" />
     </>
@@ -70,13 +62,6 @@ export function lockOf(edge: GraphEdge): IconName | null {
 }
 
 const LOCKS: Record<string, string> = { lock: "mutual TLS", unlock: "plain text", partial: "partly mutual TLS" };
-
-export function edgeLabelOf(edge: GraphEdge): string {
-  const lock = lockOf(edge);
-  const words = [`${edge.source} to ${edge.destination}`, edge.protocol, `${rate(edge.requests_per_second)} requests per second`, `${percent(edge.error_ratio)} errors`];
-  if (lock) words.push(LOCKS[lock] ?? "");
-  return words.join(", ");
-}
 
 export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>) {
   const { data, sourceX, sourceY, targetX, targetY } = props;
@@ -99,12 +84,12 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
         <button
           type="button"
           data-edge={edge.id}
-          aria-label={edgeLabelOf(edge)}
           aria-pressed={chosen}
           className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 py-0.5 text-xs leading-4 whitespace-nowrap tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
           style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity, zIndex: 1 }}
         >
-          {tone === "bad" || tone === "denied" ? <Icon name="bad" size={14} /> : tone === "warn" ? <Icon name="warn" size={14} /> : lock ? <Icon name={lock} size={14} label={LOCKS[lock]} /> : null}
+          {tone === "bad" || tone === "denied" ? <Icon name="bad" size={14} /> : tone === "warn" ? <Icon name="warn" size={14} /> : lock ? <Icon name={lock} size={14} /> : null}
+          <span className="sr-only">{`${edge.source} to ${edge.destination}, ${edge.protocol}${lock ? `, ${LOCKS[lock]}` : ""}:`}</span>
           <span className="text-left">
             <span className="block">
               {tone === "denied" ? "denied" : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}
