@@ -36,6 +36,7 @@ await main("keyboard", async ({ page }) => {
   await page.keyboard.press("Control+k");
   await page.getByRole("dialog").waitFor();
   await page.keyboard.type("topology");
+  await page.locator('[role="option"][aria-selected="true"]', { hasText: "Topology" }).waitFor();
   await page.keyboard.press("Enter");
   await until("the palette leads to the graph", async () => (await at(page)) === "/topology");
 
