@@ -6,7 +6,10 @@ export function Dialog({ title, close, children, wide, top, bare }: { title: str
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = box.current;
+    // Opening moves the focus to the first that can have it; the field that asked for it has it back.
+    const wanted = dialog?.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
     if (dialog && !dialog.open) dialog.showModal();
+    wanted?.focus();
     return () => dialog?.close();
   }, []);
   return (
