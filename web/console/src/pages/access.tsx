@@ -63,7 +63,7 @@ function NewToken({ close, made }: { close: () => void; made: (token: string) =>
       <form className="grid grid-cols-2 gap-4" onSubmit={submit}>
         <label className="col-span-2 grid gap-1">
           <span className="font-medium">Who or what it is for</span>
-          <input className="field" required autoFocus value={name} placeholder="deploys of the shop" onChange={(event) => setName(event.target.value)} />
+          <input className="field" required data-focus="" value={name} placeholder="deploys of the shop" onChange={(event) => setName(event.target.value)} />
         </label>
         <fieldset className="col-span-2 grid gap-1">
           <legend className="mb-1 font-medium">Role</legend>

@@ -115,7 +115,7 @@ function NewToken({ close, made }: { close: () => void; made: (token: string) =>
         </label>
         <label className="grid gap-1">
           <span className="font-medium">Service account</span>
-          <input className="field" required autoFocus value={account} placeholder="reviews" onChange={(event) => setAccount(event.target.value)} />
+          <input className="field" required data-focus="" value={account} placeholder="reviews" onChange={(event) => setAccount(event.target.value)} />
         </label>
         <label className="grid gap-1">
           <span className="font-medium">Good for hours</span>

@@ -34,7 +34,7 @@ export default function Palette({ close, help }: { close: () => void; help: () =
       <Command label="Search" loop>
         <div className="flex items-center gap-2 border-b border-line px-4 text-soft">
           <Icon name="search" />
-          <Command.Input autoFocus placeholder="Pages, services, proxies, actions" className="h-12 flex-1 bg-transparent text-base text-ink outline-none" />
+          <Command.Input data-focus="" placeholder="Pages, services, proxies, actions" className="h-12 flex-1 bg-transparent text-base text-ink outline-none" />
           <kbd className="kbd">Esc</kbd>
         </div>
         <Command.List className="max-h-[50vh] overflow-auto p-2 [&_[cmdk-group-heading]]:px-3 [&_[cmdk-group-heading]]:py-1.5 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:font-semibold [&_[cmdk-group-heading]]:text-soft">

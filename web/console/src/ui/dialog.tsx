@@ -6,10 +6,9 @@ export function Dialog({ title, close, children, wide, top, bare }: { title: str
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = box.current;
-    // Opening moves the focus to the first that can have it; the field that asked for it has it back.
-    const wanted = dialog?.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
     if (dialog && !dialog.open) dialog.showModal();
-    wanted?.focus();
+    // Opening gives the focus to the first that can have it, which is seldom the one that is wanted.
+    dialog?.querySelector<HTMLElement>("[data-focus]")?.focus();
     return () => dialog?.close();
   }, []);
   return (
