@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { api, main, signIn, until } from "./kit.mjs";
 
 const at = (page) => page.evaluate(() => location.pathname);
-const focused = (page) => page.evaluate(() => document.activeElement?.getAttribute("data-node") ?? document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent ?? "");
+const focused = (page) => page.evaluate(() => document.activeElement?.getAttribute("data-node") ?? document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent?.trim() ?? "");
 
 async function tabTo(page, what, is, most = 80) {
   for (let press = 0; press < most; press += 1) {
