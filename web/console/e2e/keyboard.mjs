@@ -68,6 +68,7 @@ await main("keyboard", async ({ page }) => {
   await page.keyboard.press("Tab");
   assert.equal(await inEditor(), false, "Tab leaves the editor");
 
+  await tabTo(page, "a button", () => page.evaluate(() => document.activeElement?.tagName === "BUTTON"));
   await page.keyboard.press("?");
   await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
   await page.keyboard.press("Escape");
