@@ -69,6 +69,7 @@ const ROOTS: &[&str] = &[
     "istio/networking/nds/v1/nds.proto",
     "istio/v1/auth/ca.proto",
     "weft/v1/membership.proto",
+    "weft/v1/telemetry.proto",
 ];
 
 /// Import roots inside the `envoy-types` package.

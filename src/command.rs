@@ -18,6 +18,7 @@ mod duration;
 mod endpoints;
 mod failure;
 mod get;
+mod graph;
 mod join;
 mod leave;
 mod output;
@@ -29,7 +30,9 @@ mod run;
 mod services;
 mod sidecar;
 mod store;
+mod tap;
 mod token;
+mod top;
 mod up;
 mod version;
 
@@ -143,6 +146,15 @@ enum Verb {
     /// Show which proxies are connected and whether they run on the latest configuration
     #[command(after_help = "Example: weft proxy-status")]
     ProxyStatus(proxy_status::Options),
+    /// Show who calls whom
+    #[command(after_help = "Example: weft graph -o mermaid")]
+    Graph(graph::Options),
+    /// Show the busiest services or edges, again and again
+    #[command(after_help = "Example: weft top edges --sort errors")]
+    Top(top::Options),
+    /// Watch live requests
+    #[command(after_help = "Example: weft tap --destination default/reviews --match status=5xx")]
+    Tap(tap::Options),
     /// Make, list and revoke the tokens with which workloads join
     #[command(subcommand, after_help = "Example: weft token create --service-account reviews")]
     Token(token::Verb),
@@ -204,6 +216,9 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Check(options) => on_main_thread(check::run(options, data()?))?,
         Verb::Doctor(options) => on_main_thread(doctor::run(options, data()?))?,
         Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
+        Verb::Graph(options) => on_main_thread(graph::run(options, data()?))?,
+        Verb::Top(options) => on_main_thread(top::run(options, data()?))?,
+        Verb::Tap(options) => on_main_thread(tap::run(options, data()?))?,
         Verb::Token(verb) => on_main_thread(token::run(verb, data()?))?,
         Verb::Version(options) => on_main_thread(version::run(options, data()?))?,
         Verb::Completion(options) => completion::run(options)?,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each crate may depend on. A new edge is a decision: write it down in ARCHITECTURE.md too.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("runtime", &[]),
     ("store", &[]),
@@ -12,8 +12,9 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("galley", &["api", "runtime", "store", "registry"]),
     ("pilot", &["api", "runtime", "registry", "galley"]),
     ("citadel", &["api", "runtime", "store"]),
+    ("mixer", &["api", "runtime", "store", "registry"]),
     ("proxy", &["api", "runtime"]),
-    ("web", &["api", "runtime", "store", "registry", "galley", "pilot", "citadel"]),
+    ("web", &["api", "runtime", "store", "registry", "galley", "pilot", "citadel", "mixer"]),
 ];
 
 const MAX_LINES: usize = 600;

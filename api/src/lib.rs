@@ -3,9 +3,11 @@
 
 mod descriptors;
 mod hostname;
+pub mod latency;
 pub mod schema;
 mod spiffe;
 mod svid;
+pub mod tap;
 
 pub use descriptors::{descriptor_pool, release_descriptors};
 pub use generated::{envoy, google, istio, opentelemetry, udpa, weft, xds};

@@ -137,7 +137,13 @@ impl Compile<'_> {
 
     fn http_filter(&self, routes: &str) -> listener::Filter {
         let stat_prefix = format!("outbound_{}", self.port.number);
-        http_manager::filter(self.view.index.mesh(), Side::Gateway, &stat_prefix, Routes::Named(routes.to_owned()))
+        http_manager::filter(
+            self.view.index.mesh(),
+            self.view.audience.features,
+            Side::Gateway,
+            &stat_prefix,
+            Routes::Named(routes.to_owned()),
+        )
     }
 
     fn routes(&mut self, name: &str, servers: &[Bound<'_>]) {

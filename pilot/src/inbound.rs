@@ -127,7 +127,13 @@ impl<'a> Inbound<'a> {
         if self.is_http() {
             let stat_prefix =
                 format!("inbound_{}", names::listener(&self.node.address().to_string(), self.served.port));
-            http_manager::filter(mesh, Side::Inbound, &stat_prefix, Routes::Inline(self.routes()))
+            http_manager::filter(
+                mesh,
+                self.view.audience.features,
+                Side::Inbound,
+                &stat_prefix,
+                Routes::Inline(self.routes()),
+            )
         } else {
             tcp_proxy(mesh, &self.name, vec![(self.name.clone(), 1)])
         }

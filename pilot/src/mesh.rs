@@ -13,6 +13,8 @@ pub struct MeshConfig {
     /// Where proxies write their access log (`/dev/stdout`); `None` is no log.
     pub access_log: Option<String>,
     pub outbound_policy: OutboundPolicy,
+    /// The share of requests that are traced, in percent, as far as no trace is under way; `None`: none are.
+    pub trace_sampling: Option<f64>,
     /// Whether callers use mutual TLS to every endpoint that speaks it (Istio `enableAutoMtls`).
     pub auto_mtls: bool,
 }
@@ -33,6 +35,7 @@ impl MeshConfig {
             root_namespace: "istio-system".into(),
             access_log: None,
             outbound_policy: OutboundPolicy::AllowAny,
+            trace_sampling: None,
             auto_mtls: true,
         }
     }

@@ -52,6 +52,8 @@ pub struct Features {
     pub system_roots: bool,
     /// `weft.route_stats`: statistics of a route under a prefix of its own.
     pub route_stats: bool,
+    /// `weft.reports_spans`: spans go to the control plane with the proxy's reports. Only weft's own can.
+    pub reports_spans: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,6 +169,7 @@ impl Features {
             slow_start: can("weft.slow_start"),
             system_roots: can("weft.system_roots"),
             route_stats: can("weft.route_stats"),
+            reports_spans: node.user_agent_name == "weft" && can("weft.reports_spans"),
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::connection_limit::ConnectionLimit;
 use crate::health_check::{ClusterHealth, HealthChecks};
 use crate::listener;
 use crate::stats::{Server, Stats, encode_peer};
+use crate::tap::Taps;
+use crate::telemetry::{EXTRAS, Extra};
 use crate::tls::TlsSettings;
 use crate::upstream::ClusterReport;
 use crate::worker::{self, Command, Failing, Parts};
@@ -34,6 +36,8 @@ pub struct DataPlane {
     stopped: Mutex<Option<Stopped>>,
     log: LogSink,
     health: HealthChecks,
+    /// What workers have for the control plane.
+    extras: Mutex<Option<mpsc::Receiver<Extra>>>,
     started: Instant,
 }
 
@@ -59,6 +63,7 @@ impl DataPlane {
         let (own_header, own) = (in_mesh.then(|| Arc::from(encode_peer(&own))), Arc::new(own));
         let health = HealthChecks::new(Arc::clone(&tls), stats.shard());
         let failing = Failing::default();
+        let (reports, extras) = mpsc::channel(EXTRAS);
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for index in 0..workers.max(1) {
@@ -72,6 +77,7 @@ impl DataPlane {
                 limit: limit.clone(),
                 health: Arc::clone(&health.board),
                 failing: Arc::clone(&failing),
+                reports: in_mesh.then(|| reports.clone()),
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
@@ -94,6 +100,7 @@ impl DataPlane {
             stopped,
             log,
             health,
+            extras: Mutex::new(Some(extras)),
             started: Instant::now(),
         })
     }
@@ -107,6 +114,19 @@ impl DataPlane {
             listeners: snapshot.listeners.len(),
             clusters: snapshot.clusters.len(),
         }))
+    }
+
+    /// What workers have for the control plane; whoever asks first gets it.
+    pub fn extras(&self) -> mpsc::Receiver<Extra> {
+        let first = self.extras.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Which requests workers show from now on.
+    pub fn set_taps(&self, taps: Option<Arc<Taps>>) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Tap(taps.clone()));
+        }
     }
 
     /// Opens the files of access logs anew.

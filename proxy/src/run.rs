@@ -20,6 +20,7 @@ use crate::dns;
 use crate::identity::{Identity, IdentityError, IdentityOptions};
 use crate::settings::Settings;
 use crate::stats::StatsView;
+use crate::telemetry::Reporter;
 use crate::tls::TlsSettings;
 use crate::xds;
 
@@ -102,6 +103,9 @@ async fn serve(
         .map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
     let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
+    let server = control_plane_id(&settings.trust_domain)?;
+    let control_plane = channel(&settings.control_plane, &identity, server);
+    let reports = Reporter::start(&settings, &data_plane, control_plane);
     let quit = Arc::new(Notify::new());
     let admin = Arc::new(Admin {
         data_plane: Arc::clone(&data_plane),
@@ -135,6 +139,7 @@ async fn serve(
     tracing::info!("draining");
     handle.flush().await;
     wind_down(data_plane, &shutdown, patience, tasks).await;
+    reports.tell().await;
     Ok(())
 }
 

@@ -22,6 +22,8 @@ use crate::health_check::Board;
 use crate::listener::{self, Chains};
 use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
+use crate::tap::{Shown, Taps};
+use crate::telemetry::Extra;
 use crate::tls::TlsSettings;
 use crate::trace::Exporters;
 use crate::upstream::{ClusterReport, Clusters};
@@ -38,6 +40,8 @@ pub struct Parts {
     pub limit: ConnectionLimit,
     pub health: Arc<Board>,
     pub failing: Failing,
+    /// To the control plane, where there is one.
+    pub reports: Option<mpsc::Sender<Extra>>,
 }
 
 /// The state of one worker. Never leaves its thread.
@@ -65,6 +69,9 @@ pub struct Worker {
     connections: Rc<Cell<usize>>,
     /// Whether health checks of this proxy are to fail, as the admin interface was told.
     pub failing: Failing,
+    pub reports: Option<mpsc::Sender<Extra>>,
+    taps: RefCell<Option<Arc<Taps>>>,
+    pub shown: Shown,
 }
 
 /// A connection, counted for as long as this lives.
@@ -88,6 +95,8 @@ pub enum Command {
     Release { addresses: Vec<SocketAddr>, done: oneshot::Sender<()> },
     /// Puts a snapshot in force, with the sockets of listeners that are new.
     Apply { snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>, done: oneshot::Sender<()> },
+    /// Which requests to show to those who look.
+    Tap(Option<Arc<Taps>>),
     /// Takes no new connections, and ends those there are as soon as they can.
     Drain,
     /// Ends at once, whatever is under way.
@@ -133,6 +142,9 @@ impl Worker {
             limit: parts.limit,
             connections: Rc::default(),
             failing: parts.failing,
+            reports: parts.reports,
+            taps: RefCell::default(),
+            shown: Shown::default(),
         }
     }
 
@@ -157,6 +169,7 @@ impl Worker {
                     self.apply(snapshot, sockets);
                     let _ = done.send(());
                 }
+                Some(Command::Tap(taps)) => *self.taps.borrow_mut() = taps,
                 Some(Command::Drain) => self.wind_down().await,
                 Some(Command::Connections(answer)) => drop(answer.send(self.connections.get())),
                 Some(Command::Hosts(answer)) => drop(answer.send(self.clusters.report())),
@@ -208,6 +221,11 @@ impl Worker {
     /// The configuration in force. Load it once per request or connection and keep it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Which requests are to be shown, if anybody looks.
+    pub fn taps(&self) -> Option<Arc<Taps>> {
+        self.taps.borrow().clone()
     }
 
     /// Fresh random bits; good for balancing, not for secrets.

@@ -100,6 +100,53 @@ impl Client {
         Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
     }
 
+    /// Shows the events of a stream (server-sent events), until there are no more or `show` has seen enough.
+    pub async fn events(
+        &self,
+        path: &str,
+        name: &str,
+        show: &mut dyn FnMut(Value) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let request = self.request(Method::GET, path, String::new())?;
+        let answer = tokio::time::timeout(DEADLINE, self.http.request(request)).await;
+        let answer = answer.map_err(|_| self.unreachable(&"no answer in 30 s"))?;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if !status.is_success() {
+            let problem = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes();
+            return Err(refusal(status, &serde_json::from_slice(&problem).unwrap_or(Value::Null)));
+        }
+        let (mut text, mut event) = (Vec::new(), String::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(&error))?;
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&text.drain(..=end).collect::<Vec<_>>()).trim_end().to_owned();
+                match line.split_once(':') {
+                    Some(("event", value)) => value.trim().clone_into(&mut event),
+                    Some(("data", value)) if event == name => {
+                        if !show(serde_json::from_str(value.trim())?)? {
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, method: Method, path: &str, body: String) -> anyhow::Result<Request<Full<Bytes>>> {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1/{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header("weft-author", author())
+            .body(Full::from(body))
+            .with_context(|| format!("{} is no http:// URL, or the token holds no token", self.base))
+    }
+
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
         Ok(self.exchange(method, path, body, None).await?.1)
     }
@@ -112,15 +159,8 @@ impl Client {
         body: String,
         only_if: Option<HeaderValue>,
     ) -> anyhow::Result<(HeaderMap, Value)> {
-        let request =
-            only_if.into_iter().fold(Request::builder(), |request, tag| request.header(header::IF_MATCH, tag));
-        let request = request
-            .method(method)
-            .uri(format!("{}/api/v1/{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header("weft-author", author())
-            .body(Full::from(body))
-            .with_context(|| format!("{} is no http:// URL, or the token holds no token", self.base))?;
+        let mut request = self.request(method, path, body)?;
+        request.headers_mut().extend(only_if.map(|tag| (header::IF_MATCH, tag)));
         let exchange = async {
             let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());

@@ -3,6 +3,7 @@
 mod join;
 mod membership;
 mod registration;
+mod telemetry;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use citadel::{
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
+use mixer::{Keeper, Mixer, TelemetryService};
 use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Agents, AgentsOptions, Catalog, Registry};
 use runtime::shutdown::{self, Shutdown};
@@ -69,6 +71,9 @@ pub struct Options {
     /// Where proxies write their access log, or "off"
     #[arg(long, value_name = "PATH|off", default_value = "/dev/stdout")]
     access_log: String,
+    /// The share of requests that are traced, in percent; 0 traces those only whose caller does
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    trace_sampling: f64,
     /// How long a workload that lost its connection stays registered
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
@@ -113,7 +118,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     ];
     let signing = Signing::new(authority, attestors, members.clone(), own).into_service();
 
-    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options.access_log));
+    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options));
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
@@ -134,12 +139,18 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     tokio::spawn(follow(catalog.clone(), galley.clone(), inputs));
     let joined = join::Joined { agents: agents.clone(), members: members.clone(), galley: galley.clone(), domain };
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
+    let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());
+    tokio::spawn(mixer.clone().run());
+    let keeper = Keeper::open(store.clone(), mixer.clone(), &data.replica()?).await?;
+    let kept = tokio::spawn(keeper.run(shutdown.clone()));
+    let telemetry = TelemetryService::server(mixer.clone(), Arc::new(joined.clone()));
     let membership = MembershipServer::new(membership::Memberships(joined));
 
     let xds = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(InterceptedService::new(discovery.server(), join::authenticate))
         .add_service(InterceptedService::new(membership, join::authenticate))
+        .add_service(InterceptedService::new(telemetry, join::authenticate))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, xds_address, &metrics_listener)?;
@@ -152,6 +163,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         members,
         agents,
         api_tokens,
+        mixer,
         trust_domain,
         bundle,
         ledger: Ledger::new(store, clock.clone()),
@@ -163,7 +175,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     tokio::spawn(announce(catalog, data, address));
     tokio::spawn(housekeeping(state.join_tokens.clone()));
     let registration = Registration::serve(registration, shutdown.clone());
-    serve(xds, api, metrics, registration, shutdown).await
+    serve(xds, api, metrics, registration, shutdown).await?;
+    // The last figures are written when the end begins.
+    kept.await.context("the traffic of the last minute is not kept")
 }
 
 /// Streams to proxies never end by themselves; they are cut, and proxies reconnect elsewhere or later.
@@ -188,9 +202,16 @@ async fn serve(
     Ok(())
 }
 
-fn mesh_config(trust_domain: TrustDomain, access_log: &str) -> MeshConfig {
-    let access_log = (access_log != "off").then(|| access_log.to_owned());
-    MeshConfig { access_log, ..MeshConfig::new(trust_domain) }
+/// For clap.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "a percentage is from 0 to 100".to_owned())
+}
+
+fn mesh_config(trust_domain: TrustDomain, options: &Options) -> MeshConfig {
+    let access_log = (options.access_log != "off").then(|| options.access_log.clone());
+    let trace_sampling = Some(options.trace_sampling);
+    MeshConfig { access_log, trace_sampling, ..MeshConfig::new(trust_domain) }
 }
 
 async fn open_galley(

@@ -13,5 +13,6 @@ mod mesh;
 mod outage;
 mod platforms;
 mod programs;
+mod telemetry;
 mod traffic;
 mod vm;

@@ -20,7 +20,14 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// Follows everything until dropped.
 pub async fn follow(state: State) {
-    tokio::join!(objects(&state), catalog(&state), of_proxies(&state), problems(&state), certificates(&state));
+    tokio::join!(
+        objects(&state),
+        catalog(&state),
+        of_proxies(&state),
+        problems(&state),
+        certificates(&state),
+        telemetry(&state)
+    );
 }
 
 /// How often the ledger of certificates is read.
@@ -124,6 +131,16 @@ async fn of_proxies(state: &State) {
 
 fn syncs(state: &State) -> BTreeMap<String, &'static str> {
     state.discovery.proxies().into_iter().map(|status| (status.id.clone(), proxies::sync(&status))).collect()
+}
+
+/// New figures are told of once in the time in which every proxy reports.
+async fn telemetry(state: &State) {
+    let mut figures = state.mixer.figures();
+    while figures.changed().await.is_ok() {
+        tokio::time::sleep(state.mixer.interval()).await;
+        let at = *figures.borrow_and_update();
+        state.kept.feed.publish(Topic::Telemetry, "graph", json!({ "at": at }));
+    }
 }
 
 async fn problems(state: &State) {

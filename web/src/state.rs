@@ -21,6 +21,7 @@ pub struct State {
     pub members: citadel::Members,
     pub agents: registry::Agents,
     pub api_tokens: citadel::ApiTokens,
+    pub mixer: mixer::Mixer,
     pub trust_domain: TrustDomain,
     /// The roots that vouch for the mesh.
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,

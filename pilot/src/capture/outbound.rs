@@ -191,7 +191,13 @@ impl Outbound<'_, '_> {
     fn http_chain(&self, address: &str, number: u16) -> listener::FilterChain {
         let stat_prefix = format!("outbound_{}", names::listener(address, number));
         let routes = Routes::Named(names::captured_http(number));
-        let filter = http_manager::filter(self.view.index.mesh(), Side::CapturedOutbound, &stat_prefix, routes);
+        let filter = http_manager::filter(
+            self.view.index.mesh(),
+            self.view.audience.features,
+            Side::CapturedOutbound,
+            &stat_prefix,
+            routes,
+        );
         let matches = listener::FilterChainMatch {
             transport_protocol: RAW.to_owned(),
             application_protocols: HTTP.map(str::to_owned).to_vec(),

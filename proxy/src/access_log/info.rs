@@ -225,6 +225,13 @@ impl RequestInfo {
         }
     }
 
+    /// Whether access control turned it away: rules, a missing or wrong token, or an external check.
+    pub fn is_denied(&self) -> bool {
+        let details = self.response_code_details.as_deref().unwrap_or_default();
+        self.flags.contains(ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE)
+            || ["rbac_access_denied", "jwt_authn_access_denied"].iter().any(|denial| details.starts_with(denial))
+    }
+
     /// All dynamic metadata of a namespace.
     pub fn metadata_namespace(&self, namespace: &str) -> Option<Cow<'_, Struct>> {
         let set = self.metadata.as_ref().and_then(|metadata| metadata.namespace(namespace));

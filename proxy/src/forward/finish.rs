@@ -18,6 +18,7 @@ use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 use crate::series::Ends;
 use crate::stats::ClusterStats;
+use crate::tap;
 use crate::trace::Active;
 use crate::upstream::{Cluster, Host, InFlight, Permit};
 
@@ -82,6 +83,7 @@ impl Drop for Underway<'_> {
         exchange.count(self.head.is_grpc());
         let span = exchange.span.take();
         let context = LogContext::of_request(&exchange.info, self.head).of_kind(LogKind::DownstreamEnd);
+        show(exchange, &context);
         leave_traces(&exchange.connection, span, &context);
     }
 }
@@ -106,7 +108,13 @@ impl Exchange {
         let code = info.response_code.unwrap_or(0);
         let series = self.connection.downstream.worker.series.request(&self.ends, info.flags, code, grpc, grpc_status);
         series.total.add(1);
-        let milliseconds = u64::try_from(info.duration.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        if matches!(code, 401 | 403) && info.is_denied() {
+            series.denied.add(1);
+        }
+        let taken = info.duration.unwrap_or_default();
+        let microseconds = taken.as_secs().wrapping_mul(1_000_000).wrapping_add(taken.subsec_micros().into());
+        series.latency.observe(microseconds);
+        let milliseconds = microseconds / 1000;
         series.duration_milliseconds.observe(milliseconds);
         self.connection.stats.ended(info.response_code, milliseconds);
         self.connection.count_flags(info.flags);
@@ -337,7 +345,16 @@ impl Departure {
             kind: LogKind::DownstreamEnd,
             local_reply_body: b"",
         };
+        show(&self.exchange, &context);
         leave_traces(&self.exchange.connection, span, &context);
+    }
+}
+
+/// Shows the request to those who look at it right now.
+fn show(exchange: &Exchange, context: &LogContext<'_>) {
+    let worker = &exchange.connection.downstream.worker;
+    if let Some(taps) = worker.taps() {
+        tap::show(&taps, &exchange.ends, context, worker);
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::exposition::{Exposition, label};
-use super::value::{Counter, Histogram};
+use super::told::Told;
+use super::value::{Counter, Histogram, Sketch};
 use crate::config::{ServiceRef, WorkloadRef};
 
 /// Which side of a call counts.
@@ -40,7 +41,11 @@ pub struct RequestLabels<'a> {
 #[derive(Debug, Default)]
 pub struct RequestSeries {
     pub total: Counter,
+    /// Requests that access control turned away; part of the total.
+    pub denied: Counter,
     pub duration_milliseconds: Histogram,
+    /// The same durations, finer; for reports.
+    pub latency: Sketch,
     pub request_bytes: Histogram,
     pub response_bytes: Histogram,
     /// gRPC's, where a filter counts them.
@@ -56,11 +61,26 @@ pub struct TcpSeries {
     pub received_bytes: Counter,
 }
 
-/// The series of one worker. Its lock is taken for a new series and for a scrape; workers keep what they got.
+/// The series of one worker. Its lock is taken for a new series, for a scrape and for a report; workers keep what they
+/// got.
 #[derive(Debug, Default)]
 pub struct Table {
-    requests: Mutex<HashMap<String, Arc<RequestSeries>>>,
-    connections: Mutex<HashMap<String, Arc<TcpSeries>>>,
+    requests: Mutex<HashMap<Key, Entry<RequestSeries>>>,
+    connections: Mutex<HashMap<Key, Entry<TcpSeries>>>,
+}
+
+/// What makes a series. Istio's labels do not say whether the caller's side used mutual TLS; reports do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    labels: String,
+    mutual_tls: bool,
+}
+
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// What reports say of it; none where series are counted together.
+    pub told: Option<Told>,
+    pub series: Arc<T>,
 }
 
 /// Series beyond this number are counted together under one, so that odd clients cannot fill the memory.
@@ -71,19 +91,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn series<T: Default>(table: &Mutex<HashMap<String, Arc<T>>>, labels: String) -> Arc<T> {
+fn series<T: Default>(
+    table: &Mutex<HashMap<Key, Entry<T>>>,
+    labels: String,
+    ends: &TcpLabels<'_>,
+    request: Option<&RequestLabels<'_>>,
+) -> Arc<T> {
     let mut table = lock(table);
-    let labels = if table.len() >= MAX_SERIES && !table.contains_key(&labels) { OVERFLOW.to_owned() } else { labels };
-    Arc::clone(table.entry(labels).or_default())
+    let key = Key { labels, mutual_tls: ends.mutual_tls };
+    if let Some(known) = table.get(&key) {
+        return Arc::clone(&known.series);
+    }
+    let (key, told) = match table.len() >= MAX_SERIES {
+        true => (Key { labels: OVERFLOW.to_owned(), mutual_tls: false }, None),
+        false => (key, Some(Told::new(ends, request))),
+    };
+    let entry = table.entry(key).or_insert_with(|| Entry { told, series: Arc::default() });
+    Arc::clone(&entry.series)
 }
 
 impl Table {
     pub fn requests(&self, labels: &RequestLabels<'_>) -> Arc<RequestSeries> {
-        series(&self.requests, request_labels(labels))
+        series(&self.requests, request_labels(labels), &labels.ends, Some(labels))
     }
 
     pub fn connections(&self, labels: &TcpLabels<'_>) -> Arc<TcpSeries> {
-        series(&self.connections, tcp_labels(labels, None))
+        series(&self.connections, tcp_labels(labels, None), labels, None)
+    }
+
+    /// Shows every series.
+    pub fn visit(
+        &self,
+        mut requests: impl FnMut(&Key, &Entry<RequestSeries>),
+        mut connections: impl FnMut(&Key, &Entry<TcpSeries>),
+    ) {
+        lock(&self.requests).iter().for_each(|(key, entry)| requests(key, entry));
+        lock(&self.connections).iter().for_each(|(key, entry)| connections(key, entry));
     }
 }
 
@@ -159,7 +202,7 @@ fn workload(text: &mut String, names: EndNames, end: Option<&WorkloadRef>, princ
 /// Writes the series of all workers.
 pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) {
     for table in tables {
-        for (labels, series) in lock(&table.requests).iter() {
+        for (Key { labels, .. }, Entry { series, .. }) in lock(&table.requests).iter() {
             out.counter("istio_requests_total", labels, series.total.get());
             out.histogram("istio_request_duration_milliseconds", labels, series.duration_milliseconds.read());
             out.histogram("istio_request_bytes", labels, series.request_bytes.read());
@@ -170,7 +213,7 @@ pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) 
                 out.counter("istio_response_messages_total", labels, messages[1]);
             }
         }
-        for (labels, series) in lock(&table.connections).iter() {
+        for (Key { labels, .. }, Entry { series, .. }) in lock(&table.connections).iter() {
             out.counter("istio_tcp_connections_opened_total", labels, series.opened.get());
             out.counter("istio_tcp_connections_closed_total", labels, series.closed.get());
             out.counter("istio_tcp_sent_bytes_total", labels, series.sent_bytes.get());

@@ -1,5 +1,6 @@
 //! Cells that one thread writes and another reads.
 
+use api::latency;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts up. Only its worker adds, so an add is a load and a store.
@@ -76,8 +77,36 @@ impl Histogram {
         self.sum.add(value);
     }
 
+    /// The sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
     /// Counts per bucket (not cumulative) and the sum.
     pub fn read(&self) -> ([u64; BUCKETS.len() + 1], u64) {
         (std::array::from_fn(|index| self.buckets[index].get()), self.sum.get())
+    }
+}
+
+/// Counts durations by the buckets of `api::latency`.
+#[derive(Debug)]
+pub struct Sketch([Counter; latency::BUCKETS]);
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Sketch {
+    pub fn observe(&self, microseconds: u64) {
+        self.0[latency::bucket(microseconds)].add(1);
+    }
+
+    /// Adds the counts to those of the same buckets.
+    pub fn add_to(&self, sums: &mut [u64; latency::BUCKETS]) {
+        for (sum, counter) in sums.iter_mut().zip(&self.0) {
+            *sum = sum.wrapping_add(counter.get());
+        }
     }
 }

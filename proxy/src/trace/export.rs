@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::settings::Provider;
 use super::span::Finished;
@@ -17,6 +17,7 @@ use crate::filter::call::{Answer, CallError, call};
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
 use crate::stats::{Counter, Shard};
+use crate::telemetry::{CONTROL_PLANE_CLUSTER, Extra};
 use crate::worker::Worker;
 
 /// The queues of one worker.
@@ -101,6 +102,16 @@ impl Queue {
         }
     }
 
+    /// Counts spans that leave with the reports, or found no place there.
+    fn handed_over(&self, count: usize, taken: bool) {
+        let (spans, reports) = match taken {
+            true => (&self.stats.spans_sent, &self.stats.reports_sent),
+            false => (&self.stats.spans_dropped, &self.stats.reports_dropped),
+        };
+        spans.add(count as u64);
+        reports.add(1);
+    }
+
     fn count(&self, sent: usize, answer: &Result<Answer, CallError>) {
         self.stats.spans_sent.add(sent as u64);
         match answer {
@@ -117,6 +128,11 @@ fn is_good(answer: &Answer) -> bool {
     (200..300).contains(&answer.head.status) && grpc.is_none_or(|status| status == "0")
 }
 
+/// The way to the control plane, where that is who takes the spans.
+fn to_control_plane<'a>(worker: &'a Worker, provider: &Provider) -> Option<&'a mpsc::Sender<Extra>> {
+    worker.reports.as_ref().filter(|_| provider.destination().cluster == CONTROL_PLANE_CLUSTER)
+}
+
 /// Sends what is in a queue, for as long as anything comes.
 async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
     loop {
@@ -129,6 +145,12 @@ async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
         }
         if !spans.is_empty() {
             let count = spans.len();
+            if let Some(reports) = to_control_plane(&worker, &queue.provider) {
+                let service = worker.exporters.service(&worker.own);
+                let taken = reports.try_send(Extra::Spans(otlp::encode(&service, spans))).is_ok();
+                queue.handed_over(count, taken);
+                continue;
+            }
             let (head, body) = report(&queue.provider, spans);
             let to = queue.provider.destination();
             let answer = call(&worker, &to.cluster, &head, body, to.timeout).await;
@@ -144,8 +166,10 @@ async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
 fn report(provider: &Provider, spans: Vec<Finished>) -> (RequestHead, Bytes) {
     let to = provider.destination();
     let (content_type, grpc, body) = match provider {
-        Provider::Otlp(otlp) if otlp.grpc => ("application/grpc", true, framed(&otlp::encode(otlp, spans))),
-        Provider::Otlp(otlp) => ("application/x-protobuf", false, otlp::encode(otlp, spans).into()),
+        Provider::Otlp(otlp) if otlp.grpc => {
+            ("application/grpc", true, framed(&otlp::encode(&otlp.service_name, spans)))
+        }
+        Provider::Otlp(otlp) => ("application/x-protobuf", false, otlp::encode(&otlp.service_name, spans).into()),
         Provider::Zipkin(zipkin) => ("application/json", false, zipkin::encode(zipkin, spans).into()),
     };
     let mut headers = Headers::new();

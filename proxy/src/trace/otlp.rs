@@ -6,7 +6,7 @@ use api::opentelemetry::proto::common::v1::{AnyValue, InstrumentationScope, KeyV
 use api::prost;
 use api::prost::Message as _;
 
-use super::settings::{Otlp, Side};
+use super::settings::Side;
 use super::span::Finished;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,9 +86,9 @@ const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
 /// An `ExportTraceServiceRequest`.
-pub fn encode(otlp: &Otlp, spans: Vec<Finished>) -> Vec<u8> {
+pub fn encode(service_name: &str, spans: Vec<Finished>) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
-    let service = if otlp.service_name.is_empty() { "unknown_service:envoy" } else { &otlp.service_name };
+    let service = if service_name.is_empty() { "unknown_service:envoy" } else { service_name };
     let attributes = vec![
         attribute("service.name", service),
         attribute("telemetry.sdk.language", "rust"),

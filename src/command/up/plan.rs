@@ -102,6 +102,8 @@ impl State {
     pub fn control_plane(&self, options: &Options, data: &DataDir) -> Process {
         let mut words = Words::verb(data, &["control-plane"]);
         words.flag("--listen-xds", self.xds).flag("--listen-api", self.api).flag("--listen-metrics", self.metrics);
+        // One machine, to look at: every request may be looked up.
+        words.flag("--trace-sampling", 100);
         for directory in &options.config {
             words.0.extend(["--config".into(), directory.into()]);
         }

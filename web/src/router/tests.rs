@@ -49,6 +49,7 @@ impl Mesh {
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store, clock);
         let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
+        let mixer = mixer::Mixer::new(catalog.clone(), runtime::Clock::system(), mixer::Options::default());
         let state = State {
             galley,
             catalog,
@@ -58,6 +59,7 @@ impl Mesh {
             members,
             agents: agents.clone(),
             api_tokens,
+            mixer,
             trust_domain,
             bundle: watch::channel(Arc::default()).1,
             ledger,

@@ -1,0 +1,243 @@
+//! The graph of services over a window of time, as the API shows it.
+
+mod nodes;
+mod sum;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use registry::Catalog;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::edge::{SLOT_MS, slot_of};
+use crate::intake::{EdgeKey, Protocol};
+use crate::mixer::{Edge, State};
+use crate::names::UNKNOWN;
+use nodes::Nodes;
+use sum::Sum;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct GraphQuery {
+    /// Length of the window in seconds; at most an hour.
+    pub window_seconds: u64,
+    /// The end of the window in Unix milliseconds; now without it.
+    pub at: Option<u64>,
+    /// Edges that touch one of these namespaces; all without any.
+    pub namespaces: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Graph {
+    /// Unix milliseconds.
+    pub at: u64,
+    pub window_seconds: u64,
+    pub nodes: Vec<NodeView>,
+    pub edges: Vec<EdgeView>,
+    pub reporting: Reporting,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NodeView {
+    pub id: String,
+    /// `service`, `workload`, `gateway`, `external` or `unknown`.
+    pub kind: &'static str,
+    pub namespace: String,
+    pub name: String,
+    pub host: Option<String>,
+    pub platforms: Vec<String>,
+    pub versions: Vec<VersionView>,
+    pub endpoints: Option<ReadyEndpoints>,
+    pub requests_per_second: f64,
+    pub error_ratio: Option<f64>,
+    pub latency_ms: Latency,
+    /// `healthy`, `degraded`, `failing`, `idle` or `unknown`.
+    pub health: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EdgeView {
+    pub id: String,
+    pub source: String,
+    pub destination: String,
+    pub protocol: &'static str,
+    pub requests_per_second: f64,
+    pub error_ratio: Option<f64>,
+    pub latency_ms: Latency,
+    pub bytes_per_second: ByteRates,
+    /// Of TCP; null for requests.
+    pub connections_per_second: Option<f64>,
+    pub mtls_ratio: Option<f64>,
+    pub denied_per_second: f64,
+    /// Answers a second by status.
+    pub codes: BTreeMap<u16, f64>,
+    pub versions: Vec<VersionView>,
+    pub principals: Principals,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct VersionView {
+    pub version: String,
+    pub requests_per_second: f64,
+    pub error_ratio: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Latency {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct ByteRates {
+    pub sent: f64,
+    pub received: f64,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Principals {
+    pub source: Option<String>,
+    pub destination: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ReadyEndpoints {
+    pub ready: usize,
+    pub total: usize,
+}
+
+/// Which proxies the figures come from.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Reporting {
+    pub known: usize,
+    pub fresh: usize,
+    pub stale: Vec<String>,
+}
+
+const LONGEST_WINDOW: u64 = 3600;
+const SHORTEST_WINDOW: u64 = 10;
+/// What callers without a proxy seem to send, beside what proxies say that they sent in plain text, is noise below this.
+const NOISE: f64 = 0.1;
+
+/// From when to when.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Slots, both included.
+    pub first: u64,
+    pub last: u64,
+    /// The time that reports cover of it.
+    pub seconds: f64,
+}
+
+/// Builds the graph. A proxy is stale if it was not heard of for so many milliseconds.
+pub fn build(state: &State, catalog: &Catalog, query: &GraphQuery, now: u64, stale_ms: u64) -> Graph {
+    let at = query.at.unwrap_or(now).min(now);
+    let window_seconds = query.window_seconds.clamp(SHORTEST_WINDOW, LONGEST_WINDOW);
+    let window = window(state, at, window_seconds, now, stale_ms);
+    let mut nodes = Nodes::of(catalog, state);
+    let mut edges = Vec::new();
+    let plain = plain_requests(state, window);
+    for (key, edge) in &state.edges {
+        let Some(mut sum) = sum_of(edge, window) else { continue };
+        if &*key.source == UNKNOWN && !discount(&mut sum, plain.get(&*key.destination)) {
+            continue;
+        }
+        if !query.namespaces.is_empty() && !touches(key, &query.namespaces) {
+            continue;
+        }
+        nodes.add(key, &sum);
+        edges.push(view(key, edge, &sum, window));
+    }
+    edges.sort_by(|a, b| a.id.cmp(&b.id));
+    let nodes = nodes.finish(&edges, &query.namespaces, window);
+    Graph { at, window_seconds, nodes, edges, reporting: reporting(state, now, stale_ms) }
+}
+
+/// The slots of the window. Its end is where reports end: half a pause before now, on the whole.
+fn window(state: &State, at: u64, seconds: u64, now: u64, stale_ms: u64) -> Window {
+    let last = slot_of(at);
+    let first = (last + 1).saturating_sub(seconds.div_ceil(SLOT_MS / 1000));
+    let fresh = state.proxies.values().map(|proxy| proxy.last_report).filter(|heard| heard + stale_ms > now);
+    let (sum, count) = fresh.fold((0_u128, 0_u128), |(sum, count), heard| (sum + u128::from(heard), count + 1));
+    let told = u64::try_from(sum.checked_div(count).unwrap_or_default()).unwrap_or(at);
+    let end = ((last + 1) * SLOT_MS).min(if count == 0 { at } else { told });
+    let begin = (first * SLOT_MS).max(if state.since == u64::MAX { 0 } else { state.since });
+    Window { first, last, seconds: (end.saturating_sub(begin) as f64 / 1000.0).max(1.0) }
+}
+
+/// What the caller's side tells, else the other side's; denials from whichever side knows of them.
+fn sum_of(edge: &Edge, window: Window) -> Option<Sum> {
+    let mut sum = Sum::of(&edge.by_source, window);
+    let other = Sum::of(&edge.by_destination, window);
+    if sum.is_empty() {
+        return (!other.is_empty()).then_some(other);
+    }
+    sum.denied = sum.denied.max(other.denied);
+    Some(sum)
+}
+
+/// What proxies sent to each node in plain text: the one who takes it cannot tell from whom it is.
+fn plain_requests(state: &State, window: Window) -> BTreeMap<&str, f64> {
+    let mut plain = BTreeMap::new();
+    for (key, edge) in &state.edges {
+        let sum = Sum::of(&edge.by_source, window);
+        if sum.requests > sum.mutual_tls {
+            *plain.entry(&*key.destination).or_default() += sum.requests - sum.mutual_tls;
+        }
+    }
+    plain
+}
+
+/// Takes off what proxies told of already; whether anything is left.
+fn discount(sum: &mut Sum, plain: Option<&f64>) -> bool {
+    let Some(plain) = plain else { return true };
+    let left = (sum.requests - plain).max(0.0);
+    let share = if sum.requests > 0.0 { left / sum.requests } else { 0.0 };
+    sum.scale(share);
+    share > NOISE
+}
+
+fn touches(key: &EdgeKey, namespaces: &[String]) -> bool {
+    [&key.source, &key.destination].iter().any(|id| namespaces.iter().any(|of| nodes::namespace(id) == of))
+}
+
+fn view(key: &EdgeKey, edge: &Edge, sum: &Sum, window: Window) -> EdgeView {
+    let rate = |count: f64| rounded(count / window.seconds);
+    let proven = |principal: &String| (!principal.is_empty()).then(|| principal.clone());
+    EdgeView {
+        id: format!("{}>{}>{}", key.source, key.destination, key.protocol.as_str()),
+        source: key.source.to_string(),
+        destination: key.destination.to_string(),
+        protocol: key.protocol.as_str(),
+        requests_per_second: if key.protocol == Protocol::Tcp { 0.0 } else { rate(sum.requests) },
+        error_ratio: sum.error_ratio(),
+        latency_ms: sum.latency(),
+        bytes_per_second: ByteRates { sent: rate(sum.received), received: rate(sum.sent) },
+        connections_per_second: (key.protocol == Protocol::Tcp).then(|| rate(sum.requests)),
+        mtls_ratio: sum.mtls_ratio(),
+        denied_per_second: rate(sum.denied),
+        codes: sum.codes.iter().map(|(code, count)| (*code, rate(*count))).collect(),
+        versions: sum.versions(window),
+        principals: Principals {
+            source: proven(&edge.source_principal),
+            destination: proven(&edge.destination_principal),
+        },
+    }
+}
+
+fn reporting(state: &State, now: u64, stale_ms: u64) -> Reporting {
+    let is_fresh = |heard: u64| heard + stale_ms > now;
+    let (fresh, stale): (Vec<_>, Vec<_>) = state.proxies.values().partition(|proxy| is_fresh(proxy.last_report));
+    let mut stale: Vec<String> = stale.iter().map(|proxy| proxy.reporter.node.clone()).collect();
+    stale.sort_unstable();
+    Reporting { known: state.proxies.len(), fresh: fresh.len(), stale }
+}
+
+/// As many digits as an eye can use.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+pub(crate) type Versions = BTreeMap<Arc<str>, (f64, f64)>;

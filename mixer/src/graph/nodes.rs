@@ -1,0 +1,145 @@
+//! The nodes of the graph: every service of the mesh, and whoever else had to do with its traffic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use registry::{Catalog, Entry, Health, Location};
+
+use super::sum::Sum;
+use super::{EdgeView, Latency, NodeView, ReadyEndpoints, Window, rounded};
+use crate::intake::{EdgeKey, Protocol};
+use crate::mixer::State;
+use crate::names;
+
+/// From this share of errors on a service is degraded, and from that on failing.
+const DEGRADED: f64 = 0.01;
+const FAILING: f64 = 0.1;
+
+pub struct Nodes<'a> {
+    found: BTreeMap<String, Found<'a>>,
+    gateways: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Found<'a> {
+    entry: Option<&'a Entry>,
+    /// What it was asked; TCP counts here for nothing but the existence of the node.
+    asked: Sum,
+    /// What it asked of others.
+    asks: f64,
+    touched: bool,
+}
+
+/// The namespace in a node's id.
+pub fn namespace(id: &str) -> &str {
+    let id = id.strip_prefix("workload:").unwrap_or(id);
+    id.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+impl<'a> Nodes<'a> {
+    pub fn of(catalog: &'a Catalog, state: &State) -> Self {
+        let mut found: BTreeMap<String, Found<'a>> = BTreeMap::new();
+        for entry in catalog.entries() {
+            found.entry(names::id(&entry.service)).or_default().entry = Some(entry);
+        }
+        let gateways = state.proxies.values().filter(|proxy| proxy.reporter.gateway);
+        let gateways = gateways.map(|proxy| state.names.workload(&proxy.reporter.workload).to_string()).collect();
+        Self { found, gateways }
+    }
+
+    pub fn add(&mut self, key: &EdgeKey, sum: &Sum) {
+        let of_requests = key.protocol != Protocol::Tcp;
+        let source = self.found.entry(key.source.to_string()).or_default();
+        source.touched = true;
+        source.asks += if of_requests { sum.requests } else { 0.0 };
+        let destination = self.found.entry(key.destination.to_string()).or_default();
+        destination.touched = true;
+        if of_requests {
+            destination.asked.merge(sum);
+        }
+    }
+
+    pub fn finish(self, edges: &[EdgeView], namespaces: &[String], window: Window) -> Vec<NodeView> {
+        let failing = failing_connections(edges);
+        let Self { found, gateways } = self;
+        let wanted = |id: &str, found: &Found<'_>| {
+            let internal = found.entry.is_some_and(|entry| entry.service.location == Location::MeshInternal);
+            let own = namespaces.is_empty() || namespaces.iter().any(|of| of == namespace(id));
+            found.touched || (internal && own)
+        };
+        let shown = found.into_iter().filter(|(id, found)| wanted(id, found));
+        shown.map(|(id, found)| view(id, &found, &gateways, &failing, window)).collect()
+    }
+}
+
+/// The share of TCP connections to a node that did not come about, by node.
+fn failing_connections(edges: &[EdgeView]) -> BTreeMap<String, f64> {
+    let tcp = edges.iter().filter(|edge| edge.connections_per_second.is_some_and(|rate| rate > 0.0));
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    for edge in tcp {
+        let known = worst.entry(edge.destination.clone()).or_default();
+        *known = known.max(edge.error_ratio.unwrap_or_default());
+    }
+    worst
+}
+
+fn view(
+    id: String,
+    found: &Found<'_>,
+    gateways: &BTreeSet<String>,
+    failing: &BTreeMap<String, f64>,
+    window: Window,
+) -> NodeView {
+    let kind = match &id {
+        id if gateways.contains(id) => "gateway",
+        id if id == names::UNKNOWN => "unknown",
+        id if id.starts_with("external:") => "external",
+        id if id.starts_with("workload:") => "workload",
+        _ => "service",
+    };
+    let is_asked = found.asked.requests > 0.0;
+    let requests = if is_asked { found.asked.requests } else { found.asks };
+    let error_ratio = found.asked.error_ratio();
+    let endpoints = found.entry.map(endpoints);
+    let worst = error_ratio.into_iter().chain(failing.get(&id).copied()).reduce(f64::max);
+    NodeView {
+        kind,
+        namespace: namespace(&id).to_owned(),
+        name: id.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
+        host: found.entry.map(|entry| entry.service.host().to_string()),
+        platforms: found.entry.map(platforms).unwrap_or_default(),
+        versions: found.asked.versions(window),
+        requests_per_second: rounded(requests / window.seconds),
+        error_ratio,
+        latency_ms: if is_asked { found.asked.latency() } else { Latency::default() },
+        health: health(worst, endpoints, found.touched, kind),
+        endpoints,
+        id,
+    }
+}
+
+fn health(errors: Option<f64>, endpoints: Option<ReadyEndpoints>, touched: bool, kind: &str) -> &'static str {
+    let (errors_known, errors) = (errors.is_some(), errors.unwrap_or_default());
+    let none_ready = endpoints.is_some_and(|endpoints| endpoints.total > 0 && endpoints.ready == 0);
+    let some_missing = endpoints.is_some_and(|endpoints| endpoints.ready < endpoints.total);
+    match () {
+        () if errors >= FAILING || none_ready => "failing",
+        () if errors >= DEGRADED || some_missing => "degraded",
+        () if errors_known || (touched && kind == "gateway") => "healthy",
+        () if kind == "service" || kind == "gateway" => "idle",
+        () => "unknown",
+    }
+}
+
+fn endpoints(entry: &Entry) -> ReadyEndpoints {
+    let ready = entry.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy).count();
+    ReadyEndpoints { ready, total: entry.endpoints.len() }
+}
+
+fn platforms(entry: &Entry) -> Vec<String> {
+    let of = |endpoint: &registry::Endpoint| match &*endpoint.provenance.registry {
+        "discovery" => "discovery",
+        _ => endpoint.workload.platform.as_str(),
+    };
+    let platforms: BTreeSet<&str> = entry.endpoints.iter().map(of).collect();
+    platforms.into_iter().map(str::to_owned).collect()
+}

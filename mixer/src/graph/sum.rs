@@ -1,0 +1,168 @@
+//! The sum of what one side told of an edge in a window of time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::latency;
+
+use super::{Latency, VersionView, Versions, Window, rounded};
+use crate::edge::{History, Point, Slot};
+
+#[derive(Clone, Debug)]
+pub struct Sum {
+    pub requests: f64,
+    pub errors: f64,
+    pub denied: f64,
+    pub mutual_tls: f64,
+    /// Requests of which it is known whether they came over mutual TLS.
+    judged: f64,
+    pub received: f64,
+    pub sent: f64,
+    pub codes: BTreeMap<u16, f64>,
+    versions: Versions,
+    latency: [f64; latency::BUCKETS],
+    /// Of points, which know their quantiles only: by weight.
+    quantiles: [f64; 3],
+    weight: f64,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self {
+            requests: 0.0,
+            errors: 0.0,
+            denied: 0.0,
+            mutual_tls: 0.0,
+            judged: 0.0,
+            received: 0.0,
+            sent: 0.0,
+            codes: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            latency: [0.0; latency::BUCKETS],
+            quantiles: [0.0; 3],
+            weight: 0.0,
+        }
+    }
+}
+
+impl Sum {
+    pub fn of(history: &History, window: Window) -> Self {
+        let mut sum = Self::default();
+        let inside = |at: u64| (window.first..=window.last).contains(&at);
+        history.live.iter().filter(|slot| inside(slot.at)).for_each(|slot| sum.add(slot));
+        if history.live.front().is_none_or(|oldest| oldest.at > window.first) {
+            let points = history.fine.iter().filter(|point| inside(point.at.into()));
+            points.for_each(|point| sum.add_point(point));
+        }
+        sum
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.requests == 0.0 && self.denied == 0.0 && self.received == 0.0 && self.sent == 0.0
+    }
+
+    fn add(&mut self, slot: &Slot) {
+        self.requests += slot.requests;
+        self.errors += slot.errors;
+        self.denied += slot.denied;
+        self.mutual_tls += slot.mutual_tls;
+        self.judged += slot.requests;
+        self.received += slot.received;
+        self.sent += slot.sent;
+        for (code, count) in &slot.codes {
+            *self.codes.entry(*code).or_default() += count;
+        }
+        for (version, requests, errors) in &slot.versions {
+            self.add_version(version, *requests, *errors);
+        }
+        for (bucket, count) in &slot.latency {
+            self.latency[usize::from(*bucket).min(latency::BUCKETS - 1)] += count;
+        }
+    }
+
+    fn add_version(&mut self, version: &Arc<str>, requests: f64, errors: f64) {
+        match self.versions.get_mut(version) {
+            Some(known) => *known = (known.0 + requests, known.1 + errors),
+            None => drop(self.versions.insert(Arc::clone(version), (requests, errors))),
+        }
+    }
+
+    fn add_point(&mut self, point: &Point) {
+        self.requests += f64::from(point.requests);
+        self.errors += f64::from(point.errors);
+        self.denied += f64::from(point.denied);
+        self.received += f64::from(point.received);
+        self.sent += f64::from(point.sent);
+        if point.p50 >= 0.0 {
+            let weight = f64::from(point.requests);
+            self.weight += weight;
+            for (sum, quantile) in self.quantiles.iter_mut().zip([point.p50, point.p95, point.p99]) {
+                *sum += weight * f64::from(quantile);
+            }
+        }
+    }
+
+    /// Adds what another edge of the same node tells.
+    pub fn merge(&mut self, other: &Sum) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.weight += other.weight;
+        for (sum, more) in self.quantiles.iter_mut().zip(other.quantiles) {
+            *sum += more;
+        }
+        for (sum, more) in self.latency.iter_mut().zip(other.latency) {
+            *sum += more;
+        }
+        for (version, (requests, errors)) in &other.versions {
+            self.add_version(version, *requests, *errors);
+        }
+    }
+
+    /// Takes a share of everything.
+    pub fn scale(&mut self, share: f64) {
+        let figures = [
+            &mut self.requests,
+            &mut self.errors,
+            &mut self.denied,
+            &mut self.received,
+            &mut self.sent,
+            &mut self.judged,
+        ];
+        figures.into_iter().for_each(|figure| *figure *= share);
+        self.mutual_tls = self.mutual_tls.min(self.judged);
+        self.codes.values_mut().for_each(|count| *count *= share);
+        self.versions.values_mut().for_each(|of| *of = (of.0 * share, of.1 * share));
+    }
+
+    pub fn error_ratio(&self) -> Option<f64> {
+        ratio(self.errors, self.requests)
+    }
+
+    pub fn mtls_ratio(&self) -> Option<f64> {
+        ratio(self.mutual_tls, self.judged)
+    }
+
+    pub fn latency(&self) -> Latency {
+        let total: f64 = self.latency.iter().sum();
+        let of = |share: f64, place: usize| {
+            let exact = latency::quantile(&self.latency, share).unwrap_or_default() * total;
+            let weight = total + self.weight;
+            (weight > 0.0).then(|| rounded((exact + self.quantiles[place]) / weight))
+        };
+        Latency { p50: of(0.5, 0), p95: of(0.95, 1), p99: of(0.99, 2) }
+    }
+
+    pub fn versions(&self, window: Window) -> Vec<VersionView> {
+        let known = self.versions.iter().filter(|(version, _)| !version.is_empty());
+        let view = |(version, (requests, errors)): (&Arc<str>, &(f64, f64))| VersionView {
+            version: version.to_string(),
+            requests_per_second: rounded(requests / window.seconds),
+            error_ratio: ratio(*errors, *requests),
+        };
+        known.map(view).collect()
+    }
+}
+
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| ((part / whole) * 10_000.0).round() / 10_000.0)
+}

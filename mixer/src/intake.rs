@@ -1,0 +1,225 @@
+//! What a proxy reports, as differences to what it reported before: counts only grow, so that a stream that was cut is
+//! made good by the next report.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use api::latency;
+use api::prost::Message as _;
+use api::weft::v1 as wire;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::edge::{Delta, Manner};
+use crate::names::{Names, UNKNOWN};
+
+/// Names that are longer are cut: nobody has such.
+const LONGEST_NAME: usize = 253;
+/// Series of one proxy beyond this number are not taken.
+const MAX_SERIES: usize = 4000;
+
+/// A proxy that was let in, by its certificate and by what it says of itself in the bounds of that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reporter {
+    pub node: String,
+    pub workload: wire::Workload,
+    pub principal: String,
+    /// When its counts began, in Unix milliseconds.
+    pub started_at: u64,
+    pub gateway: bool,
+    /// Where its metrics can be had from here.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// What is known of a proxy's counts.
+#[derive(Debug)]
+pub struct Proxy {
+    pub reporter: Reporter,
+    /// In Unix milliseconds.
+    pub last_report: u64,
+    pub series: HashMap<u64, Series>,
+    /// What is known from before a restart, of series that were not opened since.
+    pub remembered: HashMap<u64, Last>,
+    /// Of which catalog the nodes of its series are.
+    pub resolved: u64,
+    /// Series that were not taken.
+    pub refused: u64,
+}
+
+/// One of its series.
+#[derive(Debug)]
+pub struct Series {
+    pub told: wire::Series,
+    pub last: Last,
+    pub edge: EdgeKey,
+    pub manner: Manner,
+}
+
+/// What was last told of a series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Last {
+    pub total: u64,
+    pub denied: u64,
+    pub received: u64,
+    pub sent: u64,
+    pub latency: Vec<(u8, u64)>,
+}
+
+/// Who calls whom, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EdgeKey {
+    pub source: Arc<str>,
+    pub destination: Arc<str>,
+    pub protocol: Protocol,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Http,
+    Grpc,
+}
+
+impl Protocol {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl Proxy {
+    pub fn new(reporter: Reporter) -> Self {
+        Self { reporter, last_report: 0, series: HashMap::new(), remembered: HashMap::new(), resolved: 0, refused: 0 }
+    }
+
+    /// Takes note of a series, and gives it the number by which it is known on every stream.
+    pub fn open(&mut self, mut told: wire::Series, names: &Names) -> Option<u64> {
+        told.id = 0;
+        cut(&mut told);
+        let number = xxh64(&told.encode_to_vec(), 0);
+        if !self.series.contains_key(&number) {
+            if self.series.len() >= MAX_SERIES {
+                self.refused += 1;
+                return None;
+            }
+            let edge = edge(&told, &self.reporter, names);
+            let manner = manner(&told, &self.reporter);
+            let last = self.remembered.remove(&number).unwrap_or_default();
+            self.series.insert(number, Series { told, last, edge, manner });
+        }
+        Some(number)
+    }
+
+    /// Finds the nodes of all series anew, after services came or went.
+    pub fn resolve(&mut self, names: &Names) {
+        if self.resolved != names.version {
+            self.resolved = names.version;
+            for series in self.series.values_mut() {
+                series.edge = edge(&series.told, &self.reporter, names);
+            }
+        }
+    }
+}
+
+fn cut(told: &mut wire::Series) {
+    let workload = told.peer.iter_mut().flat_map(|peer| {
+        let wire::Workload { name, namespace, canonical_service, canonical_revision, cluster } = peer;
+        [name, namespace, canonical_service, canonical_revision, cluster]
+    });
+    let service = told.service.iter_mut().flat_map(|service| {
+        let wire::Service { host, name, namespace } = service;
+        [host, name, namespace]
+    });
+    for text in workload.chain(service).chain([&mut told.response_flags]) {
+        if text.len() > LONGEST_NAME {
+            let end = (0..=LONGEST_NAME).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
+        }
+    }
+    told.peer_principal.truncate(if told.peer_principal.len() > 2048 { 0 } else { 2048 });
+}
+
+fn edge(told: &wire::Series, reporter: &Reporter, names: &Names) -> EdgeKey {
+    let protocol = match told.protocol() {
+        wire::Protocol::Tcp => Protocol::Tcp,
+        wire::Protocol::Http => Protocol::Http,
+        wire::Protocol::Grpc => Protocol::Grpc,
+    };
+    let own = || names.workload(&reporter.workload);
+    let (source, destination) = match told.side() {
+        wire::Side::Source => (own(), names.called(told.service.as_ref(), told.peer.as_ref())),
+        wire::Side::Destination => {
+            let source = told.peer.as_ref().map(|peer| names.workload(peer));
+            (source.unwrap_or_else(|| UNKNOWN.into()), names.called(told.service.as_ref(), Some(&reporter.workload)))
+        }
+    };
+    EdgeKey { source, destination, protocol }
+}
+
+fn manner(told: &wire::Series, reporter: &Reporter) -> Manner {
+    let version = match told.side() {
+        wire::Side::Source => told.peer.as_ref().map_or("", |peer| peer.canonical_revision.as_str()),
+        wire::Side::Destination => reporter.workload.canonical_revision.as_str(),
+    };
+    Manner {
+        code: u16::try_from(told.response_code).unwrap_or_default(),
+        error: is_error(told),
+        mutual_tls: told.mutual_tls,
+        version: version.into(),
+    }
+}
+
+/// Whether the one who was called, or the way there, is to blame (OpenTelemetry, semantic conventions of HTTP and RPC
+/// servers); a client that leaves is no error.
+fn is_error(told: &wire::Series) -> bool {
+    match told.protocol() {
+        wire::Protocol::Grpc => match told.grpc_status {
+            Some(status) => matches!(status, 2 | 4 | 12..=15),
+            None => told.response_code >= 500 || told.response_code == 200,
+        },
+        wire::Protocol::Http => told.response_code >= 500,
+        wire::Protocol::Tcp => {
+            let mut flags = told.response_flags.split(',');
+            flags.any(|flag| ["UF", "UH", "URX", "NC", "NR", "UO", "DF"].contains(&flag))
+        }
+    }
+}
+
+impl Last {
+    /// What came on top of what was told before.
+    pub fn advance(&mut self, counts: &wire::Counts) -> Delta {
+        let grown = |last: &mut u64, now: u64| {
+            let more = now.saturating_sub(*last);
+            *last = now.max(*last);
+            more
+        };
+        let mut delta = Delta {
+            requests: grown(&mut self.total, counts.total),
+            denied: grown(&mut self.denied, counts.denied),
+            received: grown(&mut self.received, counts.received_bytes),
+            sent: grown(&mut self.sent, counts.sent_bytes),
+            latency: Vec::new(),
+        };
+        for (bucket, count) in counts.buckets.iter().zip(&counts.in_buckets) {
+            let bucket = u8::try_from(*bucket).unwrap_or(u8::MAX).min(latency::BUCKETS as u8 - 1);
+            let place = self.latency.iter().position(|(known, _)| *known == bucket).unwrap_or_else(|| {
+                self.latency.push((bucket, 0));
+                self.latency.len() - 1
+            });
+            let more = grown(&mut self.latency[place].1, *count);
+            if more > 0 {
+                delta.latency.push((bucket, more));
+            }
+        }
+        delta
+    }
+}
+
+impl Delta {
+    pub fn is_nothing(&self) -> bool {
+        (self.requests, self.denied, self.received, self.sent) == (0, 0, 0, 0)
+    }
+}

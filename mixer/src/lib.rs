@@ -1,0 +1,25 @@
+//! Telemetry of the mesh without anything else installed: takes the reports of proxies, and keeps them as a graph of
+//! services and as time series, in memory and bounded.
+
+mod edge;
+mod graph;
+mod intake;
+mod mixer;
+mod names;
+mod series;
+mod service;
+mod snapshot;
+mod tap;
+mod traces;
+
+pub use graph::{EdgeView, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting};
+pub use intake::Reporter;
+pub use mixer::{Mixer, Options};
+pub use series::{SeriesQuery, SeriesView, TrafficSeries};
+pub use service::{Admission, TelemetryService};
+pub use snapshot::Keeper;
+pub use tap::{TapQuery, TapStream, TappedView};
+pub use traces::{SpanView, TraceQuery, TraceSummary, TraceView};
+
+#[cfg(test)]
+mod tests;

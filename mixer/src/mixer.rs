@@ -1,0 +1,316 @@
+//! All that proxies reported, behind one lock: reports are few a second, and views are built from it in one go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::weft::v1 as wire;
+use parking_lot::Mutex;
+use registry::Catalog;
+use runtime::Clock;
+use tokio::sync::watch;
+
+use crate::edge::{History, slot_of};
+use crate::graph::{self, Graph, GraphQuery};
+use crate::intake::{EdgeKey, Last, Proxy, Reporter};
+use crate::names::Names;
+use crate::series::{self, SeriesQuery, SeriesView};
+use crate::tap::{TapQuery, TapStream, Taps};
+use crate::traces::{TraceQuery, TraceSummary, TraceView, Traces};
+
+/// What is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pause between two reports of a proxy.
+    pub interval: Duration,
+    /// Edges beyond this number push out those that were silent for longest.
+    pub max_edges: usize,
+    pub max_proxies: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), max_edges: 20_000, max_proxies: 20_000 }
+    }
+}
+
+/// Cloning shares.
+#[derive(Clone)]
+pub struct Mixer(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    catalog: watch::Receiver<Arc<Catalog>>,
+    clock: Clock,
+    state: Mutex<State>,
+    figures: watch::Sender<u64>,
+    taps: Taps,
+}
+
+/// All of it.
+pub struct State {
+    pub names: Names,
+    pub edges: HashMap<EdgeKey, Edge>,
+    pub proxies: HashMap<String, Proxy>,
+    /// Proxies that were known before a restart, and have not reported since.
+    pub remembered: HashMap<String, Remembered>,
+    /// When this began to take reports, in Unix milliseconds.
+    pub began: u64,
+    /// The earliest moment of which reports tell.
+    pub since: u64,
+    /// Edges that were pushed out.
+    pub dropped: u64,
+    pub traces: Traces,
+}
+
+/// What a proxy had told in all.
+#[derive(Debug)]
+pub struct Remembered {
+    pub started_at: u64,
+    pub last_report: u64,
+    pub series: HashMap<u64, Last>,
+}
+
+/// What passed between two nodes, as either side tells.
+#[derive(Debug, Default)]
+pub struct Edge {
+    pub by_source: History,
+    pub by_destination: History,
+    pub source_principal: String,
+    pub destination_principal: String,
+}
+
+/// A proxy is not heard of any more after this many pauses between reports.
+const STALE_AFTER: u32 = 3;
+/// A proxy whose counts began this long before the first report that was ever taken tells nothing of now by its totals.
+const FOREIGN_MS: u64 = 60_000;
+/// A proxy that was silent for so long is forgotten.
+const TIDY: Duration = Duration::from_secs(60);
+const FORGOTTEN_MS: u64 = 24 * 3_600_000;
+
+impl Mixer {
+    pub fn new(catalog: watch::Receiver<Arc<Catalog>>, clock: Clock, options: Options) -> Self {
+        let began = milliseconds(&clock);
+        let state = State {
+            names: Names::default(),
+            edges: HashMap::new(),
+            proxies: HashMap::new(),
+            remembered: HashMap::new(),
+            began,
+            since: u64::MAX,
+            dropped: 0,
+            traces: Traces::default(),
+        };
+        let figures = watch::Sender::new(0);
+        Self(Arc::new(Inner { options, catalog, clock, state: Mutex::new(state), figures, taps: Taps::default() }))
+    }
+
+    pub fn interval(&self) -> Duration {
+        self.0.options.interval
+    }
+
+    /// Now, in Unix milliseconds.
+    pub fn now(&self) -> u64 {
+        milliseconds(&self.0.clock)
+    }
+
+    /// The moment of the newest figures.
+    pub fn figures(&self) -> watch::Receiver<u64> {
+        self.0.figures.subscribe()
+    }
+
+    /// Takes a report of a stream, which knows its series by ids.
+    pub fn take(&self, reporter: &Reporter, mut report: wire::ReportRequest, ids: &mut HashMap<u32, u64>) {
+        let now = self.now();
+        let catalog = self.0.catalog.borrow().clone();
+        let mut state = self.0.state.lock();
+        let node = state.names.workload(&reporter.workload);
+        for spans in std::mem::take(&mut report.spans) {
+            state.traces.take(&spans, &node, &reporter.node);
+        }
+        for tapped in std::mem::take(&mut report.tapped) {
+            self.0.taps.show(tapped, reporter, &state.names);
+        }
+        state.take(reporter, report, ids, now, &catalog);
+        state.bound(&self.0.options, now);
+        drop(state);
+        self.0.figures.send_replace(now);
+    }
+
+    /// The graph of a window of time.
+    pub fn graph(&self, query: &GraphQuery) -> Graph {
+        let now = self.now();
+        let catalog = self.0.catalog.borrow().clone();
+        graph::build(&self.0.state.lock(), &catalog, query, now, self.stale_ms())
+    }
+
+    /// The time series of edges.
+    pub fn series(&self, query: &SeriesQuery) -> SeriesView {
+        let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
+        series::build(&self.0.state.lock(), query, self.now(), pause)
+    }
+
+    /// The traces that are asked for, the newest first.
+    pub fn traces(&self, query: &TraceQuery) -> Vec<TraceSummary> {
+        self.0.state.lock().traces.list(query)
+    }
+
+    pub fn trace(&self, id: u128) -> Option<TraceView> {
+        self.0.state.lock().traces.get(id)
+    }
+
+    /// Begins to look at live requests; `None` if too many look already.
+    pub fn tap(&self, query: TapQuery) -> Option<TapStream> {
+        self.0.taps.open(query)
+    }
+
+    pub(crate) fn taps(&self) -> &Taps {
+        &self.0.taps
+    }
+
+    /// What a proxy is to show right now.
+    pub(crate) fn wished(&self, reporter: &Reporter) -> Vec<wire::Tap> {
+        let node = self.0.state.lock().names.workload(&reporter.workload);
+        self.0.taps.wished(reporter, &node)
+    }
+
+    /// The proxies that reported lately.
+    pub fn reporters(&self) -> Vec<Reporter> {
+        let heard_since = self.now().saturating_sub(self.stale_ms());
+        let state = self.0.state.lock();
+        let fresh = state.proxies.values().filter(|proxy| proxy.last_report > heard_since);
+        let mut reporters: Vec<Reporter> = fresh.map(|proxy| proxy.reporter.clone()).collect();
+        reporters.sort_by(|a, b| a.node.cmp(&b.node));
+        reporters
+    }
+
+    fn stale_ms(&self) -> u64 {
+        u64::try_from((self.interval() * STALE_AFTER).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.state.lock())
+    }
+
+    /// Forgets what is old, for as long as anybody else holds this.
+    pub async fn run(self) {
+        let mut ticks = tokio::time::interval(TIDY);
+        loop {
+            ticks.tick().await;
+            let now = self.now();
+            self.0.state.lock().tidy(now);
+        }
+    }
+}
+
+fn milliseconds(clock: &Clock) -> u64 {
+    let since = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+impl State {
+    fn take(
+        &mut self,
+        reporter: &Reporter,
+        report: wire::ReportRequest,
+        ids: &mut HashMap<u32, u64>,
+        now: u64,
+        catalog: &Catalog,
+    ) {
+        if self.names.version != catalog.version {
+            self.names = Names::of(catalog);
+        }
+        let known = self.proxies.get(&reporter.node);
+        if known.is_none_or(|known| known.reporter.started_at != reporter.started_at) {
+            let mut proxy = Proxy::new(reporter.clone());
+            let before = self.remembered.remove(&reporter.node);
+            if let Some(before) = before.filter(|before| before.started_at == reporter.started_at) {
+                (proxy.last_report, proxy.remembered) = (before.last_report, before.series);
+            }
+            self.proxies.insert(reporter.node.clone(), proxy);
+        }
+        let Some(proxy) = self.proxies.get_mut(&reporter.node) else { return };
+        proxy.reporter = reporter.clone();
+        proxy.resolve(&self.names);
+        let first = proxy.last_report == 0;
+        let foreign = first && reporter.started_at + FOREIGN_MS < self.began;
+        let from = if first { reporter.started_at.min(now) } else { proxy.last_report };
+        if !foreign {
+            self.since = self.since.min(from);
+        }
+        proxy.last_report = now;
+        for told in report.opened {
+            let id = told.id;
+            if let Some(number) = proxy.open(told, &self.names) {
+                ids.insert(id, number);
+            }
+        }
+        for counts in report.counts {
+            let series = ids.get(&counts.id).and_then(|number| proxy.series.get_mut(number));
+            let Some(series) = series else { continue };
+            let delta = series.last.advance(&counts);
+            if foreign || delta.is_nothing() {
+                continue;
+            }
+            let edge = self.edges.entry(series.edge.clone()).or_default();
+            let by_source = series.told.side() == wire::Side::Source;
+            let history = if by_source { &mut edge.by_source } else { &mut edge.by_destination };
+            history.add(&series.manner, &delta, from, now);
+            note_principals(edge, by_source, &proxy.reporter.principal, &series.told);
+        }
+    }
+
+    /// Lets go of what there is too much of: those that were silent for longest go first.
+    fn bound(&mut self, options: &Options, now: u64) {
+        while self.proxies.len() > options.max_proxies {
+            let oldest = self.proxies.iter().min_by_key(|(_, proxy)| proxy.last_report).map(|(node, _)| node.clone());
+            oldest.map(|node| self.proxies.remove(&node));
+        }
+        if self.edges.len() > options.max_edges {
+            self.edges.values_mut().for_each(|edge| edge.retire(slot_of(now)));
+            // Some more than needed go, so that this is not done for each that comes.
+            let excess = self.edges.len() - options.max_edges + options.max_edges / 50;
+            let mut ages: Vec<(u64, EdgeKey)> =
+                self.edges.iter().map(|(key, edge)| (edge.newest(), key.clone())).collect();
+            ages.sort_unstable_by_key(|(newest, _)| *newest);
+            ages.truncate(excess);
+            self.dropped += ages.len() as u64;
+            ages.iter().for_each(|(_, key)| drop(self.edges.remove(key)));
+        }
+    }
+
+    /// Forgets what is too old to be shown.
+    fn tidy(&mut self, now: u64) {
+        self.proxies.retain(|_, proxy| proxy.last_report + FORGOTTEN_MS > now);
+        self.remembered.retain(|_, proxy| proxy.last_report + FORGOTTEN_MS > now);
+        self.edges.retain(|_, edge| {
+            edge.retire(slot_of(now));
+            !(edge.by_source.is_empty() && edge.by_destination.is_empty())
+        });
+    }
+}
+
+/// Who the two ends proved to be.
+fn note_principals(edge: &mut Edge, by_source: bool, own: &str, told: &wire::Series) {
+    if !told.mutual_tls {
+        return;
+    }
+    let (source, destination) =
+        if by_source { (own, told.peer_principal.as_str()) } else { (told.peer_principal.as_str(), own) };
+    for (kept, seen) in [(&mut edge.source_principal, source), (&mut edge.destination_principal, destination)] {
+        if !seen.is_empty() && kept != seen {
+            seen.clone_into(kept);
+        }
+    }
+}
+
+impl Edge {
+    pub fn retire(&mut self, now: u64) {
+        self.by_source.retire(now);
+        self.by_destination.retire(now);
+    }
+
+    pub fn newest(&self) -> u64 {
+        self.by_source.newest().max(self.by_destination.newest())
+    }
+}

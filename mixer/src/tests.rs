@@ -1,0 +1,267 @@
+//! What becomes of reports, with a clock that is moved by hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::weft::v1 as wire;
+use registry::Catalog;
+use runtime::ManualClock;
+use tokio::sync::watch;
+
+use crate::graph::EdgeView;
+use crate::{Graph, GraphQuery, Keeper, Mixer, Options, Reporter, SeriesQuery};
+use store::{Memory, Store};
+
+/// The beginning of a slot.
+const START: Duration = Duration::from_secs(1_700_000_000);
+
+struct Kit {
+    clock: ManualClock,
+    mixer: Mixer,
+    catalog: watch::Sender<Arc<Catalog>>,
+}
+
+/// A proxy that tells what it counted in all, on one stream after the other.
+struct Proxy {
+    reporter: Reporter,
+    ids: HashMap<u32, u64>,
+}
+
+impl Kit {
+    fn new(options: Options) -> Self {
+        let clock = ManualClock::at(SystemTime::UNIX_EPOCH + START);
+        let (keep, catalog) = watch::channel(Arc::default());
+        Self { mixer: Mixer::new(catalog, clock.clock(), options), clock, catalog: keep }
+    }
+
+    fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    fn proxy(&self, workload: &str) -> Proxy {
+        let reporter = Reporter {
+            node: format!("sidecar~127.0.0.1~{workload}.default~default.svc.cluster.local"),
+            workload: workload_of(workload),
+            principal: format!("spiffe://cluster.local/ns/default/sa/{workload}"),
+            started_at: self.mixer.now(),
+            gateway: false,
+            metrics: None,
+        };
+        Proxy { reporter, ids: HashMap::new() }
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    fn graph(&self, window_seconds: u64) -> Graph {
+        self.mixer.graph(&GraphQuery { window_seconds, ..GraphQuery::default() })
+    }
+
+    fn tell(&self, proxy: &mut Proxy, opened: Vec<wire::Series>, counts: Vec<wire::Counts>) {
+        let report = wire::ReportRequest { opened, counts, ..Default::default() };
+        self.mixer.take(&proxy.reporter, report, &mut proxy.ids);
+    }
+}
+
+fn workload_of(name: &str) -> wire::Workload {
+    wire::Workload {
+        name: name.to_owned(),
+        namespace: "default".into(),
+        canonical_service: name.split('-').next().unwrap().into(),
+        canonical_revision: name.split('-').nth(1).unwrap_or("latest").into(),
+        cluster: String::new(),
+    }
+}
+
+fn series(id: u32, side: wire::Side, peer: Option<&str>, service: &str, code: u32) -> wire::Series {
+    wire::Series {
+        id,
+        side: side.into(),
+        peer: peer.map(workload_of),
+        peer_principal: String::new(),
+        service: Some(wire::Service {
+            host: format!("{service}.default.svc.cluster.local"),
+            name: service.into(),
+            namespace: "default".into(),
+        }),
+        protocol: wire::Protocol::Http.into(),
+        response_code: code,
+        grpc_status: None,
+        response_flags: String::new(),
+        mutual_tls: peer.is_some(),
+    }
+}
+
+fn counts(id: u32, total: u64) -> wire::Counts {
+    let bucket = api::latency::bucket(20_000) as u32;
+    wire::Counts { id, total, buckets: vec![bucket], in_buckets: vec![total], ..wire::Counts::default() }
+}
+
+fn edge<'a>(graph: &'a Graph, id: &str) -> &'a EdgeView {
+    graph.edges.iter().find(|edge| edge.id == id).unwrap_or_else(|| panic!("no {id} in {graph:?}"))
+}
+
+const REVIEWS: &str = "workload:default/productpage-v1>default/reviews>http";
+
+#[test]
+fn rates_errors_latency_and_versions_come_from_what_callers_tell() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    let opened = vec![
+        series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200),
+        series(1, wire::Side::Source, Some("reviews-v2"), "reviews", 503),
+    ];
+    kit.pass(5);
+    kit.tell(&mut page, opened, vec![counts(0, 30), counts(1, 10)]);
+    kit.pass(5);
+    kit.tell(&mut page, Vec::new(), vec![counts(0, 60), counts(1, 20)]);
+    let graph = kit.graph(60);
+    let reviews = edge(&graph, REVIEWS);
+    assert_eq!(reviews.requests_per_second, 8.0);
+    assert_eq!(reviews.error_ratio, Some(0.25));
+    assert_eq!(reviews.mtls_ratio, Some(1.0));
+    assert_eq!(reviews.codes.iter().map(|(code, rate)| (*code, *rate)).collect::<Vec<_>>(), [(200, 6.0), (503, 2.0)]);
+    assert_eq!(reviews.versions.iter().map(|of| &*of.version).collect::<Vec<_>>(), ["v1", "v2"]);
+    let p95 = reviews.latency_ms.p95.unwrap();
+    assert!((17.0..24.0).contains(&p95), "{p95} ms");
+    let node = graph.nodes.iter().find(|node| node.id == "default/reviews").unwrap();
+    assert_eq!((node.requests_per_second, node.health), (8.0, "failing"));
+}
+
+#[test]
+fn a_call_that_both_sides_tell_of_counts_once_and_one_without_a_proxy_counts_too() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));
+    kit.pass(10);
+    kit.tell(&mut page, vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)], vec![counts(0, 100)]);
+    let opened = vec![
+        series(0, wire::Side::Destination, Some("productpage-v1"), "reviews", 200),
+        series(1, wire::Side::Destination, None, "reviews", 200),
+    ];
+    kit.tell(&mut reviews, opened, vec![counts(0, 100), counts(1, 50)]);
+    let graph = kit.graph(60);
+    assert_eq!(edge(&graph, REVIEWS).requests_per_second, 10.0);
+    assert_eq!(edge(&graph, "unknown>default/reviews>http").requests_per_second, 5.0);
+    assert_eq!(graph.edges.len(), 2);
+}
+
+#[test]
+fn a_plaintext_call_of_a_proxy_is_not_told_again_as_one_of_nobody() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));
+    kit.pass(10);
+    let plain = wire::Series { mutual_tls: false, ..series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200) };
+    kit.tell(&mut page, vec![plain], vec![counts(0, 100)]);
+    kit.tell(&mut reviews, vec![series(0, wire::Side::Destination, None, "reviews", 200)], vec![counts(0, 101)]);
+    let graph = kit.graph(60);
+    assert_eq!(graph.edges.iter().map(|edge| &*edge.id).collect::<Vec<_>>(), [REVIEWS]);
+    assert_eq!(graph.edges[0].mtls_ratio, Some(0.0));
+}
+
+#[test]
+fn a_stream_that_was_cut_for_a_minute_loses_nothing_and_makes_no_peak() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    let opened = || vec![series(7, wire::Side::Source, Some("reviews-v1"), "reviews", 200)];
+    kit.pass(10);
+    kit.tell(&mut page, opened(), vec![counts(7, 100)]);
+    kit.pass(60);
+    let stale = kit.graph(60);
+    assert_eq!((stale.reporting.known, stale.reporting.fresh), (1, 0));
+    // A new stream names its series anew, and tells of all that was counted meanwhile.
+    page.ids.clear();
+    kit.tell(&mut page, opened(), vec![counts(7, 700)]);
+    let graph = kit.graph(60);
+    assert_eq!((graph.reporting.known, graph.reporting.fresh), (1, 1));
+    assert_eq!(edge(&graph, REVIEWS).requests_per_second, 10.0);
+    let whole = edge(&kit.graph(3600), REVIEWS).requests_per_second;
+    assert_eq!(whole, 10.0, "700 requests in 70 seconds");
+}
+
+#[test]
+fn a_proxy_that_starts_anew_counts_from_nothing() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    let opened = || vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)];
+    kit.pass(10);
+    kit.tell(&mut page, opened(), vec![counts(0, 100)]);
+    let mut again = kit.proxy("productpage-v1");
+    kit.pass(10);
+    kit.tell(&mut again, opened(), vec![counts(0, 60)]);
+    assert_eq!(edge(&kit.graph(60), REVIEWS).requests_per_second, 8.0);
+}
+
+#[test]
+fn edges_that_were_silent_for_longest_make_room() {
+    let kit = Kit::new(Options { max_edges: 10, ..Options::default() });
+    let mut page = kit.proxy("productpage-v1");
+    for id in 0..25 {
+        kit.pass(10);
+        let opened = vec![series(id, wire::Side::Source, Some("a-v1"), &format!("s{id:02}"), 200)];
+        kit.tell(&mut page, opened, vec![counts(id, 100)]);
+    }
+    let graph = kit.graph(3600);
+    assert_eq!(graph.edges.len(), 10);
+    let newest = graph.edges.iter().all(|edge| edge.destination.as_str() >= "default/s15");
+    assert!(newest, "{:?}", graph.edges.iter().map(|edge| &edge.destination).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_series_shows_what_happened_when() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    let opened = vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 503)];
+    kit.pass(10);
+    kit.tell(&mut page, opened, vec![counts(0, 100)]);
+    for total in 1..120 {
+        kit.pass(10);
+        kit.tell(&mut page, Vec::new(), vec![counts(0, 100 + total * 20)]);
+    }
+    kit.pass(5);
+    let query = SeriesQuery { destination: Some("default/reviews".into()), window_seconds: 1800, ..Default::default() };
+    let view = kit.mixer.series(&query);
+    assert_eq!((view.step_seconds, view.series.requests.len()), (10, 180));
+    // Nothing is known of the time before the first report, and of the step that is not over.
+    assert_eq!(view.series.requests[0], None);
+    assert_eq!(view.series.requests[60..63], [Some(10.0), Some(2.0), Some(2.0)]);
+    assert_eq!(view.series.errors[179], Some(2.0));
+    assert!((17.0..24.0).contains(&view.series.p95[100].unwrap()));
+    let of_day = kit.mixer.series(&SeriesQuery { window_seconds: 7200, ..SeriesQuery::default() });
+    let told: Vec<f64> = of_day.series.requests.iter().flatten().copied().collect();
+    assert_eq!((of_day.step_seconds, told.len()), (300, 4));
+    assert_eq!(told[1..3], [2.0, 2.0]);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_last_hour_and_what_was_counted_meanwhile() {
+    let mut kit = Kit::new(Options::default());
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let mut keeper = Keeper::open(store.clone(), kit.mixer.clone(), "a").await.unwrap();
+    let mut page = kit.proxy("productpage-v1");
+    let opened = || vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)];
+    kit.tell(&mut page, opened(), Vec::new());
+    for step in 1..=60 {
+        kit.pass(10);
+        kit.tell(&mut page, Vec::new(), vec![counts(0, step * 20)]);
+        if step % 6 == 0 {
+            keeper.keep().await.unwrap();
+        }
+    }
+    let query = SeriesQuery { window_seconds: 1200, ..SeriesQuery::default() };
+    let before = kit.mixer.series(&query);
+
+    // The control plane starts anew, and is away for half a minute, in which another 60 requests pass.
+    kit.mixer = Mixer::new(kit.catalog(), kit.clock.clock(), Options::default());
+    let _keeper = Keeper::open(store, kit.mixer.clone(), "a").await.unwrap();
+    assert_eq!(kit.mixer.series(&query).series.requests, before.series.requests);
+    kit.pass(30);
+    page.ids.clear();
+    kit.tell(&mut page, opened(), vec![counts(0, 1260)]);
+    kit.pass(10);
+    let after = kit.mixer.series(&query);
+    assert_eq!(after.series.requests[115..119], [Some(2.0); 4]);
+    let total: f64 = after.series.requests.iter().flatten().sum::<f64>() * 10.0;
+    assert_eq!(total, 1260.0);
+}

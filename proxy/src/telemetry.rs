@@ -1,0 +1,167 @@
+//! Tells the control plane of the traffic, every few seconds, for as long as the proxy runs (`weft.v1.Telemetry`). What
+//! is told is read from the counters that requests already move; nothing here is on a request's way.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::weft::v1 as wire;
+use runtime::Backoff;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use wire::telemetry_client::TelemetryClient;
+
+use crate::data_plane::DataPlane;
+use crate::settings::Settings;
+use crate::stats::{Collector, workload};
+use crate::tap::Taps;
+
+/// The pause between two reports, unless the control plane wishes another.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// No wish makes it shorter or longer than this.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(300);
+/// A control plane that knows nothing of reports is asked again after this time.
+const UNKNOWN: Duration = Duration::from_secs(300);
+/// How long the last report may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(15);
+
+/// The cluster whose spans go to the control plane with the reports (Istio's name of its connection).
+pub const CONTROL_PLANE_CLUSTER: &str = "xds-grpc";
+/// So much may wait to be sent; what is beyond is lost.
+pub const EXTRAS: usize = 256;
+
+/// What leaves with the reports, from workers.
+#[derive(Debug)]
+pub enum Extra {
+    /// Finished spans, in OTLP.
+    Spans(Vec<u8>),
+    Tapped(Box<wire::Tapped>),
+}
+
+/// Reports what is counted.
+pub struct Reporter {
+    data_plane: Arc<DataPlane>,
+    extras: mpsc::Receiver<Extra>,
+    client: TelemetryClient<Channel>,
+    who: wire::Reporter,
+    last: oneshot::Receiver<()>,
+}
+
+/// Has the reporter tell what is left to tell.
+pub struct LastReport {
+    ask: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// How a stream ended.
+enum Ended {
+    /// By this proxy, with its last report.
+    Told,
+    Cut(Status),
+}
+
+impl Reporter {
+    /// Begins to report.
+    pub fn start(settings: &Settings, data_plane: &Arc<DataPlane>, channel: Channel) -> LastReport {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let who = wire::Reporter {
+            node: settings.node().id,
+            started_at: u64::try_from(since.as_millis()).unwrap_or_default(),
+            workload: Some(workload(&settings.own())),
+            metrics: settings.admin.to_string(),
+        };
+        let (ask, last) = oneshot::channel();
+        let extras = data_plane.extras();
+        let data_plane = Arc::clone(data_plane);
+        let reporter = Self { data_plane, extras, client: TelemetryClient::new(channel), who, last };
+        LastReport { ask, task: tokio::spawn(reporter.run()) }
+    }
+
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+        loop {
+            let Ended::Cut(ended) = self.stream(&mut backoff).await else { return };
+            self.data_plane.set_taps(None);
+            let pause = if ended.code() == Code::Unimplemented { UNKNOWN } else { backoff.failed() };
+            tracing::debug!(status = %ended, "reports to the control plane are cut");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = &mut self.last => return,
+            }
+        }
+    }
+
+    /// One stream, from its first report to its end.
+    async fn stream(&mut self, backoff: &mut Backoff) -> Ended {
+        let mut collector = Collector::default();
+        let (reports, stream) = mpsc::channel(16);
+        let first =
+            wire::ReportRequest { reporter: Some(self.who.clone()), ..collector.collect(&self.data_plane.stats) };
+        // The channel has room.
+        let _ = reports.try_send(first);
+        let mut answers = match self.client.report(ReceiverStream::new(stream)).await {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return Ended::Cut(status),
+        };
+        backoff.reset();
+        let mut ticks = every(INTERVAL);
+        loop {
+            tokio::select! {
+                answer = answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        ticks = every(Duration::from_millis(answer.interval_ms.into()));
+                        self.data_plane.set_taps(Taps::of(&answer.taps));
+                    }
+                    Ok(None) => return Ended::Cut(Status::unavailable("the control plane ended the stream")),
+                    Err(status) => return Ended::Cut(status),
+                },
+                Some(extra) = self.extras.recv() => {
+                    if let Ok(place) = reports.try_reserve() {
+                        place.send(alone(extra));
+                    }
+                }
+                _ = &mut self.last => {
+                    let _ = reports.send(collector.collect(&self.data_plane.stats)).await;
+                    drop(reports);
+                    // The end of the answers says that the report was taken.
+                    while let Ok(Some(_)) = answers.message().await {}
+                    return Ended::Told;
+                }
+                _ = ticks.tick() => {
+                    // One that is late waits for its place, and the next says what changed meanwhile.
+                    if let Ok(place) = reports.try_reserve() {
+                        place.send(collector.collect(&self.data_plane.stats));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl LastReport {
+    /// Returns once all was told, or cannot be.
+    pub async fn tell(self) {
+        let _ = self.ask.send(());
+        let _ = tokio::time::timeout(LAST_WORD, self.task).await;
+    }
+}
+
+fn alone(extra: Extra) -> wire::ReportRequest {
+    match extra {
+        Extra::Spans(spans) => wire::ReportRequest { spans: vec![spans], ..Default::default() },
+        Extra::Tapped(tapped) => wire::ReportRequest { tapped: vec![*tapped], ..Default::default() },
+    }
+}
+
+fn every(wished: Duration) -> tokio::time::Interval {
+    let period = wished.clamp(SHORTEST, LONGEST);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

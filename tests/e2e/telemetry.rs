@@ -1,0 +1,130 @@
+//! What an operator sees of the traffic, with nothing else installed.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::mesh::{Mesh, address, get, until};
+
+/// Asks the REST API as the operator.
+pub fn api(mesh: &Mesh, path: &str) -> Value {
+    let control_plane = mesh.path().join("control-plane");
+    let known: Value = serde_json::from_slice(&std::fs::read(control_plane.join("address.json")).unwrap()).unwrap();
+    let token = std::fs::read_to_string(mesh.path().join("token")).unwrap();
+    let at = address(known["api"].as_str().unwrap());
+    let bearer = format!("Bearer {}", token.trim());
+    get(at, "localhost", &format!("/api/v1/{path}"), &[("authorization", &bearer)]).unwrap().json()
+}
+
+fn edge<'a>(graph: &'a Value, id: &str) -> &'a Value {
+    graph["edges"].as_array().unwrap().iter().find(|edge| edge["id"] == id).unwrap_or(&Value::Null)
+}
+
+fn rate(of: &Value) -> f64 {
+    of["requests_per_second"].as_f64().unwrap_or_default()
+}
+
+#[test]
+fn the_graph_shows_who_calls_whom_by_what_proxies_report() {
+    let mesh = Mesh::start(&[]);
+    let calls = [
+        "default/productpage>default/reviews>http",
+        "default/productpage>default/details>http",
+        "default/reviews>default/ratings>http",
+    ];
+    let mut graph = Value::Null;
+    until("all edges of the sample", Duration::from_secs(60), || {
+        mesh.get("/productpage", &[]);
+        graph = api(&mesh, "graph?window=60s");
+        calls.iter().all(|id| rate(edge(&graph, id)) > 0.0)
+    });
+    let reviews = edge(&graph, calls[0]);
+    assert_eq!(reviews["mtls_ratio"], 1.0, "{reviews}");
+    assert!(reviews["latency_ms"]["p95"].as_f64().unwrap() > 0.0, "{reviews}");
+    assert!(reviews["codes"]["200"].as_f64().unwrap() > 0.0, "{reviews}");
+    assert_eq!(
+        reviews["principals"]["source"], "spiffe://cluster.local/ns/default/sa/bookinfo-productpage",
+        "{reviews}"
+    );
+    assert!(!graph["edges"].to_string().contains("unknown>default/reviews"), "{graph}");
+    let nodes = graph["nodes"].as_array().unwrap();
+    let node = |id: &str| nodes.iter().find(|node| node["id"] == id).unwrap_or_else(|| panic!("no {id} in {graph}"));
+    assert_eq!(node("default/reviews")["endpoints"]["ready"], 3, "{graph}");
+    assert_eq!(node("default/ratings")["health"], "healthy", "{graph}");
+    assert!(nodes.iter().any(|node| node["kind"] == "gateway"), "{graph}");
+    assert_eq!(graph["reporting"]["stale"], serde_json::json!([]), "{graph}");
+}
+
+#[test]
+fn the_command_line_shows_the_same_graph() {
+    let mesh = Mesh::start(&[]);
+    until("traffic between productpage and reviews", Duration::from_secs(60), || {
+        mesh.get("/productpage", &[]);
+        mesh.ok(&["graph"]).lines().any(|line| line.starts_with("default/productpage   default/reviews"))
+    });
+    let dot = mesh.ok(&["graph", "-o", "dot"]);
+    assert!(dot.contains("\"default/productpage\" -> \"default/reviews\""), "{dot}");
+    assert!(mesh.ok(&["graph", "-o", "mermaid", "-n", "default"]).starts_with("flowchart LR\n"));
+    let top = mesh.ok(&["top", "--once"]);
+    let reviews = top.lines().find(|line| line.starts_with("default/reviews ")).unwrap_or_else(|| panic!("{top}"));
+    assert!(reviews.contains("healthy") && reviews.contains("3/3"), "{top}");
+    let edges = mesh.ok(&["top", "edges", "--once", "--sort", "latency"]);
+    assert!(edges.contains("100.0%"), "{edges}");
+}
+
+#[test]
+fn a_trace_joins_the_spans_of_all_proxies_that_a_request_passed() {
+    let mesh = Mesh::start(&[]);
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{id}-00f067aa0ba902b7-01");
+    assert_eq!(mesh.get("/productpage", &[("traceparent", &parent)]).status, 200);
+    let mut trace = Value::Null;
+    let both = |trace: &Value, service: &str, kind: &str| {
+        let spans = trace["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+        spans.iter().any(|span| span["service"] == service && span["kind"] == kind)
+    };
+    until("the spans of productpage and of details", Duration::from_secs(60), || {
+        trace = api(&mesh, &format!("traces/{id}"));
+        both(&trace, "default/productpage", "client") && both(&trace, "default/details", "server")
+    });
+    let spans = trace["spans"].as_array().unwrap();
+    let details = spans.iter().find(|span| span["service"] == "default/details").unwrap();
+    let caller = spans.iter().find(|span| span["span_id"] == details["parent_id"]).unwrap_or_else(|| panic!("{trace}"));
+    assert_eq!((&caller["service"], &caller["kind"]), (&"default/productpage".into(), &"client".into()), "{trace}");
+    assert!(mesh.ok(&["proxy-status"]).contains("productpage"));
+    let listed = api(&mesh, "traces?service=default/details&limit=1000");
+    assert!(listed["items"].as_array().unwrap().iter().any(|item| item["trace_id"] == id), "{listed}");
+}
+
+#[test]
+fn tap_shows_live_requests_without_what_is_secret() {
+    let mesh = Mesh::start(&[]);
+    let watching = std::thread::scope(|scope| {
+        let tap = scope.spawn(|| {
+            let words =
+                ["tap", "--destination", "default/details", "--match", "path=/details/*", "--count", "1", "-o", "json"];
+            mesh.ok(&words)
+        });
+        until("a request that is shown", Duration::from_secs(60), || {
+            mesh.get("/productpage", &[("authorization", "Bearer hidden")]);
+            tap.is_finished()
+        });
+        tap.join().unwrap()
+    });
+    let request: Value = serde_json::from_str(&watching).unwrap();
+    assert_eq!((&request["source"], &request["status"]), (&"default/productpage".into(), &200.into()), "{request}");
+    assert!(!watching.contains("hidden"), "{watching}");
+    let wrong = mesh.weft(&["tap", "--match", "colour=red"]);
+    assert!(!wrong.status.success() && crate::mesh::text(&wrong).contains("there is no field \"colour\""), "{wrong:?}");
+}
+
+#[test]
+fn prometheus_finds_every_proxy() {
+    let mesh = Mesh::start(&[]);
+    until("all proxies", Duration::from_secs(60), || api(&mesh, "sd").as_array().is_some_and(|all| all.len() >= 7));
+    for group in api(&mesh, "sd").as_array().unwrap() {
+        let at = group["targets"][0].as_str().unwrap().parse().unwrap();
+        let metrics = get(at, "localhost", group["labels"]["__metrics_path__"].as_str().unwrap(), &[]).unwrap();
+        assert!(metrics.body.contains("# TYPE istio_requests_total counter"), "{group}: {}", metrics.body);
+    }
+}

@@ -1,0 +1,81 @@
+//! Live requests, as server-sent events, for as long as somebody looks.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures_util::{Stream, stream};
+use mixer::{TapQuery, TapStream};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::extract::Asked;
+use crate::problem::Problem;
+use crate::state::State;
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const PER_SECOND: u32 = 10;
+const MOST_A_SECOND: u32 = 50;
+
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(tap))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wish {
+    /// Requests that this proxy carries: its id, or the name of its workload.
+    proxy: Option<String>,
+    /// Requests from this node of the graph.
+    source: Option<String>,
+    /// Requests to this node of the graph.
+    destination: Option<String>,
+    /// Conditions with commas between them: `method=GET, path=/api/*, status=5xx, header.x-user=alice`.
+    #[serde(rename = "match")]
+    #[param(rename = "match")]
+    matches: Option<String>,
+    /// At most so many requests a second: 1 to 50, 10 if not said.
+    rate: Option<u32>,
+}
+
+/// Requests as they end, each an event `request`, headers without what is secret. Nothing is kept of them.
+#[utoipa::path(get, path = "/tap", params(Wish),
+    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = String)))]
+async fn tap(
+    Shared(state): Shared<State>,
+    Asked(wish): Asked<Wish>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let matches = wish.matches.unwrap_or_default().parse().map_err(Problem::malformed)?;
+    let per_second = wish.rate.unwrap_or(PER_SECOND);
+    if !(1..=MOST_A_SECOND).contains(&per_second) {
+        return Err(Problem::malformed(format!("rate is {per_second}; it is from 1 to {MOST_A_SECOND}")));
+    }
+    let (proxy, source, destination) = (wish.proxy, wish.source, wish.destination);
+    let query = TapQuery { proxy, source, destination, matches, per_second };
+    let requests = state
+        .mixer
+        .tap(query)
+        .ok_or_else(|| Problem::malformed("32 taps are open, which is as many as there may be; end one of them"))?;
+    let shown = stream::unfold((requests, state), |(mut requests, state)| async move {
+        let event = next(&mut requests, &state).await?;
+        Some((Ok(event), (requests, state)))
+    });
+    Ok(Sse::new(shown).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// `None` when the server stops.
+async fn next(requests: &mut TapStream, state: &State) -> Option<Event> {
+    tokio::select! {
+        request = requests.next() => {
+            let data = serde_json::to_string(&request?).unwrap_or_default();
+            Some(Event::default().event("request").data(data))
+        }
+        // No revision is beyond the last; what is waited for is the end.
+        _ = state.kept.feed.beyond(u64::MAX) => None,
+    }
+}
