@@ -113,6 +113,10 @@ fn report(answer: &Value, suffix: &str) -> anyhow::Result<()> {
     for item in answer["items"].as_array().into_iter().flatten() {
         let [kind, namespace, name, change] = ["kind", "namespace", "name", "change"].map(|key| text(item, key));
         line(format_args!("{} {namespace}/{name} {change}{suffix}", kind.to_ascii_lowercase()))?;
+        for operation in item["diff"].as_array().into_iter().flatten().filter(|operation| operation["path"] != "") {
+            let value = operation.get("value").map_or_else(String::new, |value| format!(" {value}"));
+            line(format_args!("  {} {}{value}", text(operation, "op"), text(operation, "path")))?;
+        }
         for warning in item["warnings"].as_array().into_iter().flatten() {
             tell(warn(warning));
         }

@@ -41,7 +41,7 @@ impl ControlPlane {
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let mut started = Self { process, url: String::new(), token: String::new(), data };
         let deadline = Instant::now() + Duration::from_secs(60);
-        let file = started.data.path().join("address.json");
+        let file = started.data.path().join("control-plane/address.json");
         while !file.exists() {
             assert!(Instant::now() < deadline, "the control plane is not ready");
             assert!(started.process.try_wait().unwrap().is_none(), "the control plane ended");

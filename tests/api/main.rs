@@ -5,4 +5,5 @@
 
 mod control_plane;
 mod document;
+mod views;
 mod writers;

@@ -26,8 +26,7 @@ use crate::feed::News;
 use crate::list::{self, List, LiveQuery};
 use crate::problem::Problem;
 use crate::state::State;
-use view::KindName;
-pub use view::ObjectView;
+pub use view::{KindName, ObjectView};
 
 /// The largest text that `_apply` takes.
 const MAX_APPLY: usize = 10 << 20;

@@ -11,6 +11,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
+use crate::objects::KindName;
 use crate::problem::{Finding, Problem};
 use crate::router;
 
@@ -24,7 +25,7 @@ pub(crate) const PATH: &str = "/api/v1/openapi.json";
         description = "The REST API of a weft control plane. Every refusal is a problem document (RFC 9457).",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem, Finding)),
+    components(schemas(Problem, Finding, KindName)),
     security(("token" = []), ("session" = [])),
 )]
 struct Outline;

@@ -2,6 +2,7 @@
 //! missed or seen twice; when it was dropped, the reader begins anew (410).
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ pub(crate) struct Pages {
 
 #[derive(Default)]
 struct Lists {
-    next: u64,
+    count: u64,
+    /// A cursor is a number that nobody guesses: a list may be for its reader's eyes only.
+    seed: RandomState,
     /// The oldest first.
     kept: VecDeque<Kept>,
 }
@@ -72,9 +75,10 @@ impl Lists {
         while !self.kept.is_empty() && (self.kept.len() >= MOST_LISTS || count > MOST_ITEMS) {
             count -= self.kept.pop_front().map_or(0, |oldest| oldest.items.len());
         }
-        self.next += 1;
-        self.kept.push_back(Kept { id: self.next, items, revision, read });
-        self.next
+        self.count += 1;
+        let id = self.seed.hash_one(self.count);
+        self.kept.push_back(Kept { id, items, revision, read });
+        id
     }
 
     fn read(&mut self, id: u64) -> Option<(Arc<Vec<Value>>, u64)> {

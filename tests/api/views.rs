@@ -1,0 +1,108 @@
+//! What the API tells of a proxy that is really there, and of changes before they are made.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::control_plane::{Answer, ControlPlane};
+
+/// A sidecar of a service that nobody asks anything.
+struct Sidecar(Child);
+
+impl Sidecar {
+    fn start(mesh: &ControlPlane) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.arg("--data-dir").arg(mesh.data.path());
+        command.args(["agent", "--service", "reviews", "--port", "9080", "--version", "v1", "--address", "127.0.93.1"]);
+        command.args(["--forward-to", "127.0.93.1:19080"]);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(mesh: &ControlPlane, path: &str) -> Answer {
+    mesh.send("GET", &format!("/api/v1{path}"), &[], "")
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        std::thread::yield_now();
+    }
+}
+
+const FAULT: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - name: jason
+    match: [{headers: {end-user: {exact: jason}}}]
+    fault: {abort: {httpStatus: 500, percentage: {value: 100}}}
+    route: [{destination: {host: reviews}}]
+  - name: rest
+    route: [{destination: {host: reviews}}]
+";
+
+#[test]
+fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
+    let mesh = ControlPlane::start();
+    let _sidecar = Sidecar::start(&mesh);
+    let proxy = "/proxies/reviews-v1.default";
+    until("the sidecar", || get(&mesh, proxy).body["sync"] == "synced");
+    // Its own endpoint comes with it; what it was told of it comes right after.
+    until("its endpoint", || {
+        let layout = get(&mesh, &format!("{proxy}/_layout")).body;
+        layout["outbounds"].as_array().into_iter().flatten().any(|each| each["endpoints"] == 1)
+    });
+
+    let layout = get(&mesh, &format!("{proxy}/_layout")).body;
+    assert_eq!((&layout["inbounds"][0]["port"], &layout["inbounds"][0]["mtls"]), (&json!(9080), &json!("permissive")));
+    let config = get(&mesh, &format!("{proxy}/_config?types=clusters,routes")).body;
+    assert_eq!(config["resources"].as_object().unwrap().len(), 2, "{config}");
+    let events = get(&mesh, &format!("{proxy}/_events")).body;
+    let happened = |what: &str| events["items"].as_array().unwrap().iter().any(|event| event["what"] == what);
+    assert!(happened("connected") && happened("sent") && happened("accepted"), "{events}");
+
+    // Told before it is done, and nothing of it is done.
+    let dry = mesh.send("POST", "/api/v1/_apply?dryRun=server", &[], FAULT).body;
+    assert_eq!((&dry["valid"], &dry["impact"]["proxies"]), (&json!(true), &json!(1)), "{dry}");
+    assert_eq!((&dry["impact"]["sample"][0], &dry["impact"]["xds"]["rds"]), (&json!("reviews-v1.default"), &json!(1)));
+    assert_eq!(get(&mesh, "/virtualservices").body["total"], 0);
+
+    assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], FAULT).status, 200);
+    let why = |headers: Value| {
+        let question = json!({ "source": "reviews", "destination": "reviews:9080", "path": "/x", "headers": headers });
+        mesh.send("POST", "/api/v1/_why", &[], &question.to_string()).body
+    };
+    until("the rule", || why(json!({}))["route"] == "route \"rest\"");
+    let rest = why(json!({}));
+    assert_eq!((&rest["decision"], &rest["policy"]["name"]), (&json!("forwarded"), &json!("reviews")), "{rest}");
+    let endpoint = &rest["targets"][0]["endpoints"][0];
+    assert_eq!((&endpoint["address"], &endpoint["health"]), (&json!("127.0.93.1:9080"), &json!("healthy")), "{rest}");
+    let jason = why(json!({ "end-user": "jason" }));
+    assert_eq!(jason["route"], "route \"jason\"", "{jason}");
+    assert!(jason["warnings"][0].as_str().unwrap().contains("fault"), "{jason}");
+
+    let policies = get(&mesh, "/services/default/reviews/_policies").body;
+    assert_eq!(policies["items"][0]["link"], "/api/v1/virtualservices/default/reviews", "{policies}");
+    let seen = get(&mesh, "/services/default/reviews/_config").body;
+    assert_eq!(seen["seen_by"], "reviews-v1.default");
+    assert!(!seen["virtual_hosts"].as_array().unwrap().is_empty() && !seen["clusters"].as_array().unwrap().is_empty());
+    let identities = get(&mesh, "/identities").body;
+    let own = identities["items"].as_array().unwrap().iter().find(|each| each["service_account"] == "reviews").unwrap();
+    assert_eq!((&own["proxies"][0], &own["certificate"]["state"]), (&json!("reviews-v1.default"), &json!("valid")));
+    let overview = get(&mesh, "/overview").body;
+    assert_eq!((&overview["proxies"]["total"], &overview["first_run"]), (&json!(1), &json!(false)), "{overview}");
+    assert_eq!(get(&mesh, "/ca").body["roots"][0]["signs"], true);
+}
