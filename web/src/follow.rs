@@ -17,6 +17,8 @@ use crate::{proxies, registries, trouble};
 
 /// How long changes are gathered that come in swarms.
 const GATHER: Duration = Duration::from_millis(200);
+/// The same for problems, which are found by looking at everything.
+const GATHER_PROBLEMS: Duration = Duration::from_secs(1);
 
 /// Follows everything until dropped.
 pub async fn follow(state: State) {
@@ -31,7 +33,7 @@ pub async fn follow(state: State) {
 }
 
 /// How often the ledger of certificates is read.
-const LEDGER: Duration = Duration::from_secs(10);
+const LEDGER: Duration = Duration::from_secs(30);
 
 async fn certificates(state: &State) {
     let mut often = tokio::time::interval(LEDGER);
@@ -161,7 +163,7 @@ async fn problems(state: &State) {
         if !changed.await {
             return;
         }
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(GATHER_PROBLEMS).await;
         snapshots.borrow_and_update();
         catalogs.borrow_and_update();
         proxies.borrow_and_update();
