@@ -2,12 +2,12 @@ import { useQueryClient } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
 import { useLocation, useParams } from "wouter";
 import { call } from "../../api/client";
-import { apply, useDryRun } from "../../api/dryrun";
+import { type Applied, apply, type Outcome, useDryRun } from "../../api/dryrun";
 import { useGet } from "../../api/hooks";
 import { useCan } from "../../api/can";
 import type { Manifest, Resource } from "../../api/types";
 import { KINDS, pluralOf } from "../../lib/kinds";
-import { toYaml } from "../../lib/manifest";
+import { fromYaml, toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
@@ -27,7 +27,7 @@ export function Message({ value, set }: { value: string; set: (value: string) =>
 }
 
 /** Text, its dry run beside it, and what applies it. */
-export function EditPane({ text, setText, before, readOnly, applied, form }: { text: string; setText: (text: string) => void; before: string; readOnly: boolean; applied: () => void; form?: ReactNode }) {
+export function EditPane({ text, setText, before, readOnly, applied, save, form }: { text: string; setText: (text: string) => void; before: string; readOnly: boolean; applied: () => void; save?: (text: string, message: string) => Promise<Applied>; form?: ReactNode }) {
   const [asked, ask] = useState(0);
   const [message, setMessage] = useState("");
   const [busy, setBusy] = useState(false);
@@ -40,7 +40,7 @@ export function EditPane({ text, setText, before, readOnly, applied, form }: { t
     if (busy || readOnly || run.state !== "valid" || !changed) return;
     setBusy(true);
     setFailed(null);
-    apply(text, false, message)
+    (save ?? ((text: string, message: string) => apply(text, false, message)))(text, message)
       .then((done) => {
         setMessage("");
         setTold(`Applied: ${done.items.map((item) => `${item.kind} ${item.namespace}/${item.name} ${item.change}`).join(", ")}`);
@@ -119,6 +119,16 @@ function Delete({ resource, close, done }: { resource: Resource; close: () => vo
   );
 }
 
+/** Writes over the revision that was seen, and over no other. A text that is not this object alone is applied as it is. */
+function saver(path: string, resource: Resource, base: number) {
+  return (text: string, message: string): Promise<Applied> => {
+    const [one, ...more] = fromYaml(text) ?? [];
+    const same = one && more.length === 0 && one.kind === resource.kind && one.metadata?.name === resource.name && (one.metadata.namespace ?? resource.namespace) === resource.namespace;
+    if (!same) return apply(text, false, message);
+    return call<Outcome>(path, { method: "PUT", text, query: { message }, headers: { "if-match": `"${base}"` } }).then((item) => ({ items: [item] }));
+  };
+}
+
 /** With its namespace said where that is not the usual one, so that it is applied to where it was read. */
 export function placed({ object, namespace }: Resource): Manifest {
   if (namespace === "default") return object;
@@ -170,7 +180,7 @@ export default function ObjectPage() {
             {!elsewhere && denied && <ReadOnly>{denied}</ReadOnly>}
             {overtaken && (
               <div className="mb-3 flex flex-wrap items-center gap-3 rounded-md bg-warn-soft px-3 py-2 text-warn" role="status">
-                <span className="flex-1">{`Somebody changed this meanwhile: you began with revision ${base}, and it is at ${revision} now. Applying overwrites that.`}</span>
+                <span className="flex-1">{`Somebody changed this meanwhile: you began with revision ${base}, and it is at ${revision} now. Applying is refused until you take that.`}</span>
                 <button type="button" className="button small" onClick={() => setDraft(null)}>
                   Take theirs
                 </button>
@@ -178,7 +188,7 @@ export default function ObjectPage() {
             )}
             <Tabs
               tabs={[
-                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={edit} before={stored} readOnly={readOnly} applied={() => setDraft(null)} /> },
+                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={edit} before={stored} readOnly={readOnly} applied={() => setDraft(null)} save={saver(path, resource, draft === null ? revision : base)} /> },
                 {
                   key: "diff",
                   title: "Difference",
