@@ -24,6 +24,8 @@ const PAGES = [
   ["proxy-policies", "/proxies/reviews-v1.default?tab=policies"],
   ["proxy-config", "/proxies/reviews-v1.default?tab=config"],
   ["proxy-events", "/proxies/reviews-v1.default?tab=events"],
+  ["proxy-tap", "/proxies/reviews-v1.default?tab=tap"],
+  ["traces", "/traces"],
   ["config", "/config"],
   ["config-object", "/config/destinationrules/default/reviews"],
   ["config-history", "/config/destinationrules/default/reviews?tab=history"],

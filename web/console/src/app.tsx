@@ -17,6 +17,8 @@ const ObjectPage = lazy(() => import("./pages/config/object"));
 const TopologyPage = lazy(() => import("./pages/topology"));
 const ProxyPage = lazy(() => import("./pages/proxy"));
 const MachinesPage = lazy(() => import("./pages/machines"));
+const TracesPage = lazy(() => import("./pages/traces"));
+const TracePage = lazy(() => import("./pages/traces").then((module) => ({ default: module.TracePage })));
 const ControlPlanePage = lazy(() => import("./pages/control-plane"));
 const SecurityPage = lazy(() => import("./pages/security"));
 const ActivityPage = lazy(() => import("./pages/activity"));
@@ -51,6 +53,8 @@ function Routes() {
         <Route path="/config/:kind/:namespace/:name" component={ObjectPage} />
         <Route path="/machines" component={MachinesPage} />
         <Route path="/security" component={SecurityPage} />
+        <Route path="/traces" component={TracesPage} />
+        <Route path="/traces/:id" component={TracePage} />
         <Route path="/control-plane" component={ControlPlanePage} />
         <Route path="/activity" component={ActivityPage} />
         <Route path="/access" component={AccessPage} />

@@ -13,6 +13,7 @@ import { Badge, toneOf } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
 import { Sync } from "./proxies";
+import { Tap } from "./tap";
 import { Why } from "./why";
 
 interface Layout {
@@ -265,6 +266,7 @@ export default function ProxyPage() {
               { key: "why", title: "Why?", body: () => <Why proxy={proxy.id} /> },
               { key: "policies", title: "Policies", body: () => <Policies path={path} /> },
               { key: "config", title: "Configuration", body: () => <Config path={path} /> },
+              { key: "tap", title: "Tap", body: () => <Tap proxy={proxy.id} /> },
               { key: "events", title: "Events", body: () => <Events path={path} /> },
             ]}
           />

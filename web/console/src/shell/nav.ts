@@ -16,6 +16,7 @@ export const PLACES: Place[] = [
   { path: "/topology", title: "Topology", icon: "topology", key: "t", words: "graph map traffic" },
   { path: "/services", title: "Services", icon: "services", key: "s", words: "hosts endpoints" },
   { path: "/proxies", title: "Proxies", icon: "proxies", key: "p", words: "sidecars gateways sync nack" },
+  { path: "/traces", title: "Traces", icon: "traces", key: "e", words: "spans requests slow errors" },
   { path: "/config", title: "Configuration", icon: "config", key: "c", words: "rules yaml virtualservice destinationrule" },
   { path: "/registries", title: "Registries", icon: "registries", key: "r", words: "platforms consul kubernetes conflicts" },
   { path: "/machines", title: "Machines", icon: "machines", key: "m", words: "vm members join tokens" },
