@@ -42,6 +42,7 @@ await main("editor", async ({ page }) => {
   await page.locator('[data-dryrun="valid"]').waitFor();
   await page.keyboard.press("Control+Enter");
   await until("the rule is there", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
+  await page.getByRole("heading", { name: "Configuration", exact: true }).waitFor();
 
   await go(page, "/config/virtualservices/default/reviews");
   await page.locator("[data-editor] .cm-content").waitFor();
