@@ -6,6 +6,8 @@ export interface Session {
   role: string;
   csrf?: string;
   expires_at?: number | null;
+  /** The API has no sessions: the token is kept in memory, and gone with the page. */
+  bare?: boolean;
 }
 
 type State = { is: "asking" } | { is: "out"; told?: string } | { is: "in"; session: Session };
@@ -58,7 +60,7 @@ async function open(token: string): Promise<Session> {
       credentials.set({});
       throw refused;
     });
-    return { actor: "token", role: "admin" };
+    return { actor: "token", role: "admin", bare: true };
   }
 }
 

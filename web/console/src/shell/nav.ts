@@ -1,3 +1,4 @@
+import { useSession } from "../api/session";
 import type { IconName } from "../ui/icons";
 
 export interface Place {
@@ -8,9 +9,11 @@ export interface Place {
   key: string;
   /** What else it may be looked for by. */
   words?: string;
+  /** Only where the API has sessions, and with them the history, the audit log and tokens of its own. */
+  sessions?: boolean;
 }
 
-/** The pages of the console. What the API does not offer is not here. */
+/** The pages of the console. */
 export const PLACES: Place[] = [
   { path: "/", title: "Home", icon: "home", key: "h", words: "problems overview" },
   { path: "/topology", title: "Topology", icon: "topology", key: "t", words: "graph map traffic" },
@@ -22,6 +25,12 @@ export const PLACES: Place[] = [
   { path: "/machines", title: "Machines", icon: "machines", key: "m", words: "vm members join tokens" },
   { path: "/security", title: "Security", icon: "security", key: "i", words: "mtls identities certificates authority" },
   { path: "/control-plane", title: "Control plane", icon: "control", key: "o", words: "pilot push nack versions" },
-  { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback" },
-  { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users" },
+  { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback", sessions: true },
+  { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users", sessions: true },
 ];
+
+/** Those that this API offers. */
+export function usePlaces(): Place[] {
+  const bare = useSession()?.bare === true;
+  return bare ? PLACES.filter((place) => !place.sessions) : PLACES;
+}
