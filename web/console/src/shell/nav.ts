@@ -29,8 +29,7 @@ export const PLACES: Place[] = [
   { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users", sessions: true },
 ];
 
+const WITHOUT_SESSIONS = PLACES.filter((place) => !place.sessions);
+
 /** Those that this API offers. */
-export function usePlaces(): Place[] {
-  const bare = useSession()?.bare === true;
-  return bare ? PLACES.filter((place) => !place.sessions) : PLACES;
-}
+export const usePlaces = (): Place[] => (useSession()?.bare ? WITHOUT_SESSIONS : PLACES);
