@@ -13,6 +13,7 @@ mod mesh;
 mod outage;
 mod platforms;
 mod programs;
+mod prometheus;
 mod telemetry;
 mod traffic;
 mod vm;

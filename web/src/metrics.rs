@@ -17,6 +17,8 @@ pub fn router(state: State) -> Router {
 async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     let mut text = String::new();
     state.discovery.metrics().write_prometheus(&mut text);
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(text, "# TYPE istio_build gauge\nistio_build{{component=\"pilot\",tag=\"{version}\"}} 1");
     let catalog = state.catalog();
     let _ = writeln!(text, "# TYPE weft_registry_services gauge\n# TYPE weft_registry_endpoints gauge");
     for registry in &catalog.registries {

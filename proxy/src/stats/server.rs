@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::exposition::Exposition;
+use super::exposition::{Exposition, label};
 
 /// What a scrape says of the whole proxy.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,10 @@ pub fn write(server: &Server, connections: u64, out: &mut Exposition) {
     ] {
         out.gauge(name, "", value);
     }
+    let mut build = String::new();
+    label(&mut build, "component", "proxy");
+    label(&mut build, "tag", env!("CARGO_PKG_VERSION"));
+    out.gauge("istio_build", &build, 1);
 }
 
 /// `VmRSS` of `/proc/self/status`; 0 where there is no such file.

@@ -1,0 +1,92 @@
+//! A real Prometheus finds and scrapes a running mesh, and has what Istio's dashboards ask it for.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::mesh::{Mesh, get, until};
+
+/// What the dashboards query, a line each.
+const QUERIED: &str = include_str!("istio-dashboards.txt");
+
+struct Prometheus {
+    child: Child,
+    at: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    fn start(mesh: &Mesh) -> Self {
+        let dir = TempDir::new().unwrap();
+        // A port that was free a moment ago; Prometheus binds no port 0.
+        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let known = std::fs::read(mesh.path().join("control-plane/address.json")).unwrap();
+        let known: Value = serde_json::from_slice(&known).unwrap();
+        let control_plane = crate::mesh::address(known["metrics"].as_str().unwrap());
+        let config = format!(
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
+             scrape_configs:\n\
+             - job_name: proxies\n  http_sd_configs:\n  - url: {}/api/v1/sd\n    refresh_interval: 1s\n    \
+             authorization: {{ credentials_file: {} }}\n\
+             - job_name: control-plane\n  static_configs: [{{ targets: ['{control_plane}'] }}]\n",
+            known["api"].as_str().unwrap(),
+            mesh.path().join("token").display(),
+        );
+        let file = dir.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address={at}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus is installed by scripts/test-setup");
+        Self { child, at, _dir: dir }
+    }
+
+    /// The newest value of each series of a metric, with its labels.
+    fn query(&self, metric: &str) -> Vec<Value> {
+        let answer = get(self.at, "localhost", &format!("/api/v1/query?query={metric}"), &[]);
+        let Ok(answer) = answer else { return Vec::new() };
+        let found: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        found["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn prometheus_has_what_istios_dashboards_ask_for() {
+    let mesh = Mesh::start(&[]);
+    let prometheus = Prometheus::start(&mesh);
+    until("all proxies scraped", Duration::from_secs(90), || {
+        mesh.get("/productpage", &[]);
+        let up = prometheus.query("up");
+        let proxies = up.iter().filter(|series| series["metric"]["job"] == "proxies" && series["value"][1] == "1");
+        proxies.count() >= 7 && up.iter().all(|series| series["value"][1] == "1")
+    });
+    for line in QUERIED.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let metric = words.next().unwrap();
+        let labels: Vec<&str> = words.collect();
+        let mut found = Vec::new();
+        until(metric, Duration::from_secs(60), || {
+            mesh.get("/productpage", &[]);
+            found = prometheus.query(metric);
+            !found.is_empty()
+        });
+        for label in labels {
+            let has = |series: &Value| series["metric"][label].as_str().is_some_and(|value| !value.is_empty());
+            assert!(found.iter().any(has), "{metric} has no label {label}: {}", found[0]);
+        }
+    }
+}
