@@ -27,10 +27,10 @@ impl Prometheus {
         let known: Value = serde_json::from_slice(&known).unwrap();
         let control_plane = crate::mesh::address(known["metrics"].as_str().unwrap());
         let config = format!(
-            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
+            "global: {{ scrape_interval: 5s, scrape_timeout: 5s }}\n\
              scrape_configs:\n\
              - job_name: proxies\n  http_sd_configs:\n  - url: {}/api/v1/sd\n    refresh_interval: 1s\n    \
-             authorization: {{ credentials_file: {} }}\n\
+             authorization: {{ type: Bearer, credentials_file: {} }}\n\
              - job_name: control-plane\n  static_configs: [{{ targets: ['{control_plane}'] }}]\n",
             known["api"].as_str().unwrap(),
             mesh.path().join("token").display(),
