@@ -10,6 +10,7 @@ use api::prost::Message as _;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::resources::digest;
 use super::session::of_world;
@@ -23,6 +24,8 @@ pub struct Files {
     watcher: Option<notify::RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     events: mpsc::UnboundedReceiver<()>,
+    /// When a change that has come is to be told, if no other comes before.
+    quiet_at: Option<Instant>,
 }
 
 /// What a file held when it was last good.
@@ -46,7 +49,7 @@ impl Files {
             }
         });
         let watcher = watcher.inspect_err(|error| tracing::error!("files cannot be watched: {error}")).ok();
-        Self { known: BTreeMap::new(), watcher, watched: BTreeSet::new(), events }
+        Self { known: BTreeMap::new(), watcher, watched: BTreeSet::new(), events, quiet_at: None }
     }
 
     /// Watches these directories and no others. A file is watched by its directory, because it is replaced by renaming.
@@ -66,12 +69,23 @@ impl Files {
         self.watched = directories;
     }
 
-    /// Waits until something may have changed.
+    /// Waits until something may have changed. No change is lost by who stops waiting and waits again.
     pub async fn changed(&mut self) {
-        if self.events.recv().await.is_none() {
-            return std::future::pending().await;
+        loop {
+            let event = match self.quiet_at {
+                None => self.events.recv().await,
+                Some(at) => match tokio::time::timeout_at(at, self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => break,
+                },
+            };
+            match event {
+                Some(()) => self.quiet_at = Some(Instant::now() + QUIET),
+                None if self.quiet_at.is_some() => break,
+                None => return std::future::pending().await,
+            }
         }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
+        self.quiet_at = None;
     }
 
     /// What a file holds; it is read if it was not yet.

@@ -1,5 +1,8 @@
 //! Files that are good and files that are not.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use super::*;
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
@@ -58,4 +61,16 @@ fn a_file_that_goes_wrong_keeps_what_it_held() {
         let content = files.content(&path);
         assert_eq!((content.generation, content.resources[&Kind::Cluster].len()), (1, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_not_lost_by_who_stops_waiting_and_waits_again() {
+    let (tell, events) = mpsc::unbounded_channel();
+    let mut files = Files { events, watcher: None, ..Files::new() };
+    tell.send(()).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(pin!(files.changed()).poll(&mut context).is_pending(), "another write may follow");
+    tokio::time::timeout(Duration::from_secs(60), files.changed()).await.unwrap();
+    let more = tokio::time::timeout(Duration::from_secs(60), files.changed()).await;
+    assert!(more.is_err(), "one change was told twice");
 }
