@@ -65,6 +65,8 @@ impl Files {
             if let Err(error) = watcher.watch(&or_here(directory), RecursiveMode::NonRecursive) {
                 tracing::error!(directory = %directory.display(), "cannot be watched: {error}");
             }
+            // What was read of it may have changed before it was watched.
+            self.quiet_at = Some(Instant::now());
         }
         self.watched = directories;
     }

@@ -74,3 +74,21 @@ async fn a_change_is_not_lost_by_who_stops_waiting_and_waits_again() {
     let more = tokio::time::timeout(Duration::from_secs(60), files.changed()).await;
     assert!(more.is_err(), "one change was told twice");
 }
+
+#[tokio::test]
+async fn a_change_before_the_watch_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cds.json");
+    let write = |name: &str| {
+        let text = format!(r#"{{"resources": [{{"@type": "{CLUSTER}", "name": "{name}"}}]}}"#);
+        std::fs::write(&path, text).unwrap();
+    };
+    let mut files = Files::new();
+    write("a");
+    assert!(files.content(&path).resources[&Kind::Cluster].contains_key("a"));
+    write("b");
+    files.watch([folder.path().to_owned()].into());
+    tokio::time::timeout(Duration::from_secs(60), files.changed()).await.unwrap();
+    files.reread();
+    assert!(files.content(&path).resources[&Kind::Cluster].contains_key("b"));
+}
