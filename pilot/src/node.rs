@@ -29,6 +29,8 @@ pub struct Node {
     pub http_proxy_address: Option<IpAddr>,
     /// What the workload serves; only weft's own sidecars say so.
     pub services: Vec<Served>,
+    /// Whether they become endpoints because the node serves them; otherwise a platform tells of them.
+    pub registers: bool,
     /// How the machine's connections are brought to it, if they are.
     pub capture: Option<Capture>,
     /// Gateways: a declared port → the port that is really bound.
@@ -140,6 +142,7 @@ impl Node {
             http_proxy_port: metadata.port("HTTP_PROXY_PORT")?.unwrap_or(HTTP_PROXY_PORT),
             http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
             services: metadata.services()?,
+            registers: metadata.flag("WEFT_REGISTERS", true)?,
             capture,
             port_map: metadata.port_map()?,
             bind: metadata.address("WEFT_BIND")?,
@@ -245,6 +248,15 @@ impl<'a> Metadata<'a> {
         Ok(Some(port))
     }
 
+    fn flag(&self, key: &'static str, usual: bool) -> Result<bool, NodeError> {
+        match self.text(key).as_deref() {
+            None => Ok(usual),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => Err(NodeError::Metadata { key, reason: format!("{other:?} is neither true nor false") }),
+        }
+    }
+
     fn labels(&self) -> BTreeMap<String, String> {
         let fields = self.structure("LABELS").map(|labels| &labels.fields);
         let labels = fields.into_iter().flatten();
@@ -263,12 +275,7 @@ impl<'a> Metadata<'a> {
             "TPROXY" => Interception::Tproxy,
             _ => return Err(bad(MODE, format!("{mode:?} is none of NONE, REDIRECT and TPROXY"))),
         };
-        let ipv6 = match self.text(IPV6).as_deref() {
-            None => addresses.iter().any(IpAddr::is_ipv6),
-            Some("true") => true,
-            Some("false") => false,
-            Some(other) => return Err(bad(IPV6, format!("{other:?} is neither true nor false"))),
-        };
+        let ipv6 = self.flag(IPV6, addresses.iter().any(IpAddr::is_ipv6))?;
         Ok(Some(Capture { interception, ipv6 }))
     }
 

@@ -207,6 +207,7 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         domain: "cluster.local".to_owned(),
         address: *address,
         services: member.ports.iter().filter_map(|port| served(joined, *address, port)).collect(),
+        registers: true,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
         capture: joined.capture,

@@ -67,6 +67,8 @@ pub struct Settings {
     /// The workload's address: inbound listeners bind it.
     pub address: IpAddr,
     pub services: Vec<Served>,
+    /// Whether the mesh learns of the services from this proxy; otherwise from the platform that they are registered in.
+    pub registers: bool,
     /// Port of the outbound HTTP proxy; sidecars only.
     pub http_proxy_port: u16,
     /// Where the outbound HTTP proxy listens: it carries the workload's identity, so not where others reach it.
@@ -160,6 +162,9 @@ impl Settings {
                     fields.push(("WEFT_HTTP_PROXY_ADDRESS", text(self.http_proxy_address.to_string())));
                 }
                 let services = self.services.iter().map(Served::value).collect();
+                if !self.registers {
+                    fields.push(("WEFT_REGISTERS", text("false")));
+                }
                 fields.push(("WEFT_SERVICES", Value { kind: Some(Kind::ListValue(ListValue { values: services })) }));
             }
             Role::Gateway => {

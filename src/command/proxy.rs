@@ -37,13 +37,14 @@ pub struct Options {
 }
 
 /// Options that mean nothing to a proxy with a bootstrap file of its own.
-const OF_THE_MESH: [&str; 17] = [
+const OF_THE_MESH: [&str; 18] = [
     "role",
     "port_map",
     "service",
     "port",
     "protocol",
     "forward_to",
+    "no_register",
     "name",
     "namespace",
     "service_account",

@@ -90,6 +90,9 @@ pub struct ServiceOptions {
     /// 65535; the next one if the sidecar needs that port itself]
     #[arg(long, value_name = "ADDR:PORT")]
     pub forward_to: Option<SocketAddr>,
+    /// Register nothing: Consul or Kubernetes tells the mesh of this service, with this sidecar's address and port
+    #[arg(long, requires = "service")]
+    pub no_register: bool,
 }
 
 /// A workload whose address is taken.
@@ -153,6 +156,7 @@ pub async fn prepare(
         domain: "cluster.local".into(),
         address,
         services: served(service, address)?.into_iter().collect(),
+        registers: !service.no_register,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: address,
         capture: None,
@@ -239,6 +243,7 @@ mod tests {
             port: Some(port),
             protocol: "http".into(),
             forward_to: None,
+            no_register: false,
         };
         let address = IpAddr::from([127, 0, 10, 11]);
         assert_eq!(served(&options(9080), address).unwrap().unwrap().target.to_string(), "127.0.10.11:19080");

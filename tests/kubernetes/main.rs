@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bookinfo;
 mod cluster;
 mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]

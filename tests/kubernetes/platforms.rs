@@ -96,7 +96,7 @@ impl Drop for Joined {
     }
 }
 
-fn free_port(on: SocketAddr) -> SocketAddr {
+pub fn free_port(on: SocketAddr) -> SocketAddr {
     std::net::TcpListener::bind(on).unwrap().local_addr().unwrap()
 }
 
@@ -130,12 +130,12 @@ async fn put_into(cluster: &TestCluster, at: SocketAddr) {
 }
 
 /// Who answered, by the name that reviews gives itself; nothing where nobody did.
-fn pod(body: &str) -> String {
+pub fn pod(body: &str) -> String {
     let page: Value = serde_json::from_str(body).unwrap_or_default();
     page["podname"].as_str().unwrap_or_default().to_owned()
 }
 
-fn items(mesh: &Mesh, arguments: &[&str]) -> Vec<Value> {
+pub fn items(mesh: &Mesh, arguments: &[&str]) -> Vec<Value> {
     let listing: Value = serde_json::from_str(&mesh.ok(arguments)).unwrap();
     listing["items"].as_array().unwrap().clone()
 }

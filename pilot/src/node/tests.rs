@@ -51,6 +51,7 @@ fn metadata_says_the_rest() {
             ("WEFT_SERVICES", services),
             ("WEFT_PORT_MAP", object([("80", number(8080.0))])),
             ("WEFT_BIND", string("127.0.10.1")),
+            ("WEFT_REGISTERS", string("false")),
         ],
     ))
     .unwrap();
@@ -58,6 +59,7 @@ fn metadata_says_the_rest() {
     assert_eq!(node.addresses.len(), 2);
     assert_eq!(node.services[0].target.to_string(), "127.0.0.1:19080");
     assert_eq!((node.port_map[&80], node.bind.map(|ip| ip.to_string()).as_deref()), (8080, Some("127.0.10.1")));
+    assert!(!node.registers);
     assert!(node.has_labels(&[("app".into(), "reviews".into())].into()));
 }
 

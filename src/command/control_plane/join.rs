@@ -107,14 +107,14 @@ fn own_namespace(service: &str, namespace: &str, domain: &str) -> Result<(), Str
     }
 }
 
-/// What a node serves; `None` for gateways and for sidecars that serve nothing. Namespace and service account were
+/// What a node serves; `None` for gateways, for sidecars that serve nothing, and for those that another registry tells of. Namespace and service account were
 /// held against the certificate when the node was let in.
 fn registration(
     node: &Node,
     member: Option<&Member>,
     group: Option<&galley::Config<WorkloadGroup>>,
 ) -> Option<Registration> {
-    if node.kind != NodeKind::Sidecar {
+    if node.kind != NodeKind::Sidecar || !node.registers {
         return None;
     }
     let identity = member.map(|member| member.service_account.clone());
