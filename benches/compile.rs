@@ -106,6 +106,7 @@ fn service(number: u32) -> Service {
 fn endpoints(number: u32, offset: u8) -> Vec<Endpoint> {
     let [_, b, c, d] = number.to_be_bytes();
     let workload = Arc::new(Workload {
+        hostname: String::new(),
         name: format!("service-{number}-v1"),
         namespace: "default".into(),
         service_account: format!("service-{number}"),
@@ -130,7 +131,13 @@ fn endpoints(number: u32, offset: u8) -> Vec<Endpoint> {
 
 fn inputs(catalog: Catalog) -> Inputs {
     let mesh = MeshConfig::new(TrustDomain::new("cluster.local").expect("a trust domain"));
-    Inputs { catalog: Arc::new(catalog), config: Arc::default(), mesh: Arc::new(mesh), ready: true }
+    Inputs {
+        catalog: Arc::new(catalog),
+        config: Arc::default(),
+        mesh: Arc::new(mesh),
+        credentials: Arc::default(),
+        ready: true,
+    }
 }
 
 fn node(ip: &str) -> Node {

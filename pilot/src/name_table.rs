@@ -2,7 +2,7 @@
 //! or where its ready endpoints are if it is headless (Istio, `pkg/dns/server/name_table.go`). The shorter forms of a
 //! name are the agent's to add, which knows its own namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::istio::networking::nds::v1::NameTable;
 use api::istio::networking::nds::v1::name_table::NameInfo;
@@ -21,7 +21,10 @@ pub(crate) fn compile(view: &View<'_>) -> Resource {
     for entry in view.services() {
         let Some(ips) = addresses(entry) else { continue };
         let host = entry.service.host().as_str();
-        table.insert(host.to_owned(), info(view, entry, ips));
+        table.insert(host.to_owned(), info(view, entry, host, ips));
+        if is_headless(entry) {
+            table.extend(of_pods(view, entry));
+        }
     }
     for entry in view.services() {
         let Some(ips) = addresses(entry) else { continue };
@@ -64,8 +67,22 @@ fn ip(address: &Address) -> Option<std::net::IpAddr> {
     }
 }
 
-fn info(view: &View<'_>, entry: &Entry, ips: Vec<String>) -> NameInfo {
-    let (host, namespace) = (entry.service.host().as_str(), entry.service.namespace());
+/// The names that the pods of a headless service have below it: `db-0.db.default.svc.cluster.local`.
+fn of_pods<'a>(view: &'a View<'_>, entry: &'a Entry) -> impl Iterator<Item = (String, NameInfo)> + use<'a> {
+    let ready = entry.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy);
+    let mut by_name: BTreeMap<String, BTreeSet<std::net::IpAddr>> = BTreeMap::new();
+    for endpoint in ready.filter(|endpoint| !endpoint.workload.hostname.is_empty()) {
+        let name = format!("{}.{}", endpoint.workload.hostname, entry.service.host());
+        by_name.entry(name).or_default().extend(ip(&endpoint.address));
+    }
+    by_name.into_iter().map(|(name, ips)| {
+        let info = info(view, entry, &name, ips.iter().map(ToString::to_string).collect());
+        (name, info)
+    })
+}
+
+fn info(view: &View<'_>, entry: &Entry, host: &str, ips: Vec<String>) -> NameInfo {
+    let namespace = entry.service.namespace();
     let suffix = format!(".{namespace}.svc.{}", view.index.mesh().domain);
     match host.strip_suffix(suffix.as_str()).filter(|short| !short.is_empty() && !short.contains('*')) {
         Some(short) => NameInfo {

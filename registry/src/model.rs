@@ -150,6 +150,9 @@ pub enum TlsMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     pub name: String,
+    /// Below the name of a headless service, the DNS knows the workload by this one: a pod of a StatefulSet has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
     pub namespace: Arc<str>,
     pub service_account: String,
     pub labels: BTreeMap<String, String>,

@@ -100,6 +100,7 @@ fn of_workload(
     let internal = entry.spec.location == Location::MeshInternal;
     let speaks_tls = internal && labels.get(TLS_MODE).is_some_and(|mode| mode == "istio");
     let workload = Arc::new(Workload {
+        hostname: String::new(),
         name: meta.name.clone(),
         namespace: meta.namespace.as_str().into(),
         service_account: spec.service_account.clone(),

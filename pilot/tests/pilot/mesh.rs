@@ -202,6 +202,7 @@ fn service(name: &str) -> Service {
 
 fn endpoint(name: &str, address: &str) -> Endpoint {
     let workload = Workload {
+        hostname: String::new(),
         name: format!("{name}-v1"),
         namespace: "default".into(),
         service_account: format!("bookinfo-{name}"),

@@ -2,6 +2,7 @@
 //! domain, and wildcards (Istio, `pkg/dns/client`).
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{Name, NameTable};
 
@@ -18,6 +19,8 @@ pub struct Found<'a> {
 #[derive(Debug)]
 pub struct Names {
     by_name: HashMap<String, Name>,
+    /// Whose an address is.
+    by_address: HashMap<IpAddr, String>,
 }
 
 impl Names {
@@ -35,7 +38,12 @@ impl Names {
                 by_name.entry(form).or_insert_with(|| name.clone());
             }
         }
-        Self { by_name }
+        Self { by_name, by_address: owners(table) }
+    }
+
+    /// The name of the address that a question below `in-addr.arpa` or `ip6.arpa` is about, if it is the mesh's.
+    pub fn owner(&self, asked: &str) -> Option<&str> {
+        self.by_address.get(&address(asked)?).map(String::as_str)
     }
 
     /// Looks a name up, itself first, then without the search domain, then below the most specific wildcard.
@@ -51,4 +59,34 @@ impl Names {
         let name = parents.into_iter().find_map(|wildcard| self.by_name.get(&wildcard))?;
         Some(Found { name, stands_for: None, is_own: false })
     }
+}
+
+/// Of several names of an address the most exact: a pod's own before its service's, and both before what else they are
+/// called; then the first of the alphabet.
+fn owners(table: &NameTable) -> HashMap<IpAddr, String> {
+    let labels = |name: &Name| name.short.as_ref().map_or(0, |(short, _)| 1 + short.matches('.').count());
+    let mut hosts: Vec<(&String, &Name)> = table.names.iter().filter(|(host, _)| !host.contains('*')).collect();
+    hosts.sort_by_key(|(host, name)| (std::cmp::Reverse(labels(name)), host.as_str()));
+    let mut owners = HashMap::new();
+    for (host, name) in hosts {
+        let addresses = name.v4.iter().map(|ip| IpAddr::V4(*ip)).chain(name.v6.iter().map(|ip| IpAddr::V6(*ip)));
+        for address in addresses {
+            owners.entry(address).or_insert_with(|| host.clone());
+        }
+    }
+    owners
+}
+
+/// RFC 1035 §3.5 and RFC 3596 §2.5: the parts of an address, the last first.
+fn address(asked: &str) -> Option<IpAddr> {
+    if let Some(parts) = asked.strip_suffix(".in-addr.arpa") {
+        let parts: Vec<u8> = parts.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let [d, c, b, a] = parts[..] else { return None };
+        return Some(Ipv4Addr::new(a, b, c, d).into());
+    }
+    let nibbles = asked.strip_suffix(".ip6.arpa")?.split('.').rev();
+    let digit = |text: &str| text.chars().next().filter(|_| text.len() == 1)?.to_digit(16);
+    let nibbles: Vec<u128> = nibbles.map(|text| digit(text).map(u128::from)).collect::<Option<_>>()?;
+    let whole = nibbles.iter().fold(0, |whole, nibble| whole << 4 | nibble);
+    (nibbles.len() == 32).then(|| Ipv6Addr::from(whole).into())
 }

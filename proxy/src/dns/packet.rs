@@ -19,6 +19,7 @@ const TTL: u32 = 30;
 pub const A: u16 = 1;
 pub const CNAME: u16 = 5;
 pub const SOA: u16 = 6;
+pub const PTR: u16 = 12;
 pub const AAAA: u16 = 28;
 const OPT: u16 = 41;
 pub const INTERNET: u16 = 1;
@@ -196,6 +197,14 @@ impl<'a> Query<'a> {
             count += 1;
         }
         self.end(&mut out, count);
+        out
+    }
+
+    /// Answers a question of whose an address is with a name (RFC 1035 §3.5).
+    pub fn answer_with_name(&self, host: &str) -> Vec<u8> {
+        let mut out = self.head(AUTHORITATIVE, Code::NoError);
+        record(&mut out, pointer(HEADER), PTR, &name(host));
+        self.end(&mut out, 1);
         out
     }
 

@@ -243,6 +243,11 @@ impl Shared {
             let is_own = name.strip_suffix(self.domain.as_str()).is_some_and(|rest| rest.ends_with(".svc."));
             return if is_own { Verdict::Answer(query.refuse(Code::ServerFailure)) } else { Verdict::Upstream };
         };
+        let owner = names.owner(name).filter(|_| query.kind == packet::PTR);
+        if let Some(host) = owner {
+            self.counters.local.up();
+            return Verdict::Answer(of_mesh(query, || query.answer_with_name(host)));
+        }
         let conf = self.upstream.conf();
         let Some(found) = names.find(name, conf.search.as_deref()) else { return Verdict::Upstream };
         let addresses = match query.kind {
@@ -253,11 +258,7 @@ impl Shared {
             _ => Addresses::None,
         };
         self.counters.local.up();
-        Verdict::Answer(match (query.is_whole, query.edns) {
-            (false, _) => query.refuse(Code::FormatError),
-            (true, Some(edns)) if edns.version > 0 => query.refuse_version(),
-            (true, _) => query.answer(found.stands_for, &addresses, transport),
-        })
+        Verdict::Answer(of_mesh(query, || query.answer(found.stands_for, &addresses, transport)))
     }
 
     async fn ask(&self, query: &Query<'_>, transport: Transport) -> Vec<u8> {
@@ -276,5 +277,14 @@ impl Shared {
                 query.refuse(Code::ServerFailure)
             }
         }
+    }
+}
+
+/// An answer of the mesh's own, to a question that can be read to its end.
+fn of_mesh(query: &Query<'_>, answer: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    match (query.is_whole, query.edns) {
+        (false, _) => query.refuse(Code::FormatError),
+        (true, Some(edns)) if edns.version > 0 => query.refuse_version(),
+        (true, _) => answer(),
     }
 }

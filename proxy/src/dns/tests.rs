@@ -67,6 +67,30 @@ async fn a_name_below_the_search_domain_stands_for_the_one_above() {
 }
 
 #[tokio::test]
+async fn an_address_of_the_mesh_is_told_whose_it_is_and_others_are_asked_of_others() {
+    let upstream = Nameserver::start(Reply::NoSuchName).await;
+    let asker = Asker::start(&upstream, Some(table())).await;
+    let v6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    for (asked, owner) in [
+        ("1.0.0.10.in-addr.arpa", &b"\x07reviews\x04shop\x03svc\x07cluster\x05local\0"[..]),
+        (v6, b"\x07reviews\x04shop\x03svc\x07cluster\x05local\0"),
+        ("1.0.240.240.in-addr.arpa", b"\x03api\x07example\x03com\0"),
+    ] {
+        let answer = asker.udp(&question(7, asked, packet::PTR)).await;
+        let records = packet::records(&answer).unwrap();
+        assert_eq!((records.len(), records[0].kind, records[0].ttl), (1, packet::PTR, 30), "{asked}");
+        assert_eq!(&answer[records[0].data.clone()], owner, "{asked}");
+    }
+    assert_eq!(upstream.asked(), 0);
+    // Not the mesh's, a wildcard's, no whole address.
+    let others = ["9.9.9.9.in-addr.arpa", "3.0.0.10.in-addr.arpa", "0.0.10.in-addr.arpa", "1.2.ip6.arpa"];
+    for (count, asked) in (1..).zip(others) {
+        let answer = asker.udp(&question(7, asked, packet::PTR)).await;
+        assert_eq!((answer[3] & 0x0f, upstream.asked()), (3, count), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn other_names_are_not_the_meshs() {
     let upstream = Nameserver::start(Reply::NoSuchName).await;
     let asker = Asker::start(&upstream, Some(table())).await;

@@ -88,6 +88,7 @@ fn endpoint(registration: &Registration, workload: &Arc<Workload>, port: u16, se
 
 fn workload(registration: &Registration) -> Workload {
     Workload {
+        hostname: String::new(),
         name: registration.workload.clone(),
         namespace: registration.namespace.as_str().into(),
         service_account: registration.service_account.clone(),

@@ -34,6 +34,7 @@ fn endpoint(ip: &str, registry: &str) -> Endpoint {
         weight: 1,
         tls: TlsMode::Istio,
         workload: Arc::new(Workload {
+            hostname: String::new(),
             name: format!("w-{ip}"),
             namespace: "default".into(),
             service_account: "default".into(),

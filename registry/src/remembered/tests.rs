@@ -35,6 +35,7 @@ fn endpoint(ip: &str) -> Endpoint {
         weight: 3,
         tls: TlsMode::Istio,
         workload: Arc::new(Workload {
+            hostname: String::new(),
             name: ip.into(),
             namespace: "default".into(),
             service_account: "default".into(),

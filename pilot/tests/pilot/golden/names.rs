@@ -81,6 +81,20 @@ fn a_headless_service_is_where_its_ready_endpoints_are() {
 }
 
 #[test]
+fn a_pod_of_a_headless_service_has_a_name_below_it_while_it_is_ready() {
+    let endpoints = "[{address: 10.0.0.1, port: 80, hostname: db-0}, {address: 10.0.0.2, port: 80, hostname: db-1, \
+                     health: unhealthy}, {address: 10.0.0.3, port: 80}]";
+    let table = table(&inputs(&[
+        &format!("host: db, resolution: NONE, endpoints: {endpoints}"),
+        &format!("host: whole, addresses: [10.1.0.1/32], endpoints: {endpoints}"),
+    ]));
+    assert_eq!(ips(&table, "db-0.db.default.svc.cluster.local"), ["10.0.0.1"]);
+    let name = &table["db-0.db.default.svc.cluster.local"];
+    assert_eq!((name.shortname.as_str(), name.namespace.as_str()), ("db-0.db", "default"), "for the shorter forms");
+    assert_eq!(table.len(), 3, "nothing of what is not ready, has no name or is not headless: {table:?}");
+}
+
+#[test]
 fn the_endpoints_of_a_headless_service_are_followed() {
     let given = inputs(&[HEADLESS, "host: other"]);
     let mut merger = Merger::new(["test"]);

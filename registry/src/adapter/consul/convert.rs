@@ -248,6 +248,7 @@ fn workload(
 ) -> Workload {
     let (own, account) = identity.unwrap_or((None, "default"));
     Workload {
+        hostname: String::new(),
         name: entry.service.id.clone(),
         namespace: own.unwrap_or(namespace).into(),
         service_account: account.to_owned(),

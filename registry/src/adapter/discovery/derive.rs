@@ -64,6 +64,7 @@ fn workload(key: &ServiceKey, host: &Host) -> Workload {
         labels.insert("canary".into(), canary.to_string());
     }
     Workload {
+        hostname: String::new(),
         name: text("instance_id"),
         namespace: key.namespace.clone(),
         service_account: host.service.clone(),

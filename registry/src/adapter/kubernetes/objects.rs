@@ -80,6 +80,9 @@ pub struct SliceEndpoint {
     #[serde(deserialize_with = "or_default")]
     pub conditions: Conditions,
     pub target_ref: Option<TargetRef>,
+    /// Of a pod whose `subdomain` is the service: always so for the pods of a StatefulSet.
+    #[serde(deserialize_with = "or_default")]
+    pub hostname: String,
     #[serde(deserialize_with = "or_default")]
     pub node_name: String,
     #[serde(deserialize_with = "or_default")]

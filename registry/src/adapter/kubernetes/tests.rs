@@ -236,3 +236,14 @@ fn what_a_service_asks_for_in_vain_is_told_until_it_no_longer_does() {
     see::<Service>(&mut index, http());
     assert_eq!(index.findings(), Some(Event::Findings(Vec::new())));
 }
+
+#[test]
+fn a_pod_of_a_stateful_set_has_a_name_of_its_own() {
+    let mut index = index();
+    see::<Service>(&mut index, service(json!({ "clusterIP": "None", "ports": [{ "name": "http", "port": 80 }] })));
+    let named = json!({ "addresses": ["10.1.0.1"], "hostname": "reviews-0" });
+    let nameless = json!({ "addresses": ["10.1.0.2"], "hostname": null });
+    see::<EndpointSlice>(&mut index, slice("reviews-1", "IPv4", json!([named, nameless])));
+    let names: Vec<String> = endpoints(&mut index).iter().map(|endpoint| endpoint.workload.hostname.clone()).collect();
+    assert_eq!(names, ["reviews-0", ""]);
+}

@@ -144,6 +144,7 @@ pub(super) fn endpoints<'a>(
 fn external(service: &Service, options: &Options) -> Vec<Endpoint> {
     let name = service.metadata.key();
     let workload = Arc::new(Workload {
+        hostname: String::new(),
         name: name.1.clone(),
         namespace: name.0.as_str().into(),
         service_account: String::new(),
@@ -252,6 +253,7 @@ fn workload(
     }
     let address = || endpoint.addresses.first().cloned().unwrap_or_default();
     Some(Arc::new(Workload {
+        hostname: endpoint.hostname.clone(),
         name: pod.map_or_else(address, |pod| pod.metadata.name.clone()),
         namespace: pod.map_or(namespace, |pod| &pod.metadata.namespace).as_str().into(),
         service_account: pod.map(service_account).unwrap_or_default(),

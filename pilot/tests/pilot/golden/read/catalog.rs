@@ -59,6 +59,7 @@ fn read_endpoint(of: &Value, service: &Service) -> Endpoint {
     let address = of.text("address");
     let workload = Workload {
         name: of.text("workload"),
+        hostname: of.text("hostname"),
         namespace: service.key.namespace.clone(),
         service_account: of.some_text("serviceAccount").unwrap_or_else(|| "default".into()),
         labels: of.labels("labels"),
