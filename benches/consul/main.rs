@@ -66,6 +66,7 @@ async fn measure(server: Arc<Server>, changes: usize) {
         catalog: Arc::default(),
         config: Arc::default(),
         mesh: Arc::new(MeshConfig::new(TrustDomain::new("cluster.local").unwrap())),
+        credentials: Arc::default(),
         ready: false,
     });
     let options = pilot::Options { allow_unauthenticated: true, ..pilot::Options::default() };

@@ -80,7 +80,7 @@ impl Compiled {
             endpoints: ResourceSet::new(Arc::clone(&outbound.endpoints), []),
             listeners: ResourceSet::new(Arc::clone(&outbound.listeners), own.listeners),
             routes: ResourceSet::new(Arc::clone(&outbound.routes), own.routes),
-            secrets: ResourceSet::default(),
+            secrets: ResourceSet::new(Arc::default(), own.secrets),
             names: ResourceSet::new(Arc::clone(&outbound.names), []),
         };
         (snapshot, findings.into_vec())
@@ -104,13 +104,15 @@ pub(crate) struct Own {
     pub clusters: Vec<Resource>,
     pub listeners: Vec<Resource>,
     pub routes: Vec<Resource>,
+    /// Gateways only: the certificates that their servers show.
+    pub secrets: Vec<Resource>,
 }
 
 fn sidecar(view: &View<'_>, node: &Node) -> Own {
     let (clusters, mut listeners) = inbound::compile(view, node);
     let proxy = http_proxy::listener(view, node);
     listeners.push(Resource::encode(&proxy.name, &proxy));
-    Own { clusters, listeners, routes: Vec::new() }
+    Own { clusters, listeners, ..Own::default() }
 }
 
 impl Outbound {

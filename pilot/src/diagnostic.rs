@@ -25,6 +25,8 @@ pub enum Code {
     BadDelegate,
     /// Two objects claim the same host, name or port; the older has it.
     Conflict,
+    /// A Secret that is named is not there, or does not hold what is needed.
+    MissingSecret,
     /// The field is understood but cannot be served here.
     Unsupported,
 }
@@ -37,6 +39,7 @@ impl Code {
             Self::UnknownPort => "unknown-port",
             Self::BadDelegate => "bad-delegate",
             Self::Conflict => "conflict",
+            Self::MissingSecret => "missing-secret",
             Self::Unsupported => "unsupported",
         }
     }

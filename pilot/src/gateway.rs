@@ -1,5 +1,6 @@
 //! What a gateway proxy serves: the servers of all Gateways that select it, put together by port.
 
+mod credentials;
 mod http;
 mod l4;
 mod ports;
@@ -105,16 +106,18 @@ impl Compile<'_> {
 
     fn terminating(&mut self, bound: &Bound<'_>) -> Option<listener::FilterChain> {
         let settings = bound.server.tls.as_ref()?;
-        let secrets = settings.credential_names.iter().chain(Some(&settings.ca_credential_name));
-        if let Some(secret) = secrets.into_iter().find(|name| !name.is_empty()) {
-            let message = format!(
-                "credentialName {secret:?} is not available on this platform yet; name files with serverCertificate and privateKey"
-            );
-            bound.complain(self.findings, Code::Unsupported, message);
-            return None;
+        let shown = match credentials::of(settings, self.node, &self.view.index.inputs.credentials) {
+            Ok(shown) => shown,
+            Err((code, message)) => {
+                bound.complain(self.findings, code, message);
+                return None;
+            }
+        };
+        if let Some(message) = &shown.waits_for {
+            bound.complain(self.findings, Code::MissingSecret, message);
         }
         let http = bound.is_http();
-        let Some(socket) = tls::server(settings, self.view.index.mesh(), http) else {
+        let Some(socket) = tls::server(settings, &shown.names(), self.view.index.mesh(), http) else {
             bound.complain(self.findings, Code::Unsupported, "the server names no certificate");
             return None;
         };
@@ -128,6 +131,7 @@ impl Compile<'_> {
         } else {
             l4::tcp(self.view, self.node, bound, self.findings)?
         };
+        self.own.secrets.extend(shown.resources);
         let mut chain = chains::chain_for(bound.server.port.name.clone(), chains::TLS, &[], filter, Some(socket));
         if let Some(matches) = &mut chain.filter_chain_match {
             matches.server_names = l4::server_names(&bound.server.hosts);

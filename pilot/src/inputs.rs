@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use registry::Catalog;
+use registry::{Catalog, Credentials};
 
 use crate::mesh::MeshConfig;
 
@@ -12,6 +12,8 @@ pub struct Inputs {
     pub catalog: Arc<Catalog>,
     pub config: Arc<galley::Snapshot>,
     pub mesh: Arc<MeshConfig>,
+    /// The certificates of gateways.
+    pub credentials: Arc<Credentials>,
     /// Whether registries and configuration have told all they know once. Nothing is pushed before.
     pub ready: bool,
 }
@@ -21,6 +23,7 @@ impl Inputs {
     pub fn only_endpoints_differ(&self, old: &Self) -> bool {
         let same_config = Arc::ptr_eq(&self.config, &old.config) || self.config.version == old.config.version;
         let same_mesh = Arc::ptr_eq(&self.mesh, &old.mesh) || self.mesh == old.mesh;
-        same_config && same_mesh && !self.catalog.services_differ(&old.catalog)
+        let same_credentials = Arc::ptr_eq(&self.credentials, &old.credentials) || self.credentials == old.credentials;
+        same_config && same_mesh && same_credentials && !self.catalog.services_differ(&old.catalog)
     }
 }

@@ -2,6 +2,7 @@
 //! its content, and shared by every proxy that sees it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ pub enum Kind {
     Endpoint,
     Listener,
     Route,
-    /// Known by name only: proxies keep their secrets themselves.
+    /// The certificates of gateways; what a proxy is in the mesh it keeps itself.
     Secret,
     /// The names that agents answer over DNS: one resource.
     NameTable,
@@ -59,8 +60,8 @@ impl Kind {
     }
 }
 
-/// One encoded resource. Equal when name and version are.
-#[derive(Clone, Debug)]
+/// One encoded resource. Equal when name and version are. Its content may be a private key, and is not shown.
+#[derive(Clone)]
 pub struct Resource {
     pub name: Arc<str>,
     /// The hash of the encoded content, in hexadecimal.
@@ -74,6 +75,12 @@ impl Resource {
         let mut hasher = DefaultHasher::new();
         hasher.write(&any.value);
         Self { name: name.into(), version: format!("{:016x}", hasher.finish()).into(), any: Arc::new(any) }
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
     }
 }
 

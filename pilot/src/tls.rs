@@ -53,8 +53,11 @@ pub(crate) fn mutual_downstream(mesh: &MeshConfig) -> core::TransportSocket {
     wire::transport_socket(SOCKET, &context)
 }
 
+fn secret(name: &str) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(wire::ads()) }
+}
+
 fn mesh_common(sans: Vec<tls::SubjectAltNameMatcher>) -> tls::CommonTlsContext {
-    let secret = |name: &str| tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(wire::ads()) };
     let validation = CombinedCertificateValidationContext {
         default_validation_context: Some(tls::CertificateValidationContext {
             match_typed_subject_alt_names: sans,
@@ -104,16 +107,36 @@ fn client_validation(client: &ClientTls, system_roots: bool) -> Option<tls::Cert
     })
 }
 
-/// A Gateway server that ends TLS with certificates from files. `None` where the files are not named.
-pub(crate) fn server(server: &ServerTls, mesh: &MeshConfig, http: bool) -> Option<core::TransportSocket> {
+/// Secrets by name: the certificates to show, and who may have signed those of clients.
+#[derive(Default)]
+pub(crate) struct SecretNames {
+    pub certificates: Vec<String>,
+    pub ca: Option<String>,
+}
+
+/// A Gateway server that ends TLS with certificates from files or from secrets. `None` where neither is named.
+pub(crate) fn server(
+    server: &ServerTls,
+    secrets: &SecretNames,
+    mesh: &MeshConfig,
+    http: bool,
+) -> Option<core::TransportSocket> {
     if server.mode == ServerTlsMode::IstioMutual {
         return Some(mutual_downstream(mesh));
     }
     let pairs = server.certificates.iter().filter(|files| !files.certificate.is_empty());
     let certificates: Vec<_> = pairs.map(|files| certificate(&files.certificate, &files.private_key)).collect();
-    if certificates.is_empty() {
+    if certificates.is_empty() && secrets.certificates.is_empty() {
         return None;
     }
+    let validation = || match &secrets.ca {
+        None => ValidationContextType::ValidationContext(server_validation(server)),
+        Some(name) => ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(server_validation(server)),
+            validation_context_sds_secret_config: Some(secret(name)),
+            ..Default::default()
+        }),
+    };
     let asks = matches!(server.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
     let common = tls::CommonTlsContext {
         tls_params: Some(tls::TlsParameters {
@@ -121,8 +144,9 @@ pub(crate) fn server(server: &ServerTls, mesh: &MeshConfig, http: bool) -> Optio
             ..versions(server.min_version, server.max_version)
         }),
         tls_certificates: certificates,
+        tls_certificate_sds_secret_configs: secrets.certificates.iter().map(|name| secret(name)).collect(),
         alpn_protocols: if http { names(["h2", "http/1.1"]) } else { Vec::new() },
-        validation_context_type: asks.then(|| ValidationContextType::ValidationContext(server_validation(server))),
+        validation_context_type: asks.then(validation),
         ..Default::default()
     };
     let context = tls::DownstreamTlsContext {

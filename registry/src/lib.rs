@@ -18,8 +18,8 @@ pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration
 pub use catalog::{Automatic, Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
 pub use memory::MemoryRegistry;
 pub use model::{
-    Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,
-    ServicePort, TlsMode, Visibility, Workload,
+    Address, Credential, Credentials, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution,
+    Service, ServiceKey, ServicePort, TlsMode, Visibility, Workload,
 };
 pub use remembered::Remembered;
 pub use source::{Event, EventStream, Registry};

@@ -1,6 +1,7 @@
 //! What a service, a port, an endpoint and a workload are, whatever platform they live on. Plain values: whether
 //! something changed is `==`.
 
+mod credential;
 mod hostname;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use api::Hostname;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use self::credential::{Credential, Credentials};
 
 /// The name under which registries agree that they speak of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use clap::Args;
 use galley::{Galley, GalleyOptions};
 use mixer::{Keeper, Mixer, TelemetryService};
 use pilot::{Discovery, Inputs, MeshConfig};
-use registry::{Agents, AgentsOptions, Catalog, Registry};
+use registry::{Agents, AgentsOptions, Catalog, Credentials, Registry};
 use runtime::shutdown::{self, Shutdown};
 use runtime::{Clock, files};
 use store::Store;
@@ -134,9 +134,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         catalog: catalog.borrow().clone(),
         config: galley.snapshots().borrow().clone(),
         mesh,
+        credentials: Arc::default(),
         ready: false,
     });
-    tokio::spawn(follow(catalog.clone(), galley.clone(), inputs));
+    tokio::spawn(follow(catalog.clone(), galley.clone(), platforms.credentials(), inputs));
     let joined = join::Joined { agents: agents.clone(), members: members.clone(), galley: galley.clone(), domain };
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());
@@ -235,19 +236,26 @@ fn agents_options(options: &Options, mesh: &MeshConfig, replica: String) -> Agen
     AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2, replica }
 }
 
-/// Publishes services and configuration to the compile, ready once every registry and every source of configuration has
+/// Publishes services, configuration and the certificates of gateways to the compile, ready once every registry and every source of configuration has
 /// told all it knows.
-async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, galley: Galley, inputs: watch::Sender<Inputs>) {
+async fn follow(
+    mut catalog: watch::Receiver<Arc<Catalog>>,
+    galley: Galley,
+    mut credentials: watch::Receiver<Arc<Credentials>>,
+    inputs: watch::Sender<Inputs>,
+) {
     let mut snapshots = galley.snapshots();
     loop {
         let (now, config) = (catalog.borrow_and_update().clone(), snapshots.borrow_and_update().clone());
         inputs.send_modify(|inputs| {
             inputs.ready |= is_synced(&now) && galley.is_synced();
             (inputs.catalog, inputs.config) = (now, config);
+            inputs.credentials = credentials.borrow_and_update().clone();
         });
         let changed = tokio::select! {
             changed = catalog.changed() => changed,
             changed = snapshots.changed() => changed,
+            Ok(()) = credentials.changed() => Ok(()),
         };
         if changed.is_err() {
             return;

@@ -9,6 +9,7 @@ mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]
 #[allow(dead_code)]
 mod consul;
+mod credentials;
 mod end_to_end;
 #[path = "../e2e/load.rs"]
 #[allow(dead_code)]

@@ -81,7 +81,7 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
         write_status: Some(catalog),
     }));
 
-    let mut events = Kubernetes::new(opened, "cluster.local").with_pace(PACE).watch();
+    let mut events = Kubernetes::new(opened.clone(), "cluster.local").with_pace(PACE).watch();
     loop {
         match timeout(PATIENCE, events.next()).await.expect("the cluster is read").unwrap() {
             Event::Synced => break,
@@ -89,6 +89,9 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
             _ => {}
         }
     }
+    let mut credentials = registry::kubernetes::credentials(opened, PACE);
+    let secrets = credentials.wait_for(|credentials| !credentials.is_pending);
+    timeout(PATIENCE, secrets).await.expect("the role lets certificates be read").unwrap();
     let written = async {
         loop {
             let object = cluster.get(&path_of(&documents(RULE)[0])).await.unwrap();
@@ -114,17 +117,21 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
             None => drop(asked.insert((verb, group, resource))),
         }
     }
-    let role = documents(CONTROL_PLANE).into_iter().find(|object| object["kind"] == "ClusterRole").unwrap();
+    let roles = documents(CONTROL_PLANE);
+    let roles = roles.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
+    let mut everywhere = roles.clone().filter(|role| role["kind"] == "ClusterRole");
+    let in_all_namespaces = everywhere.any(|role| role.to_string().contains("secrets"));
+    assert!(!in_all_namespaces, "secrets are read in one namespace only");
     let mut allowed = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
+    for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 allowed.extend(texts(&rule["verbs"]).into_iter().map(|verb| (verb, group.clone(), resource.clone())));
             }
         }
     }
-    assert_eq!(allowed, asked, "left: what the ClusterRole allows; right: what the control plane asks");
+    assert_eq!(allowed, asked, "left: what the roles allow; right: what the control plane asks");
 }

@@ -205,6 +205,9 @@ impl Subscription {
         for name in &names {
             match set.get(name) {
                 Some(resource) => self.offer(resource, &mut difference),
+                // A certificate that is shown is only ever replaced: who needs it no more leaves it by himself, and a
+                // control plane that has not read it yet must not take it away.
+                None if kind == Kind::Secret && self.holds(name) => {}
                 None => self.withdraw(name, &mut difference),
             }
         }
@@ -217,6 +220,10 @@ impl Subscription {
             self.known.insert(resource.name.clone(), Some(resource.version.clone()));
             difference.changed.push(resource.clone());
         }
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        matches!(self.known.get(name), Some(Some(_)))
     }
 
     /// Tells, once, that a resource asked for by name does not exist.

@@ -1,6 +1,7 @@
 //! `pilot::compile` by golden files: `tests/golden/<case>/{input.yaml, node.yaml}` make `expected.yaml`. `UPDATE=1`
 //! renews what is expected.
 
+mod credentials;
 mod names;
 mod read;
 

@@ -85,8 +85,13 @@ impl Mesh {
         merger.apply(0, Event::Synced);
         let config = galley::Snapshot::default();
         let mesh = Arc::new(MeshConfig::new(TrustDomain::new("cluster.local").unwrap()));
-        let first =
-            Inputs { catalog: Arc::default(), config: Arc::new(config.clone()), mesh: Arc::clone(&mesh), ready: false };
+        let first = Inputs {
+            catalog: Arc::default(),
+            config: Arc::new(config.clone()),
+            mesh: Arc::clone(&mesh),
+            credentials: Arc::default(),
+            ready: false,
+        };
         let (inputs, watched) = watch::channel(first);
         let attached = Arc::new(Attached::default());
         let discovery = Discovery::new(watched, options, Arc::new(Attach(Arc::clone(&attached))));
@@ -98,6 +103,7 @@ impl Mesh {
             catalog: Arc::new(self.merger.catalog().clone()),
             config: Arc::new(self.config.clone()),
             mesh: Arc::clone(&self.mesh),
+            credentials: Arc::default(),
             ready: true,
         }
     }

@@ -1,4 +1,5 @@
 //! The last configuration, kept on disk, so that a proxy that starts while the control plane is away serves at once.
+//! Secrets are not in it: who takes the file takes no private key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use api::prost::Message as _;
 use super::resources::{Origin, Resources};
 use crate::config::ResourceKind as Kind;
 
-/// A file of length-delimited discovery responses, one for each kind.
+/// A file of length-delimited discovery responses, one for each kind but secrets.
 #[derive(Clone, Debug)]
 pub struct Copy {
     path: PathBuf,
@@ -23,7 +24,7 @@ impl Copy {
     /// Writes the resources in place of the previous copy, which stays whole until the new one is.
     pub fn write(&self, resources: &Resources) -> io::Result<()> {
         let mut bytes = Vec::new();
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
             let of_server = resources.of(kind).filter(|(_, held)| held.origin == Origin::Ads);
             let response = DeltaDiscoveryResponse {
                 type_url: kind.type_url().to_owned(),

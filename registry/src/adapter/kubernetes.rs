@@ -8,6 +8,7 @@ mod cluster;
 mod follow;
 mod index;
 mod objects;
+mod secrets;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ pub use cluster::{Cluster, ClusterError, IN_CLUSTER, WriteError, now, unix_secon
 pub use follow::{Change, Collection, Pace, Versioned, follow};
 use index::{Followed, Index};
 use objects::{EndpointSlice, Namespace, Node, Pod, Service};
+pub use secrets::credentials;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::Instant;

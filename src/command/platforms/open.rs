@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use galley::Galley;
 use galley::kubernetes::{GRACE, Source};
 use registry::kubernetes::{Cluster, Kubernetes, Pace};
-use registry::{Catalog, Registry, Remembered};
+use registry::{Catalog, Credentials, Registry, Remembered};
 use store::Store;
 use tokio::sync::watch;
 
@@ -69,6 +69,14 @@ impl Opened {
     pub fn remembered(&self, store: &Arc<dyn Store>) -> impl Iterator<Item = Arc<dyn Registry>> {
         let remembered = |registry: &Arc<dyn Registry>| Remembered::new(registry.clone(), store.clone());
         self.registries.iter().map(move |registry| Arc::new(remembered(registry)) as Arc<dyn Registry>)
+    }
+
+    /// The certificates of gateways that the first cluster holds; none ever without a cluster.
+    pub fn credentials(&self) -> watch::Receiver<Arc<Credentials>> {
+        match &self.cluster {
+            Some(cluster) => registry::kubernetes::credentials(cluster.clone(), Pace::default()),
+            None => watch::channel(Arc::default()).1,
+        }
     }
 
     /// Follows the configuration that the first cluster holds.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Fields that can be selected on any object, and those of pods.
+/// Fields that can be selected on any object, and those of pods; of secrets it is their type.
 const FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 const POD_FIELDS: [&str; 4] = ["spec.nodeName", "spec.serviceAccountName", "status.phase", "status.podIP"];
 
@@ -16,7 +16,9 @@ pub fn fields(object: &Value, selector: &str, plural: &str) -> Result<bool, Stri
                 (field, true, wanted.trim_start_matches('='))
             }
         };
-        let is_known = FIELDS.contains(&field) || plural == "pods" && POD_FIELDS.contains(&field);
+        let is_known = FIELDS.contains(&field)
+            || plural == "pods" && POD_FIELDS.contains(&field)
+            || plural == "secrets" && field == "type";
         if !is_known {
             return Err(format!("field label not supported: {field}"));
         }

@@ -41,6 +41,7 @@ pub async fn of(state: &State, after: Snapshot) -> Option<Impact> {
             catalog: Arc::new(galley.catalog_with(&inputs.catalog, &config)),
             config,
             mesh: inputs.mesh.clone(),
+            credentials: inputs.credentials.clone(),
             ready: true,
         };
         let before = Compiled::new(&with(inputs.config.clone()));

@@ -41,6 +41,7 @@ impl Mesh {
             catalog: Arc::default(),
             config: galley.snapshots().borrow().clone(),
             mesh: Arc::new(MeshConfig::new(trust_domain.clone())),
+            credentials: Arc::default(),
             ready: true,
         });
         let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(()));

@@ -46,7 +46,7 @@ pub fn inputs(yaml: &str) -> Inputs {
             other => panic!("kind {other:?}"),
         }
     }
-    Inputs { catalog, config: Arc::new(config), mesh: Arc::new(mesh), ready: true }
+    Inputs { catalog, config: Arc::new(config), mesh: Arc::new(mesh), credentials: Arc::default(), ready: true }
 }
 
 /// Objects are as old as they stand early in the file.
