@@ -1,5 +1,7 @@
 //! A client of the REST API.
 
+mod connector;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +12,12 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::data_dir::DataDir;
 use super::failure::{Exit, Failure};
+use connector::{Connector, Trust};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -28,19 +30,23 @@ pub struct ApiOptions {
     /// A file that holds the API token [default: that of the data directory's mesh]
     #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// The authorities in PEM that the certificate of an https:// API must come from
+    #[arg(long, value_name = "FILE", env = "WEFT_API_CA")]
+    pub api_ca: Option<PathBuf>,
 }
 
 pub struct Client {
     base: String,
     token: String,
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http<Connector, Full<Bytes>>,
 }
 
 impl Client {
     pub fn open(data: &DataDir, options: &ApiOptions) -> anyhow::Result<Self> {
+        let local = if options.api.is_some() { data.address().ok().flatten() } else { data.address()? };
         let known = match &options.api {
             Some(url) => Some(url.clone()),
-            None => data.address()?.map(|address| address.api),
+            None => local.as_ref().map(|address| address.api.clone()),
         };
         let base = known.ok_or_else(|| {
             let place = data.path().display();
@@ -50,7 +56,15 @@ impl Client {
         let file = options.token_file.clone().unwrap_or_else(|| data.token_file());
         let token = std::fs::read_to_string(&file)
             .with_context(|| format!("the API token cannot be read from {}; give --token-file", file.display()))?;
-        let http = Http::builder(TokioExecutor::new()).build_http();
+        let pin = local.filter(|address| address.api == base).and_then(|address| address.api_pin);
+        let trust = match (&options.api_ca, pin) {
+            (Some(file), _) => {
+                Trust::Authorities(std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?)
+            }
+            (None, Some(pin)) => Trust::Pin(pin),
+            (None, None) => Trust::Nothing,
+        };
+        let http = Http::builder(TokioExecutor::new()).build(Connector::new(trust)?);
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.trim().to_owned(), http })
     }
 
@@ -162,7 +176,7 @@ impl Client {
         let mut request = self.request(method, path, body)?;
         request.headers_mut().extend(only_if.map(|tag| (header::IF_MATCH, tag)));
         let exchange = async {
-            let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let response = self.http.request(request).await.map_err(|error| self.unreachable(&chain(&error)))?;
             let (status, headers) = (response.status(), response.headers().clone());
             let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
             anyhow::Ok((status, headers, body.to_bytes()))
@@ -181,6 +195,12 @@ impl Client {
         );
         Failure::new(Exit::Unreachable, words)
     }
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 /// Who changes configuration: the user at this machine.

@@ -18,6 +18,9 @@ pub struct DataDir(PathBuf);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Address {
     pub api: String,
+    /// SHA-256 of the API's certificate, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_pin: Option<String>,
     pub xds: String,
     pub metrics: String,
     pub pid: u32,
@@ -72,6 +75,10 @@ impl DataDir {
 
     pub fn address_file(&self) -> PathBuf {
         self.0.join("control-plane/address.json")
+    }
+
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("control-plane/audit.jsonl")
     }
 
     /// The API token of this machine's operator.
