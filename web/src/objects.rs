@@ -26,6 +26,7 @@ use crate::feed::News;
 use crate::list::{self, List, LiveQuery};
 use crate::problem::Problem;
 use crate::state::State;
+pub use apply::is_dry;
 pub use view::{KindName, ObjectView};
 
 /// The largest text that `_apply` takes.

@@ -6,7 +6,7 @@ use store::{StoreError, Transaction};
 use super::plan::{Planned, check_expected, moved};
 use super::{Applied, Applying, Galley, Shared, checked};
 use crate::diagnostic::{Diagnostic, Rejection};
-use crate::document::Document;
+use crate::document::{self, Document};
 use crate::history::{self, Author, Changed};
 use crate::kind::Kind;
 use crate::object::ObjectKey;
@@ -25,6 +25,16 @@ struct Work {
     deletes: Vec<(ObjectKey, serde_json::Value, u64)>,
 }
 
+impl Work {
+    fn check_expected(&self, origin: &str, expecting: Option<u64>) -> Result<(), Rejection> {
+        check_expected(origin, &self.puts, expecting)?;
+        match self.deletes.first().zip(expecting) {
+            Some(((key, _, found), expected)) if *found != expected => Err(moved(key, expected, *found)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What was done.
 pub(super) struct Done {
     pub applied: Vec<Applied>,
@@ -41,6 +51,11 @@ enum Unwritten {
 }
 
 impl Galley {
+    /// The objects that a text names, whether it would be taken or not.
+    pub fn named_in(&self, text: &str) -> Vec<ObjectKey> {
+        document::parse(text, "").0.into_iter().map(|document| document.key).collect()
+    }
+
     /// Takes all documents of a text or none. When it returns they are durable and published.
     pub async fn apply(&self, text: &str, origin: &str, author: impl Into<Author>) -> Result<Vec<Applied>, Rejection> {
         let (documents, diagnostics) = checked(text, origin)?;
@@ -72,16 +87,20 @@ impl Galley {
         author: &Author,
     ) -> Result<Done, Rejection> {
         let _turn = self.shared.writing.lock().await;
+        let mut is_read = false;
         for _ in 0..ATTEMPTS {
             let many = documents.len() + delete.len() > CONDITIONS;
             let head = if many { Some(self.shared.read_behind_head(origin).await?) } else { None };
             let puts = self.shared.plan(documents.clone(), origin, diagnostics)?;
-            check_expected(origin, &puts, author.expecting)?;
             let work = Work { puts, deletes: self.shared.plan_deletes(delete)? };
-            if let Some(((key, _, found), expected)) = work.deletes.first().zip(author.expecting)
-                && *found != expected
-            {
-                return Err(moved(key, expected, *found));
+            if let Err(moved) = work.check_expected(origin, author.expecting) {
+                // Another control plane may have made what is expected.
+                if !is_read && self.shared.options.store.is_shared() {
+                    self.shared.read_behind_head(origin).await?;
+                    is_read = true;
+                    continue;
+                }
+                return Err(moved);
             }
             match self.shared.write(&work, head, origin, author).await {
                 Ok(revision) => {

@@ -61,8 +61,8 @@ fn a_change_reads_like_diff() {
 
 #[test]
 fn what_is_new_and_what_is_gone_are_whole() {
-    let changed = Changed { key: key("a"), before: None, after: Some(json!({ "x": "1", "y": [] })) };
-    assert_eq!(changed.diff(), "--- /dev/null\n+++ Gateway default/a\n@@ -0,0 +1,2 @@\n+x: \"1\"\n+y: []\n");
+    let changed = Changed { key: key("a"), before: None, after: Some(json!({ "x": "1", "z": [] })) };
+    assert_eq!(changed.diff(), "--- /dev/null\n+++ Gateway default/a\n@@ -0,0 +1,2 @@\n+x: \"1\"\n+z: []\n");
     let gone = Changed { key: key("a"), before: changed.after, after: None };
-    assert_eq!(gone.diff(), "--- Gateway default/a\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-x: \"1\"\n-y: []\n");
+    assert_eq!(gone.diff(), "--- Gateway default/a\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-x: \"1\"\n-z: []\n");
 }

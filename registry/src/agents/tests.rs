@@ -208,8 +208,10 @@ async fn replica(store: &Arc<Memory>, name: &str) -> Agents {
 /// The next number of endpoints that is told.
 async fn next_count(events: &mut EventStream) -> usize {
     loop {
-        if let Event::Endpoints(_, endpoints) = events.next().await.unwrap() {
-            return endpoints.len();
+        match events.next().await.unwrap() {
+            Event::Endpoints(_, endpoints) => return endpoints.len(),
+            Event::ServiceGone(_) => return 0,
+            _ => {}
         }
     }
 }
