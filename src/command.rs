@@ -1,5 +1,6 @@
 //! The verbs of the command line: what each takes, and which function does it.
 
+mod access;
 mod agent;
 mod api;
 mod apply;
@@ -19,6 +20,7 @@ mod endpoints;
 mod failure;
 mod get;
 mod graph;
+mod history;
 mod join;
 mod leave;
 mod output;
@@ -143,6 +145,21 @@ enum Verb {
     /// Say what is wrong with the mesh and with this machine, and what to do about it
     #[command(after_help = "Example: weft doctor")]
     Doctor(doctor::Options),
+    /// Show what was changed, by whom, when and why
+    #[command(after_help = "Example: weft history virtualservice/reviews")]
+    History(history::Options),
+    /// Show what a revision changed, or what lies between two
+    #[command(after_help = "Example: weft diff 41..44")]
+    Diff(history::DiffOptions),
+    /// Put configuration back to what it was at a revision, as a revision of its own
+    #[command(after_help = "Example: weft rollback virtualservice/reviews@41")]
+    Rollback(history::RollbackOptions),
+    /// Say who may do what through the API
+    #[command(subcommand, after_help = "Example: weft access token create ci --role operator --ttl 90d")]
+    Access(access::Verb),
+    /// Show who did or was refused what, and whether the log was changed
+    #[command(after_help = "Example: weft audit --verify")]
+    Audit(access::AuditOptions),
     /// Show which proxies are connected and whether they run on the latest configuration
     #[command(after_help = "Example: weft proxy-status")]
     ProxyStatus(proxy_status::Options),
@@ -215,6 +232,11 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Delete(options) => on_main_thread(delete::run(options, data()?))?,
         Verb::Check(options) => on_main_thread(check::run(options, data()?))?,
         Verb::Doctor(options) => on_main_thread(doctor::run(options, data()?))?,
+        Verb::History(options) => on_main_thread(history::run(options, data()?))?,
+        Verb::Diff(options) => on_main_thread(history::diff(options, data()?))?,
+        Verb::Rollback(options) => on_main_thread(history::rollback(options, data()?))?,
+        Verb::Access(verb) => on_main_thread(access::run(verb, data()?))?,
+        Verb::Audit(options) => on_main_thread(access::audit(options, data()?))?,
         Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
         Verb::Graph(options) => on_main_thread(graph::run(options, data()?))?,
         Verb::Top(options) => on_main_thread(top::run(options, data()?))?,

@@ -158,6 +158,11 @@ impl ApiTokens {
         Ok(token)
     }
 
+    /// Whether there is a token of this ID, valid or not.
+    pub async fn is_known(&self, id: &str) -> bool {
+        self.read(id).await.is_ok_and(|record| record.is_some())
+    }
+
     /// The ID in a text that has the form of a token, for the log of refusals.
     pub fn id_in(text: &str) -> Option<&str> {
         let (id, _) = text.strip_prefix(SCHEME)?.split_once('_')?;

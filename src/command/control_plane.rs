@@ -1,5 +1,6 @@
 //! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
 
+mod access;
 mod join;
 mod membership;
 mod registration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, LONGEST, Ledger, Members, NewApiToken,
-    SelfSigned, Signing, Tokens, server_tls,
+    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, Ledger, Members, SelfSigned, Sessions,
+    Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -34,6 +35,7 @@ use super::platforms::Platforms;
 use super::store::{StoreOptions, agree_on_root};
 use ::api::TrustDomain;
 use ::api::weft::v1::membership_server::MembershipServer;
+use access::ApiAccess;
 use registration::Registration;
 
 #[derive(Debug, Args)]
@@ -44,7 +46,7 @@ pub struct Options {
     /// Where proxies connect and get certificates
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15012")]
     listen_xds: SocketAddr,
-    /// Where the REST API is; loopback only
+    /// Where the REST API and the console are; other addresses than loopback need --api-cert and --api-key
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15080")]
     listen_api: SocketAddr,
     /// How many requests a second each caller of the REST API may make, and five times as many at once
@@ -78,6 +80,8 @@ pub struct Options {
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
     #[command(flatten)]
+    api_access: ApiAccess,
+    #[command(flatten)]
     store: StoreOptions,
     #[command(flatten)]
     platforms: Platforms,
@@ -93,7 +97,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let store = options.store.open(&data).await?;
     let clock = Clock::system();
 
-    let api_listener = web::bind(options.listen_api).await?;
+    let api_tls = options.api_access.tls()?;
+    let api_listener = match &api_tls {
+        Some(_) => web::bind_any(options.listen_api).await?,
+        None => {
+            web::bind(options.listen_api).await.context("give --api-cert and --api-key, or another --listen-api")?
+        }
+    };
     let metrics_listener = web::bind(options.listen_metrics).await?;
     let xds_listener = TcpListener::bind(options.listen_xds)
         .await
@@ -154,7 +164,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(telemetry, join::authenticate))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
-    let address = address(&api_listener, xds_address, &metrics_listener)?;
+    let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
+    let sessions = Sessions::new(store.clone(), api_tokens.clone(), clock.clone());
+    let door = options.api_access.door(&data, sessions.clone())?;
     let state = web::State {
         galley,
         catalog: catalog.clone(),
@@ -165,16 +177,22 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         agents,
         api_tokens,
         mixer,
+        door,
         trust_domain,
         bundle,
-        ledger: Ledger::new(store, clock.clone()),
+        ledger: Ledger::new(store.clone(), clock.clone()),
         kept: web::Kept::new(web::Rate::of(options.api_rate)),
     };
-    keep_admin_token(&data, &state.api_tokens, &clock).await?;
-    let api = web::serve(api_listener, state.clone(), shutdown.clone());
+    access::keep_admin_token(&data, &state.api_tokens, &clock).await?;
+    options.api_access.show_setup_link(&data, &sessions, &address.api).await?;
+    let audit = state.door.audit.clone();
+    tokio::spawn(access::audit_joins(store, audit.clone()));
+    tokio::spawn(access::audit_certificates(state.ledger.clone(), audit, clock.clone()));
+    let (join, api) = (state.join_tokens.clone(), state.api_tokens.clone());
+    tokio::spawn(access::housekeeping(data.clone(), join, api, sessions, clock));
+    let api = web::serve(api_listener, api_tls, state.clone(), shutdown.clone());
     let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
     tokio::spawn(announce(catalog, data, address));
-    tokio::spawn(housekeeping(state.join_tokens.clone()));
     let registration = Registration::serve(registration, shutdown.clone());
     serve(xds, api, metrics, registration, shutdown).await?;
     // The last figures are written when the end begins.
@@ -280,33 +298,6 @@ async fn announce(mut catalog: watch::Receiver<Arc<Catalog>>, data: DataDir, add
     }
 }
 
-/// Forgets join tokens that are of no use any more.
-async fn housekeeping(tokens: Tokens) {
-    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        hourly.tick().await;
-        if let Err(error) = tokens.prune().await {
-            tracing::warn!(%error, "expired join tokens cannot be removed");
-        }
-    }
-}
-
-/// How long before its end the operator's token is replaced.
-const EARLY: Duration = Duration::from_secs(60 * 24 * 3600);
-
-/// Keeps the operator's token file valid: made on the first start, when the file was lost, and before its end.
-async fn keep_admin_token(data: &DataDir, tokens: &ApiTokens, clock: &Clock) -> anyhow::Result<()> {
-    let known = std::fs::read_to_string(data.token_file()).unwrap_or_default();
-    let known = tokens.verify(known.trim()).await.ok();
-    let soon = clock.unix_seconds() + EARLY.as_secs();
-    if known.as_ref().is_some_and(|token| token.expires.is_none_or(|expires| expires > soon)) {
-        return Ok(());
-    }
-    let minted = tokens.mint(NewApiToken::admin("admin", LONGEST)).await?;
-    files::write_atomic(&data.token_file(), format!("{}\n", minted.text).as_bytes(), files::PRIVATE)?;
-    Ok(())
-}
-
 /// Where this machine itself reaches a socket that is bound to all its addresses.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let local: IpAddr = match bound.ip() {
@@ -317,9 +308,15 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(local, bound.port())
 }
 
-fn address(api: &TcpListener, xds: SocketAddr, metrics: &TcpListener) -> anyhow::Result<Address> {
+fn address(
+    api: &TcpListener,
+    tls: Option<&web::ApiTls>,
+    xds: SocketAddr,
+    metrics: &TcpListener,
+) -> anyhow::Result<Address> {
     Ok(Address {
-        api: format!("http://{}", api.local_addr()?),
+        api: format!("{}://{}", if tls.is_some() { "https" } else { "http" }, reachable(api.local_addr()?)),
+        api_pin: tls.map(web::ApiTls::pin),
         xds: format!("https://{}", reachable(xds)),
         metrics: format!("http://{}/metrics", metrics.local_addr()?),
         pid: std::process::id(),

@@ -66,12 +66,12 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
         let progress = progress::Progress::new();
         let state = detach::wait_until_ready(&data, &progress, None).await?;
         progress.done();
-        report::print(&state, &data, format)?;
+        report::print(&state, &data, format).await?;
         return Ok(ExitCode::SUCCESS);
     }
     if options.detach {
         let state = detach::start(&options, &data).await?;
-        report::print(&state, &data, format)?;
+        report::print(&state, &data, format).await?;
         return Ok(ExitCode::SUCCESS);
     }
     supervisor::run(options, data).await?;

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod bookinfo;
 mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]
 #[allow(dead_code)]
 mod consul;
+mod control_plane;
+#[path = "../../store/src/etcd/server.rs"]
+mod etcd;
 mod identity;
 mod load;
 mod mesh;
@@ -14,6 +18,7 @@ mod outage;
 mod platforms;
 mod programs;
 mod prometheus;
+mod replicas;
 mod telemetry;
 mod traffic;
 mod vm;

@@ -1,7 +1,6 @@
 //! The revisions of configuration, and the way back to one of them.
 
 use axum::extract::State as Shared;
-use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use citadel::Verb;
 use galley::history::{Changed, Revision};
@@ -194,12 +193,6 @@ async fn roll_back(
     let items: Vec<Value> = changes.iter().map(whole).collect();
     let answer = json!({ "revision": revision, "changes": items, "diff": diff(&changes), "dry_run": dry_run });
     Ok((Extension(noted), Json(answer)))
-}
-
-/// Why a change is made, as its author says it in the query or in a header.
-pub fn message(query: Option<&str>, headers: &HeaderMap) -> String {
-    let header = || headers.get("x-weft-message").and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
-    query.or_else(header).unwrap_or_default().chars().take(1000).collect()
 }
 
 impl Named {

@@ -1,9 +1,12 @@
 //! The REST API: reads views of the control plane, takes configuration and hands out join tokens. Knows nothing of the
 //! proxy's internals.
 //!
-//! What must hold: nothing but the liveness answer, the console's own files and the documentation of the API is
-//! given without an API token, and the API is reached over loopback only.
+//! What must hold: nothing but the liveness answer, the console's own files and the documentation of the API is given to
+//! who does not show a token or a session, each is held to what it may do, and without TLS the API is reached over
+//! loopback only.
 
+mod access;
+mod audit;
 mod auth;
 pub mod catalogue;
 mod certificates;
@@ -16,6 +19,7 @@ mod extract;
 mod feed;
 mod follow;
 mod graph;
+mod history;
 mod idempotency;
 mod identities;
 mod kept;
@@ -36,8 +40,10 @@ mod scope;
 mod sd;
 mod series;
 mod services;
+mod session;
 mod state;
 mod tap;
+mod tls;
 mod tokens;
 mod traces;
 mod trouble;
@@ -45,11 +51,14 @@ mod version;
 mod why;
 mod workloads;
 
+pub use audit::{Audit, Record as AuditRecord};
+pub use auth::Door;
 pub use follow::follow;
 pub use kept::Kept;
 pub use limiter::Rate;
-pub use listen::{ListenError, bind, serve, serve_metrics};
+pub use listen::{ListenError, bind, bind_any, serve, serve_metrics};
 pub use problem::{Finding, Problem};
 pub use registration::serve_registration;
 pub use router::router;
 pub use state::State;
+pub use tls::ApiTls;

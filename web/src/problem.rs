@@ -61,6 +61,17 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "An API token is needed", detail)
     }
 
+    pub fn forbidden(detail: impl ToString) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "This is not allowed", detail)
+    }
+
+    /// Too many wrong secrets from one place.
+    pub fn too_many_failures(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        let detail = format!("too many wrong tokens from this address; the next is looked at in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong tokens", detail)
+    }
+
     pub fn not_found(detail: impl ToString) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail)
     }

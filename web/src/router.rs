@@ -7,10 +7,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::problem::Problem;
 use crate::state::State;
-use crate::{auth, compression, console, etag, idempotency, limiter, openapi, scope};
 use crate::{
-    endpoints, events, identities, members, objects, overview, proxies, registries, services, tokens, trouble, version,
-    why, workloads,
+    access, audit, auth, compression, console, endpoints, etag, events, history, idempotency, identities, limiter,
+    members, objects, openapi, overview, proxies, registries, scope, services, session, tokens, trouble, version, why,
+    workloads,
 };
 
 /// The largest body that is taken; `_apply` takes more.
@@ -59,6 +59,11 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(trouble::routes())
         .merge(tokens::routes())
         .merge(members::routes())
+        .merge(history::routes())
+        .merge(audit::page::routes())
+        .merge(access::tokens::routes())
+        .merge(access::can::routes())
+        .merge(session::routes())
         .merge(objects::routes());
     OpenApiRouter::with_openapi(openapi::outline()).nest("/api/v1", all)
 }

@@ -7,6 +7,7 @@ use api::{Hostname, TrustDomain};
 use registry::Catalog;
 use tokio::sync::watch;
 
+use crate::auth::Door;
 use crate::kept::Kept;
 
 /// Cloning shares.
@@ -22,6 +23,7 @@ pub struct State {
     pub agents: registry::Agents,
     pub api_tokens: citadel::ApiTokens,
     pub mixer: mixer::Mixer,
+    pub door: Door,
     pub trust_domain: TrustDomain,
     /// The roots that vouch for the mesh.
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,

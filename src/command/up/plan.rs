@@ -100,7 +100,7 @@ impl State {
     }
 
     pub fn control_plane(&self, options: &Options, data: &DataDir) -> Process {
-        let mut words = Words::verb(data, &["control-plane"]);
+        let mut words = Words::verb(data, &["control-plane", "--no-setup-link"]);
         words.flag("--listen-xds", self.xds).flag("--listen-api", self.api).flag("--listen-metrics", self.metrics);
         // One machine, to look at: every request may be looked up.
         words.flag("--trace-sampling", 100);

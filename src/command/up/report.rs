@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::plan::{CONTROL_PLANE, GATEWAY, Port, State};
+use crate::command::api::{ApiOptions, Client};
 use crate::command::data_dir::DataDir;
-use crate::command::output::{Format, line, print_value, table};
+use crate::command::output::{Format, line, print_value, table, text};
 
-pub fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()> {
+pub async fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()> {
+    let setup = setup_link(data).await;
     if format != Format::Table {
-        return print_value(format, &describe(state, data));
+        return print_value(format, &describe(state, data, setup.as_deref()));
     }
     let fixed = [
         (GATEWAY, format!("http://{}", state.gateway), GATEWAY),
@@ -26,15 +28,25 @@ pub fn print(state: &State, data: &DataDir, format: Format) -> anyhow::Result<()
     if !state.workloads.is_empty() {
         line(format_args!("Open        http://{}/productpage", state.gateway))?;
     }
+    if let Some(url) = setup {
+        line(format_args!("Console     {url}   (signs one browser in, within an hour)"))?;
+    }
     line(format_args!("API         http://{}   (token in {})", state.api, data.token_file().display()))?;
     line(format_args!("Logs        {}", data.path().join("log").display()))
+}
+
+/// Where a browser signs in, once; none if the control plane does not say.
+async fn setup_link(data: &DataDir) -> Option<String> {
+    let client = Client::open(data, &ApiOptions::default()).ok()?;
+    let made = client.post("_setup", String::new()).await.ok()?;
+    Some(format!("{}{}", client.base(), text(&made, "path")))
 }
 
 fn pid(state: &State, name: &str) -> String {
     state.pids.get(name).map_or_else(|| "not running".into(), ToString::to_string)
 }
 
-fn describe(state: &State, data: &DataDir) -> Value {
+fn describe(state: &State, data: &DataDir, setup: Option<&str>) -> Value {
     let token = std::fs::read_to_string(data.token_file()).unwrap_or_default();
     let workloads = state.workloads.iter().map(|workload| {
         json!({
@@ -53,6 +65,7 @@ fn describe(state: &State, data: &DataDir) -> Value {
         "gateway": format!("http://{}", state.gateway),
         "api": format!("http://{}", state.api),
         "console": format!("http://{}/", state.api),
+        "setup": setup,
         "token": token.trim(),
         "control_plane": { "pid": state.pids.get(CONTROL_PLANE) },
         "workloads": workloads.collect::<Vec<_>>(),

@@ -157,7 +157,8 @@ async fn start(
     shared.set_phase(Phase::Ready, "ready");
     shared.progress.done();
     if !options.supervise {
-        report::print(&shared.state.borrow(), data, options.output.output)?;
+        let now = shared.state.borrow().clone();
+        report::print(&now, data, options.output.output).await?;
         eprintln!("\nctrl-C stops everything.");
     }
     Ok(())

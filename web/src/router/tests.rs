@@ -17,12 +17,15 @@ use tower::ServiceExt as _;
 
 use super::*;
 
+mod door;
+
 /// A control plane without sockets, and a token for it.
 pub(crate) struct Mesh {
     pub state: State,
     agents: Agents,
     token: String,
     _inputs: watch::Sender<Inputs>,
+    _dir: tempfile::TempDir,
 }
 
 impl Mesh {
@@ -48,7 +51,10 @@ impl Mesh {
         let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());
-        let api_tokens = ApiTokens::new(store, clock);
+        let api_tokens = ApiTokens::new(store.clone(), clock.clone());
+        let dir = tempfile::tempdir().unwrap();
+        let audit = crate::Audit::open(dir.path().join("audit.jsonl")).unwrap();
+        let door = crate::Door::new(citadel::Sessions::new(store, api_tokens.clone(), clock), audit, false);
         let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
         let mixer = mixer::Mixer::new(catalog.clone(), runtime::Clock::system(), mixer::Options::default());
         let state = State {
@@ -59,6 +65,7 @@ impl Mesh {
             join_tokens,
             members,
             agents: agents.clone(),
+            door,
             api_tokens,
             mixer,
             trust_domain,
@@ -66,7 +73,7 @@ impl Mesh {
             ledger,
             kept: crate::Kept::default(),
         };
-        Self { state, agents, token, _inputs: inputs }
+        Self { state, agents, token, _inputs: inputs, _dir: dir }
     }
 
     pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {

@@ -1,0 +1,255 @@
+//! Who is let in to what, how a browser signs in, and what the audit log holds afterwards.
+
+use axum::http::{Method, Response};
+use citadel::{Access, Role, Scopes};
+
+use super::*;
+
+const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: shop}\n\
+                    spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}\n";
+
+/// A token of a role, narrowed to namespaces.
+async fn token(mesh: &Mesh, role: Role, namespaces: &[&str]) -> String {
+    let namespaces = namespaces.iter().map(ToString::to_string).collect();
+    let access = Access { role, scopes: Scopes { namespaces, ..Scopes::default() } };
+    let new = NewApiToken { access, ..NewApiToken::admin(role.as_str(), std::time::Duration::from_secs(3600)) };
+    mesh.state.api_tokens.mint(new).await.unwrap().text
+}
+
+async fn ask(mesh: &Mesh, bearer: &str, method: &str, path: &str, text: &str) -> (StatusCode, Value) {
+    let request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+    let request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
+    let request = request
+        .header(header::CONTENT_TYPE, if text.starts_with('{') { "application/json" } else { "application/yaml" });
+    mesh.send(request.body(Body::from(text.to_owned())).unwrap()).await
+}
+
+async fn status(mesh: &Mesh, bearer: &str, method: &str, path: &str, text: &str) -> u16 {
+    ask(mesh, bearer, method, path, text).await.0.as_u16()
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_changes_nothing() {
+    let mesh = Mesh::start().await;
+    let viewer = token(&mesh, Role::Viewer, &[]).await;
+    for path in ["/services", "/virtualservices", "/proxies", "/problems", "/history", "/_session", "/version"] {
+        assert_eq!(status(&mesh, &viewer, "GET", path, "").await, 200, "{path}");
+    }
+    for (method, path) in [
+        ("POST", "/_apply"),
+        ("POST", "/_apply?dryRun=server"),
+        ("DELETE", "/virtualservices/shop/a"),
+        ("POST", "/tokens"),
+        ("DELETE", "/members/x"),
+        ("GET", "/audit"),
+        ("GET", "/access/tokens"),
+        ("POST", "/access/tokens"),
+        ("POST", "/_setup"),
+    ] {
+        let (status, problem) = ask(&mesh, &viewer, method, path, RULE).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}");
+        assert!(problem["detail"].as_str().unwrap().contains("role"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_a_namespace_reaches_no_other() {
+    let mesh = Mesh::start().await;
+    let shop = token(&mesh, Role::Operator, &["shop"]).await;
+    assert_eq!(status(&mesh, &shop, "POST", "/_apply", RULE).await, 200);
+    let elsewhere = RULE.replace("shop", "default");
+    assert_eq!(status(&mesh, &shop, "POST", "/_apply", &elsewhere).await, 403);
+    // One object that is not allowed refuses them all.
+    assert_eq!(
+        status(&mesh, &shop, "POST", "/_apply", &format!("{}---\n{elsewhere}", RULE.replace("name: a", "name: b")))
+            .await,
+        403
+    );
+    assert_eq!(status(&mesh, &shop, "GET", "/virtualservices/shop/b", "").await, 404);
+    assert_eq!(status(&mesh, &shop, "GET", "/virtualservices/shop/a", "").await, 200);
+    assert_eq!(status(&mesh, &shop, "GET", "/virtualservices/default/a", "").await, 403);
+    assert_eq!(status(&mesh, &shop, "GET", "/virtualservices", "").await, 403);
+    assert_eq!(status(&mesh, &shop, "GET", "/virtualservices?namespace=shop", "").await, 200);
+    assert_eq!(status(&mesh, &shop, "GET", "/services", "").await, 403);
+    // Its operator changes traffic, not who may talk to whom.
+    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\n\
+                  spec: {mtls: {mode: STRICT}}\n";
+    assert_eq!(status(&mesh, &shop, "POST", "/_apply", strict).await, 403);
+    let security = token(&mesh, Role::Security, &[]).await;
+    assert_eq!(status(&mesh, &security, "POST", "/_apply", strict).await, 200);
+    let order = json!({ "namespace": "default", "service_account": "a" }).to_string();
+    assert_eq!(status(&mesh, &security, "POST", "/tokens", &order).await, 201);
+    let narrow = token(&mesh, Role::Security, &["shop"]).await;
+    assert_eq!(status(&mesh, &narrow, "POST", "/tokens", &order).await, 403);
+    let order = json!({ "namespace": "shop", "service_account": "a" }).to_string();
+    assert_eq!(status(&mesh, &narrow, "POST", "/tokens", &order).await, 201);
+}
+
+#[tokio::test]
+async fn a_caller_may_ask_what_it_may_do() {
+    let mesh = Mesh::start().await;
+    let operator = token(&mesh, Role::Operator, &["shop"]).await;
+    let question =
+        |verb: &str, namespace: &str| json!({ "verb": verb, "kind": "vs", "namespace": namespace }).to_string();
+    let (_, yes) = ask(&mesh, &operator, "POST", "/_can", &question("write", "shop")).await;
+    assert_eq!(yes, json!({ "allowed": true }));
+    let (_, no) = ask(&mesh, &operator, "POST", "/_can", &question("write", "default")).await;
+    assert_eq!(no["allowed"], false);
+    assert!(no["reason"].as_str().unwrap().contains("namespaces shop"), "{no}");
+    assert_eq!(status(&mesh, &operator, "POST", "/_can", "{\"verb\": \"fly\"}").await, 400);
+}
+
+#[tokio::test]
+async fn tokens_are_made_shown_once_and_revoked_at_once() {
+    let mesh = Mesh::start().await;
+    let order = json!({ "name": "ci", "role": "operator", "scopes": { "namespaces": ["shop"] }, "ttl_seconds": 60 });
+    let (made, token) = ask(&mesh, &mesh.token, "POST", "/access/tokens", &order.to_string()).await;
+    assert_eq!(made, StatusCode::CREATED, "{token}");
+    let text = token["token"].as_str().unwrap();
+    assert_eq!(status(&mesh, text, "GET", "/virtualservices?namespace=shop", "").await, 200);
+    let (_, listing) = mesh.get("/api/v1/access/tokens").await;
+    assert!(!listing.to_string().contains(text.rsplit('_').next().unwrap()), "a secret is listed");
+    assert!(listing["items"].as_array().unwrap().iter().any(|item| item["name"] == "ci" && item["author"] == "admin"));
+    let path = format!("/access/tokens/{}", token["id"].as_str().unwrap());
+    assert_eq!(status(&mesh, &mesh.token, "DELETE", &path, "").await, 200);
+    assert_eq!(status(&mesh, text, "GET", "/virtualservices?namespace=shop", "").await, 401);
+    assert_eq!(status(&mesh, &mesh.token, "DELETE", &path, "").await, 404);
+    for wrong in [
+        json!({ "name": "ci", "role": "operator" }),
+        json!({ "name": "ci", "role": "operator", "ttl_seconds": 400 * 24 * 3600 }),
+        json!({ "name": "ci", "role": "root", "ttl_seconds": 60 }),
+        json!({ "name": "ci", "role": "viewer", "ttl_seconds": 60, "scopes": { "kinds": ["Pod"] } }),
+    ] {
+        assert_eq!(status(&mesh, &mesh.token, "POST", "/access/tokens", &wrong.to_string()).await, 400, "{wrong}");
+    }
+}
+
+/// Answers of a browser that has a cookie.
+async fn browse(mesh: &Mesh, method: Method, path: &str, cookie: &str, csrf: &str) -> Response<Body> {
+    let request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+    let mut request = request.header(header::COOKIE, format!("other=1; {cookie}"));
+    if !csrf.is_empty() {
+        request = request.header("x-weft-csrf", csrf);
+    }
+    router(mesh.state.clone()).oneshot(request.body(Body::from(RULE)).unwrap()).await.unwrap()
+}
+
+async fn sign_in(mesh: &Mesh, token: &str) -> (StatusCode, String, Value) {
+    let request = Request::builder().method("POST").uri("/api/v1/_session");
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let response = request.body(Body::from(json!({ "token": token }).to_string())).unwrap();
+    let response = router(mesh.state.clone()).oneshot(response).await.unwrap();
+    let cookie = response.headers().get(header::SET_COOKIE).map(|value| value.to_str().unwrap().to_owned());
+    (response.status(), cookie.unwrap_or_default(), body(response).await)
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_and_its_changes_need_the_pages_word() {
+    let mesh = Mesh::start().await;
+    let (status, set, session) = sign_in(&mesh, &mesh.token).await;
+    assert_eq!(status, StatusCode::CREATED, "{session}");
+    assert!(set.contains("; HttpOnly; SameSite=Strict;") && set.contains("Path=/"), "{set}");
+    let cookie = set.split(';').next().unwrap();
+    let csrf = session["csrf"].as_str().unwrap();
+    assert_eq!((session["actor"].as_str(), session["role"].as_str()), (Some("admin"), Some("admin")));
+    assert_eq!(browse(&mesh, Method::GET, "/services", cookie, "").await.status(), 200);
+    let again = body(browse(&mesh, Method::GET, "/_session", cookie, "").await).await;
+    assert_eq!(again["csrf"], session["csrf"]);
+    for wrong in ["", "x", &csrf[1..]] {
+        assert_eq!(browse(&mesh, Method::POST, "/_apply", cookie, wrong).await.status(), 403, "{wrong:?}");
+    }
+    assert_eq!(browse(&mesh, Method::POST, "/_apply", cookie, csrf).await.status(), 200);
+    assert_eq!(browse(&mesh, Method::DELETE, "/_session", cookie, csrf).await.status(), 204);
+    assert_eq!(browse(&mesh, Method::GET, "/services", cookie, "").await.status(), 401);
+    assert_eq!(sign_in(&mesh, "weft_pat_abcdefghijkl_wrong").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_setup_link_lets_one_browser_in() {
+    let mesh = Mesh::start().await;
+    let (made, link) = ask(&mesh, &mesh.token, "POST", "/_setup", "").await;
+    assert_eq!(made, StatusCode::CREATED);
+    assert!(link["path"].as_str().unwrap().starts_with("/#setup=weft_setup_"), "{link}");
+    let text = link["token"].as_str().unwrap();
+    assert_eq!(sign_in(&mesh, text).await.0, StatusCode::CREATED);
+    assert_eq!(sign_in(&mesh, text).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_is_slowed_down_and_others_are_not() {
+    let mesh = Mesh::start().await;
+    let mut answers = Vec::new();
+    for _ in 0..25 {
+        answers.push(status(&mesh, "weft_pat_abcdefghijkl_wrong", "GET", "/services", "").await);
+    }
+    assert_eq!((answers[0], answers[24]), (401, 429));
+    assert_eq!(mesh.get("/api/v1/services").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_audit_log_has_every_change_and_every_refusal_and_no_secret() {
+    let mesh = Mesh::start().await;
+    let viewer = token(&mesh, Role::Viewer, &[]).await;
+    assert_eq!(status(&mesh, &mesh.token, "POST", "/_apply", RULE).await, 200);
+    assert_eq!(status(&mesh, &mesh.token, "POST", "/_apply?dryRun=server", RULE).await, 200);
+    assert_eq!(status(&mesh, &mesh.token, "POST", "/_apply", "kind: [").await, 422);
+    assert_eq!(status(&mesh, &viewer, "POST", "/_apply", RULE).await, 403);
+    assert_eq!(status(&mesh, &viewer, "GET", "/services", "").await, 200);
+    let order = json!({ "namespace": "default", "service_account": "a" }).to_string();
+    let (_, join) = ask(&mesh, &mesh.token, "POST", "/tokens", &order).await;
+    let (_, log) = mesh.get("/api/v1/audit").await;
+    let told: Vec<(&str, &str, &str, bool)> = log["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap_or_default();
+            (text("actor"), text("verb"), text("result"), line["dry_run"] == true)
+        })
+        .collect();
+    let expected = [
+        ("admin", "issue-join-token", "done", false),
+        ("viewer", "write", "403", false),
+        ("admin", "write", "422", false),
+        ("admin", "write", "done", true),
+        ("admin", "write", "done", false),
+    ];
+    assert_eq!(told, expected);
+    let applied = &log["items"][4];
+    assert_eq!(applied["object"], "VirtualService shop/a");
+    assert!(applied["revision_after"].as_u64() > Some(0) && applied["revision_before"].is_null(), "{applied}");
+    for secret in [&mesh.token, &viewer, join["token"].as_str().unwrap()] {
+        assert!(!log.to_string().contains(secret.split('_').nth(3).unwrap()), "a secret is in the log");
+    }
+    let (_, verified) = mesh.get("/api/v1/audit/_verify").await;
+    assert_eq!((&verified["ok"], &verified["entries"]), (&json!(true), &json!(5)), "{verified}");
+}
+
+#[tokio::test]
+async fn what_a_revision_did_is_shown_and_undone() {
+    let mesh = Mesh::start().await;
+    ask(&mesh, &mesh.token, "POST", "/_apply", RULE).await;
+    ask(&mesh, &mesh.token, "POST", "/_apply?message=to+b", &RULE.replace("host: a", "host: b")).await;
+    let (_, history) = mesh.get("/api/v1/history?kind=vs&namespace=shop").await;
+    let revisions: Vec<u64> =
+        history["items"].as_array().unwrap().iter().map(|r| r["revision"].as_u64().unwrap()).collect();
+    assert_eq!(revisions.len(), 2, "{history}");
+    let (_, second) = mesh.get(&format!("/api/v1/history/{}", revisions[0])).await;
+    assert!(second["diff"].as_str().unwrap().contains("-            host: a\n"), "{second}");
+    assert_eq!(second["changes"][0]["before"]["kind"], "VirtualService");
+    let order = json!({ "revision": revisions[1], "object": { "kind": "vs", "namespace": "shop", "name": "a" } });
+    let (_, dry) = mesh.post("/api/v1/_rollback?dryRun=server", &order).await;
+    assert_eq!((&dry["revision"], dry["changes"].as_array().unwrap().len()), (&json!(0), 1), "{dry}");
+    let viewer = token(&mesh, Role::Viewer, &[]).await;
+    assert_eq!(status(&mesh, &viewer, "POST", "/_rollback", &order.to_string()).await, 403);
+    let (done, answer) = mesh.post("/api/v1/_rollback", &order).await;
+    assert_eq!(done, StatusCode::OK, "{answer}");
+    let (_, object) = mesh.get("/api/v1/virtualservices/shop/a").await;
+    assert_eq!(object["object"]["spec"]["http"][0]["route"][0]["destination"]["host"], "a");
+    let (_, between) = mesh.get(&format!("/api/v1/history/_diff?from={}&to={}", revisions[1], revisions[0])).await;
+    assert!(between["diff"].as_str().unwrap().contains("+            host: b\n"), "{between}");
+    assert_eq!(mesh.get("/api/v1/history/99999").await.0, StatusCode::NOT_FOUND);
+    let (_, log) = mesh.get("/api/v1/audit?limit=1").await;
+    assert_eq!(log["items"][0]["detail"], format!("rollback to revision {}", revisions[1]));
+    assert_eq!(log["items"][0]["revision_after"], answer["revision"]);
+}
