@@ -187,7 +187,8 @@ mod tests {
         let change = |name: &str| json!({ "kind": "Gateway", "namespace": "shop", "name": name, "change": "created" });
         let item = json!({ "changes": [change("a"), change("b")] });
         assert_eq!(changes(&item), "Gateway shop/a created, Gateway shop/b created");
-        let item = json!({ "changes": ["a", "b", "c", "d", "e"].map(change) });
+        let five = ["a", "b", "c", "d", "e"].map(change);
+        let item = json!({ "changes": five });
         assert!(changes(&item).ends_with("c created, 2 more"));
     }
 }
