@@ -59,6 +59,9 @@ struct EdgePoints {
 struct Proxies {
     #[prost(message, repeated, tag = "1")]
     proxies: Vec<ProxyTotals>,
+    /// Since when traffic is known, in Unix milliseconds.
+    #[prost(uint64, tag = "2")]
+    since: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -159,13 +162,13 @@ impl Keeper {
         let now = self.mixer.now();
         let slot = slot_of(now);
         let from = self.written;
-        let (hour, day, proxies) = self.mixer.change(|state| {
+        let (hour, day, proxies, since) = self.mixer.change(|state| {
             let hour = points(state, |history| {
                 let fine = history.fine.iter().filter(|point| u64::from(point.at) >= from).copied();
                 fine.chain(history.live.iter().filter(|slot| slot.at >= from).map(|slot| slot.point(slot.at))).collect()
             });
             state.edges.values_mut().for_each(|edge| edge.retire(slot));
-            (hour, points(state, |history| std::mem::take(&mut history.fresh_coarse)), totals(state))
+            (hour, points(state, |history| std::mem::take(&mut history.fresh_coarse)), totals(state), state.since)
         });
         for (kind, list, age) in [(HOUR, hour, HOUR_MS), (DAY, day, DAY_MS)] {
             for (number, part) in list.chunks(PART).enumerate() {
@@ -179,7 +182,7 @@ impl Keeper {
         for number in 0..parts.len().max(self.parts_of_proxies) {
             let key = format!("{}{PROXIES}/{number:04}", self.root);
             let change = match parts.get(number) {
-                Some(part) => Transaction::put(key, Proxies { proxies: part.to_vec() }.encode_to_vec()),
+                Some(part) => Transaction::put(key, Proxies { proxies: part.to_vec(), since }.encode_to_vec()),
                 None => Transaction::delete(key),
             };
             self.store.commit(change).await?;
@@ -254,7 +257,6 @@ fn restore(state: &mut State, kept: Points, coarse: bool, now: u64) {
         let history = if told.by_destination { &mut edge.by_destination } else { &mut edge.by_source };
         for (at, figures) in told.at.into_iter().zip(told.figures.as_chunks().0) {
             let point = Point::from_figures(at, *figures);
-            state.since = state.since.min(u64::from(at) * SLOT_MS);
             if coarse { history.restore_coarse(point) } else { history.restore_fine(point) }
         }
         history.retire(slot_of(now));
@@ -262,6 +264,7 @@ fn restore(state: &mut State, kept: Points, coarse: bool, now: u64) {
 }
 
 fn restore_proxies(state: &mut State, kept: Proxies) {
+    state.since = state.since.min(kept.since);
     for proxy in kept.proxies {
         let series = proxy.series.into_iter().map(|totals| {
             let latency =

@@ -149,10 +149,22 @@ impl Connection {
         let filters = &self.manager.filters;
         let mut response = match filter::request(filters, &mut stream).await {
             Ok(()) => self.follow(&snapshot, &mut stream).await,
-            Err(reply) => stream.exchange.reply(*reply, stream.head),
+            Err(reply) => {
+                self.tell_cluster(&snapshot, &mut stream);
+                stream.exchange.reply(*reply, stream.head)
+            }
         };
         filter::response(filters, &mut stream, &mut response);
         response
+    }
+
+    /// Logs and figures tell where a request would have gone that a filter answered.
+    fn tell_cluster(&self, snapshot: &Arc<Snapshot>, stream: &mut Stream<'_>) {
+        let Some(found) = stream.found.filter(|found| matches!(found.route.action, Action::Forward(_))) else { return };
+        let clusters = &self.downstream.worker.clusters;
+        if let Some(cluster) = clusters.get(found.cluster(&stream.head.headers), snapshot) {
+            stream.exchange.leads_to(&cluster);
+        }
     }
 
     /// Does what the route says (Envoy, the router filter).

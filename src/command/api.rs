@@ -139,10 +139,8 @@ impl Client {
                 let line = String::from_utf8_lossy(&text.drain(..=end).collect::<Vec<_>>()).trim_end().to_owned();
                 match line.split_once(':') {
                     Some(("event", value)) => value.trim().clone_into(&mut event),
-                    Some(("data", value)) if event == name => {
-                        if !show(serde_json::from_str(value.trim())?)? {
-                            return Ok(());
-                        }
+                    Some(("data", value)) if event == name && !show(serde_json::from_str(value.trim())?)? => {
+                        return Ok(());
                     }
                     _ => {}
                 }

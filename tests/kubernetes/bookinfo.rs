@@ -249,7 +249,8 @@ async fn bookinfo_on_three_platforms_is_one_mesh_with_mutual_tls_throughout() {
     assert!((0..20).all(|_| through().is_ok_and(|pod| pod == "reviews-v1")), "the preferred platform serves all");
     let before = ratings.served();
     let died = Instant::now();
-    (v1.kill(), ratings_in_consul.kill());
+    v1.kill();
+    ratings_in_consul.kill();
     consul.deregister("reviews-v1");
     consul.deregister("ratings-v1");
     until("the cluster's", PATIENCE, || through().is_ok_and(|pod| pod == "reviews-v2"));

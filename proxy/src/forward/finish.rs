@@ -185,8 +185,13 @@ impl Exchange {
     }
 
     pub fn chose_cluster(&mut self, cluster: &Cluster) {
-        self.info.upstream_cluster = Some(Arc::clone(&cluster.config));
+        self.leads_to(cluster);
         self.cluster = Some(Arc::clone(&cluster.stats));
+    }
+
+    /// The route leads to this cluster, whether or not the request gets as far (Envoy, the cluster of the cached route).
+    pub fn leads_to(&mut self, cluster: &Cluster) {
+        self.info.upstream_cluster = Some(Arc::clone(&cluster.config));
         self.ends.service = cluster.service();
     }
 

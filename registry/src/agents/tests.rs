@@ -221,6 +221,7 @@ async fn control_planes_on_one_store_show_each_others_workloads() {
     let store = Arc::new(Memory::shared());
     let (one, other) = (replica(&store, "one").await, replica(&store, "other").await);
     let mut events = other.watch();
+    assert_eq!(told(&other, &mut events).await, [Event::Synced]);
     let attachment = one.register(reviews("reviews-v1", "127.0.10.11")).await.unwrap();
     assert_eq!(next_count(&mut events).await, 1);
     // It is not the other's to expire, however long it runs.
@@ -241,6 +242,7 @@ async fn what_a_lost_control_plane_held_goes_unless_the_workload_comes_here() {
     let store = Arc::new(Memory::shared());
     let (one, other) = (replica(&store, "one").await, replica(&store, "other").await);
     let mut events = other.watch();
+    assert_eq!(told(&other, &mut events).await, [Event::Synced]);
     let attachments = [
         one.register(reviews("reviews-v1", "127.0.10.11")).await,
         one.register(reviews("reviews-v2", "127.0.10.12")).await,

@@ -62,7 +62,7 @@ await main("editor", async ({ page }) => {
   assert.match(await rows.first().innerText(), /wait longer/);
   await rows.last().getByRole("button").click();
   const dialog = page.getByRole("dialog");
-  await dialog.getByText("timeout: 3s").waitFor();
+  await dialog.getByText(/timeout: "?3s"?$/).waitFor();
   await screenshot(page, "editor-revision");
   await dialog.getByRole("button", { name: "Bring this object back to here" }).click();
   await until("the rule is what it was", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
