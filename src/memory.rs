@@ -37,8 +37,8 @@ pub fn release_program() {}
 #[cfg(target_os = "linux")]
 const PAGE: usize = 4096;
 
-#[cfg(test)]
 #[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     fn resident_file_kib() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
