@@ -1,0 +1,37 @@
+//! Edges of the graph on which requests fail now.
+
+use mixer::{EdgeView, GraphQuery};
+
+use super::Trouble;
+use crate::catalogue as codes;
+use crate::state::State;
+
+/// So much of the past counts as now.
+const WINDOW_SECONDS: u64 = 30;
+/// Less is too little to speak of a share that fails.
+const LEAST_PER_SECOND: f64 = 0.1;
+/// The share from which on an edge is a problem.
+const TOO_MANY: f64 = 0.05;
+const MOST: f64 = 0.5;
+
+pub fn failing(state: &State) -> Vec<Trouble> {
+    let graph = state.mixer.graph(&GraphQuery { window_seconds: WINDOW_SECONDS, ..GraphQuery::default() });
+    graph.edges.iter().filter_map(of).collect()
+}
+
+/// The words tell the share in two steps only, so that a problem that lasts stays the same one.
+fn of(edge: &EdgeView) -> Option<Trouble> {
+    let share = edge.error_ratio.filter(|share| *share >= TOO_MANY)?;
+    if edge.requests_per_second < LEAST_PER_SECOND {
+        return None;
+    }
+    let share = if share >= MOST { "at least half" } else { "more than one in twenty" };
+    let (source, destination) = (&edge.source, &edge.destination);
+    let message = format!("{share} of the requests from {source} to {destination} fail");
+    let mut trouble = Trouble::new(&codes::REQUESTS_FAIL, "traffic", format!("{source} > {destination}"), message);
+    if let Some((namespace, _)) = destination.split_once('/').filter(|(namespace, _)| !namespace.contains(':')) {
+        trouble.namespace = Some(namespace.to_owned());
+        trouble.link = Some(format!("/api/v1/services/{destination}"));
+    }
+    Some(trouble)
+}
