@@ -29,7 +29,7 @@ struct Record {
 pub(super) type Kept = BTreeMap<ObjectKey, Option<Arc<Loaded>>>;
 
 /// How long is waited after a write, so that the changes of a busy time are stored together.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(100);
 
 /// Puts in force what was known of the cluster before.
 pub(super) async fn recall(attached: &Attached) -> Kept {
