@@ -33,6 +33,8 @@ pub(crate) enum Spec {
     WorkloadEntry(kinds::WorkloadEntry),
     WorkloadGroup(kinds::WorkloadGroup),
     PeerAuthentication(kinds::PeerAuthentication),
+    RequestAuthentication(kinds::RequestAuthentication),
+    AuthorizationPolicy(kinds::AuthorizationPolicy),
 }
 
 /// An object ready for a snapshot.
@@ -45,6 +47,8 @@ pub(crate) enum Checked {
     WorkloadEntry(Arc<Config<kinds::WorkloadEntry>>),
     WorkloadGroup(Arc<Config<kinds::WorkloadGroup>>),
     PeerAuthentication(Arc<Config<kinds::PeerAuthentication>>),
+    RequestAuthentication(Arc<Config<kinds::RequestAuthentication>>),
+    AuthorizationPolicy(Arc<Config<kinds::AuthorizationPolicy>>),
 }
 
 impl Spec {
@@ -57,6 +61,8 @@ impl Spec {
             Self::WorkloadEntry(spec) => Checked::WorkloadEntry(Arc::new(Config { meta, spec })),
             Self::WorkloadGroup(spec) => Checked::WorkloadGroup(Arc::new(Config { meta, spec })),
             Self::PeerAuthentication(spec) => Checked::PeerAuthentication(Arc::new(Config { meta, spec })),
+            Self::RequestAuthentication(spec) => Checked::RequestAuthentication(Arc::new(Config { meta, spec })),
+            Self::AuthorizationPolicy(spec) => Checked::AuthorizationPolicy(Arc::new(Config { meta, spec })),
         }
     }
 }
@@ -140,9 +146,7 @@ enum Recognised {
 }
 
 /// Kinds of Istio's that are not taken yet.
-const LATER: [&str; 11] = [
-    "AuthorizationPolicy",
-    "RequestAuthentication",
+const LATER: [&str; 9] = [
     "Sidecar",
     "EnvoyFilter",
     "ProxyConfig",
@@ -206,6 +210,9 @@ fn read_object(place: &Place<'_>, kind: Kind) -> Option<Document> {
             None => Place::new(&empty, "spec", o.report()).object(|o| read_spec(o, kind, &namespace)),
         };
         let meta = meta?;
+        if let Some(value) = meta.annotations.get(Meta::DRY_RUN) {
+            check_dry_run(o, value, spec.as_ref());
+        }
         Some(Document {
             key: ObjectKey::new(kind, &namespace, &meta.name),
             labels: meta.labels,
@@ -215,6 +222,21 @@ fn read_object(place: &Place<'_>, kind: Kind) -> Option<Document> {
             line: place.at.line,
         })
     })?
+}
+
+/// Only what allows or denies can be tried (Istio `istio.io/dry-run`).
+fn check_dry_run(o: &Object<'_>, value: &str, spec: Option<&Spec>) {
+    use kinds::AccessAction::{Allow, Deny};
+    let tries =
+        |spec: &Spec| matches!(spec, Spec::AuthorizationPolicy(policy) if matches!(policy.action, Allow | Deny));
+    if spec.is_some_and(|spec| !tries(spec)) {
+        o.error_at(
+            "metadata",
+            format!("the annotation {} is for AuthorizationPolicies that ALLOW or DENY", Meta::DRY_RUN),
+        );
+    } else if value.parse::<bool>().is_err() {
+        o.error_at("metadata", format!("the annotation {} is \"true\" or \"false\", not {value:?}", Meta::DRY_RUN));
+    }
 }
 
 fn read_spec(o: &Object<'_>, kind: Kind, namespace: &str) -> Spec {
@@ -227,6 +249,8 @@ fn read_spec(o: &Object<'_>, kind: Kind, namespace: &str) -> Spec {
         Kind::WorkloadEntry => Spec::WorkloadEntry(kinds::workload_entry::read(o)),
         Kind::WorkloadGroup => Spec::WorkloadGroup(kinds::workload_group::read(o)),
         Kind::PeerAuthentication => Spec::PeerAuthentication(kinds::peer_authentication::read(o)),
+        Kind::RequestAuthentication => Spec::RequestAuthentication(kinds::request_authentication::read(o)),
+        Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(kinds::authorization_policy::read(o)),
     }
 }
 

@@ -12,10 +12,12 @@ pub enum Kind {
     WorkloadEntry,
     WorkloadGroup,
     PeerAuthentication,
+    RequestAuthentication,
+    AuthorizationPolicy,
 }
 
 /// Kind, its name, plural, short name, hyphenated name, API group.
-const TABLE: [(Kind, &str, &str, &str, &str, &str); 7] = [
+const TABLE: [(Kind, &str, &str, &str, &str, &str); 9] = [
     (Kind::VirtualService, "VirtualService", "virtualservices", "vs", "virtual-service", NETWORKING),
     (Kind::DestinationRule, "DestinationRule", "destinationrules", "dr", "destination-rule", NETWORKING),
     (Kind::Gateway, "Gateway", "gateways", "gw", "gateway", NETWORKING),
@@ -23,13 +25,22 @@ const TABLE: [(Kind, &str, &str, &str, &str, &str); 7] = [
     (Kind::WorkloadEntry, "WorkloadEntry", "workloadentries", "we", "workload-entry", NETWORKING),
     (Kind::WorkloadGroup, "WorkloadGroup", "workloadgroups", "wg", "workload-group", NETWORKING),
     (Kind::PeerAuthentication, "PeerAuthentication", "peerauthentications", "pa", "peer-authentication", SECURITY),
+    (
+        Kind::RequestAuthentication,
+        "RequestAuthentication",
+        "requestauthentications",
+        "ra",
+        "request-authentication",
+        SECURITY,
+    ),
+    (Kind::AuthorizationPolicy, "AuthorizationPolicy", "authorizationpolicies", "ap", "authorization-policy", SECURITY),
 ];
 
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 9] = [
         Kind::VirtualService,
         Kind::DestinationRule,
         Kind::Gateway,
@@ -37,6 +48,8 @@ impl Kind {
         Kind::WorkloadEntry,
         Kind::WorkloadGroup,
         Kind::PeerAuthentication,
+        Kind::RequestAuthentication,
+        Kind::AuthorizationPolicy,
     ];
 
     /// The kind that an operator's word names: `VirtualService`, `virtualservices`, `virtual-service` or `vs`, in any

@@ -1,15 +1,21 @@
 //! The configuration kinds: what each holds once it is parsed and checked, one file per kind.
 
+pub(crate) mod authorization_policy;
 pub(crate) mod check;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
 pub(crate) mod peer_authentication;
+pub(crate) mod request_authentication;
 pub(crate) mod service_entry;
 mod shared;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;
 pub(crate) mod workload_group;
 
+pub use authorization_policy::{
+    AccessAction, AccessCondition, AccessOperation, AccessRule, AccessSource, AddressAttribute, AuthorizationPolicy,
+    PathTemplate, TextAttribute, Values,
+};
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover, H2Upgrade,
     HashCookie, HashKey, HashRing, HttpPool, KeepAlive, LbAlgorithm, LoadBalancer, LocalityLb, OutlierDetection,
@@ -18,6 +24,7 @@ pub use destination_rule::{
 };
 pub use gateway::{CertificateFiles, Gateway, GatewayHost, Server, ServerPort, ServerTls, ServerTlsMode, TlsVersion};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use request_authentication::{ClaimHeader, JwtHeader, JwtKeys, JwtRule, KeysUri, RequestAuthentication};
 pub use service_entry::{EntryPort, ServiceEntry};
 pub use shared::{ExportTo, Labels, Pattern, Percent, StringMatch, selects};
 pub use virtual_service::{

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::document::{self, Checked};
 use crate::kinds::{
-    DestinationRule, Gateway, Labels, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, Gateway, Labels, PeerAuthentication, RequestAuthentication, ServiceEntry,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// One object: what it is called and what it says.
@@ -55,11 +56,23 @@ pub struct Snapshot {
     pub workload_entries: Vec<Arc<Config<WorkloadEntry>>>,
     pub workload_groups: Vec<Arc<Config<WorkloadGroup>>>,
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
+    pub request_authentications: Vec<Arc<Config<RequestAuthentication>>>,
+    pub authorization_policies: Vec<Arc<Config<AuthorizationPolicy>>>,
 }
 
 impl Default for Provenance {
     fn default() -> Self {
         Self::Store { author: String::new() }
+    }
+}
+
+impl Meta {
+    /// The annotation of an AuthorizationPolicy that is only tried.
+    pub(crate) const DRY_RUN: &str = "istio.io/dry-run";
+
+    /// Whether what the object decides is only counted and noted, not enforced.
+    pub fn is_dry_run(&self) -> bool {
+        self.annotations.get(Self::DRY_RUN).is_some_and(|value| value == "true")
     }
 }
 
@@ -100,6 +113,8 @@ impl Snapshot {
                 Checked::WorkloadEntry(config) => snapshot.workload_entries.push(config),
                 Checked::WorkloadGroup(config) => snapshot.workload_groups.push(config),
                 Checked::PeerAuthentication(config) => snapshot.peer_authentications.push(config),
+                Checked::RequestAuthentication(config) => snapshot.request_authentications.push(config),
+                Checked::AuthorizationPolicy(config) => snapshot.authorization_policies.push(config),
             }
         }
         sort(&mut snapshot.virtual_services);
@@ -109,6 +124,8 @@ impl Snapshot {
         sort(&mut snapshot.workload_entries);
         sort(&mut snapshot.workload_groups);
         sort(&mut snapshot.peer_authentications);
+        sort(&mut snapshot.request_authentications);
+        sort(&mut snapshot.authorization_policies);
         snapshot
     }
 }

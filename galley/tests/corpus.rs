@@ -43,6 +43,7 @@ fn judge(kind: &str, group: &str, cases: &str) -> usize {
 #[test]
 fn every_case_is_judged_as_it_says() {
     const NETWORKING: &str = "networking.istio.io";
+    const SECURITY: &str = "security.istio.io";
     let counts = [
         judge("VirtualService", NETWORKING, include_str!("corpus/virtual_service.txt")),
         judge("DestinationRule", NETWORKING, include_str!("corpus/destination_rule.txt")),
@@ -50,7 +51,9 @@ fn every_case_is_judged_as_it_says() {
         judge("ServiceEntry", NETWORKING, include_str!("corpus/service_entry.txt")),
         judge("WorkloadEntry", NETWORKING, include_str!("corpus/workload_entry.txt")),
         judge("WorkloadGroup", NETWORKING, include_str!("corpus/workload_group.txt")),
-        judge("PeerAuthentication", "security.istio.io", include_str!("corpus/peer_authentication.txt")),
+        judge("PeerAuthentication", SECURITY, include_str!("corpus/peer_authentication.txt")),
+        judge("RequestAuthentication", SECURITY, include_str!("corpus/request_authentication.txt")),
+        judge("AuthorizationPolicy", SECURITY, include_str!("corpus/authorization_policy.txt")),
     ];
     assert!(counts.iter().sum::<usize>() >= 150, "{counts:?}");
 }
@@ -107,7 +110,7 @@ fn documents_that_are_not_ours_are_told_apart() {
     let (taken, said) = of("v1", "Service");
     assert!(taken && said.contains("skipped: Service (v1)"), "{said}");
     for (version, kind, finding) in [
-        ("security.istio.io/v1", "AuthorizationPolicy", "AuthorizationPolicy (security.istio.io/v1) is not supported"),
+        ("telemetry.istio.io/v1", "Telemetry", "Telemetry (telemetry.istio.io/v1) is not supported"),
         ("networking.istio.io/v1", "VirtualServce", "did you mean \"VirtualService\"?"),
         ("networking.istio.io/v1", "Foo", "unknown kind \"Foo\"; there are VirtualService, DestinationRule, Gateway,"),
         ("networking.istio.io/v2", "VirtualService", "networking.istio.io has v1, v1beta1, v1alpha3"),
@@ -128,6 +131,31 @@ fn every_version_lists_and_bookkeeping_are_taken() {
              spec: {{host: r}}\n  status: {{}}\n"
         );
         assert_eq!(Snapshot::parse(&text, "list.yaml").unwrap().destination_rules.len(), 1);
+    }
+}
+
+#[test]
+fn only_what_allows_or_denies_is_tried() {
+    let judged = |kind: &str, spec: &str, value: &str| {
+        let meta = format!("{{name: it, annotations: {{istio.io/dry-run: \"{value}\"}}}}");
+        let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {meta}\nspec: {spec}\n");
+        (Snapshot::parse(&text, "it.yaml").map(|it| it.authorization_policies[0].meta.is_dry_run()), findings(&text).1)
+    };
+    for (value, tried) in [("true", true), ("false", false)] {
+        assert_eq!(judged("AuthorizationPolicy", "{action: DENY, rules: [{}]}", value).0, Ok(tried));
+    }
+    for (kind, spec, value, finding) in [
+        ("AuthorizationPolicy", "{}", "yes", "is \"true\" or \"false\", not \"yes\""),
+        (
+            "AuthorizationPolicy",
+            "{action: AUDIT, rules: [{}]}",
+            "true",
+            "is for AuthorizationPolicies that ALLOW or DENY",
+        ),
+        ("PeerAuthentication", "{}", "true", "is for AuthorizationPolicies that ALLOW or DENY"),
+    ] {
+        let (taken, said) = judged(kind, spec, value);
+        assert!(taken.is_err() && said.contains(finding), "{said}");
     }
 }
 

@@ -137,6 +137,13 @@ pub(super) fn selector(place: &Place<'_>, field: &'static str, most: usize) -> O
     })
 }
 
+/// Policies are for workloads by their labels; what a reference would be to is not served here.
+pub(super) fn no_target_refs(o: &Object<'_>) {
+    const WHY: &str = "policies by reference are not supported; name the workloads, or the gateway's, by selector";
+    o.refuse("targetRef", WHY);
+    o.refuse("targetRefs", WHY);
+}
+
 fn check_selector(place: &Place<'_>, most: usize) {
     let entries = place.entries();
     if entries.len() > most {

@@ -7,6 +7,8 @@ export const KINDS: { kind: string; plural: string; group: string }[] = [
   { kind: "WorkloadEntry", plural: "workloadentries", group: "networking.istio.io/v1" },
   { kind: "WorkloadGroup", plural: "workloadgroups", group: "networking.istio.io/v1" },
   { kind: "PeerAuthentication", plural: "peerauthentications", group: "security.istio.io/v1" },
+  { kind: "RequestAuthentication", plural: "requestauthentications", group: "security.istio.io/v1" },
+  { kind: "AuthorizationPolicy", plural: "authorizationpolicies", group: "security.istio.io/v1" },
 ];
 
 export const pluralOf = (kind: string): string => KINDS.find((each) => each.kind === kind || each.plural === kind)?.plural ?? kind.toLowerCase();
