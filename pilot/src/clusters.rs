@@ -139,7 +139,7 @@ impl<'a> Target<'a> {
 }
 
 #[expect(deprecated, reason = "the replacement is an extension that Envoy releases in use do not have")]
-fn refresh_by_ttl(cluster: &mut cluster::Cluster) {
+pub(crate) fn refresh_by_ttl(cluster: &mut cluster::Cluster) {
     cluster.respect_dns_ttl = true;
     cluster.dns_refresh_rate = Some(wire::duration(DNS_REFRESH));
 }

@@ -72,7 +72,7 @@ impl Compiled {
         findings.extend(&self.index.config.diagnostics);
         findings.extend(&outbound.diagnostics);
         let own = match node.kind {
-            NodeKind::Sidecar => sidecar(&View::of_names(&self.index, &audience), node),
+            NodeKind::Sidecar => sidecar(&View::of_names(&self.index, &audience), node, &mut findings),
             NodeKind::Router => gateway::compile(&View::new(&self.index, &audience), node, &mut findings),
         };
         let snapshot = Snapshot {
@@ -108,8 +108,8 @@ pub(crate) struct Own {
     pub secrets: Vec<Resource>,
 }
 
-fn sidecar(view: &View<'_>, node: &Node) -> Own {
-    let (clusters, mut listeners) = inbound::compile(view, node);
+fn sidecar(view: &View<'_>, node: &Node, findings: &mut Findings) -> Own {
+    let (clusters, mut listeners) = inbound::compile(view, node, findings);
     let proxy = http_proxy::listener(view, node);
     listeners.push(Resource::encode(&proxy.name, &proxy));
     Own { clusters, listeners, ..Own::default() }

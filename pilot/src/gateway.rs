@@ -17,6 +17,7 @@ use crate::diagnostic::{Code, Findings};
 use crate::http_manager::{self, Routes, Side};
 use crate::listener as chains;
 use crate::node::Node;
+use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
 use crate::{names, tls};
@@ -35,9 +36,11 @@ pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> 
     let gateways = &view.index.inputs.config.gateways;
     let selected = gateways.iter().filter(|gateway| node.has_labels(&gateway.spec.selector));
     let servers = selected.flat_map(|gateway| gateway.spec.servers.iter().map(|server| Bound { gateway, server }));
-    let mut own = Own::default();
+    let guard = Guard::new(view, node, findings);
+    let clusters = guard.clusters.iter().map(|cluster| Resource::encode(&cluster.name, cluster));
+    let mut own = Own { clusters: clusters.collect(), ..Own::default() };
     for port in ports::merge(node, servers, findings) {
-        let mut compile = Compile { view, node, port: &port, findings, own: &mut own };
+        let mut compile = Compile { view, node, port: &port, guard: &guard, findings, own: &mut own };
         let listener = compile.listener();
         if let Some(listener) = listener {
             own.listeners.push(Resource::encode(&listener.name, &listener));
@@ -50,6 +53,7 @@ struct Compile<'a> {
     view: &'a View<'a>,
     node: &'a Node,
     port: &'a Port<'a>,
+    guard: &'a Guard,
     findings: &'a mut Findings,
     own: &'a mut Own,
 }
@@ -80,7 +84,7 @@ impl Compile<'_> {
     fn plain_tcp(&mut self) -> Vec<listener::FilterChain> {
         let servers = self.port.servers.iter();
         let filter = servers.filter_map(|bound| l4::tcp(self.view, self.node, bound, self.findings)).next();
-        filter.into_iter().map(|filter| chains::chain(String::new(), filter)).collect()
+        self.guard.before(filter.into_iter().map(|filter| chains::chain(String::new(), filter)).collect())
     }
 
     /// One chain per server that ends TLS, one per SNI match of those that pass it on.
@@ -90,7 +94,7 @@ impl Compile<'_> {
             let chains = if bound.server.terminates_tls() {
                 self.terminating(bound).into_iter().collect()
             } else {
-                l4::passthrough(self.view, self.node, bound, self.findings)
+                self.guard.before(l4::passthrough(self.view, self.node, bound, self.findings))
             };
             for chain in chains {
                 let same = |other: &listener::FilterChain| other.filter_chain_match == chain.filter_chain_match;
@@ -136,7 +140,7 @@ impl Compile<'_> {
         if let Some(matches) = &mut chain.filter_chain_match {
             matches.server_names = l4::server_names(&bound.server.hosts);
         }
-        Some(chain)
+        if http { Some(chain) } else { self.guard.before(vec![chain]).pop() }
     }
 
     fn http_filter(&self, routes: &str) -> listener::Filter {
@@ -147,6 +151,7 @@ impl Compile<'_> {
             Side::Gateway,
             &stat_prefix,
             Routes::Named(routes.to_owned()),
+            self.guard,
         )
     }
 

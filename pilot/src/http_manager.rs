@@ -18,6 +18,7 @@ use http::http_connection_manager::{
 use crate::access_log::access_logs;
 use crate::mesh::MeshConfig;
 use crate::node::Features;
+use crate::policy::Guard;
 use crate::wire;
 
 /// A proxy of weft hands the spans of this cluster to its reports.
@@ -47,16 +48,21 @@ pub(crate) enum Side {
     Gateway,
 }
 
-/// The network filter of a manager.
+/// The network filter of a manager; every request comes by the guard first.
 pub(crate) fn filter(
     mesh: &MeshConfig,
     features: Features,
     side: Side,
     stat_prefix: &str,
     routes: Routes,
+    guard: &Guard,
 ) -> listener::Filter {
     let mut manager = manager(mesh, side, stat_prefix, routes);
+    manager.http_filters.splice(0..0, guard.http.iter().cloned());
     manager.tracing = mesh.trace_sampling.filter(|_| features.reports_spans).map(tracing);
+    if guard.judges_paths {
+        one_spelling(&mut manager);
+    }
     listener::Filter {
         name: FILTER.into(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&manager))),
@@ -116,6 +122,14 @@ fn tracing(sampling: f64) -> http::http_connection_manager::Tracing {
     }
 }
 
+/// Rules on paths must see what the application will: slashes that are doubled or escaped are plain ones (Istio
+/// `pathNormalization: DECODE_AND_MERGE_SLASHES`).
+fn one_spelling(manager: &mut http::HttpConnectionManager) {
+    use http::http_connection_manager::PathWithEscapedSlashesAction::UnescapeAndForward;
+    manager.merge_slashes = true;
+    manager.path_with_escaped_slashes_action = UnescapeAndForward as i32;
+}
+
 fn specifier(routes: Routes) -> RouteSpecifier {
     match routes {
         Routes::Inline(config) => RouteSpecifier::RouteConfig(config),
@@ -137,7 +151,7 @@ fn http_filters() -> Vec<http::HttpFilter> {
     ]
 }
 
-fn http_filter<M: Name>(name: &str, config: &M) -> http::HttpFilter {
+pub(crate) fn http_filter<M: Name>(name: &str, config: &M) -> http::HttpFilter {
     http::HttpFilter {
         name: name.to_owned(),
         config_type: Some(http::http_filter::ConfigType::TypedConfig(api::any(config))),

@@ -17,6 +17,7 @@ use crate::diagnostic::Findings;
 use crate::http_manager::{self, Routes, Side};
 use crate::names;
 use crate::node::Node;
+use crate::policy::Guard;
 use crate::routes::{self, Place};
 use crate::virtual_service::Rules;
 use crate::visibility::View;
@@ -27,7 +28,9 @@ pub(crate) const PLAIN_HTTP: u16 = 80;
 pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
     let mesh = view.index.mesh();
     let routes = Routes::Named(names::HTTP_PROXY.to_owned());
-    let filter = http_manager::filter(mesh, view.audience.features, Side::ExplicitOutbound, names::HTTP_PROXY, routes);
+    let features = view.audience.features;
+    let filter =
+        http_manager::filter(mesh, features, Side::ExplicitOutbound, names::HTTP_PROXY, routes, &Guard::default());
     let chain = crate::listener::chain(String::new(), filter);
     let address = node.http_proxy_address.unwrap_or_else(|| node.address());
     let port = node.http_proxy_port;

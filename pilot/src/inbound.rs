@@ -12,25 +12,29 @@ use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
 use galley::kinds::MtlsMode;
 use registry::{Protocol, Service};
 
+use crate::diagnostic::Findings;
 use crate::http_manager::{self, Routes, Side};
 use crate::listener::{RAW, TLS, chain_for, tcp_proxy};
 use crate::node::{Node, Served};
+use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
 use crate::{capture, clusters, names, routes, tls, wire};
 
 /// Clusters and listeners for what the workload serves; the first of several on one port has it.
-pub(crate) fn compile(view: &View<'_>, node: &Node) -> (Vec<Resource>, Vec<Resource>) {
+pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> (Vec<Resource>, Vec<Resource>) {
+    let guard = Guard::new(view, node, findings);
     let mut ports = BTreeSet::new();
     let served = node.services.iter().filter(|served| ports.insert(served.port));
-    let served: Vec<Inbound<'_>> = served.map(|served| Inbound::new(view, node, served)).collect();
+    let served: Vec<Inbound<'_>> = served.map(|served| Inbound::new(view, node, served, &guard)).collect();
     let mut clusters: Vec<_> = served.iter().map(Inbound::cluster).collect();
+    clusters.extend(guard.clusters.iter().cloned());
     let listeners = match node.capture {
         None => served.iter().map(Inbound::listener).collect(),
         Some(capture) => {
             let chains = served.iter().flat_map(Inbound::captured_chains).collect();
             clusters.extend(capture::passthrough_clusters(capture));
-            vec![capture::virtual_inbound(view, node, capture, chains, &ports)]
+            vec![capture::virtual_inbound(view, node, capture, chains, &ports, &guard)]
         }
     };
     let clusters = clusters.iter().map(|cluster| Resource::encode(&cluster.name, cluster));
@@ -41,6 +45,7 @@ struct Inbound<'a> {
     view: &'a View<'a>,
     node: &'a Node,
     served: &'a Served,
+    guard: &'a Guard,
     /// Of the route table and of the cluster.
     name: String,
     /// The host that callers know the port by.
@@ -49,12 +54,12 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    fn new(view: &'a View<'a>, node: &'a Node, served: &'a Served) -> Self {
+    fn new(view: &'a View<'a>, node: &'a Node, served: &'a Served, guard: &'a Guard) -> Self {
         let domain = &view.index.mesh().domain;
         let host = api::Hostname::resolve(&served.service, &node.namespace, domain);
         let host = host.map_or_else(|_| served.service.clone(), |host| host.to_string());
         let service = view.named(&host).map(|entry| &*entry.service);
-        Self { view, node, served, name: names::inbound(served.port), host, service }
+        Self { view, node, served, guard, name: names::inbound(served.port), host, service }
     }
 
     fn cluster(&self) -> cluster::Cluster {
@@ -109,13 +114,14 @@ impl<'a> Inbound<'a> {
         let plain = || chain_for(format!("{name}_plain"), RAW, &[], self.filter(), None);
         // TLS that is not the mesh's is the application's own.
         let opaque = || chain_for(format!("{name}_tls"), TLS, &[], self.filter(), None);
-        match peers.of_port(&self.node.namespace, &self.node.labels, self.served.port) {
+        let chains = match peers.of_port(&self.node.namespace, &self.node.labels, self.served.port) {
             MtlsMode::Strict => vec![mutual(&[])],
             MtlsMode::Disable if self.is_http() => vec![plain()],
             MtlsMode::Disable => vec![plain(), opaque()],
             MtlsMode::Permissive | MtlsMode::Unset if self.is_http() => vec![mutual(&tls::ISTIO_ALPN), plain()],
             MtlsMode::Permissive | MtlsMode::Unset => vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()],
-        }
+        };
+        if self.is_http() { chains } else { self.guard.before(chains) }
     }
 
     fn is_http(&self) -> bool {
@@ -133,6 +139,7 @@ impl<'a> Inbound<'a> {
                 Side::Inbound,
                 &stat_prefix,
                 Routes::Inline(self.routes()),
+                self.guard,
             )
         } else {
             tcp_proxy(mesh, &self.name, vec![(self.name.clone(), 1)])

@@ -6,6 +6,8 @@ use api::TrustDomain;
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshConfig {
     pub trust_domain: TrustDomain,
+    /// Other names of the trust domain: identities under them are taken for its own.
+    pub trust_domain_aliases: Vec<TrustDomain>,
     /// The DNS domain under which short names resolve.
     pub domain: String,
     /// Policies in this namespace hold for all.
@@ -31,6 +33,7 @@ impl MeshConfig {
     pub fn new(trust_domain: TrustDomain) -> Self {
         Self {
             trust_domain,
+            trust_domain_aliases: Vec::new(),
             domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
             access_log: None,

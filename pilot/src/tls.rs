@@ -38,12 +38,15 @@ pub(crate) fn mutual_upstream(mutual: &Mutual<'_>) -> core::TransportSocket {
     wire::transport_socket(SOCKET, &context)
 }
 
-/// The mesh's mutual TLS as a server: callers of the trust domain only.
+/// The mesh's mutual TLS as a server: callers of the trust domain only, under any of its names.
 pub(crate) fn mutual_downstream(mesh: &MeshConfig) -> core::TransportSocket {
-    let callers = wire::prefix(format!("spiffe://{}/", mesh.trust_domain));
-    let san =
-        tls::SubjectAltNameMatcher { san_type: SanType::Uri as i32, matcher: Some(callers), ..Default::default() };
-    let mut common = mesh_common(vec![san]);
+    let caller = |domain| tls::SubjectAltNameMatcher {
+        san_type: SanType::Uri as i32,
+        matcher: Some(wire::prefix(format!("spiffe://{domain}/"))),
+        ..Default::default()
+    };
+    let domains = std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases);
+    let mut common = mesh_common(domains.map(caller).collect());
     common.alpn_protocols = names(["h2", "http/1.1", "istio"]);
     let context = tls::DownstreamTlsContext {
         common_tls_context: Some(common),

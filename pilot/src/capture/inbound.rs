@@ -12,6 +12,7 @@ use galley::kinds::MtlsMode;
 use super::{INBOUND_PORT, SILENCE, end_of_loops, everywhere, source};
 use crate::listener::{RAW, TLS, chain_for, original_dst, tcp_proxy, tls_inspector};
 use crate::node::{Capture, Interception, Node};
+use crate::policy::Guard;
 use crate::visibility::View;
 use crate::{names, tls, wire};
 
@@ -37,9 +38,10 @@ pub(crate) fn virtual_inbound(
     capture: Capture,
     mut chains: Vec<listener::FilterChain>,
     served: &BTreeSet<u16>,
+    guard: &Guard,
 ) -> listener::Listener {
     let peers = &view.index.config.peers;
-    let others = Others { view, capture };
+    let others = Others { view, capture, guard };
     let unserved = peers.named_ports(&node.namespace, &node.labels).filter(|port| !served.contains(port));
     for port in unserved.filter(|port| *port != INBOUND_PORT) {
         let mode = peers.of_port(&node.namespace, &node.labels, port);
@@ -71,11 +73,13 @@ pub(crate) fn to_port(port: u16, mut chains: Vec<listener::FilterChain>) -> Vec<
 struct Others<'a> {
     view: &'a View<'a>,
     capture: Capture,
+    guard: &'a Guard,
 }
 
 impl Others<'_> {
     fn chains(&self, name: &str, mode: MtlsMode) -> Vec<listener::FilterChain> {
-        families(self.capture).flat_map(|ipv6| self.of_family(name, mode, ipv6)).collect()
+        let chains = families(self.capture).flat_map(|ipv6| self.of_family(name, mode, ipv6));
+        self.guard.before(chains.collect())
     }
 
     /// As for services that are not of HTTP: mutual TLS, TLS of the application's own, plaintext.

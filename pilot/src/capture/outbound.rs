@@ -15,6 +15,7 @@ use crate::http_proxy::{self, MeshRules, tunnel};
 use crate::listener::{RAW, TLS, chain, chain_for, http_inspector, original_dst, tcp_proxy, tls_inspector};
 use crate::mesh::OutboundPolicy;
 use crate::node::Capture;
+use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
 use crate::{names, wire};
@@ -197,6 +198,7 @@ impl Outbound<'_, '_> {
             Side::CapturedOutbound,
             &stat_prefix,
             routes,
+            &Guard::default(),
         );
         let matches = listener::FilterChainMatch {
             transport_protocol: RAW.to_owned(),

@@ -43,6 +43,11 @@ pub fn inputs(yaml: &str) -> Inputs {
                 let spec = peer_authentication(spec);
                 config.peer_authentications.push(Arc::new(Config { meta, spec }));
             }
+            "AuthorizationPolicy" | "RequestAuthentication" => {
+                let checked = galley::Snapshot::parse(document, "input.yaml").unwrap();
+                config.authorization_policies.extend(checked.authorization_policies);
+                config.request_authentications.extend(checked.request_authentications);
+            }
             other => panic!("kind {other:?}"),
         }
     }
@@ -58,6 +63,8 @@ fn meta(object: &Value, age: u64) -> Meta {
 
 fn mesh_config(spec: &Value, mesh: &mut MeshConfig) {
     mesh.access_log = spec.some_text("accessLogFile");
+    let aliases = spec.at("trustDomainAliases").as_array().into_iter().flatten();
+    mesh.trust_domain_aliases = aliases.map(|name| TrustDomain::new(name.as_str().unwrap()).unwrap()).collect();
     if spec.text("outboundTrafficPolicy") == "REGISTRY_ONLY" {
         mesh.outbound_policy = OutboundPolicy::RegistryOnly;
     }

@@ -1,0 +1,155 @@
+//! AuthorizationPolicies as access control filters: one filter an action, one policy a rule, named so that a decision
+//! names the rule (Istio `pilot/pkg/security/authz/builder`).
+
+mod matching;
+mod operation;
+mod rule;
+mod source;
+mod term;
+
+use std::collections::BTreeMap;
+
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::config::rbac::v3 as rbac;
+use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
+use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
+use galley::Config;
+use galley::kinds::{AccessAction, AuthorizationPolicy};
+
+use self::rule::Rule;
+use crate::diagnostic::{Code, Findings};
+use crate::http_manager::http_filter;
+use crate::index::Index;
+use crate::mesh::MeshConfig;
+use crate::node::Node;
+
+/// The policies that hold for one workload.
+pub(super) struct Access<'a> {
+    policies: Vec<&'a Config<AuthorizationPolicy>>,
+    mesh: &'a MeshConfig,
+}
+
+/// What a chain speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Http,
+    /// Nothing that rules could look into.
+    Tcp,
+}
+
+/// The rules of one action.
+struct Rules {
+    enforced: Option<rbac::Rbac>,
+    /// Of policies that are only tried.
+    tried: Option<rbac::Rbac>,
+    tried_prefix: &'static str,
+}
+
+/// In the order in which they are asked, after `Custom`.
+const DECIDED: [AccessAction; 3] = [AccessAction::Audit, AccessAction::Deny, AccessAction::Allow];
+
+impl<'a> Access<'a> {
+    pub fn of(index: &'a Index, node: &Node) -> Self {
+        let (policies, mesh) = (&index.inputs.config.authorization_policies, index.mesh());
+        let policies = super::of_node(policies, &mesh.root_namespace, node, |policy| policy.selector.as_ref());
+        Self { policies, mesh }
+    }
+
+    /// What a provider is to be asked about comes before tokens are looked at.
+    pub fn asked(&self) -> Option<http::HttpFilter> {
+        self.http_filter(AccessAction::Custom)
+    }
+
+    pub fn decided(&self) -> impl Iterator<Item = http::HttpFilter> {
+        DECIDED.into_iter().filter_map(|action| self.http_filter(action))
+    }
+
+    /// For connections on which no HTTP is spoken, or none that can be seen.
+    pub fn of_connections(&self) -> Vec<listener::Filter> {
+        let actions = [AccessAction::Custom].into_iter().chain(DECIDED);
+        actions.filter_map(|action| self.network_filter(action)).collect()
+    }
+
+    pub fn judges_paths(&self) -> bool {
+        let mut operations = self.policies.iter().flat_map(|policy| &policy.spec.rules).flat_map(|rule| &rule.to);
+        operations.any(|operation| !operation.paths.is_empty())
+    }
+
+    /// Nobody can be asked yet: what should be asked about is denied.
+    pub fn complain(&self, findings: &mut Findings) {
+        for policy in self.policies.iter().filter(|policy| policy.spec.action == AccessAction::Custom) {
+            let message = format!(
+                "no provider {:?} is configured: what the rules cover is denied; use ALLOW or DENY",
+                policy.spec.provider
+            );
+            findings.add(
+                Code::Unsupported,
+                format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name),
+                message,
+            );
+        }
+    }
+
+    fn http_filter(&self, action: AccessAction) -> Option<http::HttpFilter> {
+        let rules = self.rules(action, Speech::Http)?;
+        let filter = HttpRbac {
+            rules: rules.enforced,
+            shadow_rules_stat_prefix: rules.tried.as_ref().map_or("", |_| rules.tried_prefix).to_owned(),
+            shadow_rules: rules.tried,
+            ..Default::default()
+        };
+        Some(http_filter("envoy.filters.http.rbac", &filter))
+    }
+
+    fn network_filter(&self, action: AccessAction) -> Option<listener::Filter> {
+        let rules = self.rules(action, Speech::Tcp)?;
+        let filter = NetworkRbac {
+            stat_prefix: "tcp.".to_owned(),
+            rules: rules.enforced,
+            shadow_rules_stat_prefix: rules.tried.as_ref().map_or("", |_| rules.tried_prefix).to_owned(),
+            shadow_rules: rules.tried,
+            ..Default::default()
+        };
+        Some(listener::Filter {
+            name: "envoy.filters.network.rbac".into(),
+            config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&filter))),
+        })
+    }
+
+    /// `None` if no policy has the action.
+    fn rules(&self, action: AccessAction, speech: Speech) -> Option<Rules> {
+        let tried_prefix = if action == AccessAction::Allow { "istio_dry_run_allow_" } else { "istio_dry_run_deny_" };
+        let rules =
+            Rules { enforced: self.rbac(action, speech, false), tried: self.rbac(action, speech, true), tried_prefix };
+        (rules.enforced.is_some() || rules.tried.is_some()).then_some(rules)
+    }
+
+    fn rbac(&self, action: AccessAction, speech: Speech, dry_run: bool) -> Option<rbac::Rbac> {
+        let of_action = |policy: &&&Config<AuthorizationPolicy>| {
+            policy.spec.action == action && policy.meta.is_dry_run() == dry_run
+        };
+        let mut any = false;
+        let mut policies = BTreeMap::new();
+        for policy in self.policies.iter().filter(of_action) {
+            any = true;
+            for (number, rule) in policy.spec.rules.iter().enumerate() {
+                let rule = Rule { rule, namespace: &policy.meta.namespace, mesh: self.mesh, speech, action };
+                if let Some(compiled) = rule.compile() {
+                    policies.insert(name(policy, number), compiled);
+                }
+            }
+        }
+        let action = match action {
+            AccessAction::Allow => rbac::rbac::Action::Allow,
+            AccessAction::Deny | AccessAction::Custom => rbac::rbac::Action::Deny,
+            AccessAction::Audit => rbac::rbac::Action::Log,
+        };
+        any.then(|| rbac::Rbac { action: action as i32, policies, ..Default::default() })
+    }
+}
+
+/// `ns[shop]-policy[readers]-rule[0]`
+fn name(policy: &Config<AuthorizationPolicy>, rule: usize) -> String {
+    format!("ns[{}]-policy[{}]-rule[{rule}]", policy.meta.namespace, policy.meta.name)
+}

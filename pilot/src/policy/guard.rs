@@ -1,0 +1,42 @@
+//! Everything that stands between a caller and a workload, put in front of what serves it: tokens are verified, then
+//! access is decided.
+
+use api::envoy::config::cluster::v3 as cluster;
+use api::envoy::config::listener::v3 as listener;
+use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+
+use super::access::Access;
+use super::tokens;
+use crate::diagnostic::Findings;
+use crate::node::Node;
+use crate::visibility::View;
+
+/// What the policies make of one workload's listeners. The default lets everything through.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    /// In the order in which a request comes by.
+    pub http: Vec<http::HttpFilter>,
+    network: Vec<listener::Filter>,
+    /// Where keys are fetched from.
+    pub clusters: Vec<cluster::Cluster>,
+    /// Whether a rule looks at paths, so that one path must not be written in several ways.
+    pub judges_paths: bool,
+}
+
+impl Guard {
+    pub fn new(view: &View<'_>, node: &Node, findings: &mut Findings) -> Self {
+        let access = Access::of(view.index, node);
+        access.complain(findings);
+        let (tokens, clusters) = tokens::compile(view, node, findings);
+        let http = access.asked().into_iter().chain(tokens).chain(access.decided()).collect();
+        Self { http, network: access.of_connections(), clusters, judges_paths: access.judges_paths() }
+    }
+
+    /// Chains that speak no HTTP, behind the policies.
+    pub fn before(&self, mut chains: Vec<listener::FilterChain>) -> Vec<listener::FilterChain> {
+        for chain in &mut chains {
+            chain.filters.splice(0..0, self.network.iter().cloned());
+        }
+        chains
+    }
+}
