@@ -38,5 +38,5 @@ pub use discovery::{
 pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};
 pub use node::{Capture, Features, Interception, Node, NodeError, NodeKind, Served};
-pub use policy::mtls_mode;
+pub use policy::{judge, mtls_mode};
 pub use resource::{Kind, Resource, ResourceMap, ResourceSet, Snapshot};

@@ -2,6 +2,7 @@
 
 mod access;
 mod guard;
+pub mod judge;
 mod peer_authentication;
 mod tokens;
 

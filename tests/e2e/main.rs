@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod authorization;
 mod bookinfo;
 mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]

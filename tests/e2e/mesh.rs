@@ -160,6 +160,11 @@ impl Mesh {
         files.flatten().map(|file| tail(file.path())).collect()
     }
 
+    /// What a process of the mesh wrote.
+    pub fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(format!("log/{name}.log"))).unwrap_or_default()
+    }
+
     /// The pids of all processes that work in this mesh's directory.
     pub fn processes(&self) -> Vec<u32> {
         let wanted = self.path().to_str().unwrap();

@@ -18,6 +18,7 @@ use galley::Config;
 use galley::kinds::{AccessAction, AuthorizationPolicy};
 
 use self::rule::Rule;
+pub(super) use self::source::aliases;
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::index::Index;

@@ -257,8 +257,8 @@ fn peer_chain<'a>(context: &'a LogContext<'_>) -> &'a [rustls::pki_types::Certif
 }
 
 fn metadata(namespace: &str, path: &[String], context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {
-    let all = context.info.metadata.as_deref().and_then(|metadata| metadata.namespace(namespace));
-    all.map_or(Printed::Absent, |all| super::metadata::print_at(all, path, out))
+    let all = context.info.metadata_namespace(namespace);
+    all.map_or(Printed::Absent, |all| super::metadata::print_at(&all, path, out))
 }
 
 fn first(choices: &[super::operator::Limited], context: &LogContext<'_>, out: &mut Vec<u8>) -> Printed {

@@ -63,7 +63,7 @@ fn principal(value: &str, mesh: &MeshConfig) -> Principal {
 }
 
 /// `cluster.local` stands for the mesh's own domain, whatever that is called.
-fn aliases(value: &str, mesh: &MeshConfig) -> Vec<String> {
+pub(in crate::policy) fn aliases(value: &str, mesh: &MeshConfig) -> Vec<String> {
     let own = || std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases).map(ToString::to_string);
     match value.split_once('/') {
         Some((domain, rest)) if domain == "cluster.local" || own().any(|own| own == domain) => {

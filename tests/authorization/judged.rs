@@ -1,0 +1,69 @@
+//! The third opinion: what the evaluator makes of a case.
+
+use std::sync::Arc;
+
+use api::TrustDomain;
+use galley::Snapshot;
+use pilot::MeshConfig;
+use pilot::judge::{Call, Caller, Decision, Known, Request, Target, judge};
+
+use crate::client::Outcome;
+use crate::table::{Case, DOMAIN, Group};
+
+pub fn mesh(group: &Group) -> MeshConfig {
+    let aliases = group.aliases.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
+    MeshConfig { trust_domain_aliases: aliases, ..MeshConfig::new(TrustDomain::new(DOMAIN).unwrap()) }
+}
+
+pub fn snapshot(group: &Group) -> Arc<Snapshot> {
+    let parsed = Snapshot::parse(&group.objects(), &group.name);
+    Arc::new(parsed.unwrap_or_else(|error| panic!("{}: {error:?}", group.name)))
+}
+
+/// What it says instead of what the table says.
+pub fn differs(group: &Group, case: &Case) -> Option<String> {
+    let policies = snapshot(group);
+    let policies = policies.authorization_policies.iter().map(|policy| &**policy);
+    let verdict = judge(policies, &mesh(group), &call(group, case));
+    let expected = match case.outcome() {
+        _ if case.open => Decision::Depends,
+        Outcome::Allowed => Decision::Allowed,
+        Outcome::Denied => Decision::Denied,
+    };
+    let by = verdict.by.as_ref().map(ToString::to_string);
+    let decided = case.by().filter(|_| !case.marked);
+    let same = verdict.decision == expected && (case.open || by == decided);
+    (!same).then(|| format!("judged: {:?} by {by:?}: {}", verdict.decision, verdict.because))
+}
+
+fn call(group: &Group, case: &Case) -> Call {
+    let there = |value: Option<String>| value.map_or(Known::Absent, Known::Is);
+    let headers = case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    let request = Request {
+        method: Known::Is(case.method.clone()),
+        path: Known::Is(case.path.clone()),
+        host: Known::Is(case.host.clone()),
+        headers,
+        has_no_more_headers: true,
+    };
+    let mut claims = case.token.clone().filter(|_| !case.unverified);
+    if let Some(claims) = &mut claims {
+        crate::client::complete(claims);
+    }
+    Call {
+        caller: Caller {
+            principal: there(case.principal()),
+            ip: Known::Is(case.from.into()),
+            remote_ip: Known::Is(case.forwarded.filter(|_| !case.unverified).unwrap_or_else(|| case.from.into())),
+            claims: claims.map_or(Known::Absent, Known::Is),
+            sni: there(case.sni.clone()),
+        },
+        target: Target {
+            namespace: group.namespace().to_owned(),
+            labels: group.labels(),
+            ip: Known::Open,
+            port: Known::Is(case.port),
+        },
+        request: (!case.is_tcp()).then_some(request),
+    }
+}
