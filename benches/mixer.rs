@@ -88,6 +88,7 @@ fn reporter(number: u32, started_at: u64) -> Reporter {
         started_at,
         gateway: false,
         metrics: None,
+        metrics_path: String::new(),
     }
 }
 

@@ -23,6 +23,7 @@ mod graph;
 mod history;
 mod join;
 mod leave;
+mod node_proxy;
 mod output;
 mod platforms;
 mod proxy;
@@ -71,6 +72,21 @@ under whatever name it is reached.
 
 Example: weft join https://cp.example.com:15012 --token weft_join_…";
 
+const NODE_PROXY_HELP: &str = "\
+Programs reach the mesh by http_proxy and are told apart by the user they run as; each user is a workload with an \
+identity of its own. The file names them:
+
+workloads:
+- user: reviews            # a name or a number
+  version: v1
+  services:
+  - {service: reviews, port: 9080, forwardTo: 127.0.0.1:8080}
+- user: batch
+  name: nightly
+  tokenFile: /etc/weft/nightly.token
+
+Example: weft node-proxy -f /etc/weft/workloads.yaml --control-plane https://cp.example.com:15012";
+
 /// What is logged unless WEFT_LOG says otherwise. The client of Consul logs each failed call several times; its errors
 /// are told where they are consumed.
 const LOG: &str = "info,consulrs=off,rustify=off";
@@ -115,6 +131,9 @@ enum Verb {
         after_help = "Example: weft proxy --role gateway --address 127.0.10.1 --label istio=ingressgateway\n         weft proxy -c examples/envoy/router.yaml"
     )]
     Proxy(proxy::Options),
+    /// Run one proxy for several workloads of this machine
+    #[command(after_help = NODE_PROXY_HELP)]
+    NodeProxy(node_proxy::Options),
     /// Run the control plane
     #[command(after_help = "Example: weft control-plane --config ./mesh")]
     ControlPlane(control_plane::Options),
@@ -218,6 +237,10 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Proxy(options) => {
             log();
             on_main_thread(proxy::run(options, data()?))?;
+        }
+        Verb::NodeProxy(options) => {
+            log();
+            on_main_thread(node_proxy::run(options, data()?))?;
         }
         Verb::ControlPlane(options) => {
             log();

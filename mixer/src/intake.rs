@@ -29,6 +29,8 @@ pub struct Reporter {
     pub gateway: bool,
     /// Where its metrics can be had from here.
     pub metrics: Option<SocketAddr>,
+    /// Their path there; empty is the usual one.
+    pub metrics_path: String,
 }
 
 /// What is known of a proxy's counts.

@@ -47,6 +47,7 @@ impl Kit {
             started_at: self.mixer.now(),
             gateway: false,
             metrics: None,
+            metrics_path: String::new(),
         };
         Proxy { reporter, ids: HashMap::new() }
     }

@@ -35,7 +35,8 @@ pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
     let address = node.http_proxy_address.unwrap_or_else(|| node.address());
     let port = node.http_proxy_port;
     let direction = core::TrafficDirection::Outbound;
-    crate::listener::listener(names::HTTP_PROXY.to_owned(), address, port, direction, vec![chain])
+    let listener = crate::listener::listener(names::HTTP_PROXY.to_owned(), address, port, direction, vec![chain]);
+    crate::listener::of_node(node, listener)
 }
 
 /// One virtual host per service port, one for each host that only a VirtualService knows, and one for the rest.

@@ -95,7 +95,8 @@ impl<'a> Inbound<'a> {
         let (address, port) = (self.node.address(), self.served.port);
         let name = names::listener(&address.to_string(), port);
         let chains = self.chains(&name);
-        crate::listener::listener(name, address, port, core::TrafficDirection::Inbound, chains)
+        let listener = crate::listener::listener(name, address, port, core::TrafficDirection::Inbound, chains);
+        crate::listener::of_node(self.node, listener)
     }
 
     /// The same chains, for connections that were meant for this port.

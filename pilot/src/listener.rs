@@ -13,6 +13,7 @@ use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::Cluste
 
 use crate::access_log::access_logs;
 use crate::mesh::MeshConfig;
+use crate::node::Node;
 use crate::wire;
 
 pub(crate) const RAW: &str = "raw_buffer";
@@ -35,6 +36,11 @@ pub(crate) fn listener(
         traffic_direction: direction as i32,
         ..Default::default()
     }
+}
+
+/// The same, handed its connections by the node proxy where there is one.
+pub(crate) fn of_node(node: &Node, made: listener::Listener) -> listener::Listener {
+    listener::Listener { bind_to_port: node.node_proxy_port.map(|_| false), ..made }
 }
 
 pub(crate) fn tls_inspector() -> listener::ListenerFilter {

@@ -31,6 +31,8 @@ pub struct Node {
     pub services: Vec<Served>,
     /// Whether they become endpoints because the node serves them; otherwise a platform tells of them.
     pub registers: bool,
+    /// The port at which a node proxy takes connections for this workload and others of its machine, and hands them on.
+    pub node_proxy_port: Option<u16>,
     /// How the machine's connections are brought to it, if they are.
     pub capture: Option<Capture>,
     /// Gateways: a declared port → the port that is really bound.
@@ -143,6 +145,7 @@ impl Node {
             http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
             services: metadata.services()?,
             registers: metadata.flag("WEFT_REGISTERS", true)?,
+            node_proxy_port: metadata.port("WEFT_NODE_PROXY_PORT")?,
             capture,
             port_map: metadata.port_map()?,
             bind: metadata.address("WEFT_BIND")?,

@@ -50,10 +50,21 @@ pub struct Admin {
     pub quit: Arc<Notify>,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Full<Bytes>>;
 
-/// Serves one socket for ever. `readiness_only` is for the port that may be reached from elsewhere.
-pub async fn serve(socket: TcpListener, admin: Arc<Admin>, readiness_only: bool) {
+/// Whoever answers requests on a socket.
+pub trait Answers: Send + Sync + 'static {
+    fn answer(&self, request: &Request<Incoming>) -> impl Future<Output = Answer> + Send;
+}
+
+/// What may be asked for on the port that may be reached from elsewhere.
+pub struct Readiness(pub Arc<Admin>);
+
+/// The metrics, for those elsewhere who collect them.
+pub struct Metrics(pub Arc<Admin>);
+
+/// Serves one socket for ever.
+pub async fn serve<A: Answers>(socket: TcpListener, admin: Arc<A>) {
     loop {
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -63,10 +74,7 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, readiness_only: bool)
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let admin = Arc::clone(&admin);
-                async move {
-                    let answer = if readiness_only { admin.readiness(&request) } else { admin.answer(&request).await };
-                    Ok::<_, Infallible>(answer)
-                }
+                async move { Ok::<_, Infallible>(admin.answer(&request).await) }
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(10));
@@ -105,16 +113,38 @@ const PATHS: [(&str, bool, &str); 21] = [
     ("/stats/prometheus", false, "metrics in Prometheus' format (filter=REGEX, usedonly)"),
 ];
 
-impl Admin {
-    fn readiness(&self, request: &Request<Incoming>) -> Answer {
+impl Answers for Admin {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        self.answer_at(request.uri().path(), request).await
+    }
+}
+
+impl Answers for Readiness {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        readiness(request.uri().path(), || self.0.ready())
+    }
+}
+
+impl Answers for Metrics {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         match request.uri().path() {
-            "/healthz/ready" | "/ready" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "only /healthz/ready is served here\n"),
+            "/stats/prometheus" | "/metrics" => self.0.prometheus(&Query(request.uri().query().unwrap_or_default())),
+            _ => text(StatusCode::NOT_FOUND, "only /stats/prometheus is served here\n"),
         }
     }
+}
 
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let path = request.uri().path();
+/// Answers on the port that may be reached from elsewhere.
+pub fn readiness(path: &str, ready: impl FnOnce() -> Answer) -> Answer {
+    match path {
+        "/healthz/ready" | "/ready" => ready(),
+        _ => text(StatusCode::NOT_FOUND, "only /healthz/ready is served here\n"),
+    }
+}
+
+impl Admin {
+    /// Answers a request as if it were for this path.
+    pub async fn answer_at(&self, path: &str, request: &Request<Incoming>) -> Answer {
         let Some((_, changes, _)) = PATHS.iter().find(|(known, ..)| *known == path) else {
             return text(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
         };
@@ -204,7 +234,7 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
-fn of_kind(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub fn of_kind(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -214,11 +244,11 @@ fn of_kind(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> An
     answer
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     of_kind(status, "text/plain; charset=UTF-8", body)
 }
 
-fn json(value: &serde_json::Value) -> Answer {
+pub fn json(value: &serde_json::Value) -> Answer {
     of_kind(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::access_log::LogSink;
 use crate::config::{Direction, Listener, Snapshot, SocketSettings, WorkloadRef};
 use crate::connection_limit::ConnectionLimit;
 use crate::health_check::{ClusterHealth, HealthChecks};
-use crate::listener;
+use crate::listener::{self, Handed};
 use crate::stats::{Server, Stats, encode_peer};
 use crate::tap::Taps;
 use crate::telemetry::{EXTRAS, Extra};
@@ -32,6 +32,8 @@ pub struct DataPlane {
     /// Whether health checks of this proxy are to fail.
     pub failing: Failing,
     draining: AtomicBool,
+    /// Whose the next connection is that is handed over.
+    turn: AtomicUsize,
     /// Which listeners bind no more, whatever a snapshot says.
     stopped: Mutex<Option<Stopped>>,
     log: LogSink,
@@ -88,7 +90,7 @@ impl DataPlane {
             senders.push(sender);
         }
         let in_force = watch::Sender::new(Arc::default());
-        let (bound, stopped, draining) = Default::default();
+        let (bound, stopped, draining, turn) = Default::default();
         Ok(Self {
             workers: senders,
             threads: Mutex::new(threads),
@@ -97,6 +99,7 @@ impl DataPlane {
             stats,
             failing,
             draining,
+            turn,
             stopped,
             log,
             health,
@@ -120,6 +123,12 @@ impl DataPlane {
     pub fn extras(&self) -> mpsc::Receiver<Extra> {
         let first = self.extras.lock().unwrap_or_else(PoisonError::into_inner).take();
         first.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Gives a connection that somebody else accepted to a worker, to each in turn.
+    pub fn hand_over(&self, handed: Handed) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let _ = self.workers[turn].send(Command::Take(handed));
     }
 
     /// Which requests workers show from now on.

@@ -28,6 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 const ADMIN: u16 = 15000;
 const READINESS: u16 = 15021;
+const METRICS: u16 = 15090;
 const HTTP_PROXY: u16 = 15088;
 
 /// What the operator said when the machine joined.
@@ -211,6 +212,7 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
         capture: joined.capture,
+        node_proxy_port: None,
         port_map: BTreeMap::new(),
         control_plane: joined.control_plane.clone(),
         token: None,
@@ -218,6 +220,7 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         workers: joined.workers,
         admin: SocketAddr::new(own, ADMIN),
         readiness: SocketAddr::new(own, READINESS),
+        metrics: SocketAddr::new(*address, METRICS),
         dns: joined.dns.settings(own),
         drain: joined.drain,
     }

@@ -25,6 +25,7 @@ mod listener;
 pub mod load_balancer;
 mod membership;
 mod network_filter;
+mod node_proxy;
 mod path;
 mod probe;
 pub mod proxy_protocol;
@@ -49,6 +50,7 @@ pub mod xds;
 
 pub use bootstrap::{BootstrapError, Format, parse_bootstrap, read_bootstrap};
 pub use membership::Membership;
+pub use node_proxy::{NodeError, NodeSettings, NodeWorkload, run as run_node};
 pub use run::{ProxyError, run};
 pub use run_static::run_static;
 pub use settings::{Capture, Interception, Role, Served, Settings};

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runtime::shutdown::Shutdown;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Metrics, Readiness};
 use crate::config::{ResourceSource, Source};
 use crate::connection_limit::ConnectionLimit;
 use crate::control_plane::{channel, control_plane_id};
@@ -45,14 +47,29 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs a proxy until it is told to end. `ready` becomes true once a configuration is in force.
 pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
-    let sockets = Sockets::bind(&settings).await?;
+    let doors = Doors::bind(&settings).await?;
     let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
     options.token = settings.token.clone();
     let identity = tokio::select! {
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),
     };
-    serve(settings, sockets, identity, shutdown, ready, None).await
+    serve(settings, doors, identity, shutdown, ready, None).await
+}
+
+/// Runs a workload whose connections a node proxy takes; `shown` is how it is reached while it runs.
+pub async fn run_at_node(
+    settings: Settings,
+    shutdown: Shutdown,
+    shown: watch::Sender<Option<Arc<Admin>>>,
+) -> Result<(), ProxyError> {
+    let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
+    options.token = settings.token.clone();
+    let identity = tokio::select! {
+        identity = Identity::load_or_join(options) => identity?,
+        () = shutdown.draining() => return Ok(()),
+    };
+    serve(settings, Doors::OfNode(shown), identity, shutdown, watch::Sender::new(false), None).await
 }
 
 /// Why a workload does not serve, if it does not; nothing before that is known.
@@ -66,18 +83,19 @@ pub async fn run_as(
     shutdown: Shutdown,
     ready: watch::Sender<bool>,
 ) -> Result<(), ProxyError> {
-    let sockets = Sockets::bind(&settings).await?;
-    serve(settings, sockets, identity, shutdown, ready, Some(health)).await
+    let doors = Doors::bind(&settings).await?;
+    serve(settings, doors, identity, shutdown, ready, Some(health)).await
 }
 
-/// The sockets that are bound before anything else is begun.
-struct Sockets {
-    admin: tokio::net::TcpListener,
-    readiness: tokio::net::TcpListener,
-    dns: Option<dns::Server>,
+/// How the proxy is reached beside its traffic.
+enum Doors {
+    /// Sockets that are bound before anything else is begun.
+    Own { admin: TcpListener, readiness: TcpListener, metrics: TcpListener, dns: Option<dns::Server> },
+    /// Through the node proxy.
+    OfNode(watch::Sender<Option<Arc<Admin>>>),
 }
 
-impl Sockets {
+impl Doors {
     async fn bind(settings: &Settings) -> Result<Self, ProxyError> {
         let dns = match &settings.dns {
             Some(wanted) => {
@@ -86,13 +104,42 @@ impl Sockets {
             }
             None => None,
         };
-        Ok(Self { admin: bind(settings.admin).await?, readiness: bind(settings.readiness).await?, dns })
+        Ok(Self::Own {
+            admin: bind(settings.admin).await?,
+            readiness: bind(settings.readiness).await?,
+            metrics: bind(settings.metrics).await?,
+            dns,
+        })
+    }
+
+    /// Opens them, for as long as the tasks run.
+    fn open(self, admin: Arc<Admin>) -> Vec<JoinHandle<()>> {
+        match self {
+            Self::Own { admin: socket, readiness, metrics, dns } => {
+                let data_plane = Arc::clone(&admin.data_plane);
+                let mut tasks = vec![
+                    tokio::spawn(admin::serve(readiness, Arc::new(Readiness(Arc::clone(&admin))))),
+                    tokio::spawn(admin::serve(metrics, Arc::new(Metrics(Arc::clone(&admin))))),
+                    tokio::spawn(admin::serve(socket, admin)),
+                ];
+                tasks.extend(dns.map(|dns| {
+                    tracing::info!(address = %dns.address(), "answering DNS");
+                    data_plane.stats.with_dns(dns.counters());
+                    tokio::spawn(dns.serve(data_plane.snapshots()))
+                }));
+                tasks
+            }
+            Self::OfNode(shown) => {
+                shown.send_replace(Some(admin));
+                Vec::new()
+            }
+        }
     }
 }
 
 async fn serve(
     settings: Settings,
-    sockets: Sockets,
+    doors: Doors,
     identity: Identity,
     shutdown: Shutdown,
     ready: watch::Sender<bool>,
@@ -119,17 +166,8 @@ async fn serve(
         started: Instant::now(),
         quit: Arc::clone(&quit),
     });
-    let mut tasks = vec![
-        tokio::spawn(admin::serve(sockets.admin, Arc::clone(&admin), false)),
-        tokio::spawn(admin::serve(sockets.readiness, admin, true)),
-        tokio::spawn(client.run()),
-        tokio::spawn(reopen_logs(Arc::clone(&data_plane))),
-    ];
-    tasks.extend(sockets.dns.map(|dns| {
-        tracing::info!(address = %dns.address(), "answering DNS");
-        data_plane.stats.with_dns(dns.counters());
-        tokio::spawn(dns.serve(data_plane.snapshots()))
-    }));
+    let mut tasks = doors.open(admin);
+    tasks.extend([tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))]);
     tasks.extend(health.map(|health| tokio::spawn(tell_health(health, handle.clone()))));
     let patience = tokio::select! {
         () = shutdown.draining() => settings.drain,
@@ -169,7 +207,7 @@ pub async fn wind_down(
     data_plane: Arc<DataPlane>,
     shutdown: &Shutdown,
     patience: Duration,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 ) {
     tokio::select! {
         () = data_plane.drain(patience) => {}
@@ -182,7 +220,7 @@ pub async fn wind_down(
     data_plane.stop();
 }
 
-pub async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, ProxyError> {
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ProxyError> {
     admin::bind(address).await.map_err(|error| ProxyError::Bind { address, error })
 }
 

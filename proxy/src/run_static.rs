@@ -57,7 +57,7 @@ pub async fn run_static(
             started: Instant::now(),
             quit: Arc::clone(&quit),
         };
-        tasks.push(tokio::spawn(admin::serve(socket, Arc::new(admin), false)));
+        tasks.push(tokio::spawn(admin::serve(socket, Arc::new(admin))));
     }
     let (refused, patience) = tokio::select! {
         Ok(Err(refused)) = outcome, if all_static => (Some(refused), Duration::ZERO),

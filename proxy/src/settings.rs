@@ -74,6 +74,8 @@ pub struct Settings {
     /// Where the outbound HTTP proxy listens: it carries the workload's identity, so not where others reach it.
     pub http_proxy_address: IpAddr,
     pub capture: Option<Capture>,
+    /// The port of the node proxy that has this workload's ports and hands its connections to it.
+    pub node_proxy_port: Option<u16>,
     /// Declared port of a gateway and the one really bound, where they differ.
     pub port_map: BTreeMap<u16, u16>,
     /// `https://host:port` of the control plane.
@@ -85,6 +87,8 @@ pub struct Settings {
     pub workers: usize,
     pub admin: SocketAddr,
     pub readiness: SocketAddr,
+    /// Where the metrics can be read from elsewhere, and nothing else.
+    pub metrics: SocketAddr,
     /// `None`: no DNS server.
     pub dns: Option<DnsSettings>,
     /// How long connections may take to end when the proxy stops.
@@ -161,6 +165,9 @@ impl Settings {
                 if self.http_proxy_address != self.address {
                     fields.push(("WEFT_HTTP_PROXY_ADDRESS", text(self.http_proxy_address.to_string())));
                 }
+                if let Some(port) = self.node_proxy_port {
+                    fields.push(("WEFT_NODE_PROXY_PORT", text(port.to_string())));
+                }
                 let services = self.services.iter().map(Served::value).collect();
                 if !self.registers {
                     fields.push(("WEFT_REGISTERS", text("false")));
@@ -174,6 +181,11 @@ impl Settings {
             }
         }
         Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+    }
+
+    /// Below which path of a node proxy's admin interface this workload's is.
+    pub fn path_at_node(&self) -> String {
+        format!("/workloads/{}/{}", self.namespace, self.workload)
     }
 
     /// This workload as metrics name it.

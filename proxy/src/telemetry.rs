@@ -74,7 +74,10 @@ impl Reporter {
             node: settings.node().id,
             started_at: u64::try_from(since.as_millis()).unwrap_or_default(),
             workload: Some(workload(&settings.own())),
-            metrics: settings.admin.to_string(),
+            metrics: settings.metrics.to_string(),
+            metrics_path: settings
+                .node_proxy_port
+                .map_or_else(String::new, |_| settings.path_at_node() + "/stats/prometheus"),
         };
         let (ask, last) = oneshot::channel();
         let extras = data_plane.extras();

@@ -19,7 +19,7 @@ use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
 use crate::filter::jwt_authn::{self, KeyStore};
 use crate::health_check::Board;
-use crate::listener::{self, Chains};
+use crate::listener::{self, Chains, Handed};
 use crate::series::SeriesCache;
 use crate::stats::{PeerCache, Shard, VirtualClusters};
 use crate::tap::{Shown, Taps};
@@ -95,6 +95,8 @@ pub enum Command {
     Release { addresses: Vec<SocketAddr>, done: oneshot::Sender<()> },
     /// Puts a snapshot in force, with the sockets of listeners that are new.
     Apply { snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>, done: oneshot::Sender<()> },
+    /// Serves a connection that somebody else accepted.
+    Take(Handed),
     /// Which requests to show to those who look.
     Tap(Option<Arc<Taps>>),
     /// Takes no new connections, and ends those there are as soon as they can.
@@ -169,6 +171,7 @@ impl Worker {
                     self.apply(snapshot, sockets);
                     let _ = done.send(());
                 }
+                Some(Command::Take(handed)) => listener::take(&self, handed),
                 Some(Command::Tap(taps)) => *self.taps.borrow_mut() = taps,
                 Some(Command::Drain) => self.wind_down().await,
                 Some(Command::Connections(answer)) => drop(answer.send(self.connections.get())),

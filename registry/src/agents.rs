@@ -52,9 +52,19 @@ pub struct RegisteredPort {
     /// A service's short name in the workload's namespace, or its whole host.
     pub service: String,
     pub port: u16,
+    /// Where it is reached, if not at its own number: the port of a proxy that takes connections for several workloads,
+    /// and tells them apart by the service that they name.
+    pub shared: Option<u16>,
     /// Empty: made of protocol and number.
     pub name: String,
     pub protocol: Protocol,
+}
+
+impl RegisteredPort {
+    /// The port of the endpoint.
+    fn endpoint(&self) -> u16 {
+        self.shared.unwrap_or(self.port)
+    }
 }
 
 /// Why a registration is refused: another connected workload has the address and port.

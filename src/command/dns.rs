@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::Args;
 use proxy::dns::{DnsOptions, Listen};
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct DnsFlags {
     /// Where DNS is answered, over UDP and TCP, or `off` [default: port 15053 on loopback, or on the workload's own
     /// loopback address]

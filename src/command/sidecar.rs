@@ -22,11 +22,12 @@ use super::{dns, duration};
 /// Ports that each workload has on its own address.
 pub const ADMIN: u16 = 15000;
 pub const READINESS: u16 = 15021;
+pub const METRICS: u16 = 15090;
 pub const HTTP_PROXY: u16 = 15088;
 /// Bound for as long as an address is somebody's.
 pub const RESERVATION: u16 = 15099;
 /// What the program beside a sidecar cannot listen on.
-const OWN: [u16; 4] = [ADMIN, READINESS, HTTP_PROXY, RESERVATION];
+const OWN: [u16; 5] = [ADMIN, READINESS, METRICS, HTTP_PROXY, RESERVATION];
 /// What `--protocol` takes.
 const PROTOCOLS: [&str; 11] =
     ["http", "http2", "grpc", "grpc-web", "https", "tls", "tcp", "udp", "mongo", "mysql", "redis"];
@@ -158,15 +159,17 @@ pub async fn prepare(
         services: served(service, address)?.into_iter().collect(),
         registers: !service.no_register,
         http_proxy_port: HTTP_PROXY,
-        http_proxy_address: address,
+        http_proxy_address: own_address(address),
         capture: None,
+        node_proxy_port: None,
         port_map: BTreeMap::new(),
         control_plane,
         token,
         state_dir,
         workers: options.workers.max(1),
-        admin: SocketAddr::new(address, ADMIN),
+        admin: SocketAddr::new(own_address(address), ADMIN),
         readiness: SocketAddr::new(address, READINESS),
+        metrics: SocketAddr::new(address, METRICS),
         dns: match role {
             Role::Sidecar => options.dns.given().settings(own_address(address)),
             Role::Gateway => None,
@@ -200,7 +203,7 @@ fn beside(port: u16) -> u16 {
 }
 
 /// A free address for a workload, from `N.101` on, in the /24 of the data directory's mesh.
-fn reserve(data: &DataDir) -> anyhow::Result<(IpAddr, TcpListener)> {
+pub fn reserve(data: &DataDir) -> anyhow::Result<(IpAddr, TcpListener)> {
     let network = super::up::network_of(data);
     let addresses = (101..=250).map(|host| IpAddr::from([127, 0, network, host]));
     let free = addresses.filter_map(|address| Some((address, TcpListener::bind((address, RESERVATION)).ok()?))).next();
@@ -220,7 +223,7 @@ async fn local_token(data: &DataDir, namespace: &str, service_account: &str) -> 
     made.await.context("the workload needs a join token: give --token, from `weft token create`")
 }
 
-fn protocol(text: &str) -> Result<String, String> {
+pub fn protocol(text: &str) -> Result<String, String> {
     match registry::Protocol::named(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("use one of {}", PROTOCOLS.join(", "))),

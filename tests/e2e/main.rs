@@ -15,6 +15,7 @@ mod etcd;
 mod identity;
 mod load;
 mod mesh;
+mod node_proxy;
 mod outage;
 mod platforms;
 mod programs;

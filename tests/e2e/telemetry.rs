@@ -1,5 +1,6 @@
 //! What an operator sees of the traffic, with nothing else installed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,9 +9,14 @@ use crate::mesh::{Mesh, address, get, until};
 
 /// Asks the REST API as the operator.
 pub fn api(mesh: &Mesh, path: &str) -> Value {
-    let control_plane = mesh.path().join("control-plane");
+    api_of(mesh.path(), path)
+}
+
+/// The same, of the control plane with this data directory.
+pub fn api_of(data: &Path, path: &str) -> Value {
+    let control_plane = data.join("control-plane");
     let known: Value = serde_json::from_slice(&std::fs::read(control_plane.join("address.json")).unwrap()).unwrap();
-    let token = std::fs::read_to_string(mesh.path().join("token")).unwrap();
+    let token = std::fs::read_to_string(data.join("token")).unwrap();
     let at = address(known["api"].as_str().unwrap());
     let bearer = format!("Bearer {}", token.trim());
     get(at, "localhost", &format!("/api/v1/{path}"), &[("authorization", &bearer)]).unwrap().json()

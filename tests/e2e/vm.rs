@@ -3,7 +3,7 @@
 mod away;
 mod capture;
 mod dns;
-mod kit;
+pub mod kit;
 mod limits;
 mod namespace;
 
@@ -14,7 +14,7 @@ use kit::{App, ControlPlane, GROUP, Vm, tree};
 
 use crate::mesh::{text, until, weft};
 
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_machine_joins_with_one_command_serves_and_leaves_without_a_trace() {

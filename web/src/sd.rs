@@ -12,6 +12,9 @@ use utoipa_axum::routes;
 
 use crate::state::State;
 
+/// Where a proxy's metrics are unless it says otherwise.
+const USUAL_PATH: &str = "/stats/prometheus";
+
 pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(targets))
 }
@@ -32,8 +35,9 @@ async fn targets(Shared(state): Shared<State>) -> Json<Vec<Targets>> {
 
 fn group(reporter: Reporter) -> Option<Targets> {
     let workload = reporter.workload;
+    let path = if reporter.metrics_path.is_empty() { USUAL_PATH.to_owned() } else { reporter.metrics_path };
     let labels = BTreeMap::from([
-        ("__metrics_path__", "/stats/prometheus".to_owned()),
+        ("__metrics_path__", path),
         ("namespace", workload.namespace),
         ("pod", workload.name),
         ("app", workload.canonical_service),

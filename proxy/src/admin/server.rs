@@ -21,7 +21,7 @@ impl Admin {
         }
     }
 
-    pub(super) fn ready(&self) -> Answer {
+    pub fn ready(&self) -> Answer {
         let state = self.state();
         let status = if state == "LIVE" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         text(status, format!("{state}\n"))

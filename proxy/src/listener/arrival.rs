@@ -31,16 +31,25 @@ pub struct Arrival {
     pub tlvs: Vec<(u8, Vec<u8>)>,
 }
 
+/// What is known of a connection before any filter looks at it.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Where it was meant to go, if that is not the socket's own address.
+    pub meant: Option<SocketAddr>,
+    /// What was read of it.
+    pub read: BytesMut,
+}
+
 impl Arrival {
-    pub fn new(tcp: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        let local = tcp.local_addr()?;
+    pub fn new(tcp: TcpStream, peer: SocketAddr, known: Known) -> io::Result<Self> {
+        let local = known.meant.map_or_else(|| tcp.local_addr(), Ok)?;
         Ok(Self {
             tcp,
-            read: BytesMut::new(),
+            read: known.read,
             local,
             remote: peer,
             direct: peer,
-            restored: false,
+            restored: known.meant.is_some(),
             sniffed: Sniffed::nothing(),
             tlvs: Vec::new(),
         })

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Known};
 use super::chain::{self, Facts};
 use super::chains::Active;
 use super::connection_log::ConnectionLog;
@@ -28,8 +28,9 @@ pub fn connection(
     active: Rc<Active>,
     tcp: TcpStream,
     peer: SocketAddr,
+    known: Known,
 ) -> impl Future<Output = ()> {
-    let arriving = Box::pin(arrive(worker, active, tcp, peer));
+    let arriving = Box::pin(arrive(worker, active, tcp, peer, known));
     async move {
         if let Some((open, serving)) = arriving.await {
             serving.await;
@@ -38,14 +39,22 @@ pub fn connection(
     }
 }
 
-async fn arrive(worker: Rc<Worker>, active: Rc<Active>, tcp: TcpStream, peer: SocketAddr) -> Option<Served> {
+async fn arrive(
+    worker: Rc<Worker>,
+    active: Rc<Active>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    known: Known,
+) -> Option<Served> {
     let Some(counted) = worker.connection(active.listener.ignores_global_limit) else {
         active.stats.cx_overflow.add(1);
         return None;
     };
     let _ = tcp.set_nodelay(true);
     let listener = Arc::clone(&active.listener);
-    let served = match Box::pin(settle(&worker, active, tcp, peer, counted)).await {
+    let arrived = Arrival::new(tcp, peer, known);
+    let settled = async { Box::pin(settle(&worker, active, arrived?, counted)).await };
+    let served = match settled.await {
         Ok(Some(settled)) => settled.hand_over().await,
         Ok(None) => return None,
         Err(error) => Err(error),
@@ -58,11 +67,9 @@ async fn arrive(worker: Rc<Worker>, active: Rc<Active>, tcp: TcpStream, peer: So
 async fn settle(
     worker: &Rc<Worker>,
     mut active: Rc<Active>,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    mut arrival: Arrival,
     counted: Counted,
 ) -> io::Result<Option<Settled>> {
-    let mut arrival = Arrival::new(tcp, peer)?;
     inspect(&mut arrival, &active).await?;
     if active.listener.use_original_dst
         && arrival.restored

@@ -39,6 +39,8 @@ struct Page {
 struct PortLine {
     service: String,
     port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<u16>,
     #[serde(default)]
     name: String,
     protocol: String,
@@ -86,10 +88,16 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Registration, String)> {
 
 fn line(port: &RegisteredPort) -> PortLine {
     let protocol = if port.protocol == Protocol::Auto { "" } else { port.protocol.as_str() };
-    PortLine { service: port.service.clone(), port: port.port, name: port.name.clone(), protocol: protocol.to_owned() }
+    PortLine {
+        service: port.service.clone(),
+        port: port.port,
+        shared: port.shared,
+        name: port.name.clone(),
+        protocol: protocol.to_owned(),
+    }
 }
 
 fn port(line: PortLine) -> Option<RegisteredPort> {
     let protocol = Protocol::named(&line.protocol)?;
-    Some(RegisteredPort { service: line.service, port: line.port, name: line.name, protocol })
+    Some(RegisteredPort { service: line.service, port: line.port, shared: line.shared, name: line.name, protocol })
 }

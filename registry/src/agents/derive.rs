@@ -41,7 +41,7 @@ pub(super) fn service<'a>(
                 ports.push(service_port(port));
                 ports.len() - 1
             });
-            endpoints.push(endpoint(registration, &workload, port.port, &ports[index].name));
+            endpoints.push(endpoint(registration, &workload, port.endpoint(), &ports[index].name));
         }
     }
     Some((describe(key, ports, first?), endpoints))

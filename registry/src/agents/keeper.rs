@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::sharing::{Ears, Sharing};
-use super::{AgentsOptions, Key, PREFIX, Registration, Taken, book, derive};
+use super::{AgentsOptions, Key, PREFIX, RegisteredPort, Registration, Taken, book, derive};
 use crate::model::{Health, ServiceKey};
 use crate::source::Event;
 use crate::told::Told;
@@ -338,6 +338,13 @@ fn overlap(one: &Registration, other: &Registration) -> Option<u16> {
     if Key::of(one) == Key::of(other) {
         return one.ports.first().map(|port| port.port);
     }
-    let ports = one.ports.iter().map(|port| port.port);
-    ports.into_iter().find(|port| other.ports.iter().any(|other| other.port == *port))
+    // At a shared port the service that is asked for decides whose a connection is.
+    let told_apart = |a: &RegisteredPort, b: &RegisteredPort| {
+        let named = |of: &Registration, port: &RegisteredPort| {
+            port.shared.map(|_| (of.namespace.clone(), port.service.clone(), port.port))
+        };
+        named(one, a).zip(named(other, b)).is_some_and(|(a, b)| a != b)
+    };
+    let meets = |a: &RegisteredPort, b: &RegisteredPort| a.endpoint() == b.endpoint() && !told_apart(a, b);
+    one.ports.iter().find(|a| other.ports.iter().any(|b| meets(a, b))).map(RegisteredPort::endpoint)
 }

@@ -23,6 +23,7 @@ fn reviews(name: &str, address: &str) -> Registration {
         ports: vec![RegisteredPort {
             service: "reviews".into(),
             port: 9080,
+            shared: None,
             name: String::new(),
             protocol: Protocol::Http,
         }],
@@ -162,6 +163,31 @@ async fn the_address_of_a_connected_workload_is_refused_to_another_and_free_once
     let events = told(&agents, &mut events).await;
     let Some(Event::Endpoints(_, endpoints)) = events.last() else { panic!("{events:?}") };
     assert_eq!(endpoints.iter().map(|e| e.workload.name.as_str()).collect::<Vec<_>>(), ["vm-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_behind_one_port_of_a_machine_are_told_apart_by_their_service() {
+    let agents = agents(&Arc::default()).await;
+    let mut events = agents.watch();
+    let behind = |name: &str, service: &str| {
+        let mut registration = reviews(name, "10.0.0.1");
+        (registration.ports[0].service, registration.ports[0].shared) = (service.into(), Some(4141));
+        registration
+    };
+    let _one = agents.register(behind("reviews-v1", "reviews")).await.unwrap();
+    let _two = agents.register(behind("ratings-v1", "ratings")).await.unwrap();
+    let taken = agents.check(behind("reviews-v2", "reviews")).await.unwrap_err().to_string();
+    assert!(taken.starts_with("10.0.0.1:4141 is registered by the workload reviews-v1.default"), "{taken}");
+    let mut alone = behind("other", "other");
+    (alone.ports[0].port, alone.ports[0].shared) = (4141, None);
+    assert!(agents.check(alone).await.is_err(), "all that comes to 4141 would be taken for it");
+    let endpoints = told(&agents, &mut events).await.into_iter().filter_map(|event| match event {
+        Event::Endpoints(key, endpoints) => Some((key.host.to_string(), endpoints.iter().map(|e| e.port).collect())),
+        _ => None,
+    });
+    let endpoints: BTreeMap<String, Vec<u16>> = endpoints.collect();
+    let host = |name: &str| format!("{name}.default.svc.cluster.local");
+    assert_eq!(endpoints, BTreeMap::from(["reviews", "ratings"].map(|name| (host(name), vec![4141]))));
 }
 
 #[tokio::test(start_paused = true)]

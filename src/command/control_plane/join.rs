@@ -132,18 +132,20 @@ fn registration(
         health: Health::Healthy,
         ports: Vec::new(),
     };
-    let registration = match group {
+    let mut registration = match group {
         Some(group) => of_group(begun, group),
         None => {
             let ports = node.services.iter().map(|served| RegisteredPort {
                 service: served.service.clone(),
                 port: served.port,
+                shared: None,
                 name: String::new(),
                 protocol: served.protocol,
             });
             Registration { ports: ports.collect(), ..begun }
         }
     };
+    registration.ports.iter_mut().for_each(|port| port.shared = node.node_proxy_port);
     (!registration.ports.is_empty()).then_some(registration)
 }
 
@@ -157,6 +159,7 @@ pub fn of_group(begun: Registration, group: &galley::Config<WorkloadGroup>) -> R
     let ports = spec.template.ports.iter().map(|(name, port)| RegisteredPort {
         service: service.clone(),
         port: *port,
+        shared: None,
         name: name.clone(),
         protocol: registry::Protocol::of_port(name, *port),
     });

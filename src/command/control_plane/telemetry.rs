@@ -32,6 +32,7 @@ impl Admission for Joined {
         let metrics = told.metrics.parse::<SocketAddr>().ok().filter(|at| near || !at.ip().is_loopback());
         Ok(Reporter {
             metrics,
+            metrics_path: told.metrics_path,
             gateway: told.node.starts_with("router~"),
             node: told.node,
             workload,

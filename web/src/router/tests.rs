@@ -167,6 +167,7 @@ async fn services_and_endpoints_show_who_joined() {
         ports: vec![RegisteredPort {
             service: "reviews".into(),
             port: 9080,
+            shared: None,
             name: String::new(),
             protocol: registry::Protocol::Http,
         }],
