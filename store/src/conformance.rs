@@ -15,6 +15,11 @@ pub(crate) async fn suite(store: &dyn Store) {
     a_large_transaction_is_one(store).await;
     bytes_come_back_as_they_went(store).await;
     a_watcher_that_lists_afterwards_misses_nothing(store).await;
+    a_key_that_comes_back_is_newer_than_it_was(store).await;
+    what_was_refused_is_told_to_nobody(store).await;
+    a_watcher_is_told_all_of_a_transaction_at_one_revision(store).await;
+    a_condition_may_be_about_a_key_that_is_not_changed(store).await;
+    a_watcher_that_left_holds_up_nobody(store).await;
 }
 
 async fn revisions_grow(store: &dyn Store) {
@@ -132,4 +137,57 @@ async fn a_watcher_that_lists_afterwards_misses_nothing(store: &dyn Store) {
     let ((), keys) = tokio::join!(writes, reads);
     let expected: Vec<String> = (0..50).map(|n| format!("m/{n:02}")).collect();
     assert_eq!(keys, expected);
+}
+
+async fn a_key_that_comes_back_is_newer_than_it_was(store: &dyn Store) {
+    let first = store.commit(Transaction::put("r/x", "1")).await.unwrap();
+    let gone = store.commit(Transaction::delete("r/x")).await.unwrap();
+    let stale = store.commit(Transaction::put("r/x", "2").expecting("r/x", first)).await;
+    assert!(matches!(stale, Err(StoreError::Conflict { found: 0, .. })), "{stale:?}");
+    let back = store.commit(Transaction::put("r/x", "2").expecting("r/x", 0)).await.unwrap();
+    assert!(first < gone && gone < back, "{first} {gone} {back}");
+    assert_eq!(store.get("r/x").await.unwrap().unwrap().revision, back);
+}
+
+async fn what_was_refused_is_told_to_nobody(store: &dyn Store) {
+    let changes = store.watch("q/");
+    let refused = store.commit(Transaction::put("q/a", "1").expecting("q/a", 7)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let made = store.commit(Transaction::put("q/b", "1")).await.unwrap();
+    let seen: Vec<_> = changes.take(1).collect().await;
+    assert_eq!(seen, [Change { key: "q/b".into(), value: Some("1".into()), revision: made }]);
+}
+
+async fn a_watcher_is_told_all_of_a_transaction_at_one_revision(store: &dyn Store) {
+    store.commit(Transaction::put("s/gone", "1")).await.unwrap();
+    let (whole, part) = (store.watch("s/"), store.watch("s/a/"));
+    let put = vec![("s/a/x".into(), "1".into()), ("s/b".into(), "2".into())];
+    let revision = store.commit(Transaction { put, ..Transaction::delete("s/gone") }).await.unwrap();
+    let mut seen: Vec<_> = whole.take(3).collect().await;
+    assert!(seen.iter().all(|change| change.revision == revision), "{seen:?}");
+    seen.sort_by(|a, b| a.key.cmp(&b.key));
+    let told: Vec<_> = seen.iter().map(|change| (change.key.as_str(), change.value.is_some())).collect();
+    assert_eq!(told, [("s/a/x", true), ("s/b", true), ("s/gone", false)]);
+    let seen: Vec<_> = part.take(1).collect().await;
+    assert_eq!(seen, [Change { key: "s/a/x".into(), value: Some("1".into()), revision }]);
+}
+
+async fn a_condition_may_be_about_a_key_that_is_not_changed(store: &dyn Store) {
+    let guard = store.commit(Transaction::put("g/guard", "1")).await.unwrap();
+    store.commit(Transaction::put("g/x", "1").expecting("g/guard", guard)).await.unwrap();
+    assert_eq!(store.get("g/guard").await.unwrap().unwrap().revision, guard);
+    store.commit(Transaction::put("g/guard", "2")).await.unwrap();
+    let stale = store.commit(Transaction::delete("g/x").expecting("g/guard", guard)).await;
+    assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
+    assert!(store.get("g/x").await.unwrap().is_some());
+}
+
+async fn a_watcher_that_left_holds_up_nobody(store: &dyn Store) {
+    let stays = store.watch("y/");
+    drop(store.watch("y/"));
+    for n in 0..20 {
+        store.commit(Transaction::put(format!("y/{n:02}"), "x")).await.unwrap();
+    }
+    let seen: Vec<_> = stays.take(20).map(|change| change.key).collect().await;
+    assert_eq!(seen, (0..20).map(|n| format!("y/{n:02}")).collect::<Vec<_>>());
 }

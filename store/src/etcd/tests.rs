@@ -17,6 +17,12 @@ async fn open(server: &Server) -> Etcd {
     Etcd::open(&server.place().parse().unwrap(), None).await.unwrap()
 }
 
+fn shown(server: &Server) -> EtcdTls {
+    let pem = server.tls().unwrap();
+    let identity = (pem.certificate.into_bytes(), pem.key.into_bytes());
+    EtcdTls { authorities: pem.authority.into_bytes(), identity: Some(identity) }
+}
+
 async fn next(changes: &mut ChangeStream) -> Change {
     timeout(DEADLINE, changes.next()).await.expect("a change in time").expect("the watch goes on")
 }
@@ -25,6 +31,44 @@ async fn next(changes: &mut ChangeStream) -> Change {
 async fn it_is_a_store() {
     let server = Server::start();
     crate::conformance::suite(&open(&server).await).await;
+}
+
+#[tokio::test]
+async fn it_is_a_store_with_tls_and_only_to_who_shows_a_certificate() {
+    let server = Server::start_with_tls();
+    let (address, tls): (EtcdAddress, _) = (server.place().parse().unwrap(), shown(&server));
+    assert!(address.is_tls());
+    crate::conformance::suite(&Etcd::open(&address, Some(tls.clone())).await.unwrap()).await;
+    let stranger = EtcdTls { identity: None, ..tls.clone() };
+    let other = Server::start_with_tls();
+    let unvouched = EtcdTls { authorities: shown(&other).authorities, ..tls };
+    for wrong in [stranger, unvouched] {
+        let refused = timeout(DEADLINE, Etcd::open(&address, Some(wrong))).await.unwrap();
+        let told = refused.err().expect("it is not let in").to_string();
+        assert!(told.contains(&server.place()), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_etcd_that_stands_still_is_waited_for_and_what_it_heard_is_done_once() {
+    let server = Server::start();
+    let store = open(&server).await;
+    let mut changes = store.watch("k/");
+    let first = store.commit(Transaction::put("k/a", "1")).await.unwrap();
+    assert_eq!(next(&mut changes).await.revision, first);
+    server.signal("STOP");
+    // The connection stands, and nobody answers: the first try is given up, unanswered, and made again.
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(Transaction::put("k/a", "2").expecting("k/a", first)).await }
+    });
+    let unanswered = store.shared.kv().get(store.shared.key("k/a"), None).await;
+    assert!(unanswered.is_err() && !waiting.is_finished(), "{unanswered:?}");
+    server.signal("CONT");
+    let second = timeout(DEADLINE, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(next(&mut changes).await, Change { key: "k/a".into(), value: Some("2".into()), revision: second });
+    let third = store.commit(Transaction::put("k/a", "3").expecting("k/a", second)).await.unwrap();
+    assert_eq!(next(&mut changes).await, Change { key: "k/a".into(), value: Some("3".into()), revision: third });
 }
 
 #[tokio::test]
