@@ -15,7 +15,7 @@ use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
 use nodes::Nodes;
-use sum::Sum;
+use sum::{Sum, denied};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -138,10 +138,12 @@ pub fn build(state: &State, catalog: &Catalog, query: &GraphQuery, now: u64, sta
     let window = window(state, at, window_seconds, now, stale_ms);
     let mut nodes = Nodes::of(catalog, state);
     let mut edges = Vec::new();
-    let plain = plain_requests(state, window);
-    for (key, edge) in &state.edges {
-        let Some(mut sum) = sum_of(edge, window) else { continue };
-        if &*key.source == UNKNOWN && !discount(&mut sum, plain.get(&*key.destination)) {
+    let mut plain = BTreeMap::new();
+    let (unknown, known): (Vec<_>, Vec<_>) = state.edges.iter().partition(|(key, _)| &*key.source == UNKNOWN);
+    // Whose calls are known comes first: what they sent in plain text is taken off from the rest.
+    for (key, edge) in known.into_iter().chain(unknown) {
+        let Some(mut sum) = sum_of(edge, window, plain.entry(&*key.destination).or_default()) else { continue };
+        if &*key.source == UNKNOWN && !discount(&mut sum, plain[&*key.destination]) {
             continue;
         }
         if !query.namespaces.is_empty() && !touches(key, &query.namespaces) {
@@ -167,32 +169,24 @@ fn window(state: &State, at: u64, seconds: u64, now: u64, stale_ms: u64) -> Wind
     Window { first, last, seconds: (end.saturating_sub(begin) as f64 / 1000.0).max(1.0) }
 }
 
-/// What the caller's side tells, else the other side's; denials from whichever side knows of them.
-fn sum_of(edge: &Edge, window: Window) -> Option<Sum> {
+/// What the caller's side tells, else the other side's; denials from whichever side knows of them. Adds to `plain` what
+/// the caller's side sent in plain text: the one who takes it cannot tell from whom it is.
+fn sum_of(edge: &Edge, window: Window, plain: &mut f64) -> Option<Sum> {
     let mut sum = Sum::of(&edge.by_source, window);
-    let other = Sum::of(&edge.by_destination, window);
     if sum.is_empty() {
-        return (!other.is_empty()).then_some(other);
+        sum = Sum::of(&edge.by_destination, window);
+        return (!sum.is_empty()).then_some(sum);
     }
-    sum.denied = sum.denied.max(other.denied);
+    *plain += (sum.requests - sum.mutual_tls).max(0.0);
+    sum.denied = sum.denied.max(denied(&edge.by_destination, window));
     Some(sum)
 }
 
-/// What proxies sent to each node in plain text: the one who takes it cannot tell from whom it is.
-fn plain_requests(state: &State, window: Window) -> BTreeMap<&str, f64> {
-    let mut plain = BTreeMap::new();
-    for (key, edge) in &state.edges {
-        let sum = Sum::of(&edge.by_source, window);
-        if sum.requests > sum.mutual_tls {
-            *plain.entry(&*key.destination).or_default() += sum.requests - sum.mutual_tls;
-        }
-    }
-    plain
-}
-
 /// Takes off what proxies told of already; whether anything is left.
-fn discount(sum: &mut Sum, plain: Option<&f64>) -> bool {
-    let Some(plain) = plain else { return true };
+fn discount(sum: &mut Sum, plain: f64) -> bool {
+    if plain <= 0.0 {
+        return true;
+    }
     let left = (sum.requests - plain).max(0.0);
     let share = if sum.requests > 0.0 { left / sum.requests } else { 0.0 };
     sum.scale(share);

@@ -1,7 +1,6 @@
 //! Turns what changes in the control plane into events of the feed, one function a source.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use crate::{proxies, registries, trouble};
 const GATHER: Duration = Duration::from_millis(200);
 /// The same for problems, which are found by looking at everything.
 const GATHER_PROBLEMS: Duration = Duration::from_secs(1);
+/// The same for traffic that fails: a fault is to be seen within ten seconds, five of which a proxy takes to report.
+const GATHER_TRAFFIC: Duration = Duration::from_secs(2);
 
 /// Follows everything until dropped.
 pub async fn follow(state: State) {
@@ -28,7 +29,8 @@ pub async fn follow(state: State) {
         of_proxies(&state),
         problems(&state),
         certificates(&state),
-        telemetry(&state)
+        telemetry(&state),
+        failing(&state)
     );
 }
 
@@ -145,9 +147,21 @@ async fn telemetry(state: &State) {
     }
 }
 
+/// What fails by the figures is looked for while they come, and while anything fails: it is over, too, when nothing is
+/// reported any more.
+async fn failing(state: &State) {
+    let mut figures = state.mixer.figures();
+    let mut any_fails = false;
+    while any_fails || figures.changed().await.is_ok() {
+        tokio::time::sleep(GATHER_TRAFFIC).await;
+        figures.borrow_and_update();
+        any_fails = state.kept.failing.look(state);
+    }
+}
+
 async fn problems(state: &State) {
     let (mut snapshots, mut catalogs) = (state.galley.snapshots(), state.catalog.clone());
-    let mut proxies = state.discovery.changes();
+    let (mut proxies, mut failing) = (state.discovery.changes(), state.kept.failing.changes());
     let mut before = BTreeSet::new();
     loop {
         let all = trouble::collect(state);
@@ -159,26 +173,19 @@ async fn problems(state: &State) {
             state.kept.feed.publish(Topic::Problems, "modified", data);
         }
         before = now;
-        let changed = any(snapshots.changed(), catalogs.changed(), proxies.changed());
-        if !changed.await {
+        let changed = tokio::select! {
+            changed = snapshots.changed() => changed,
+            changed = catalogs.changed() => changed,
+            changed = proxies.changed() => changed,
+            changed = failing.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
         tokio::time::sleep(GATHER_PROBLEMS).await;
         snapshots.borrow_and_update();
         catalogs.borrow_and_update();
         proxies.borrow_and_update();
-    }
-}
-
-/// Waits for the first of them; false if it will not come again.
-async fn any<E>(
-    a: impl Future<Output = Result<(), E>>,
-    b: impl Future<Output = Result<(), E>>,
-    c: impl Future<Output = Result<(), E>>,
-) -> bool {
-    tokio::select! {
-        changed = a => changed.is_ok(),
-        changed = b => changed.is_ok(),
-        changed = c => changed.is_ok(),
+        failing.borrow_and_update();
     }
 }

@@ -8,7 +8,7 @@ use crate::feed::Feed;
 use crate::idempotency::Answered;
 use crate::limiter::{Limiter, Rate};
 use crate::list::Pages;
-use crate::trouble::Since;
+use crate::trouble::{Failing, Since};
 
 /// Cloning shares.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub struct Kept {
     pub(crate) feed: Arc<Feed>,
     pub(crate) pages: Arc<Pages>,
     pub(crate) since: Arc<Since>,
+    pub(crate) failing: Arc<Failing>,
     /// Unix milliseconds.
     pub(crate) started_at: u64,
 }
@@ -32,6 +33,7 @@ impl Kept {
             feed: Arc::default(),
             pages: Arc::default(),
             since: Arc::default(),
+            failing: Arc::default(),
             started_at: millis(SystemTime::now()),
         }
     }

@@ -22,6 +22,8 @@ use crate::list::{self, List, LiveQuery};
 use crate::problem::{Finding, Problem};
 use crate::state::State;
 
+pub(crate) use sources::traffic::Failing;
+
 pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(problems))
 }

@@ -48,12 +48,9 @@ impl Default for Sum {
 impl Sum {
     pub fn of(history: &History, window: Window) -> Self {
         let mut sum = Self::default();
-        let inside = |at: u64| (window.first..=window.last).contains(&at);
-        history.live.iter().filter(|slot| inside(slot.at)).for_each(|slot| sum.add(slot));
-        if history.live.front().is_none_or(|oldest| oldest.at > window.first) {
-            let points = history.fine.iter().filter(|point| inside(point.at.into()));
-            points.for_each(|point| sum.add_point(point));
-        }
+        let (slots, points) = within(history, window);
+        slots.for_each(|slot| sum.add(slot));
+        points.for_each(|point| sum.add_point(point));
         sum
     }
 
@@ -161,6 +158,22 @@ impl Sum {
         };
         known.map(view).collect()
     }
+}
+
+/// What one side turned away in a window of time.
+pub fn denied(history: &History, window: Window) -> f64 {
+    let (slots, points) = within(history, window);
+    slots.map(|slot| slot.denied).sum::<f64>() + points.map(|point| f64::from(point.denied)).sum::<f64>()
+}
+
+/// The slots of a window, and the points of what of it is older than all slots.
+fn within(history: &History, window: Window) -> (impl Iterator<Item = &Slot>, impl Iterator<Item = &Point>) {
+    let inside = move |at: u64| (window.first..=window.last).contains(&at);
+    let older = history.live.front().is_none_or(|oldest| oldest.at > window.first);
+    let first = history.fine.partition_point(|point| u64::from(point.at) < window.first);
+    let points = if older { history.fine.range(first..) } else { history.fine.range(..0) };
+    let slots = history.live.iter().filter(move |slot| inside(slot.at));
+    (slots, points.take_while(move |point| inside(point.at.into())))
 }
 
 fn ratio(part: f64, whole: f64) -> Option<f64> {

@@ -1,7 +1,7 @@
 //! Where problems come from, one function a source.
 
 mod identity;
-mod traffic;
+pub(crate) mod traffic;
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub fn all(state: &State) -> Vec<Trouble> {
     all.extend(registries(&catalog));
     all.extend(unserved(&catalog, &state.domain()));
     all.extend(identity::authority(state));
-    all.extend(traffic::failing(state));
+    all.extend(state.kept.failing.now().iter().cloned());
     for proxy in state.discovery.proxies() {
         all.extend(identity::certificate(state, &proxy));
         all.extend(version(&proxy));

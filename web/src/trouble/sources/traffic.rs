@@ -1,10 +1,47 @@
-//! Edges of the graph on which requests fail now.
+//! Edges of the graph on which requests fail now. They are looked for every few seconds; who reads the
+//! problems in between gets what was found then.
+
+use std::sync::Arc;
 
 use mixer::{EdgeView, GraphQuery};
+use tokio::sync::watch;
 
-use super::Trouble;
 use crate::catalogue as codes;
 use crate::state::State;
+use crate::trouble::Trouble;
+
+/// What was found last. Its watchers are told only of what is new or over.
+pub(crate) struct Failing(watch::Sender<Arc<Vec<Trouble>>>);
+
+impl Default for Failing {
+    fn default() -> Self {
+        Self(watch::Sender::default())
+    }
+}
+
+impl Failing {
+    pub fn now(&self) -> Arc<Vec<Trouble>> {
+        self.0.borrow().clone()
+    }
+
+    pub fn changes(&self) -> watch::Receiver<Arc<Vec<Trouble>>> {
+        self.0.subscribe()
+    }
+
+    /// Looks for them; whether there are any.
+    pub fn look(&self, state: &State) -> bool {
+        let found = failing(state);
+        let any = !found.is_empty();
+        self.0.send_if_modified(|known| {
+            let changed = !known.iter().map(Trouble::key).eq(found.iter().map(Trouble::key));
+            if changed {
+                *known = Arc::new(found);
+            }
+            changed
+        });
+        any
+    }
+}
 
 /// So much of the past counts as now.
 const WINDOW_SECONDS: u64 = 30;
@@ -14,7 +51,7 @@ const LEAST_PER_SECOND: f64 = 0.1;
 const TOO_MANY: f64 = 0.05;
 const MOST: f64 = 0.5;
 
-pub fn failing(state: &State) -> Vec<Trouble> {
+fn failing(state: &State) -> Vec<Trouble> {
     let graph = state.mixer.graph(&GraphQuery { window_seconds: WINDOW_SECONDS, ..GraphQuery::default() });
     graph.edges.iter().filter_map(of).collect()
 }
