@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::plan::{GATEWAY, State, readiness};
+use super::plan::{GATEWAY, State, Workload, readiness};
 use super::probe;
 use crate::command::api::{ApiOptions, Client};
 use crate::command::data_dir::DataDir;
@@ -38,7 +38,12 @@ async fn waiting(state: &State, data: &DataDir) -> Option<String> {
             return Some(format!("waiting for {name} to be ready"));
         }
     }
-    let Some(listing) = listing(data).await else { return Some("waiting for the control plane".into()) };
+    let Some(endpoints) = listing(data, "endpoints").await else { return Some("waiting for the control plane".into()) };
+    // Before all are known there are requests that no route leads on, which the graph would have to tell of.
+    if let Some(missing) = state.workloads.iter().find(|workload| !is_served(&endpoints, workload)) {
+        return Some(format!("waiting for {} to be served", missing.name));
+    }
+    let Some(listing) = listing(data, "proxies").await else { return Some("waiting for the control plane".into()) };
     let items = listing["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let synced = items.iter().filter(|proxy| is_synced(proxy)).count();
     let expected = state.workloads.len() + 1;
@@ -50,6 +55,13 @@ async fn waiting(state: &State, data: &DataDir) -> Option<String> {
     (!shown).then(|| format!("waiting for {page}"))
 }
 
-async fn listing(data: &DataDir) -> Option<Value> {
-    Client::open(data, &ApiOptions::default()).ok()?.list("proxies").await.ok()
+async fn listing(data: &DataDir, what: &str) -> Option<Value> {
+    Client::open(data, &ApiOptions::default()).ok()?.list(what).await.ok()
+}
+
+/// Whether callers are sent to a workload.
+fn is_served(endpoints: &Value, workload: &Workload) -> bool {
+    let items = endpoints["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let address = workload.address.ip().to_string();
+    items.iter().any(|endpoint| endpoint["address"] == address.as_str() && endpoint["health"] == "healthy")
 }
