@@ -1,11 +1,13 @@
 //! `weft history`, `weft diff` and `weft rollback`: what was changed, and the way back.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::api::{ApiOptions, Client, encode};
+use super::api::{ApiOptions, Client, encode, finding};
+use super::apply;
 use super::data_dir::DataDir;
 use super::duration;
 use super::failure::{Exit, Failure};
@@ -30,8 +32,11 @@ pub struct Options {
 #[derive(Debug, Args)]
 pub struct DiffOptions {
     /// A revision: what it changed; or two as FROM..TO, or FROM.. up to now
-    #[arg(value_name = "REV[..REV]")]
-    revisions: String,
+    #[arg(value_name = "REV[..REV]", required_unless_present = "files")]
+    revisions: Option<String>,
+    /// What applying this would change: a file, a directory or - for standard input; may be repeated
+    #[arg(short, long = "file", value_name = "FILE|DIR|-", conflicts_with = "revisions")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
@@ -85,12 +90,36 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
 
 pub async fn diff(options: DiffOptions, data: DataDir) -> anyhow::Result<()> {
     let client = Client::open(&data, &options.api)?;
-    let path = match options.revisions.split_once("..") {
-        None => format!("history/{}", revision(&options.revisions)?),
+    let Some(revisions) = &options.revisions else {
+        return of_files(&client, &options).await;
+    };
+    let path = match revisions.split_once("..") {
+        None => format!("history/{}", revision(revisions)?),
         Some((from, "")) => format!("history/_diff?from={}", revision(from)?),
         Some((from, to)) => format!("history/_diff?from={}&to={}", revision(from)?, revision(to)?),
     };
     let answer = client.get(&path).await?;
+    match options.output.output {
+        Format::Table => print_diff(&answer),
+        format => print_value(format, &answer),
+    }
+}
+
+/// What applying files would change. What they do not name stays as it is, and is not shown.
+async fn of_files(client: &Client, options: &DiffOptions) -> anyhow::Result<()> {
+    let (mut items, mut rejected) = (Vec::new(), Vec::new());
+    for source in apply::read_all(&options.files)? {
+        let mut told = apply::dry_run(client, &source).await?;
+        if told["valid"] != true {
+            rejected.extend(told["diagnostics"].as_array().into_iter().flatten().map(finding));
+        }
+        items.extend(told["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+    }
+    if !rejected.is_empty() {
+        return Err(Failure::new(Exit::Rejected, rejected.join("\n")).into());
+    }
+    let words: String = items.iter().map(|item| text(item, "unified")).collect();
+    let answer = json!({ "items": items, "diff": words });
     match options.output.output {
         Format::Table => print_diff(&answer),
         format => print_value(format, &answer),

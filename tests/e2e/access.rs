@@ -51,6 +51,14 @@ fn a_narrow_token_does_what_it_is_for_and_the_log_has_the_rest() {
     let back = mesh.ok(&["rollback", &format!("dr/a@{first}"), "-m", "second was slow"]);
     assert!(back.contains("DestinationRule default/a configured"), "{back}");
     assert_eq!(mesh.host(), "first");
+    // What applying a file would change, and that nothing was.
+    let file_of_second = mesh.path().join("rule.yaml");
+    let planned = mesh.ok(&["diff", "-f", file_of_second.to_str().unwrap()]);
+    assert!(
+        planned.starts_with("--- DestinationRule default/a\n") && planned.ends_with(&diff[diff.find("@@").unwrap()..]),
+        "{planned}"
+    );
+    assert_eq!(mesh.host(), "first");
     assert!(mesh.ok(&["history"]).contains("second was slow"));
 
     let log = mesh.json(&["audit", "-o", "json"]);

@@ -43,7 +43,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
     let one = |verb| Need::One(verb, None, None);
     let owned = |word: &str| Some(decoded(word));
     match (parts.as_slice(), looks) {
-        (["version" | "_session" | "_can"], _) => Need::Caller(Verb::Read),
+        (["version" | "_session" | "_can"] | ["_wri", _], _) => Need::Caller(Verb::Read),
         (["_setup"] | ["access", ..], _) => one(Verb::ManageAccess),
         (["audit", ..], true) => one(Verb::ReadAudit),
         (["history", ..], true) => Need::Caller(Verb::Read),

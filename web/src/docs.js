@@ -26,6 +26,7 @@ const operation = (document, path, method, each) => {
   const body = make("section", each.description && each.description !== each.summary ? each.description : "");
   if (each.parameters?.length) body.append(make("h4", "Parameters"), parameters(each.parameters));
   if (each.requestBody) body.append(make("h4", "Body"), ...shape(document, each.requestBody.content));
+  for (const sample of each["x-codeSamples"] || []) body.append(make("h4", "Example"), make("pre", sample.source));
   for (const [status, answer] of Object.entries(each.responses))
     body.append(make("details", "", make("summary", "", make("b", status), make("span", answer.description)), ...shape(document, answer.content)));
   const details = make("details", "", head, body);

@@ -50,6 +50,7 @@ mod trouble;
 mod version;
 mod why;
 mod workloads;
+mod wri;
 
 pub use audit::{Audit, Record as AuditRecord};
 pub use auth::Door;

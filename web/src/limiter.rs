@@ -54,8 +54,8 @@ impl Limiter {
         Self { rate, seed: RandomState::new(), buckets: Mutex::default() }
     }
 
-    /// Takes one token, or says how long until there is one.
-    fn take(&self, caller: u64, now: Instant) -> Result<(), Duration> {
+    /// Takes one token and says how many are left, or how long until there is one.
+    fn take(&self, caller: u64, now: Instant) -> Result<f64, Duration> {
         let mut buckets = self.buckets.lock();
         if buckets.len() + 1 >= MOST_CALLERS && !buckets.contains_key(&caller) {
             let rate = self.rate;
@@ -71,7 +71,7 @@ impl Limiter {
             return Err(Duration::from_secs_f64((1.0 - bucket.left) / self.rate.per_second));
         }
         bucket.left -= 1.0;
-        Ok(())
+        Ok(bucket.left)
     }
 
     /// Who presents what is told apart, whether it is valid or not; the text itself is not kept.
@@ -90,9 +90,25 @@ impl Bucket {
 
 pub(crate) async fn limit(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let limiter = &state.kept.limiter;
-    match limiter.take(limiter.caller(request.headers()), Instant::now()) {
-        Ok(()) => next.run(request).await,
-        Err(wait) => refuse(wait),
+    let (mut response, left) = match limiter.take(limiter.caller(request.headers()), Instant::now()) {
+        Ok(left) => (next.run(request).await, left),
+        Err(wait) => (refuse(wait), 0.0),
+    };
+    limiter.rate.tell(left, response.headers_mut());
+    response
+}
+
+impl Rate {
+    /// Tells a caller what is left of how much (IETF draft-ietf-httpapi-ratelimit-headers-10).
+    fn tell(self, left: f64, headers: &mut HeaderMap) {
+        let seconds = |requests: f64| (requests / self.per_second).ceil() as u64;
+        let policy = format!("\"caller\";q={};w={}", self.burst, seconds(self.burst));
+        let state = format!("\"caller\";r={};t={}", left.floor(), seconds(self.burst - left));
+        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
     }
 }
 
@@ -111,12 +127,20 @@ mod tests {
     fn who_asks_too_much_waits_and_others_do_not() {
         let limiter = Limiter::new(Rate { per_second: 2.0, burst: 3.0 });
         let now = Instant::now();
-        for _ in 0..3 {
-            assert_eq!(limiter.take(7, now), Ok(()));
+        for left in [2.0, 1.0, 0.0] {
+            assert_eq!(limiter.take(7, now), Ok(left));
         }
         assert_eq!(limiter.take(7, now), Err(Duration::from_millis(500)));
-        assert_eq!(limiter.take(8, now), Ok(()));
-        assert_eq!(limiter.take(7, now + Duration::from_millis(500)), Ok(()));
+        assert_eq!(limiter.take(8, now), Ok(2.0));
+        assert_eq!(limiter.take(7, now + Duration::from_millis(500)), Ok(0.0));
+    }
+
+    #[test]
+    fn a_caller_is_told_what_is_left() {
+        let mut headers = HeaderMap::new();
+        Rate { per_second: 200.0, burst: 1000.0 }.tell(599.5, &mut headers);
+        assert_eq!(headers["ratelimit-policy"], "\"caller\";q=1000;w=5");
+        assert_eq!(headers["ratelimit"], "\"caller\";r=599;t=3");
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //!
 //! What every operation has in common is added here once: the problems it may answer with, its name and its group.
 
+mod examples;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
+use serde_json::{Value, json};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
@@ -93,9 +97,25 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
     let group = path.split('/').nth(3).unwrap_or_default();
     let group = if group == "{kind}" || group == "_apply" { "configuration" } else { group.trim_start_matches('_') };
     operation.tags = Some(vec![group.to_owned()]);
+    exemplify(path, method, operation);
     let responses = &mut operation.responses.responses;
     for (status, words) in problems(path, method) {
         responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem(words)));
+    }
+}
+
+/// Gives an operation its example. A body that holds what an earlier answer told is in the line for the shell only.
+fn exemplify(path: &str, method: &str, operation: &mut Operation) {
+    let example = examples::of(method, path);
+    let sample = json!([{ "lang": "Shell", "label": "curl", "source": example.curl(method) }]);
+    let extensions = operation.extensions.get_or_insert_default();
+    extensions.merge(Extensions::builder().add("x-codeSamples", sample).build());
+    let body = example.body.or_else(|| example.text.map(Value::from));
+    let body = body.filter(|body| !body.to_string().contains('$'));
+    if let (Some(RefOr::T(request)), Some(body)) = (operation.request_body.as_mut(), body) {
+        if let Some(RefOr::T(content)) = request.content.values_mut().next() {
+            content.example = Some(body);
+        }
     }
 }
 

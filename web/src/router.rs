@@ -33,7 +33,7 @@ pub fn router(state: State) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(etag::answer))
-        .layer(middleware::from_fn(compression::gzip))
+        .layer(middleware::from_fn(compression::compress))
         .layer(middleware::from_fn(scope::enter))
         .with_state(state)
 }
@@ -64,6 +64,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(access::tokens::routes())
         .merge(access::can::routes())
         .merge(session::routes())
+        .merge(crate::wri::routes())
         .merge(objects::routes());
     OpenApiRouter::with_openapi(openapi::outline()).nest("/api/v1", all)
 }

@@ -26,6 +26,8 @@ pub fn routes() -> OpenApiRouter<State> {
 /// A service, as callers in the mesh know it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Service {
+    /// One name for it everywhere: `wri:service:default:reviews`.
+    pub wri: String,
     /// `reviews`: what its host begins with, or the whole host where that is outside the mesh's domain.
     pub name: String,
     pub namespace: String,
@@ -121,8 +123,10 @@ impl Service {
             entry.endpoints.iter().map(|endpoint| endpoint.workload.canonical_revision()).collect();
         let endpoints = count(entry);
         let ports = service.ports.iter();
+        let name = short_name(host, namespace, &state.domain()).to_owned();
         Self {
-            name: short_name(host, namespace, &state.domain()).to_owned(),
+            wri: crate::wri::of("service", namespace, &name),
+            name,
             namespace: namespace.to_owned(),
             host: host.to_owned(),
             aliases: service.aliases.iter().map(|alias| alias.as_str().to_owned()).collect(),

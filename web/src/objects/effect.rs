@@ -45,6 +45,8 @@ pub struct Effect {
     warnings: Vec<Finding>,
     /// As a JSON Patch.
     diff: Vec<Operation>,
+    /// The same for people: a unified diff of YAML, empty if nothing differs.
+    unified: String,
 }
 
 /// For the documentation: a change answers with either.
@@ -99,6 +101,7 @@ pub async fn of_deletion(state: &State, object: &Object) -> Result<DryRun, Probl
         revision: object.revision,
         warnings: Vec::new(),
         diff: diff(Some(&object.manifest), None),
+        unified: galley::history::unified(&object.key.to_string(), Some(&object.manifest), None),
     };
     let preview = state.galley.preview_without(&object.key);
     Ok(DryRun::of(vec![item], impact::of(state, preview).await))
@@ -133,6 +136,7 @@ impl Effect {
     fn of(state: &State, planned: &Applied, found: &[Found], after: Option<&Value>) -> Self {
         let key = key_of(planned);
         let before = state.galley.get(planned.kind, &planned.namespace, &planned.name);
+        let before = before.as_ref().map(|object| &object.manifest);
         let across = found.iter().filter(|found| found.object == key).map(|found| &found.diagnostic);
         Self {
             kind: planned.kind.as_str(),
@@ -141,7 +145,8 @@ impl Effect {
             change: change(planned.change),
             revision: planned.revision,
             warnings: planned.warnings.iter().chain(across).map(Finding::from).collect(),
-            diff: diff(before.as_ref().map(|object| &object.manifest), after),
+            diff: diff(before, after),
+            unified: galley::history::unified(&key.to_string(), before, after),
         }
     }
 }

@@ -51,6 +51,30 @@ async fn a_write_says_which_revision_it_saw() {
 }
 
 #[tokio::test]
+async fn a_script_checks_and_sets_by_revision() {
+    let mesh = Mesh::start().await;
+    let put = |cas: u64, host: &'static str| {
+        let (mesh, path) = (&mesh, format!("{PATH}?cas={cas}"));
+        async move { send(mesh, "PUT", &path, &[], &rule(host)).await }
+    };
+    assert_eq!(put(7, "a").await.0, StatusCode::PRECONDITION_FAILED);
+    let (status, made) = put(0, "a").await;
+    assert_eq!((status, &made["wri"]), (StatusCode::CREATED, &json!("wri:destinationrule:default:reviews")), "{made}");
+    assert_eq!(put(0, "b").await.0, StatusCode::PRECONDITION_FAILED);
+    let revision = made["revision"].as_u64().unwrap();
+    assert_eq!(put(revision, "b").await.0, StatusCode::OK);
+    assert_eq!(put(revision, "c").await.0, StatusCode::PRECONDITION_FAILED);
+    let both = send(&mesh, "PUT", &format!("{PATH}?cas=1"), &[("if-match", "\"1\"")], &rule("c")).await;
+    assert_eq!(both.0, StatusCode::BAD_REQUEST);
+    let request = mesh.request("GET", "/api/v1/_wri/wri:destinationrule:default:reviews");
+    let answer = mesh.answer(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (answer.status(), &answer.headers()["location"]),
+        (StatusCode::TEMPORARY_REDIRECT, &PATH.parse().unwrap())
+    );
+}
+
+#[tokio::test]
 async fn a_merge_patch_changes_what_it_names() {
     let mesh = Mesh::start().await;
     send(&mesh, "PUT", PATH, &[("if-none-match", "*")], &rule("a")).await;

@@ -13,6 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 /// A configuration object and what the mesh knows of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ObjectView {
+    /// One name for it everywhere: `wri:virtualservice:default:reviews`.
+    pub wri: String,
     /// `VirtualService`
     pub kind: &'static str,
     pub namespace: String,
@@ -61,6 +63,7 @@ impl ToSchema for KindName {
 impl ObjectView {
     pub fn of(object: &Object) -> Self {
         Self {
+            wri: crate::wri::of(object.key.kind.as_str(), &object.key.namespace, &object.key.name),
             kind: object.key.kind.as_str(),
             namespace: object.key.namespace.clone(),
             name: object.key.name.clone(),

@@ -30,6 +30,8 @@ pub struct WriteQuery {
     dry_run: Option<String>,
     /// `true`: whatever the revision is now.
     force: Option<bool>,
+    /// The revision that was seen, as `If-Match` would say it; 0: it must not be there (Consul's check-and-set).
+    cas: Option<u64>,
     /// Why; it is kept in the history.
     message: Option<String>,
 }
@@ -137,6 +139,9 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let kind = named(&kind)?;
     let dry_run = is_dry(query.dry_run.as_deref())?;
+    if query.cas.is_some_and(|seen| seen != 0) {
+        return Err(Problem::malformed("POST creates; its cas is 0, or left out"));
+    }
     let planned = match state.galley.validate(&text, ORIGIN).await {
         Ok(planned) => planned,
         Err(rejection) if dry_run => return Ok(Json(DryRun::refused(&rejection)).into_response()),
@@ -257,14 +262,21 @@ fn demand(headers: &HeaderMap, query: &WriteQuery, dry_run: bool) -> Result<Dema
         let value = headers.get(&name).map(|value| value.to_str().map(str::trim));
         value.transpose().map_err(|_| Problem::malformed(format!("{name} is no entity tag")))
     };
-    match (text(header::IF_MATCH)?, text(header::IF_NONE_MATCH)?) {
+    let tags = (text(header::IF_MATCH)?, text(header::IF_NONE_MATCH)?);
+    match (tags, query.cas) {
+        ((None, None), Some(0)) => return Ok(Demand::Absent),
+        ((None, None), Some(revision)) => return Ok(Demand::Known(format!("\"{revision}\""))),
+        (_, Some(_)) => return Err(Problem::malformed("give cas or an entity tag, not both")),
+        (_, None) => {}
+    }
+    match tags {
         (Some(_), Some(_)) => Err(Problem::malformed("give If-Match or If-None-Match, not both")),
         (Some(tags), None) => Ok(Demand::Known(tags.to_owned())),
         (None, Some("*")) => Ok(Demand::Absent),
         (None, Some(other)) => Err(Problem::malformed(format!("If-None-Match is *, not {other}"))),
         (None, None) if dry_run || query.force == Some(true) => Ok(Demand::Anything),
         (None, None) => Err(Problem::precondition_required(
-            "send If-Match with the entity tag that you read, If-None-Match: * to create, or ?force=true",
+            "send If-Match with the entity tag that you read, If-None-Match: * to create, ?cas=REVISION, or ?force=true",
         )),
     }
 }
