@@ -12,6 +12,8 @@ use tempfile::TempDir;
 pub struct ControlPlane {
     process: Child,
     pub url: String,
+    /// `https://host:port`, where proxies connect.
+    pub xds: String,
     pub token: String,
     pub data: TempDir,
 }
@@ -39,7 +41,7 @@ impl ControlPlane {
         // The tests ask more often than anybody should.
         command.args(["--api-rate", "100000"]);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let mut started = Self { process, url: String::new(), token: String::new(), data };
+        let mut started = Self { process, url: String::new(), xds: String::new(), token: String::new(), data };
         let deadline = Instant::now() + Duration::from_secs(60);
         let file = started.data.path().join("control-plane/address.json");
         while !file.exists() {
@@ -49,8 +51,15 @@ impl ControlPlane {
         }
         let address: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         started.url = address["api"].as_str().unwrap().to_owned();
+        started.xds = address["xds"].as_str().unwrap().to_owned();
         started.token = std::fs::read_to_string(started.data.path().join("token")).unwrap().trim().to_owned();
         started
+    }
+
+    /// The process's id.
+    #[allow(dead_code, reason = "a bench asks for it")]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends a request on a connection of its own.
