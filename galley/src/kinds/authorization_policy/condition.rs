@@ -88,10 +88,9 @@ pub(super) fn read(place: &Place<'_>, custom: bool) -> Option<AccessCondition> {
         // Known fields, also where the key is wrong.
         let (any, none) = (o.field("values"), o.field("notValues"));
         let (key, at) = key?;
-        let condition = of_key(&key, o).or_else(|why| {
+        let condition = of_key(&key, o).map_err(|why| {
             let name = key.split('[').next().unwrap_or(&key);
             at.suggest(why, closest(name, NAMES.into_iter()).filter(|found| found != name));
-            Err(())
         });
         if any.iter().chain(&none).all(|place| place.list().is_empty()) {
             o.place().error("needs values or notValues");
