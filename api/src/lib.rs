@@ -1,6 +1,7 @@
 //! Wire contracts of the mesh: Envoy's v3 messages, Istio's certificate service, and the value types that cross the
 //! wire. Knows no other crate of ours and does no I/O.
 
+pub mod cel;
 mod descriptors;
 mod hostname;
 pub mod latency;
@@ -10,7 +11,7 @@ mod svid;
 pub mod tap;
 
 pub use descriptors::{descriptor_pool, release_descriptors};
-pub use generated::{envoy, google, istio, opentelemetry, udpa, weft, xds};
+pub use generated::{envoy, google, istio, opentelemetry, stats, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
 pub use svid::{SvidError, X509Svid};

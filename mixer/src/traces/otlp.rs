@@ -2,63 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use api::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use api::opentelemetry::proto::common::v1::{KeyValue, any_value::Value};
-use prost::Message as _;
+use api::opentelemetry::proto::trace::v1::Span;
+use api::opentelemetry::proto::trace::v1::span::SpanKind;
+use api::opentelemetry::proto::trace::v1::status::StatusCode;
+use api::prost::Message as _;
 
 use super::{LONGEST_TEXT, MAX_ATTRIBUTES, SpanView};
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct ExportRequest {
-    #[prost(message, repeated, tag = "1")]
-    resource_spans: Vec<ResourceSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ResourceSpans {
-    #[prost(message, repeated, tag = "2")]
-    scope_spans: Vec<ScopeSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ScopeSpans {
-    #[prost(message, repeated, tag = "2")]
-    spans: Vec<Span>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Span {
-    #[prost(bytes = "vec", tag = "1")]
-    trace_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    span_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "4")]
-    parent_span_id: Vec<u8>,
-    #[prost(string, tag = "5")]
-    name: String,
-    #[prost(int32, tag = "6")]
-    kind: i32,
-    #[prost(fixed64, tag = "7")]
-    start_time_unix_nano: u64,
-    #[prost(fixed64, tag = "8")]
-    end_time_unix_nano: u64,
-    #[prost(message, repeated, tag = "9")]
-    attributes: Vec<KeyValue>,
-    #[prost(message, optional, tag = "15")]
-    status: Option<Status>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Status {
-    #[prost(int32, tag = "3")]
-    code: i32,
-}
-
-const SERVER: i32 = 2;
-const ERROR: i32 = 2;
-
 /// The spans of a report; what cannot be read is left out.
 pub fn decode(report: &[u8], service: &str, proxy: &str) -> Vec<(u128, SpanView)> {
-    let Ok(request) = ExportRequest::decode(report) else { return Vec::new() };
+    let Ok(request) = ExportTraceServiceRequest::decode(report) else { return Vec::new() };
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     let spans = scopes.flat_map(|scope| scope.spans);
     spans
@@ -70,6 +25,7 @@ pub fn decode(report: &[u8], service: &str, proxy: &str) -> Vec<(u128, SpanView)
 
 fn view(span: Span, service: &str, proxy: &str) -> Option<SpanView> {
     let id = |bytes: &[u8]| Some(format!("{:016x}", u64::from_be_bytes(bytes.try_into().ok()?)));
+    let kind = if span.kind() == SpanKind::Server { "server" } else { "client" };
     let start_us = span.start_time_unix_nano / 1000;
     Some(SpanView {
         span_id: id(&span.span_id)?,
@@ -77,10 +33,10 @@ fn view(span: Span, service: &str, proxy: &str) -> Option<SpanView> {
         service: service.to_owned(),
         proxy: proxy.to_owned(),
         name: cut(span.name),
-        kind: if span.kind == SERVER { "server" } else { "client" },
+        kind,
         start_us,
         duration_us: (span.end_time_unix_nano / 1000).saturating_sub(start_us),
-        status: if span.status.is_some_and(|status| status.code == ERROR) { "error" } else { "ok" },
+        status: if span.status.is_some_and(|status| status.code() == StatusCode::Error) { "error" } else { "ok" },
         attributes: attributes(span.attributes),
     })
 }
