@@ -35,6 +35,8 @@ pub(crate) enum Spec {
     PeerAuthentication(kinds::PeerAuthentication),
     RequestAuthentication(kinds::RequestAuthentication),
     AuthorizationPolicy(kinds::AuthorizationPolicy),
+    Telemetry(kinds::Telemetry),
+    MeshConfig(kinds::MeshConfig),
 }
 
 /// An object ready for a snapshot.
@@ -49,6 +51,8 @@ pub(crate) enum Checked {
     PeerAuthentication(Arc<Config<kinds::PeerAuthentication>>),
     RequestAuthentication(Arc<Config<kinds::RequestAuthentication>>),
     AuthorizationPolicy(Arc<Config<kinds::AuthorizationPolicy>>),
+    Telemetry(Arc<Config<kinds::Telemetry>>),
+    MeshConfig(Arc<Config<kinds::MeshConfig>>),
 }
 
 impl Spec {
@@ -63,6 +67,8 @@ impl Spec {
             Self::PeerAuthentication(spec) => Checked::PeerAuthentication(Arc::new(Config { meta, spec })),
             Self::RequestAuthentication(spec) => Checked::RequestAuthentication(Arc::new(Config { meta, spec })),
             Self::AuthorizationPolicy(spec) => Checked::AuthorizationPolicy(Arc::new(Config { meta, spec })),
+            Self::Telemetry(spec) => Checked::Telemetry(Arc::new(Config { meta, spec })),
+            Self::MeshConfig(spec) => Checked::MeshConfig(Arc::new(Config { meta, spec })),
         }
     }
 }
@@ -146,21 +152,12 @@ enum Recognised {
 }
 
 /// Kinds of Istio's that are not taken yet.
-const LATER: [&str; 9] = [
-    "Sidecar",
-    "EnvoyFilter",
-    "ProxyConfig",
-    "Telemetry",
-    "WasmPlugin",
-    "TrafficExtension",
-    "HTTPRoute",
-    "GRPCRoute",
-    "TLSRoute",
-];
+const LATER: [&str; 8] =
+    ["Sidecar", "EnvoyFilter", "ProxyConfig", "WasmPlugin", "TrafficExtension", "HTTPRoute", "GRPCRoute", "TLSRoute"];
 
 fn recognise(api_version: &str, kind: &str) -> Recognised {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let istio = group.ends_with("istio.io");
+    let istio = group.ends_with("istio.io") || Kind::ALL.into_iter().any(|kind| kind.group() == group);
     if !istio && group != "gateway.networking.k8s.io" {
         return foreign(group, api_version, kind);
     }
@@ -251,6 +248,8 @@ fn read_spec(o: &Object<'_>, kind: Kind, namespace: &str) -> Spec {
         Kind::PeerAuthentication => Spec::PeerAuthentication(kinds::peer_authentication::read(o)),
         Kind::RequestAuthentication => Spec::RequestAuthentication(kinds::request_authentication::read(o)),
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(kinds::authorization_policy::read(o)),
+        Kind::Telemetry => Spec::Telemetry(kinds::telemetry::read(o)),
+        Kind::MeshConfig => Spec::MeshConfig(kinds::mesh_config::read(o)),
     }
 }
 
@@ -278,8 +277,14 @@ fn metadata(place: &Place<'_>, kind: Kind) -> Option<Meta> {
             o.error_at("name", format!("{name:?} is no name: a-z 0-9 - and dots, a letter or digit at both ends"));
         } else if kind == Kind::Gateway && name.contains('.') {
             o.error_at("name", "a Gateway's name must not hold dots");
+        } else if kind == Kind::MeshConfig && name != kinds::MeshConfig::NAME {
+            o.error_at("name", format!("the mesh has one MeshConfig, and its name is {:?}", kinds::MeshConfig::NAME));
         }
         let namespace = o.text("namespace");
+        if kind == Kind::MeshConfig && namespace != kinds::MeshConfig::NAMESPACE {
+            let message = format!("the mesh's settings are in namespace {:?}", kinds::MeshConfig::NAMESPACE);
+            o.error_at("namespace", message);
+        }
         if !namespace.is_empty() && !is_label(&namespace) {
             o.error_at("namespace", format!("{namespace:?} is no name of a namespace"));
         }

@@ -14,10 +14,12 @@ pub enum Kind {
     PeerAuthentication,
     RequestAuthentication,
     AuthorizationPolicy,
+    Telemetry,
+    MeshConfig,
 }
 
 /// Kind, its name, plural, short name, hyphenated name, API group.
-const TABLE: [(Kind, &str, &str, &str, &str, &str); 9] = [
+const TABLE: [(Kind, &str, &str, &str, &str, &str); 11] = [
     (Kind::VirtualService, "VirtualService", "virtualservices", "vs", "virtual-service", NETWORKING),
     (Kind::DestinationRule, "DestinationRule", "destinationrules", "dr", "destination-rule", NETWORKING),
     (Kind::Gateway, "Gateway", "gateways", "gw", "gateway", NETWORKING),
@@ -34,13 +36,18 @@ const TABLE: [(Kind, &str, &str, &str, &str, &str); 9] = [
         SECURITY,
     ),
     (Kind::AuthorizationPolicy, "AuthorizationPolicy", "authorizationpolicies", "ap", "authorization-policy", SECURITY),
+    (Kind::Telemetry, "Telemetry", "telemetries", "telemetry", "telemetry", TELEMETRY),
+    (Kind::MeshConfig, "MeshConfig", "meshconfigs", "mc", "mesh-config", MESH),
 ];
 
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
+const TELEMETRY: &str = "telemetry.istio.io";
+/// Of kinds that Istio lacks.
+const MESH: &str = "mesh.weft.dev";
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 11] = [
         Kind::VirtualService,
         Kind::DestinationRule,
         Kind::Gateway,
@@ -50,6 +57,8 @@ impl Kind {
         Kind::PeerAuthentication,
         Kind::RequestAuthentication,
         Kind::AuthorizationPolicy,
+        Kind::Telemetry,
+        Kind::MeshConfig,
     ];
 
     /// The kind that an operator's word names: `VirtualService`, `virtualservices`, `virtual-service` or `vs`, in any
@@ -86,6 +95,8 @@ impl Kind {
     pub fn versions(self) -> &'static [&'static str] {
         match self.group() {
             SECURITY => &["v1", "v1beta1"],
+            TELEMETRY => &["v1", "v1alpha1"],
+            MESH => &["v1alpha1"],
             _ => &["v1", "v1beta1", "v1alpha3"],
         }
     }

@@ -4,10 +4,12 @@ pub(crate) mod authorization_policy;
 pub(crate) mod check;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
+pub(crate) mod mesh_config;
 pub(crate) mod peer_authentication;
 pub(crate) mod request_authentication;
 pub(crate) mod service_entry;
 mod shared;
+pub(crate) mod telemetry;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;
 pub(crate) mod workload_group;
@@ -23,10 +25,17 @@ pub use destination_rule::{
     ZoneAware,
 };
 pub use gateway::{CertificateFiles, Gateway, GatewayHost, Server, ServerPort, ServerTls, ServerTlsMode, TlsVersion};
+pub use mesh_config::{
+    DefaultProviders, Exporter, InfluxAuth, LogFormat, MeshConfig, OtlpTransport, Provider, ProviderKind, ServicePort,
+    StatsdTags,
+};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use request_authentication::{ClaimHeader, JwtHeader, JwtKeys, JwtRule, KeysUri, RequestAuthentication};
 pub use service_entry::{EntryPort, ServiceEntry};
 pub use shared::{ExportTo, Labels, Pattern, Percent, StringMatch, selects};
+pub use telemetry::{
+    AccessLogging, IstioMetric, Metrics, MetricsOverride, TagOverride, TagSource, Telemetry, Tracing, WorkloadMode,
+};
 pub use virtual_service::{
     Abort, AbortStatus, Cors, Delay, Delegate, Destination, DirectBody, DirectResponse, Fault, HeaderMatch, HeaderOps,
     Headers, HttpAction, HttpDestination, HttpMatch, HttpRoute, L4Match, Mirror, Redirect, RedirectPath, RedirectPort,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::document::{self, Checked};
 use crate::kinds::{
-    AuthorizationPolicy, DestinationRule, Gateway, Labels, PeerAuthentication, RequestAuthentication, ServiceEntry,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, Gateway, Labels, MeshConfig, PeerAuthentication, RequestAuthentication,
+    ServiceEntry, Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// One object: what it is called and what it says.
@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
     pub request_authentications: Vec<Arc<Config<RequestAuthentication>>>,
     pub authorization_policies: Vec<Arc<Config<AuthorizationPolicy>>>,
+    pub telemetries: Vec<Arc<Config<Telemetry>>>,
+    pub mesh_configs: Vec<Arc<Config<MeshConfig>>>,
 }
 
 impl Default for Provenance {
@@ -101,6 +103,11 @@ impl Snapshot {
         self.workload_groups.iter().find(|group| (&*group.meta.namespace, &*group.meta.name) == (namespace, name))
     }
 
+    /// The settings of the whole mesh.
+    pub fn mesh_config(&self) -> Option<&Arc<Config<MeshConfig>>> {
+        self.mesh_configs.first()
+    }
+
     /// Sorts objects into their lists.
     pub(crate) fn of(version: u64, objects: impl Iterator<Item = Checked>) -> Self {
         let mut snapshot = Self { version, ..Self::default() };
@@ -115,6 +122,8 @@ impl Snapshot {
                 Checked::PeerAuthentication(config) => snapshot.peer_authentications.push(config),
                 Checked::RequestAuthentication(config) => snapshot.request_authentications.push(config),
                 Checked::AuthorizationPolicy(config) => snapshot.authorization_policies.push(config),
+                Checked::Telemetry(config) => snapshot.telemetries.push(config),
+                Checked::MeshConfig(config) => snapshot.mesh_configs.push(config),
             }
         }
         sort(&mut snapshot.virtual_services);
@@ -126,6 +135,8 @@ impl Snapshot {
         sort(&mut snapshot.peer_authentications);
         sort(&mut snapshot.request_authentications);
         sort(&mut snapshot.authorization_policies);
+        sort(&mut snapshot.telemetries);
+        sort(&mut snapshot.mesh_configs);
         snapshot
     }
 }

@@ -6,7 +6,11 @@
 use galley::{Rejection, Snapshot};
 
 fn document(kind: &str, group: &str, spec: &str) -> String {
-    format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec: {spec}\n")
+    let (version, meta) = match kind {
+        "MeshConfig" => ("v1alpha1", "{name: mesh, namespace: istio-system}"),
+        _ => ("v1", "{name: it, namespace: shop}"),
+    };
+    format!("apiVersion: {group}/{version}\nkind: {kind}\nmetadata: {meta}\nspec: {spec}\n")
 }
 
 fn findings(text: &str) -> (bool, String) {
@@ -54,6 +58,8 @@ fn every_case_is_judged_as_it_says() {
         judge("PeerAuthentication", SECURITY, include_str!("corpus/peer_authentication.txt")),
         judge("RequestAuthentication", SECURITY, include_str!("corpus/request_authentication.txt")),
         judge("AuthorizationPolicy", SECURITY, include_str!("corpus/authorization_policy.txt")),
+        judge("Telemetry", "telemetry.istio.io", include_str!("corpus/telemetry.txt")),
+        judge("MeshConfig", "mesh.weft.dev", include_str!("corpus/mesh_config.txt")),
     ];
     assert!(counts.iter().sum::<usize>() >= 150, "{counts:?}");
 }
@@ -110,7 +116,9 @@ fn documents_that_are_not_ours_are_told_apart() {
     let (taken, said) = of("v1", "Service");
     assert!(taken && said.contains("skipped: Service (v1)"), "{said}");
     for (version, kind, finding) in [
-        ("telemetry.istio.io/v1", "Telemetry", "Telemetry (telemetry.istio.io/v1) is not supported"),
+        ("networking.istio.io/v1", "Sidecar", "Sidecar (networking.istio.io/v1) is not supported"),
+        ("mesh.weft.dev/v1alpha1", "MeshConfig", "the mesh has one MeshConfig, and its name is \"mesh\""),
+        ("mesh.weft.dev/v1alpha1", "MeshConfig", "the mesh's settings are in namespace \"istio-system\""),
         ("networking.istio.io/v1", "VirtualServce", "did you mean \"VirtualService\"?"),
         ("networking.istio.io/v1", "Foo", "unknown kind \"Foo\"; there are VirtualService, DestinationRule, Gateway,"),
         ("networking.istio.io/v2", "VirtualService", "networking.istio.io has v1, v1beta1, v1alpha3"),

@@ -112,7 +112,10 @@ fn version(proxy: &ProxyStatus) -> Option<Trouble> {
 
 fn of_compile(code: pilot::Code) -> &'static Code {
     match code {
-        pilot::Code::UnknownHost | pilot::Code::UnknownSubset | pilot::Code::MissingSecret => &codes::DANGLING,
+        pilot::Code::UnknownHost
+        | pilot::Code::UnknownSubset
+        | pilot::Code::MissingSecret
+        | pilot::Code::UnknownProvider => &codes::DANGLING,
         pilot::Code::UnknownPort => &codes::UNKNOWN_PORT,
         pilot::Code::BadDelegate => &codes::BAD_DELEGATE,
         pilot::Code::Conflict => &codes::CLAIMED_TWICE,

@@ -9,6 +9,8 @@ export const KINDS: { kind: string; plural: string; group: string }[] = [
   { kind: "PeerAuthentication", plural: "peerauthentications", group: "security.istio.io/v1" },
   { kind: "RequestAuthentication", plural: "requestauthentications", group: "security.istio.io/v1" },
   { kind: "AuthorizationPolicy", plural: "authorizationpolicies", group: "security.istio.io/v1" },
+  { kind: "Telemetry", plural: "telemetries", group: "telemetry.istio.io/v1" },
+  { kind: "MeshConfig", plural: "meshconfigs", group: "mesh.weft.dev/v1alpha1" },
 ];
 
 export const pluralOf = (kind: string): string => KINDS.find((each) => each.kind === kind || each.plural === kind)?.plural ?? kind.toLowerCase();
