@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::access_log::ResponseFlags;
 use crate::config::{ServiceRef, WorkloadRef};
-use crate::stats::{Reporter, RequestLabels, RequestSeries, Shard, TcpLabels, TcpSeries};
+use crate::stats::{Reporter, RequestLabels, RequestSeries, Shape, Shard, TcpLabels, TcpSeries};
 
 /// Both ends of a call.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ struct Key {
     grpc: bool,
     code: u16,
     grpc_status: Option<u32>,
+    shape: Option<Shape>,
 }
 
 /// The cache of one worker.
@@ -71,6 +72,7 @@ impl SeriesCache {
         code: u16,
         grpc: bool,
         grpc_status: Option<u32>,
+        shape: Option<Shape>,
     ) -> Arc<RequestSeries> {
         let key = Key {
             ends: [
@@ -86,6 +88,7 @@ impl SeriesCache {
             grpc,
             code,
             grpc_status,
+            shape,
         };
         if let Some((_, series)) = self.requests.borrow().get(&key) {
             return Arc::clone(series);
@@ -97,7 +100,7 @@ impl SeriesCache {
             response_code: code,
             grpc_status,
         };
-        let series = self.shard.requests(&labels);
+        let series = self.shard.requests(&labels, key.shape.as_ref());
         let mut cache = self.requests.borrow_mut();
         if cache.len() >= MAX_CACHED {
             cache.clear();
@@ -107,8 +110,8 @@ impl SeriesCache {
     }
 
     /// TCP connections are rare enough to write the labels each time.
-    pub fn connection(&self, ends: &Ends, flags: ResponseFlags) -> Arc<TcpSeries> {
-        self.shard.connections(&labels(ends, &flags.to_string()))
+    pub fn connection(&self, ends: &Ends, flags: ResponseFlags, shape: Option<Shape>) -> Arc<TcpSeries> {
+        self.shard.connections(&labels(ends, &flags.to_string()), shape.as_ref())
     }
 }
 

@@ -96,7 +96,8 @@ pub struct Settings {
 }
 
 /// What the control plane may send that not every version of this proxy understood.
-const FEATURES: [&str; 4] = ["weft.consistent_hash", "weft.slow_start", "weft.system_roots", "weft.reports_spans"];
+const FEATURES: [&str; 5] =
+    ["weft.consistent_hash", "weft.slow_start", "weft.system_roots", "weft.reports_spans", "weft.telemetry"];
 
 fn own_version() -> SemanticVersion {
     let part = |text: &str| text.parse().unwrap_or(0);

@@ -10,6 +10,7 @@ mod http;
 mod istio;
 pub mod names;
 mod peer;
+mod rules;
 mod server;
 mod told;
 mod value;
@@ -23,6 +24,7 @@ pub use health::{CheckStats, OutlierStats};
 pub use http::HttpStats;
 pub use istio::{Reporter, RequestLabels, RequestSeries, TcpLabels, TcpSeries};
 pub use peer::{HEADER as PEER_HEADER, PeerCache, decode_peer, encode_peer};
+pub use rules::{Metric, MetricRule, MetricRules, Shape};
 pub use server::Server;
 pub use told::{Collector, service, workload};
 pub use value::{Counter, Gauge, Histogram};
@@ -91,13 +93,13 @@ impl Stats {
 
 impl Shard {
     /// The series of requests with these labels.
-    pub fn requests(&self, labels: &RequestLabels<'_>) -> Arc<RequestSeries> {
-        self.istio.requests(labels)
+    pub fn requests(&self, labels: &RequestLabels<'_>, shape: Option<&Shape>) -> Arc<RequestSeries> {
+        self.istio.requests(labels, shape)
     }
 
     /// The series of TCP connections with these labels.
-    pub fn connections(&self, labels: &TcpLabels<'_>) -> Arc<TcpSeries> {
-        self.istio.connections(labels)
+    pub fn connections(&self, labels: &TcpLabels<'_>, shape: Option<&Shape>) -> Arc<TcpSeries> {
+        self.istio.connections(labels, shape)
     }
 
     pub fn cluster(&self, name: &str) -> Arc<ClusterStats> {

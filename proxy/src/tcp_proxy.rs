@@ -16,7 +16,7 @@ use crate::io::{Io, Prefixed};
 use crate::listener::connection_log;
 use crate::load_balancer::hash::xx;
 use crate::series::Ends;
-use crate::stats::{Reporter, label};
+use crate::stats::{Reporter, Shape, label};
 use crate::tcp::copy_both;
 use crate::upstream::{Carried, Verdict, Wanted};
 use crate::worker::Worker;
@@ -34,12 +34,12 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
         Err(flags) => {
             info.flags |= flags;
             stream.io.reset_on_drop();
-            let series = downstream.worker.series.connection(&ends, info.flags);
+            let series = downstream.worker.series.connection(&ends, info.flags, shape(&proxy, &info));
             series.opened.add(1);
             series.closed.add(1);
         }
         Ok((upstream, _via)) => {
-            let series = downstream.worker.series.connection(&ends, info.flags);
+            let series = downstream.worker.series.connection(&ends, info.flags, shape(&proxy, &info));
             series.opened.add(1);
             let mut upstream = upstream;
             let mut moved = |there: usize, back: usize| {
@@ -75,9 +75,14 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
     ];
     count(&downstream.worker, &proxy, &ended);
     for log in &proxy.access_logs {
-        log.log(&LogContext::of_connection(&info).of_kind(LogKind::TcpConnectionEnd), &downstream.worker.log);
+        log.log(&LogContext::of_connection(&info).of_kind(LogKind::TcpConnectionEnd), &downstream.worker);
     }
     connection_log::write(&downstream.worker, info);
+}
+
+/// What is said of the labels of a connection's metrics.
+fn shape(proxy: &TcpProxy, info: &RequestInfo) -> Option<Shape> {
+    proxy.metrics.as_ref().map(|rules| Shape::new(rules, &LogContext::of_connection(info)))
 }
 
 /// Adds to Envoy's metrics of TCP proxies (`tcp.<stat_prefix>.*`).
@@ -95,7 +100,7 @@ pub fn log_closed(downstream: &Downstream, proxy: &TcpProxy, reason: Cow<'static
     info.connection_termination_details = Some(reason).filter(|reason| !reason.is_empty());
     info.duration = Some(info.start.elapsed());
     for log in &proxy.access_logs {
-        log.log(&LogContext::of_connection(&info), &downstream.worker.log);
+        log.log(&LogContext::of_connection(&info), &downstream.worker);
     }
 }
 

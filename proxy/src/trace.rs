@@ -11,7 +11,7 @@ mod span;
 mod w3c;
 mod zipkin;
 
-pub use export::Exporters;
+pub use export::{Exporters, is_taken, otlp_request};
 pub use reason::RequestIds;
 pub use settings::{
     Decorator, Destination, Otlp, Propagation, Provider, RouteTracing, Sampling, Tag, TagValue, Tracing, Zipkin,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
-use crate::access_log::LogSink;
+use crate::access_log::{LogExporters, LogSink};
 use crate::config::{Direction, Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
@@ -54,6 +54,7 @@ pub struct Worker {
     pub keys: KeyStore,
     pub series: SeriesCache,
     pub exporters: Exporters,
+    pub log_exporters: LogExporters,
     pub filter_stats: StatsCache,
     pub virtual_clusters: VirtualClusters,
     pub shard: Arc<Shard>,
@@ -130,6 +131,7 @@ impl Worker {
             keys: KeyStore::default(),
             series: SeriesCache::new(Arc::clone(&parts.shard)),
             exporters: Exporters::default(),
+            log_exporters: LogExporters::default(),
             filter_stats: StatsCache::default(),
             virtual_clusters: VirtualClusters::default(),
             shard: parts.shard,

@@ -1,5 +1,7 @@
 //! Which requests a logger writes down (Envoy `AccessLogFilter`).
 
+use api::cel::Expression;
+
 use super::{LogContext, LogKind, ResponseFlags};
 use crate::config::Fraction;
 use crate::route::HeaderMatch;
@@ -31,6 +33,8 @@ pub enum LogFilter {
         kinds: Vec<LogKind>,
         exclude: bool,
     },
+    /// In CEL. A request of which it has no value is not written.
+    Expression(Expression),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,7 @@ impl LogFilter {
                 statuses.contains(&super::grpc::status_or_mapped(info)) != *exclude
             }
             Self::Kind { kinds, exclude } => kinds.contains(&context.kind) != *exclude,
+            Self::Expression(expression) => expression.holds(context),
         }
     }
 }

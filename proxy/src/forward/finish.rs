@@ -17,7 +17,7 @@ use crate::http::body::{Body, BodyError, Observer};
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 use crate::series::Ends;
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Shape};
 use crate::tap;
 use crate::trace::Active;
 use crate::upstream::{Cluster, Host, InFlight, Permit};
@@ -80,9 +80,9 @@ impl Drop for Underway<'_> {
         exchange.info.bytes_received = exchange.received.bytes.get();
         exchange.info.request_duration = exchange.received.end.get();
         exchange.info.duration = Some(exchange.info.start.elapsed());
-        exchange.count(self.head.is_grpc());
         let span = exchange.span.take();
         let context = LogContext::of_request(&exchange.info, self.head).of_kind(LogKind::DownstreamEnd);
+        exchange.count(self.head.is_grpc(), &context);
         show(exchange, &context);
         leave_traces(&exchange.connection, span, &context);
     }
@@ -102,11 +102,13 @@ impl Exchange {
         }
     }
 
-    fn count(&self, grpc: bool) {
+    fn count(&self, grpc: bool, context: &LogContext<'_>) {
         let info = &self.info;
         let grpc_status = info.grpc_status.filter(|_| grpc);
         let code = info.response_code.unwrap_or(0);
-        let series = self.connection.downstream.worker.series.request(&self.ends, info.flags, code, grpc, grpc_status);
+        let shape = self.connection.manager.metrics.as_ref().map(|rules| Shape::new(rules, context));
+        let known = &self.connection.downstream.worker.series;
+        let series = known.request(&self.ends, info.flags, code, grpc, grpc_status, shape);
         series.total.add(1);
         if matches!(code, 401 | 403) && info.is_denied() {
             series.denied.add(1);
@@ -249,7 +251,7 @@ impl Exchange {
             leave_traces(&self.connection, None, &context);
         }
         let departure = Departure {
-            response: logged.then(|| response.head.headers.clone()),
+            response: (logged || manager.metrics.is_some()).then(|| response.head.headers.clone()),
             trailers: None,
             grpc: request.is_grpc(),
             request,
@@ -297,7 +299,7 @@ impl Observer for Received {
 struct Departure {
     exchange: Exchange,
     request: RequestHead,
-    /// Kept for the log and the span only.
+    /// Kept for the log, the span and labels of metrics only.
     response: Option<Headers>,
     trailers: Option<Headers>,
     grpc: bool,
@@ -332,15 +334,15 @@ impl Observer for Departure {
         let end = info.start.elapsed();
         info.upstream_end = info.response_duration.map(|_| end);
         info.duration = Some(end);
-        self.exchange.count(self.grpc);
-        self.log();
+        self.leave();
         self.exchange.in_flight = None;
         self.exchange.permit = None;
     }
 }
 
 impl Departure {
-    fn log(&mut self) {
+    /// It is counted and told of.
+    fn leave(&mut self) {
         let span = self.exchange.span.take();
         let context = LogContext {
             info: &self.exchange.info,
@@ -350,6 +352,7 @@ impl Departure {
             kind: LogKind::DownstreamEnd,
             local_reply_body: b"",
         };
+        self.exchange.count(self.grpc, &context);
         show(&self.exchange, &context);
         leave_traces(&self.exchange.connection, span, &context);
     }
@@ -370,7 +373,7 @@ fn leave_traces(connection: &Connection, span: Option<Box<Active>>, context: &Lo
         span.end(tracing, context, worker);
     }
     for log in &connection.manager.access_logs {
-        log.log(context, &worker.log);
+        log.log(context, worker);
     }
 }
 

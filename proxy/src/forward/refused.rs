@@ -25,7 +25,7 @@ impl Connection {
         info.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
         info.bytes_sent = reply.body.len() as u64;
         for log in &manager.access_logs {
-            log.log(&LogContext::of_connection(&info), &self.downstream.worker.log);
+            log.log(&LogContext::of_connection(&info), &self.downstream.worker);
         }
         let mut head = ResponseHead::new(reply.status);
         head.headers = reply.headers;

@@ -51,10 +51,10 @@ impl ConnectionLog {
 }
 
 /// Writes the lines of a connection of which all is known.
-pub fn write(worker: &Worker, mut info: RequestInfo) {
+pub fn write(worker: &Rc<Worker>, mut info: RequestInfo) {
     let listener = info.connection.listener.clone();
     info.duration = Some(info.start.elapsed());
     for log in listener.iter().flat_map(|listener| &listener.access_logs) {
-        log.log(&LogContext::of_connection(&info), &worker.log);
+        log.log(&LogContext::of_connection(&info), worker);
     }
 }

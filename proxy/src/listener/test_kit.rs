@@ -20,6 +20,7 @@ pub fn chain(name: &str, matches: FilterChainMatch) -> Arc<FilterChain> {
         max_duration: Duration::ZERO,
         max_connect_attempts: 1,
         access_logs: vec![],
+        metrics: None,
     };
     Arc::new(FilterChain {
         before: vec![],

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::exposition::{Exposition, label};
+use super::rules::{Metric, Shape};
 use super::told::Told;
 use super::value::{Counter, Histogram, Sketch};
 use crate::config::{ServiceRef, WorkloadRef};
@@ -65,9 +66,12 @@ pub struct TcpSeries {
 /// got.
 #[derive(Debug, Default)]
 pub struct Table {
-    requests: Mutex<HashMap<Key, Entry<RequestSeries>>>,
-    connections: Mutex<HashMap<Key, Entry<TcpSeries>>>,
+    requests: Mutex<Map<RequestSeries>>,
+    connections: Mutex<Map<TcpSeries>>,
 }
+
+/// By what makes a series, and by what is said of its labels where something is.
+type Map<T> = HashMap<(Key, Option<Shape>), Entry<T>>;
 
 /// What makes a series. Istio's labels do not say whether the caller's side used mutual TLS; reports do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +84,8 @@ pub struct Key {
 pub struct Entry<T> {
     /// What reports say of it; none where series are counted together.
     pub told: Option<Told>,
+    /// The labels of each metric, where they are not as always.
+    labels: Option<Box<[Option<String>; Metric::ALL.len()]>>,
     pub series: Arc<T>,
 }
 
@@ -92,31 +98,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn series<T: Default>(
-    table: &Mutex<HashMap<Key, Entry<T>>>,
+    table: &Mutex<Map<T>>,
     labels: String,
+    shape: Option<&Shape>,
     ends: &TcpLabels<'_>,
     request: Option<&RequestLabels<'_>>,
 ) -> Arc<T> {
     let mut table = lock(table);
-    let key = Key { labels, mutual_tls: ends.mutual_tls };
+    let key = (Key { labels, mutual_tls: ends.mutual_tls }, shape.cloned());
     if let Some(known) = table.get(&key) {
         return Arc::clone(&known.series);
     }
     let (key, told) = match table.len() >= MAX_SERIES {
-        true => (Key { labels: OVERFLOW.to_owned(), mutual_tls: false }, None),
+        true => ((Key { labels: OVERFLOW.to_owned(), mutual_tls: false }, None), None),
         false => (key, Some(Told::new(ends, request))),
     };
-    let entry = table.entry(key).or_insert_with(|| Entry { told, series: Arc::default() });
+    let labels = key.1.as_ref().map(|shape| Box::new(shape.labels(&key.0.labels)));
+    let entry = table.entry(key).or_insert_with(|| Entry { told, labels, series: Arc::default() });
     Arc::clone(&entry.series)
 }
 
 impl Table {
-    pub fn requests(&self, labels: &RequestLabels<'_>) -> Arc<RequestSeries> {
-        series(&self.requests, request_labels(labels), &labels.ends, Some(labels))
+    pub fn requests(&self, labels: &RequestLabels<'_>, shape: Option<&Shape>) -> Arc<RequestSeries> {
+        series(&self.requests, request_labels(labels), shape, &labels.ends, Some(labels))
     }
 
-    pub fn connections(&self, labels: &TcpLabels<'_>) -> Arc<TcpSeries> {
-        series(&self.connections, tcp_labels(labels, None), labels, None)
+    pub fn connections(&self, labels: &TcpLabels<'_>, shape: Option<&Shape>) -> Arc<TcpSeries> {
+        series(&self.connections, tcp_labels(labels, None), shape, labels, None)
     }
 
     /// Shows every series.
@@ -125,8 +133,8 @@ impl Table {
         mut requests: impl FnMut(&Key, &Entry<RequestSeries>),
         mut connections: impl FnMut(&Key, &Entry<TcpSeries>),
     ) {
-        lock(&self.requests).iter().for_each(|(key, entry)| requests(key, entry));
-        lock(&self.connections).iter().for_each(|(key, entry)| connections(key, entry));
+        lock(&self.requests).iter().for_each(|((key, _), entry)| requests(key, entry));
+        lock(&self.connections).iter().for_each(|((key, _), entry)| connections(key, entry));
     }
 }
 
@@ -199,25 +207,62 @@ fn workload(text: &mut String, names: EndNames, end: Option<&WorkloadRef>, princ
     }
 }
 
+impl<T> Entry<T> {
+    fn labels_of<'a>(&'a self, key: &'a Key, metric: Metric) -> Option<&'a str> {
+        match &self.labels {
+            None => Some(&key.labels),
+            Some(labels) => labels[metric as usize].as_deref(),
+        }
+    }
+}
+
 /// Writes the series of all workers.
 pub fn write<'a>(tables: impl Iterator<Item = &'a Table>, out: &mut Exposition) {
     for table in tables {
-        for (Key { labels, .. }, Entry { series, .. }) in lock(&table.requests).iter() {
-            out.counter("istio_requests_total", labels, series.total.get());
-            out.histogram("istio_request_duration_milliseconds", labels, series.duration_milliseconds.read());
-            out.histogram("istio_request_bytes", labels, series.request_bytes.read());
-            out.histogram("istio_response_bytes", labels, series.response_bytes.read());
-            let messages = [&series.request_messages, &series.response_messages].map(Counter::get);
-            if messages != [0, 0] {
-                out.counter("istio_request_messages_total", labels, messages[0]);
-                out.counter("istio_response_messages_total", labels, messages[1]);
+        for ((key, _), entry) in lock(&table.requests).iter() {
+            write_requests(key, entry, out);
+        }
+        for ((key, _), entry) in lock(&table.connections).iter() {
+            let series = &entry.series;
+            for (metric, name, counter) in [
+                (Metric::Opened, "istio_tcp_connections_opened_total", &series.opened),
+                (Metric::Closed, "istio_tcp_connections_closed_total", &series.closed),
+                (Metric::Sent, "istio_tcp_sent_bytes_total", &series.sent_bytes),
+                (Metric::Received, "istio_tcp_received_bytes_total", &series.received_bytes),
+            ] {
+                if let Some(labels) = entry.labels_of(key, metric) {
+                    out.counter(name, labels, counter.get());
+                }
             }
         }
-        for (Key { labels, .. }, Entry { series, .. }) in lock(&table.connections).iter() {
-            out.counter("istio_tcp_connections_opened_total", labels, series.opened.get());
-            out.counter("istio_tcp_connections_closed_total", labels, series.closed.get());
-            out.counter("istio_tcp_sent_bytes_total", labels, series.sent_bytes.get());
-            out.counter("istio_tcp_received_bytes_total", labels, series.received_bytes.get());
+    }
+}
+
+fn write_requests(key: &Key, entry: &Entry<RequestSeries>, out: &mut Exposition) {
+    let series = &entry.series;
+    if let Some(labels) = entry.labels_of(key, Metric::Requests) {
+        out.counter("istio_requests_total", labels, series.total.get());
+    }
+    for (metric, name, histogram) in [
+        (Metric::Duration, "istio_request_duration_milliseconds", &series.duration_milliseconds),
+        (Metric::RequestBytes, "istio_request_bytes", &series.request_bytes),
+        (Metric::ResponseBytes, "istio_response_bytes", &series.response_bytes),
+    ] {
+        if let Some(labels) = entry.labels_of(key, metric) {
+            out.histogram(name, labels, histogram.read());
+        }
+    }
+    let messages = [&series.request_messages, &series.response_messages].map(Counter::get);
+    if messages == [0, 0] {
+        return;
+    }
+    let of = [
+        (Metric::RequestMessages, "istio_request_messages_total"),
+        (Metric::ResponseMessages, "istio_response_messages_total"),
+    ];
+    for ((metric, name), count) in of.into_iter().zip(messages) {
+        if let Some(labels) = entry.labels_of(key, metric) {
+            out.counter(name, labels, count);
         }
     }
 }

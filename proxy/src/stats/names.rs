@@ -25,6 +25,7 @@ const SCOPES: [(&str, &[&str]); 4] = [
             "cluster_manager",
             "control_plane",
             "listener_manager.lds",
+            "access_logs.open_telemetry_access_log",
             "listener_manager",
             "sds",
             "server",

@@ -40,7 +40,7 @@ fn a_request_shows_with_istios_labels_summed_over_workers() {
         grpc_status: None,
     };
     for shard in [stats.shard(), stats.shard()] {
-        let series = shard.requests(&labels);
+        let series = shard.requests(&labels, None);
         series.total.add(1);
         series.duration_milliseconds.observe(7);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
 
-use super::settings::Provider;
+use super::settings::{Destination, Provider};
 use super::span::Finished;
 use super::{otlp, zipkin};
 use crate::config::WorkloadRef;
@@ -115,14 +115,15 @@ impl Queue {
     fn count(&self, sent: usize, answer: &Result<Answer, CallError>) {
         self.stats.spans_sent.add(sent as u64);
         match answer {
-            Ok(answer) if is_good(answer) => self.stats.reports_sent.add(1),
+            Ok(answer) if is_taken(answer) => self.stats.reports_sent.add(1),
             Ok(_) => self.stats.reports_failed.add(1),
             Err(_) => self.stats.reports_dropped.add(1),
         }
     }
 }
 
-fn is_good(answer: &Answer) -> bool {
+/// Whether a collector took what it was sent.
+pub fn is_taken(answer: &Answer) -> bool {
     let status = |headers: &Headers| headers.get_str("grpc-status").map(str::to_owned);
     let grpc = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.head.headers));
     (200..300).contains(&answer.head.status) && grpc.is_none_or(|status| status == "0")
@@ -151,7 +152,7 @@ async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
                 queue.handed_over(count, taken);
                 continue;
             }
-            let (head, body) = report(&queue.provider, spans);
+            let (head, body) = report(&queue.provider, &worker.exporters.service(&worker.own), spans);
             let to = queue.provider.destination();
             let answer = call(&worker, &to.cluster, &head, body, to.timeout).await;
             if let Err(error) = &answer {
@@ -163,15 +164,27 @@ async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
 }
 
 /// The request that carries spans.
-fn report(provider: &Provider, spans: Vec<Finished>) -> (RequestHead, Bytes) {
-    let to = provider.destination();
-    let (content_type, grpc, body) = match provider {
-        Provider::Otlp(otlp) if otlp.grpc => {
-            ("application/grpc", true, framed(&otlp::encode(&otlp.service_name, spans)))
+fn report(provider: &Provider, own: &str, spans: Vec<Finished>) -> (RequestHead, Bytes) {
+    match provider {
+        Provider::Otlp(otlp) => {
+            let service = if otlp.service_name.is_empty() { own } else { &otlp.service_name };
+            otlp_request(&otlp.to, otlp.grpc, &otlp::encode(service, spans))
         }
-        Provider::Otlp(otlp) => ("application/x-protobuf", false, otlp::encode(&otlp.service_name, spans).into()),
-        Provider::Zipkin(zipkin) => ("application/json", false, zipkin::encode(zipkin, spans).into()),
-    };
+        Provider::Zipkin(zipkin) => {
+            request(&zipkin.to, "application/json", false, zipkin::encode(zipkin, spans).into())
+        }
+    }
+}
+
+/// The request that carries a message of OTLP.
+pub fn otlp_request(to: &Destination, grpc: bool, message: &[u8]) -> (RequestHead, Bytes) {
+    match grpc {
+        true => request(to, "application/grpc", true, framed(message)),
+        false => request(to, "application/x-protobuf", false, Bytes::copy_from_slice(message)),
+    }
+}
+
+fn request(to: &Destination, content_type: &str, grpc: bool, body: Bytes) -> (RequestHead, Bytes) {
     let mut headers = Headers::new();
     headers.set("content-type", content_type);
     if grpc {

@@ -1,16 +1,19 @@
 //! Access loggers: files, standard output, standard error.
 
+use std::sync::Arc;
+
 use api::envoy::config::accesslog::v3 as wire;
 use api::envoy::config::core::v3::SubstitutionFormatString;
 use api::envoy::config::core::v3::substitution_format_string::Format as WireFormat;
 use api::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat};
+use api::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use api::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
 use wire::access_log::ConfigType;
 
-use super::{ReadFile, basics, log_filter};
-use crate::access_log::{AccessLog, Format, Target};
+use super::{ReadFile, basics, log_filter, otlp_log};
+use crate::access_log::{AccessLog, Format, Logger, Target};
 use crate::config::error::{At, ConfigError};
 
 pub(super) fn convert_all(wire: &[wire::AccessLog], at: &At<'_>) -> Result<Vec<AccessLog>, ConfigError> {
@@ -19,15 +22,17 @@ pub(super) fn convert_all(wire: &[wire::AccessLog], at: &At<'_>) -> Result<Vec<A
 
 fn convert(wire: &wire::AccessLog, at: &At<'_>) -> Result<AccessLog, ConfigError> {
     let filter = wire.filter.as_ref().map(|filter| log_filter::convert(filter, &at.field("filter"))).transpose()?;
-    let (target, format) = logger(wire, at)?;
-    Ok(AccessLog { filter, target, format })
+    Ok(AccessLog { filter, logger: logger(wire, at)? })
 }
 
-fn logger(wire: &wire::AccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigError> {
+fn logger(wire: &wire::AccessLog, at: &At<'_>) -> Result<Logger, ConfigError> {
     let typed = at.field("typed_config");
     let Some(ConfigType::TypedConfig(any)) = &wire.config_type else { return Err(typed.missing()) };
     if basics::is_a::<FileAccessLog>(any) {
         return file(&basics::unpack(any, &typed)?, &typed);
+    }
+    if basics::is_a::<OpenTelemetryAccessLogConfig>(any) {
+        return otlp_log::convert(&basics::unpack(any, &typed)?, &typed).map(|log| Logger::Otlp(Arc::new(log)));
     }
     let (target, format) = if basics::is_a::<StdoutAccessLog>(any) {
         let log: StdoutAccessLog = basics::unpack(any, &typed)?;
@@ -40,11 +45,11 @@ fn logger(wire: &wire::AccessLog, at: &At<'_>) -> Result<(Target, Format), Confi
     };
     let at = typed.field("log_format");
     let format = format.map_or_else(|| Ok(Format::envoy()), |wire| substitution(&wire, &at))?;
-    Ok((target, format))
+    Ok(Logger::File { target, format })
 }
 
 #[expect(deprecated, reason = "control planes in use still send the old fields")]
-fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigError> {
+fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<Logger, ConfigError> {
     if wire.path.is_empty() {
         return Err(at.field("path").missing());
     }
@@ -55,7 +60,7 @@ fn file(wire: &FileAccessLog, at: &At<'_>) -> Result<(Target, Format), ConfigErr
         Some(AccessLogFormat::JsonFormat(fields)) => json_format(fields, &at.field("json_format"))?,
         Some(AccessLogFormat::TypedJsonFormat(fields)) => json_format(fields, &at.field("typed_json_format"))?,
     };
-    Ok((Target::of_path(&wire.path), format))
+    Ok(Logger::File { target: Target::of_path(&wire.path), format })
 }
 
 /// The format of a log's lines.
@@ -95,7 +100,7 @@ fn format_of(
     format.map(|format| if wire.omit_empty_values { format.omitting_empty() } else { format })
 }
 
-fn text_format(text: &str, at: &At<'_>) -> Result<Format, ConfigError> {
+pub(super) fn text_format(text: &str, at: &At<'_>) -> Result<Format, ConfigError> {
     Format::parse(text).map_err(|error| at.refuse(text, error.to_string()))
 }
 

@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use wire::filter::ConfigType;
 use wire::filter_chain_match::ConnectionSourceType;
 
-use super::{ReadFile, basics, http_manager, network_filter, tcp_proxy, tls};
+use super::{ReadFile, basics, http_manager, istio_stats, network_filter, tcp_proxy, tls};
 use crate::config::error::{At, ConfigError};
 use crate::config::{FilterChain, FilterChainMatch, NetworkFilter, SourceType, TransportProtocol};
 use crate::network_filter::ConnectionFilter;
+use crate::stats::MetricRules;
 
 pub(super) fn convert(
     wire: &wire::FilterChain,
@@ -107,6 +108,10 @@ fn filters(
     at: &At<'_>,
     read_file: ReadFile<'_>,
 ) -> Result<(Vec<ConnectionFilter>, NetworkFilter), ConfigError> {
+    let (wire, metrics) = istio_stats::extract(wire, at, |filter| match &filter.config_type {
+        Some(ConfigType::TypedConfig(any)) => Some(any),
+        _ => None,
+    })?;
     let Some((last, before)) = wire.split_last() else {
         return Err(at.refuse("no filter", "a chain has a filter that ends it"));
     };
@@ -116,7 +121,7 @@ fn filters(
         let filter = network_filter::convert(config(one, &typed)?, &typed)?;
         filter.ok_or_else(|| at.refuse(&one.name, "this network filter is not supported before the last one"))
     });
-    Ok((before.collect::<Result<_, _>>()?, end(last, &at.index(wire.len() - 1), read_file)?))
+    Ok((before.collect::<Result<_, _>>()?, end(last, metrics, &at.index(wire.len() - 1), read_file)?))
 }
 
 fn config<'a>(wire: &'a wire::Filter, at: &At<'_>) -> Result<&'a Any, ConfigError> {
@@ -126,14 +131,20 @@ fn config<'a>(wire: &'a wire::Filter, at: &At<'_>) -> Result<&'a Any, ConfigErro
     }
 }
 
-fn end(wire: &wire::Filter, at: &At<'_>, read_file: ReadFile<'_>) -> Result<NetworkFilter, ConfigError> {
+fn end(
+    wire: &wire::Filter,
+    metrics: Option<Arc<MetricRules>>,
+    at: &At<'_>,
+    read_file: ReadFile<'_>,
+) -> Result<NetworkFilter, ConfigError> {
     let typed = at.field("typed_config");
     let any = config(wire, &typed)?;
     if basics::is_a::<HttpConnectionManager>(any) {
         http_manager::convert(&basics::unpack(any, &typed)?, &typed, read_file)
             .map(|m| NetworkFilter::Http(Arc::new(m)))
     } else if basics::is_a::<api::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy>(any) {
-        tcp_proxy::convert(&basics::unpack(any, &typed)?, &typed).map(|proxy| NetworkFilter::Tcp(Arc::new(proxy)))
+        let proxy = tcp_proxy::convert(&basics::unpack(any, &typed)?, metrics, &typed)?;
+        Ok(NetworkFilter::Tcp(Arc::new(proxy)))
     } else {
         Err(at.refuse(&wire.name, "this network filter cannot end a chain"))
     }

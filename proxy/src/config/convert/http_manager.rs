@@ -14,7 +14,7 @@ use wire::http_connection_manager::{
 };
 
 use super::basics::{self, maybe_duration};
-use super::{access_log, http_filter, http2, route, source, tracing};
+use super::{access_log, http_filter, http2, istio_stats, route, source, tracing};
 use crate::config::error::{At, ConfigError};
 use crate::config::{
     ClientCertDetails, Codec, EscapedSlashes, ForwardClientCert, HttpManager, RouteSource, Underscores,
@@ -41,11 +41,17 @@ pub(super) fn convert(
     }
     let common_at = at.field("common_http_protocol_options");
     let idle = common_at.field("idle_timeout");
+    let (http_filters, metrics) =
+        istio_stats::extract(&wire.http_filters, &at.field("http_filters"), |filter| match &filter.config_type {
+            Some(wire::http_filter::ConfigType::TypedConfig(any)) => Some(any),
+            _ => None,
+        })?;
     Ok(HttpManager {
+        metrics,
         stat_prefix: wire.stat_prefix.clone(),
         codec: codec(wire.codec_type, &at.field("codec_type"))?,
         routes: routes(wire.route_specifier.as_ref(), at)?,
-        filters: http_filter::chain(&wire.http_filters, &at.field("http_filters"), read_file)?,
+        filters: http_filter::chain(&http_filters, &at.field("http_filters"), read_file)?,
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
         logs_new_requests: wire
             .access_log_options
@@ -72,7 +78,7 @@ pub(super) fn convert(
         answer_rules: rules::answer(wire, at)?.map(Box::new),
         local_replies: local_reply::convert(wire.local_reply_config.as_ref(), at, read_file)?.map(Box::new),
         scheme_of_upstream: rules::matches_upstream(wire),
-        suppress_envoy_headers: http_filter::suppresses_envoy_headers(&wire.http_filters, &at.field("http_filters"))?,
+        suppress_envoy_headers: http_filter::suppresses_envoy_headers(&http_filters, &at.field("http_filters"))?,
         lifetime: rules::lifetime(&common, wire.drain_timeout.as_ref(), at)?,
         idle_timeout: basics::duration(common.idle_timeout.as_ref(), HOUR, &idle)?,
         stream_idle_timeout: time(&wire.stream_idle_timeout, STREAM_IDLE, "stream_idle_timeout")?,

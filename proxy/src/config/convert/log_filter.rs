@@ -1,6 +1,8 @@
 //! Which requests an access logger writes down.
 
+use api::cel::{CelError, Expression};
 use api::envoy::config::accesslog::v3 as wire;
+use api::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
 use wire::access_log_filter::FilterSpecifier;
 use wire::comparison_filter::Op;
 
@@ -49,9 +51,25 @@ pub(super) fn convert(wire: &wire::AccessLogFilter, at: &At<'_>) -> Result<LogFi
             let kinds = filter.types.iter().enumerate().map(|(index, one)| kind(*one, &at.index(index)));
             LogFilter::Kind { kinds: kinds.collect::<Result<_, _>>()?, exclude: filter.exclude }
         }
+        Some(FilterSpecifier::ExtensionFilter(filter)) => extension(filter, &at.field("extension_filter"))?,
         Some(_) => return Err(at.refuse("this filter", "is not supported")),
         None => return Err(at.missing()),
     })
+}
+
+/// Of Envoy's extensions, expressions in CEL.
+fn extension(wire: &wire::ExtensionFilter, at: &At<'_>) -> Result<LogFilter, ConfigError> {
+    let typed = at.field("typed_config");
+    let Some(wire::extension_filter::ConfigType::TypedConfig(any)) = &wire.config_type else {
+        return Err(typed.missing());
+    };
+    if !basics::is_a::<ExpressionFilter>(any) {
+        return Err(at.refuse(&any.type_url, "of extension filters, that of CEL is supported"));
+    }
+    let wire: ExpressionFilter = basics::unpack(any, &typed)?;
+    let expression = Expression::parse(&wire.expression);
+    let refused = |error: CelError| typed.field("expression").refuse(&wire.expression, error.to_string());
+    Ok(LogFilter::Expression(expression.map_err(refused)?))
 }
 
 fn several(wire: &[wire::AccessLogFilter], at: &At<'_>) -> Result<Vec<LogFilter>, ConfigError> {

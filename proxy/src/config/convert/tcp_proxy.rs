@@ -1,5 +1,6 @@
 //! The TCP proxy filter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
@@ -11,8 +12,13 @@ use super::{access_log, basics, metadata};
 use crate::config::error::{At, ConfigError};
 use crate::config::{ClusterChoice, HeaderMutation, TcpProxy, WeightedCluster};
 use crate::filter::Overrides;
+use crate::stats::MetricRules;
 
-pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, ConfigError> {
+pub(super) fn convert(
+    wire: &wire::TcpProxy,
+    metrics: Option<Arc<MetricRules>>,
+    at: &At<'_>,
+) -> Result<TcpProxy, ConfigError> {
     let cluster = match &wire.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => ClusterChoice::One(name.clone()),
         Some(ClusterSpecifier::WeightedClusters(clusters)) => {
@@ -44,6 +50,7 @@ pub(super) fn convert(wire: &wire::TcpProxy, at: &At<'_>) -> Result<TcpProxy, Co
             attempts => attempts.unwrap_or(1),
         },
         access_logs: access_log::convert_all(&wire.access_log, &at.field("access_log"))?,
+        metrics,
     })
 }
 

@@ -23,6 +23,7 @@ use crate::trace::{
 };
 
 const ALL: Fraction = Fraction(1_000_000);
+const SPANS: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 pub(super) fn convert(wire: &Wire, at: &At<'_>) -> Result<Tracing, ConfigError> {
     if wire.spawn_upstream_span == Some(true) {
@@ -142,7 +143,7 @@ fn provider(wire: &trace::tracing::Http, at: &At<'_>) -> Result<Provider, Config
 
 fn otlp(wire: &trace::OpenTelemetryConfig, at: &At<'_>) -> Result<Otlp, ConfigError> {
     let (to, grpc) = match (&wire.grpc_service, &wire.http_service) {
-        (Some(service), None) => (grpc_service(service, &at.field("grpc_service"))?, true),
+        (Some(service), None) => (grpc_service(service, SPANS, &at.field("grpc_service"))?, true),
         (None, Some(service)) => (http_service(service, &at.field("http_service"))?, false),
         (Some(_), Some(_)) => return Err(at.refuse("two services", "`grpc_service` or `http_service` takes the spans")),
         (None, None) => return Err(at.field("grpc_service").missing()),
@@ -151,7 +152,8 @@ fn otlp(wire: &trace::OpenTelemetryConfig, at: &At<'_>) -> Result<Otlp, ConfigEr
     Ok(Otlp { service_name: wire.service_name.clone(), to, grpc, max_cache_size })
 }
 
-fn grpc_service(wire: &core::GrpcService, at: &At<'_>) -> Result<Destination, ConfigError> {
+/// Where a method of gRPC is called.
+pub(super) fn grpc_service(wire: &core::GrpcService, method: &str, at: &At<'_>) -> Result<Destination, ConfigError> {
     use core::grpc_service::TargetSpecifier;
     let Some(TargetSpecifier::EnvoyGrpc(envoy)) = &wire.target_specifier else {
         return Err(at.field("google_grpc").refuse("set", "use `envoy_grpc` with a cluster"));
@@ -165,7 +167,7 @@ fn grpc_service(wire: &core::GrpcService, at: &At<'_>) -> Result<Destination, Co
     Ok(Destination {
         cluster: envoy.cluster_name.clone(),
         authority: authority.clone(),
-        path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
+        path: method.to_owned(),
         headers: wire
             .initial_metadata
             .iter()
@@ -175,7 +177,7 @@ fn grpc_service(wire: &core::GrpcService, at: &At<'_>) -> Result<Destination, Co
     })
 }
 
-fn http_service(wire: &core::HttpService, at: &At<'_>) -> Result<Destination, ConfigError> {
+pub(super) fn http_service(wire: &core::HttpService, at: &At<'_>) -> Result<Destination, ConfigError> {
     use core::http_uri::HttpUpstreamType;
     let at_uri = at.field("http_uri");
     let uri = wire.http_uri.as_ref().ok_or_else(|| at_uri.missing())?;

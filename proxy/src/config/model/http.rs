@@ -7,6 +7,7 @@ use super::{AnswerRules, Http2Options, Lifetime, LocalReplies, RequestRules};
 use crate::access_log::AccessLog;
 use crate::filter::HttpFilter;
 use crate::route::RouteTable;
+use crate::stats::MetricRules;
 use crate::trace::{RequestIds, Tracing};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -18,6 +19,8 @@ pub struct HttpManager {
     /// In order; the router, which ends the list, is left out.
     pub filters: Vec<HttpFilter>,
     pub access_logs: Vec<AccessLog>,
+    /// What is said of Istio's metrics; `None` where they are as they always are.
+    pub metrics: Option<Arc<MetricRules>>,
     /// Whether a line is written too when a request comes, and when a tunnel is established.
     pub logs_new_requests: bool,
     pub logs_tunnels: bool,

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::{ClusterChoice, DownstreamTls, HttpManager, LbMetadata};
 use crate::access_log::AccessLog;
 use crate::network_filter::ConnectionFilter;
+use crate::stats::MetricRules;
 
 /// `envoy.config.listener.v3.Listener`.
 #[derive(Clone, Debug, PartialEq)]
@@ -279,4 +280,6 @@ pub struct TcpProxy {
     /// At least 1.
     pub max_connect_attempts: u32,
     pub access_logs: Vec<AccessLog>,
+    /// What is said of Istio's metrics; `None` where they are as they always are.
+    pub metrics: Option<Arc<MetricRules>>,
 }
