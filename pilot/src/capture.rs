@@ -16,8 +16,8 @@ use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 pub(crate) use self::inbound::{passthrough_clusters, to_port, virtual_inbound};
 pub(crate) use self::outbound::compile as outbound;
 use crate::listener::{chain, tcp_proxy};
-use crate::mesh::MeshConfig;
 use crate::node::Capture;
+use crate::visibility::View;
 use crate::{clusters, names, wire};
 
 /// Where captured connections that go out come to.
@@ -61,8 +61,8 @@ fn at(
 }
 
 /// Connections that were meant for one of our own ports would come back for ever.
-fn end_of_loops(mesh: &MeshConfig, name: &str, port: u16) -> listener::FilterChain {
-    let filter = tcp_proxy(mesh, names::BLACK_HOLE, vec![(names::BLACK_HOLE.to_owned(), 1)]);
+fn end_of_loops(view: &View<'_>, server: bool, name: &str, port: u16) -> listener::FilterChain {
+    let filter = tcp_proxy(view, server, names::BLACK_HOLE, vec![(names::BLACK_HOLE.to_owned(), 1)]);
     let chain = chain(format!("{name}-blackhole"), filter);
     let matches = listener::FilterChainMatch { destination_port: Some(port.into()), ..Default::default() };
     listener::FilterChain { filter_chain_match: Some(matches), ..chain }

@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::node::{Node, NodeKind};
 use crate::resource::{Resource, ResourceMap, ResourceSet, Snapshot};
 use crate::visibility::View;
-use crate::{capture, clusters, gateway, http_proxy, inbound, name_table};
+use crate::{capture, clusters, gateway, http_proxy, inbound, name_table, telemetry};
 
 /// What a proxy is to run on. Pure: the same inputs and node give the same snapshot. Whatever is wrong with the
 /// configuration comes back as diagnostics and stops nothing.
@@ -71,6 +71,7 @@ impl Compiled {
         let mut findings = Findings::default();
         findings.extend(&self.index.config.diagnostics);
         findings.extend(&outbound.diagnostics);
+        telemetry::complain(&View::of_names(&self.index, &audience), &mut findings);
         let own = match node.kind {
             NodeKind::Sidecar => sidecar(&View::of_names(&self.index, &audience), node, &mut findings),
             NodeKind::Router => gateway::compile(&View::new(&self.index, &audience), node, &mut findings),
@@ -111,7 +112,7 @@ pub(crate) struct Own {
 fn sidecar(view: &View<'_>, node: &Node, findings: &mut Findings) -> Own {
     let (clusters, mut listeners) = inbound::compile(view, node, findings);
     let proxy = http_proxy::listener(view, node);
-    listeners.push(Resource::encode(&proxy.name, &proxy));
+    listeners.push(telemetry::resource(view, false, proxy));
     Own { clusters, listeners, ..Own::default() }
 }
 

@@ -27,6 +27,8 @@ pub enum Code {
     Conflict,
     /// A Secret that is named is not there, or does not hold what is needed.
     MissingSecret,
+    /// Telemetry is to go to a provider that there is not, or that takes none of its kind.
+    UnknownProvider,
     /// The field is understood but cannot be served here.
     Unsupported,
 }
@@ -40,6 +42,7 @@ impl Code {
             Self::BadDelegate => "bad-delegate",
             Self::Conflict => "conflict",
             Self::MissingSecret => "missing-secret",
+            Self::UnknownProvider => "unknown-provider",
             Self::Unsupported => "unsupported",
         }
     }

@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
-use crate::{names, tls};
+use crate::{names, telemetry, tls};
 
 use ports::{Port, Transport};
 
@@ -43,7 +43,7 @@ pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> 
         let mut compile = Compile { view, node, port: &port, guard: &guard, findings, own: &mut own };
         let listener = compile.listener();
         if let Some(listener) = listener {
-            own.listeners.push(Resource::encode(&listener.name, &listener));
+            own.listeners.push(telemetry::resource(view, false, listener));
         }
     }
     own
@@ -145,14 +145,7 @@ impl Compile<'_> {
 
     fn http_filter(&self, routes: &str) -> listener::Filter {
         let stat_prefix = format!("outbound_{}", self.port.number);
-        http_manager::filter(
-            self.view.index.mesh(),
-            self.view.audience.features,
-            Side::Gateway,
-            &stat_prefix,
-            Routes::Named(routes.to_owned()),
-            self.guard,
-        )
+        http_manager::filter(self.view, Side::Gateway, &stat_prefix, Routes::Named(routes.to_owned()), self.guard)
     }
 
     fn routes(&mut self, name: &str, servers: &[Bound<'_>]) {

@@ -3,26 +3,20 @@
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
 use api::envoy::config::route::v3 as route;
-use api::envoy::config::trace::v3 as trace;
 use api::envoy::extensions::filters::http::cors::v3::Cors;
 use api::envoy::extensions::filters::http::fault::v3::HttpFault;
 use api::envoy::extensions::filters::http::router::v3::Router;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
-use api::envoy::r#type::v3::Percent;
 use api::prost::Name;
 use api::prost_types;
 use http::http_connection_manager::{
     ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 
-use crate::access_log::access_logs;
-use crate::mesh::MeshConfig;
-use crate::node::Features;
 use crate::policy::Guard;
-use crate::wire;
+use crate::visibility::View;
+use crate::{telemetry, wire};
 
-/// A proxy of weft hands the spans of this cluster to its reports.
-const CONTROL_PLANE_CLUSTER: &str = "xds-grpc";
 const FILTER: &str = "envoy.filters.network.http_connection_manager";
 
 /// How long the head of a request may take to come in.
@@ -50,16 +44,18 @@ pub(crate) enum Side {
 
 /// The network filter of a manager; every request comes by the guard first.
 pub(crate) fn filter(
-    mesh: &MeshConfig,
-    features: Features,
+    view: &View<'_>,
     side: Side,
     stat_prefix: &str,
     routes: Routes,
     guard: &Guard,
 ) -> listener::Filter {
-    let mut manager = manager(mesh, side, stat_prefix, routes);
-    manager.http_filters.splice(0..0, guard.http.iter().cloned());
-    manager.tracing = mesh.trace_sampling.filter(|_| features.reports_spans).map(tracing);
+    let observed = telemetry::observe(view, side == Side::Inbound);
+    let mut manager = manager(side, stat_prefix, routes);
+    manager.http_filters.splice(0..0, guard.http.iter().cloned().chain(observed.filter));
+    manager.access_log = observed.access_logs;
+    manager.tracing = observed.tracing;
+    manager.request_id_extension = observed.request_ids;
     if guard.judges_paths {
         one_spelling(&mut manager);
     }
@@ -69,7 +65,7 @@ pub(crate) fn filter(
     }
 }
 
-fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectionManager {
+fn manager(side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectionManager {
     let certificate = match side {
         Side::Inbound => Some(ForwardClientCertDetails::AppendForward),
         Side::Gateway => Some(ForwardClientCertDetails::SanitizeSet),
@@ -86,7 +82,6 @@ fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> 
         stream_idle_timeout: Some(prost_types::Duration::default()),
         // Whoever begins a request must come to the end of its head.
         request_headers_timeout: Some(prost_types::Duration { seconds: HEAD_SECONDS, nanos: 0 }),
-        access_log: access_logs(mesh),
         use_remote_address: Some(side == Side::Gateway),
         forward_client_cert_details: certificate.unwrap_or(ForwardClientCertDetails::Sanitize) as i32,
         set_current_client_cert_details: certificate.map(|_| SetCurrentClientCertDetails {
@@ -98,26 +93,6 @@ fn manager(mesh: &MeshConfig, side: Side, stat_prefix: &str, routes: Routes) -> 
         upgrade_configs: upgrades.iter().map(|name| upgrade(name)).collect(),
         normalize_path: Some(true),
         route_specifier: Some(specifier(routes)),
-        ..Default::default()
-    }
-}
-
-/// Spans go to the control plane with the reports; contexts are read and written as B3 and as W3C's, so that programs
-/// may hand on either.
-fn tracing(sampling: f64) -> http::http_connection_manager::Tracing {
-    let zipkin = trace::ZipkinConfig {
-        collector_cluster: CONTROL_PLANE_CLUSTER.into(),
-        collector_endpoint: "/".into(),
-        trace_id_128bit: true,
-        shared_span_context: Some(false),
-        collector_endpoint_version: trace::zipkin_config::CollectorEndpointVersion::HttpJson as i32,
-        trace_context_option: trace::zipkin_config::TraceContextOption::UseB3WithW3cPropagation as i32,
-        ..Default::default()
-    };
-    let config_type = Some(trace::tracing::http::ConfigType::TypedConfig(api::any(&zipkin)));
-    http::http_connection_manager::Tracing {
-        random_sampling: Some(Percent { value: sampling }),
-        provider: Some(trace::tracing::Http { name: "envoy.tracers.zipkin".into(), config_type }),
         ..Default::default()
     }
 }

@@ -26,11 +26,8 @@ use crate::visibility::View;
 pub(crate) const PLAIN_HTTP: u16 = 80;
 
 pub(crate) fn listener(view: &View<'_>, node: &Node) -> listener::Listener {
-    let mesh = view.index.mesh();
     let routes = Routes::Named(names::HTTP_PROXY.to_owned());
-    let features = view.audience.features;
-    let filter =
-        http_manager::filter(mesh, features, Side::ExplicitOutbound, names::HTTP_PROXY, routes, &Guard::default());
+    let filter = http_manager::filter(view, Side::ExplicitOutbound, names::HTTP_PROXY, routes, &Guard::default());
     let chain = crate::listener::chain(String::new(), filter);
     let address = node.http_proxy_address.unwrap_or_else(|| node.address());
     let port = node.http_proxy_port;

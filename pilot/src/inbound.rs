@@ -19,7 +19,7 @@ use crate::node::{Node, Served};
 use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
-use crate::{capture, clusters, names, routes, tls, wire};
+use crate::{capture, clusters, names, routes, telemetry, tls, wire};
 
 /// Clusters and listeners for what the workload serves; the first of several on one port has it.
 pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> (Vec<Resource>, Vec<Resource>) {
@@ -38,7 +38,7 @@ pub(crate) fn compile(view: &View<'_>, node: &Node, findings: &mut Findings) -> 
         }
     };
     let clusters = clusters.iter().map(|cluster| Resource::encode(&cluster.name, cluster));
-    (clusters.collect(), listeners.iter().map(|listener| Resource::encode(&listener.name, listener)).collect())
+    (clusters.collect(), listeners.into_iter().map(|listener| telemetry::resource(view, true, listener)).collect())
 }
 
 struct Inbound<'a> {
@@ -130,20 +130,12 @@ impl<'a> Inbound<'a> {
     }
 
     fn filter(&self) -> listener::Filter {
-        let mesh = self.view.index.mesh();
         if self.is_http() {
             let stat_prefix =
                 format!("inbound_{}", names::listener(&self.node.address().to_string(), self.served.port));
-            http_manager::filter(
-                mesh,
-                self.view.audience.features,
-                Side::Inbound,
-                &stat_prefix,
-                Routes::Inline(self.routes()),
-                self.guard,
-            )
+            http_manager::filter(self.view, Side::Inbound, &stat_prefix, Routes::Inline(self.routes()), self.guard)
         } else {
-            tcp_proxy(mesh, &self.name, vec![(self.name.clone(), 1)])
+            tcp_proxy(self.view, true, &self.name, vec![(self.name.clone(), 1)])
         }
     }
 

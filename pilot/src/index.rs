@@ -13,6 +13,7 @@ use crate::inputs::Inputs;
 use crate::mesh::MeshConfig;
 use crate::node::{Node, NodeKind};
 use crate::policy::PeerPolicies;
+use crate::telemetry::Telemetries;
 use crate::virtual_service::VirtualServices;
 
 /// One reading of everything.
@@ -28,6 +29,7 @@ pub(crate) struct ConfigIndex {
     pub rules: DestinationRules,
     pub virtual_services: VirtualServices,
     pub peers: PeerPolicies,
+    pub telemetries: Telemetries,
     /// Labels that clients are told apart by.
     client_labels: BTreeSet<String>,
     /// Whether any rule looks at where a client is.
@@ -72,6 +74,8 @@ impl ConfigIndex {
         let mut findings = Findings::default();
         let virtual_services = VirtualServices::new(&config.virtual_services, mesh, &mut findings);
         let mut client_labels = virtual_services.source_labels();
+        let telemetries = Telemetries::new(config, &mesh.root_namespace);
+        client_labels.extend(telemetries.labels().cloned());
         let mut locality_matters = false;
         for rule in config.destination_rules.iter().map(|rule| &rule.spec) {
             client_labels.extend(rule.workload_selector.iter().flat_map(|labels| labels.keys().cloned()));
@@ -90,6 +94,7 @@ impl ConfigIndex {
             rules: DestinationRules::new(&config.destination_rules, mesh),
             virtual_services,
             peers: PeerPolicies::new(&config.peer_authentications, &mesh.root_namespace),
+            telemetries,
             client_labels,
             locality_matters,
             diagnostics: findings.into_vec(),

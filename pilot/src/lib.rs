@@ -1,7 +1,6 @@
 //! Turns services and configuration into what each proxy runs on, and hands it out over xDS. The compile is pure: no
 //! I/O, no clock, and it cannot fail. Knows nothing of where services or configuration came from.
 
-mod access_log;
 mod audience;
 mod capture;
 mod clusters;
@@ -24,6 +23,7 @@ mod node;
 mod policy;
 mod resource;
 mod routes;
+mod telemetry;
 mod tls;
 mod virtual_service;
 mod visibility;

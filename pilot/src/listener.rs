@@ -11,9 +11,9 @@ use api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use api::prost::Name;
 use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
 
-use crate::access_log::access_logs;
-use crate::mesh::MeshConfig;
 use crate::node::Node;
+use crate::telemetry;
+use crate::visibility::View;
 use crate::wire;
 
 pub(crate) const RAW: &str = "raw_buffer";
@@ -91,8 +91,16 @@ pub(crate) fn chain(name: String, filter: listener::Filter) -> listener::FilterC
     listener::FilterChain { filters: vec![filter], name, ..Default::default() }
 }
 
-/// Forwards connections to one cluster, or to several by weight.
-pub(crate) fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, mut clusters: Vec<(String, u32)>) -> listener::Filter {
+/// The filter at the end of a chain that speaks no HTTP.
+pub(crate) const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
+
+/// Forwards connections, of which the proxy is the server or not, to one cluster, or to several by weight.
+pub(crate) fn tcp_proxy(
+    view: &View<'_>,
+    server: bool,
+    stat_prefix: &str,
+    mut clusters: Vec<(String, u32)>,
+) -> listener::Filter {
     let specifier = if clusters.len() == 1 {
         ClusterSpecifier::Cluster(clusters.remove(0).0)
     } else {
@@ -102,12 +110,12 @@ pub(crate) fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, mut clusters: Vec<
     };
     let proxy = tcp::TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
-        access_log: access_logs(mesh),
+        access_log: telemetry::access_logs(view, server),
         cluster_specifier: Some(specifier),
         ..Default::default()
     };
     listener::Filter {
-        name: "envoy.filters.network.tcp_proxy".into(),
+        name: TCP_PROXY.into(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&proxy))),
     }
 }

@@ -58,6 +58,10 @@ pub struct Features {
     pub route_stats: bool,
     /// `weft.reports_spans`: spans go to the control plane with the proxy's reports. Only weft's own can.
     pub reports_spans: bool,
+    /// `weft.telemetry`: access logs with expressions, and over OTLP.
+    pub telemetry: bool,
+    /// The same, and settings of Istio's metrics; of others only proxies of Istio's build know them.
+    pub istio_stats: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +180,8 @@ impl Features {
             system_roots: can("weft.system_roots"),
             route_stats: can("weft.route_stats"),
             reports_spans: node.user_agent_name == "weft" && can("weft.reports_spans"),
+            telemetry: can("weft.telemetry"),
+            istio_stats: node.user_agent_name == "weft" && can("weft.telemetry"),
         }
     }
 }

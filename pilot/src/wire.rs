@@ -111,3 +111,21 @@ pub(crate) fn inline(text: &str) -> core::DataSource {
     let specifier = core::data_source::Specifier::InlineString(text.to_owned());
     core::DataSource { specifier: Some(specifier), ..Default::default() }
 }
+
+/// JSON as the message that stands for it.
+pub(crate) fn json_object(fields: &serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: fields.iter().map(|(name, of)| (name.clone(), json(of))).collect() }
+}
+
+fn json(of: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    let kind = match of {
+        Json::Null => value::Kind::NullValue(0),
+        Json::Bool(flag) => value::Kind::BoolValue(*flag),
+        Json::Number(number) => value::Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => value::Kind::StringValue(text.clone()),
+        Json::Array(items) => value::Kind::ListValue(ListValue { values: items.iter().map(json).collect() }),
+        Json::Object(fields) => value::Kind::StructValue(json_object(fields)),
+    };
+    Value { kind: Some(kind) }
+}

@@ -49,7 +49,7 @@ pub(crate) fn virtual_inbound(
     }
     let mode = peers.of_other_ports(&node.namespace, &node.labels);
     chains.extend(others.chains(names::VIRTUAL_INBOUND, mode));
-    chains.push(end_of_loops(view.index.mesh(), names::VIRTUAL_INBOUND, INBOUND_PORT));
+    chains.push(end_of_loops(view, true, names::VIRTUAL_INBOUND, INBOUND_PORT));
     let direction = core::TrafficDirection::Inbound;
     listener::Listener {
         filter_chains: chains,
@@ -88,7 +88,7 @@ impl Others<'_> {
         let cluster = names::inbound_passthrough(ipv6);
         let family = if ipv6 { "-ipv6" } else { "" };
         let make = |kind: &str, transport: &str, alpn: &[&str], socket: Option<core::TransportSocket>| {
-            let filter = tcp_proxy(mesh, cluster, vec![(cluster.to_owned(), 1)]);
+            let filter = tcp_proxy(self.view, true, cluster, vec![(cluster.to_owned(), 1)]);
             let mut chain = chain_for(format!("{name}-{kind}{family}"), transport, alpn, filter, socket);
             let any = if ipv6 { "::" } else { "0.0.0.0" };
             let range = core::CidrRange { address_prefix: any.into(), prefix_len: Some(0) };

@@ -18,7 +18,7 @@ use crate::node::Capture;
 use crate::policy::Guard;
 use crate::resource::Resource;
 use crate::visibility::View;
-use crate::{names, wire};
+use crate::{names, telemetry, wire};
 
 /// As the HTTP inspector names them; TLS may offer the same.
 const HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
@@ -47,7 +47,7 @@ pub(crate) fn compile(view: &View<'_>, capture: Capture, findings: &mut Findings
     for ((address, number), (service, port)) in &services.addressed {
         listeners.push(made.address(*address, *number, service, port));
     }
-    let listeners = listeners.iter().map(|listener| Resource::encode(&listener.name, listener)).collect();
+    let listeners = listeners.into_iter().map(|listener| telemetry::resource(view, false, listener)).collect();
     Captured { clusters, listeners, routes }
 }
 
@@ -135,7 +135,7 @@ impl Outbound<'_, '_> {
         let name = names::VIRTUAL_OUTBOUND;
         // The system redirects what the machine itself sends to its loopback addresses (iptables-extensions(8)).
         let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let chains = vec![end_of_loops(self.view.index.mesh(), name, OUTBOUND_PORT), self.nobodys()];
+        let chains = vec![end_of_loops(self.view, false, name, OUTBOUND_PORT), self.nobodys()];
         listener::Listener {
             filter_chains: chains,
             listener_filters: vec![original_dst()],
@@ -192,14 +192,7 @@ impl Outbound<'_, '_> {
     fn http_chain(&self, address: &str, number: u16) -> listener::FilterChain {
         let stat_prefix = format!("outbound_{}", names::listener(address, number));
         let routes = Routes::Named(names::captured_http(number));
-        let filter = http_manager::filter(
-            self.view.index.mesh(),
-            self.view.audience.features,
-            Side::CapturedOutbound,
-            &stat_prefix,
-            routes,
-            &Guard::default(),
-        );
+        let filter = http_manager::filter(self.view, Side::CapturedOutbound, &stat_prefix, routes, &Guard::default());
         let matches = listener::FilterChainMatch {
             transport_protocol: RAW.to_owned(),
             application_protocols: HTTP.map(str::to_owned).to_vec(),
@@ -231,16 +224,15 @@ impl Outbound<'_, '_> {
         let rules = self.rules.of_host(service.host().as_str());
         let clusters = tunnel::clusters(self.view, service, port, rules.as_deref(), self.findings);
         let stat_prefix = clusters.first().map(|(name, _)| name.clone()).unwrap_or_default();
-        tcp_proxy(self.view.index.mesh(), &stat_prefix, clusters)
+        tcp_proxy(self.view, false, &stat_prefix, clusters)
     }
 
     fn nobodys(&self) -> listener::FilterChain {
-        let mesh = self.view.index.mesh();
-        let cluster = match mesh.outbound_policy {
+        let cluster = match self.view.index.mesh().outbound_policy {
             OutboundPolicy::AllowAny => names::PASSTHROUGH,
             OutboundPolicy::RegistryOnly => names::BLACK_HOLE,
         };
-        let filter = tcp_proxy(mesh, cluster, vec![(cluster.to_owned(), 1)]);
+        let filter = tcp_proxy(self.view, false, cluster, vec![(cluster.to_owned(), 1)]);
         chain(format!("{}-catchall-tcp", names::VIRTUAL_OUTBOUND), filter)
     }
 }

@@ -105,5 +105,5 @@ fn forward(
     let weight = |of: &WeightedDestination| if alone { 1 } else { of.weight };
     let clusters: Vec<_> = route.iter().map(|of| (resolve.cluster(&of.destination), weight(of))).collect();
     let stat_prefix = clusters.first().map(|(name, _)| name.clone()).unwrap_or_default();
-    chains::tcp_proxy(view.index.mesh(), &stat_prefix, clusters)
+    chains::tcp_proxy(view, false, &stat_prefix, clusters)
 }

@@ -25,6 +25,8 @@ pub fn inputs(yaml: &str) -> Inputs {
         let spec = object.at("spec");
         let meta = meta(&object, age as u64);
         match object.text("kind").as_str() {
+            "MeshConfig" if object.has("apiVersion") => config.mesh_configs.extend(checked(document).mesh_configs),
+            "Telemetry" => config.telemetries.extend(checked(document).telemetries),
             "Catalog" => catalog = Arc::new(catalog::read(spec)),
             "MeshConfig" => mesh_config(spec, &mut mesh),
             "VirtualService" => {
@@ -44,7 +46,7 @@ pub fn inputs(yaml: &str) -> Inputs {
                 config.peer_authentications.push(Arc::new(Config { meta, spec }));
             }
             "AuthorizationPolicy" | "RequestAuthentication" => {
-                let checked = galley::Snapshot::parse(document, "input.yaml").unwrap();
+                let checked = checked(document);
                 config.authorization_policies.extend(checked.authorization_policies);
                 config.request_authentications.extend(checked.request_authentications);
             }
@@ -52,6 +54,11 @@ pub fn inputs(yaml: &str) -> Inputs {
         }
     }
     Inputs { catalog, config: Arc::new(config), mesh: Arc::new(mesh), credentials: Arc::default(), ready: true }
+}
+
+/// What a document says, read as in a mesh.
+fn checked(document: &str) -> galley::Snapshot {
+    galley::Snapshot::parse(document, "input.yaml").unwrap()
 }
 
 /// Objects are as old as they stand early in the file.
