@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod api;
 mod apply;
+mod authz;
 mod capture;
 mod check;
 mod child;
@@ -176,6 +177,12 @@ enum Verb {
     /// Say who may do what through the API
     #[command(subcommand, after_help = "Example: weft access token create ci --role operator --ttl 90d")]
     Access(access::Verb),
+    /// Say who may call whom, and which policy decides
+    #[command(
+        subcommand,
+        after_help = "Example: weft authz check --from productpage-v1 --to ratings --path /ratings/0"
+    )]
+    Authz(authz::Verb),
     /// Show who did or was refused what, and whether the log was changed
     #[command(after_help = "Example: weft audit --verify")]
     Audit(access::AuditOptions),
@@ -259,6 +266,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Diff(options) => on_main_thread(history::diff(options, data()?))?,
         Verb::Rollback(options) => on_main_thread(history::rollback(options, data()?))?,
         Verb::Access(verb) => on_main_thread(access::run(verb, data()?))?,
+        Verb::Authz(verb) => on_main_thread(authz::run(verb, data()?))?,
         Verb::Audit(options) => on_main_thread(access::audit(options, data()?))?,
         Verb::ProxyStatus(options) => on_main_thread(proxy_status::run(options, data()?))?,
         Verb::Graph(options) => on_main_thread(graph::run(options, data()?))?,

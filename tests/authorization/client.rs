@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::ServerName;
@@ -15,6 +16,8 @@ use crate::certificates::Certificates;
 use crate::table::Case;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// When tokens end: in the year 2096.
+const FAR: u64 = 4_000_000_000;
 const SECRET: &[u8] = b"what signs the tokens of the table";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,13 +141,24 @@ pub fn keys() -> Value {
 pub fn complete(claims: &mut Value) {
     let claims = claims.as_object_mut().unwrap();
     claims.entry("iss").or_insert_with(|| json!("issuer"));
+    claims.entry("exp").or_insert_with(|| json!(FAR));
 }
 
 fn token(mut claims: Value) -> String {
     complete(&mut claims);
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims));
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET);
-    let signature = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+    signed(&json!({"alg": "HS256", "typ": "JWT"}), &claims)
+}
+
+/// What a signature is put under: head and claims.
+pub fn unsigned(head: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", part(head), part(claims))
+}
+
+/// With the table's key, whatever the head says.
+pub fn signed(head: &Value, claims: &Value) -> String {
+    let signed = unsigned(head, claims);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+    let signature = hmac::sign(&key, signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

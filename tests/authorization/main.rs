@@ -3,6 +3,7 @@
 //! `weft authz check`. All three must say what the table says, and name the same rule.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod bypass;
 mod certificates;
 mod client;
 mod compiled;

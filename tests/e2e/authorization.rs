@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::mesh::{Mesh, until};
+use crate::load::Load;
+use crate::mesh::{Mesh, address, get, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,4 +34,56 @@ fn a_policy_lets_one_workload_in_and_refuses_the_others_and_only_the_log_says_wh
     until("the rule in the log", PATIENCE, || mesh.log_of("ratings-v1").contains(rule));
     mesh.ok(&["delete", "authorizationpolicy", "readers"]);
     until("the end of the policy", PATIENCE, || ratings("details-v1").status == 200);
+}
+
+#[test]
+fn what_a_policy_would_decide_is_told_before_anybody_calls() {
+    let mesh = Mesh::start(&[]);
+    mesh.apply(READERS);
+    let check =
+        |from: &str, more: &[&str]| mesh.ok(&[&["authz", "check", "--from", from, "--to", "ratings"], more].concat());
+    let refused = check("details-v1", &["--path", "/ratings/0"]);
+    assert!(refused.starts_with("denied: rule 0 of default/readers denies it\n"), "{refused}");
+    assert!(refused.contains("by ns[default]-policy[readers]-rule[0]"), "{refused}");
+    assert!(check("default/reviews-v2", &["--path", "/ratings/0"]).starts_with("allowed: "));
+    assert!(check("details-v1", &["--path", "//ratings/%30"]).starts_with("denied: "));
+    assert!(check("details-v1", &[]).starts_with("depends: it depends on the path\n"));
+    assert!(check("plaintext", &["--path", "/ratings/0"]).starts_with("denied: "));
+    assert!(check("spiffe://cluster.local/ns/default/sa/bookinfo-reviews", &["--path", "/x"]).starts_with("allowed: "));
+    let elsewhere = mesh.ok(&["authz", "check", "--from", "details-v1", "--to", "default/reviews-v1"]);
+    assert!(elsewhere.contains("default/readers does not apply: its selector asks for app=ratings"), "{elsewhere}");
+    let unknown = mesh.weft(&["authz", "check", "--from", "nobody", "--to", "ratings"]);
+    assert!(!unknown.status.success() && crate::mesh::text(&unknown).contains("is no workload"), "{unknown:?}");
+
+    mesh.apply(&READERS.replace("    to: [{operation: {paths: [\"/ratings/*\"]}}]\n", ""));
+    let matrix = mesh.ok(&["authz", "matrix"]);
+    let row = |name: &str| {
+        let line = matrix.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{matrix}"));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let column = row("FROM").iter().position(|host| host == "ratings.default:9080").unwrap();
+    assert_eq!(row("/sa/bookinfo-reviews")[column], "yes", "{matrix}");
+    assert_eq!(row("/sa/bookinfo-details")[column], "no", "{matrix}");
+    assert_eq!(row("plaintext")[column], "no", "{matrix}");
+}
+
+#[test]
+fn changing_the_mode_of_peer_authentication_under_load_loses_no_request() {
+    let mesh = Mesh::start(&[]);
+    let proxy = address(mesh.workload("productpage-v1")["http_proxy"].as_str().unwrap());
+    let plain = || get(mesh.address_of("details-v1"), "details:9080", "/details/0", &[]);
+    let load = Load::start_for(proxy, "details:9080", "/details/0", 200);
+    for _ in 0..3 {
+        for (mode, lets_plaintext_in) in
+            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("PERMISSIVE", true)]
+        {
+            mesh.apply(&format!(
+                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+            ));
+            let served = || plain().is_ok_and(|answer| answer.status == 200);
+            until(mode, PATIENCE, || served() == lets_plaintext_in && mesh.all_synced());
+        }
+    }
+    let outcome = load.run_until(1000);
+    assert_eq!(outcome.failed(), 0, "{outcome:?}\n{}", mesh.logs());
 }

@@ -26,7 +26,14 @@ fn s_client(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
 
 /// The same as a client that asks something and waits for what comes of it: with TLS 1.3 a client learns only then
 /// that its certificate was refused.
-fn refusal(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
+pub fn refusal(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
+    let shown = attempt(mesh, workload, options);
+    assert!(!shown.contains("HTTP/1.1 200"), "it was served: {shown}");
+    shown
+}
+
+/// What openssl shows of it, whatever comes of it.
+pub fn attempt(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
     let at = mesh.address_of(workload).to_string();
     let mut child = Command::new("timeout")
         .args(["10", "openssl", "s_client", "-connect", &at, "-alpn", "istio", "-ign_eof"])
@@ -36,10 +43,13 @@ fn refusal(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let asked = child.stdin.take().unwrap().write_all(b"GET /details/0 HTTP/1.1\r\nHost: details:9080\r\n\r\n");
+    let asked = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"GET /details/0 HTTP/1.1\r\nHost: details:9080\r\nConnection: close\r\n\r\n");
     let output = child.wait_with_output().unwrap();
     let shown = crate::mesh::text(&output);
-    assert!(!shown.contains("HTTP/1.1 200"), "it was served: {shown}");
     assert!(asked.is_ok() || output.status.code() != Some(124), "{shown}");
     shown
 }

@@ -21,6 +21,8 @@ mod platforms;
 mod programs;
 mod prometheus;
 mod replicas;
+mod secrets;
+mod svids;
 mod telemetry;
 mod traffic;
 mod vm;

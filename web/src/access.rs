@@ -49,7 +49,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["history", ..], true) => Need::Caller(Verb::Read),
         (["_rollback"], false) => Need::Caller(Verb::Write),
         (["_apply"], false) => Need::Documents,
-        (["_why"], false) => one(Verb::Read),
+        (["_why" | "_authz"], false) => one(Verb::Read),
         (["tap", ..], _) => one(Verb::Tap),
         (["tokens"], false) => Need::InNamespaceOfBody(Verb::IssueJoinToken),
         (["tokens", ..], false) => one(Verb::IssueJoinToken),
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(needed("GET", "/access/tokens", ""), one(Verb::ManageAccess, None, ""));
         assert_eq!(needed("GET", "/audit", ""), one(Verb::ReadAudit, None, ""));
         assert_eq!(needed("POST", "/_why", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("POST", "/_authz", ""), one(Verb::Read, None, ""));
         assert!(
             is_forced("force=true") && is_forced("a=b&force") && !is_forced("force=false") && !is_forced("x=force")
         );

@@ -8,6 +8,7 @@
 mod access;
 mod audit;
 mod auth;
+mod authz;
 pub mod catalogue;
 mod certificates;
 mod compression;

@@ -47,6 +47,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(workloads::routes())
         .merge(identities::routes())
         .merge(why::routes())
+        .merge(crate::authz::routes())
         .merge(endpoints::routes())
         .merge(registries::routes())
         .merge(events::routes())

@@ -91,6 +91,8 @@ fn provider(rule: &JwtRule, keys: JwksSourceSpecifier, node: &Node) -> jwt::JwtP
         normalize_payload_in_metadata: Some(NormalizePayload { space_delimited_claims: words }),
         // A gateway's routes may look at what claims were made into.
         clear_route_cache: node.kind == NodeKind::Router && !rule.claim_headers.is_empty(),
+        // Istio takes tokens that never end; whoever finds one could use it for ever.
+        require_expiration: true,
         jwks_source_specifier: Some(keys),
         ..Default::default()
     }

@@ -43,7 +43,7 @@ export function useGet<T>(path: string | null, query?: Query, every?: number): U
 }
 
 const TOPICS: Record<string, string[]> = {
-  objects: ["/_apply", "/history", "/overview", "/problems", "/audit"],
+  objects: ["/_apply", "/_authz/matrix", "/history", "/overview", "/problems", "/audit"],
   services: ["/services", "/overview"],
   endpoints: ["/endpoints", "/services", "/workloads", "/members"],
   proxies: ["/proxies", "/overview", "/members"],

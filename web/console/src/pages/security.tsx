@@ -11,6 +11,7 @@ import { EmptyFirst, View } from "../ui/states";
 import { Badge, Mtls } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
+import { AllowedMatrix } from "./matrix";
 
 interface Root {
   fingerprint: string;
@@ -155,6 +156,7 @@ export default function SecurityPage() {
         tabs={[
           { key: "coverage", title: "Encryption", body: () => <Coverage /> },
           { key: "modes", title: "Modes", body: () => <Modes /> },
+          { key: "allowed", title: "Allowed", body: () => <AllowedMatrix /> },
           { key: "identities", title: "Identities", body: () => <Identities /> },
           { key: "authority", title: "Authority", body: () => <Chain /> },
         ]}

@@ -23,7 +23,7 @@ export const PLACES: Place[] = [
   { path: "/config", title: "Configuration", icon: "config", key: "c", words: "rules yaml virtualservice destinationrule" },
   { path: "/registries", title: "Registries", icon: "registries", key: "r", words: "platforms consul kubernetes conflicts" },
   { path: "/machines", title: "Machines", icon: "machines", key: "m", words: "vm members join tokens" },
-  { path: "/security", title: "Security", icon: "security", key: "i", words: "mtls identities certificates authority" },
+  { path: "/security", title: "Security", icon: "security", key: "i", words: "mtls identities certificates authority policies matrix" },
   { path: "/control-plane", title: "Control plane", icon: "control", key: "o", words: "pilot push nack versions" },
   { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback", sessions: true },
   { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users", sessions: true },
