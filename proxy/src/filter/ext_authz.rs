@@ -19,6 +19,7 @@ use crate::access_log::ResponseFlags;
 use crate::config::{Fraction, StringMatch};
 use crate::forward::Reply;
 use crate::http::message::ResponseHead;
+use crate::rbac::MetadataMatch;
 use verdict::{Outcome, Verdict};
 
 /// The namespace of what the service says for others.
@@ -43,6 +44,8 @@ pub struct ExtAuthz {
     pub disallowed_headers: Vec<StringMatch>,
     pub raw_headers: bool,
     pub enabled: Fraction,
+    /// `None`: everywhere.
+    pub enabled_where: Option<MetadataMatch>,
     pub deny_at_disable: bool,
     /// Whether the service may leave dynamic metadata.
     pub ingest_metadata: bool,
@@ -115,7 +118,8 @@ pub async fn request(
     if matches!(settings, Some(PerRoute::Disabled(true))) {
         return Ok(());
     }
-    if !own.enabled.hits(stream.worker().random()) {
+    let wanted = own.enabled_where.as_ref().is_none_or(|rule| rule.matches(&stream.exchange.info));
+    if !wanted || !own.enabled.hits(stream.worker().random()) {
         return if own.deny_at_disable { Err(Box::new(own.failed(None))) } else { Ok(()) };
     }
     let body = match settings {

@@ -120,7 +120,7 @@ fn sourced(wire: &wire::SourcedMetadata, at: &At<'_>) -> Result<MetadataMatch, C
     metadata(wire.metadata_matcher.as_ref().ok_or_else(|| at.missing())?, &at)
 }
 
-fn metadata(wire: &matchers::MetadataMatcher, at: &At<'_>) -> Result<MetadataMatch, ConfigError> {
+pub(super) fn metadata(wire: &matchers::MetadataMatcher, at: &At<'_>) -> Result<MetadataMatch, ConfigError> {
     use matchers::metadata_matcher::path_segment::Segment;
     if wire.filter.is_empty() {
         return Err(at.field("filter").missing());

@@ -9,7 +9,7 @@ use core::http_uri::HttpUpstreamType;
 use wire::ext_authz::Services;
 use wire::ext_authz_per_route::Override;
 
-use super::super::{basics, grpc_service, matcher};
+use super::super::{basics, grpc_service, matcher, rbac};
 use crate::config::error::{At, ConfigError};
 use crate::config::{Fraction, StringMatch};
 use crate::filter::ext_authz::{BodyOverride, BodySettings, ExtAuthz, HttpService, PerRoute, Service};
@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 pub fn convert(wire: &wire::ExtAuthz, at: &At<'_>) -> Result<ExtAuthz, ConfigError> {
     grpc_service::transport_version(wire.transport_api_version, &at.field("transport_api_version"))?;
     let enabled = basics::runtime_fraction(wire.filter_enabled.as_ref(), &at.field("filter_enabled"))?;
+    let place = at.field("filter_enabled_metadata");
+    let enabled_where = wire.filter_enabled_metadata.as_ref().map(|wire| rbac::metadata(wire, &place));
     let deny = wire.deny_at_disable.as_ref().and_then(|flag| flag.default_value);
     Ok(ExtAuthz {
         service: service(wire.services.as_ref(), at)?,
@@ -37,6 +39,7 @@ pub fn convert(wire: &wire::ExtAuthz, at: &At<'_>) -> Result<ExtAuthz, ConfigErr
             .unwrap_or_default(),
         raw_headers: wire.encode_raw_headers,
         enabled: enabled.unwrap_or(Fraction(1_000_000)),
+        enabled_where: enabled_where.transpose()?,
         deny_at_disable: deny == Some(true),
         ingest_metadata: wire.enable_dynamic_metadata_ingestion != Some(false),
         max_denied_body: wire.max_denied_response_body_bytes as usize,

@@ -127,3 +127,23 @@ async fn a_server_error_is_a_failure() {
     let broken = Authorized::start("nonsense\r\n\r\n", json!({}), json!({})).await;
     assert_eq!(status(&broken.proxy.get("/", "").await), 403);
 }
+
+#[tokio::test]
+async fn the_service_is_asked_only_where_rules_that_are_tried_left_their_mark() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refuses = [("z", listener.local_addr().unwrap(), json!({}))];
+    drop(listener);
+    let tried = filter(
+        "rbac",
+        "http.rbac.v3.RBAC",
+        json!({"shadow_rules_stat_prefix": "ask_", "shadow_rules": {"action": "DENY", "policies": {"asked-p": {
+            "permissions": [{"url_path": {"path": {"prefix": "/pay"}}}], "principals": [{"any": true}]}}}}),
+    );
+    let marked = json!({"filter": "envoy.filters.http.rbac", "path": [{"key": "ask_shadow_effective_policy_id"}],
+        "value": {"string_match": {"prefix": "asked-"}}});
+    let service = json!({"http_service": {"server_uri": {"uri": "http://z", "cluster": "z", "timeout": "20s"}}});
+    let asked = ext_authz(service, json!({"filter_enabled_metadata": marked}));
+    let proxy = Proxy::with_clusters(vec![tried, asked], one_route(json!({})), &refuses).await;
+    assert_eq!(status(&proxy.get("/pay/1", "").await), 403, "nobody answers");
+    assert_eq!(status(&proxy.get("/read", "").await), 200);
+}
