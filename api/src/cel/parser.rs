@@ -353,12 +353,19 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// `has(request.headers["a"])`, `has(request.referer)`.
+    /// `has(request.referer)`, `has(request.headers.accept)`: CEL knows no other form.
     fn has(&mut self, at: usize) -> Parsed {
-        let tree = match self.named()? {
-            Tree::One(attribute) => Tree::Has(attribute),
-            Tree::Entry(map, key) => Tree::HasKey(key, map),
-            _ => return Err(CelError { at, message: "has() takes an attribute".to_owned() }),
+        let tree = match self.name()? {
+            (_, Kind::One(attribute)) => Tree::Has(attribute),
+            (name, Kind::Map(map)) => {
+                self.takes(".");
+                let Token::Word(key) = *self.peek() else {
+                    let message = format!("has() takes a field; for others write \"…\" in {name}");
+                    return Err(CelError { at, message });
+                };
+                self.next();
+                Tree::HasKey(Box::new(Tree::Literal(Value::text(key.to_owned()))), map)
+            }
         };
         self.expect(")")?;
         Ok(tree)

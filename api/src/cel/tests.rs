@@ -37,7 +37,7 @@ fn expressions_of_istios_documentation_mean_what_they_say() {
         ("request.path.startsWith('/shop') && !request.path.endsWith('=2')", "true"),
         ("request.method in ['POST', 'PUT']", "false"),
         ("'x-log' in request.headers", "true"),
-        ("has(request.headers['x-none'])", "false"),
+        ("has(request.headers.none)", "false"),
         ("has(request.referer) ? request.referer : 'none'", "none"),
         ("string(destination.port)", "9080"),
         ("request.duration > duration('200ms')", "true"),
@@ -82,6 +82,7 @@ fn what_cannot_be_evaluated_is_refused_by_name() {
         ("'open", "a text is not closed"),
         ("size('a', 'b')", "size() takes one value"),
         ("1 # 2", "'#' has no meaning"),
+        ("has(request.headers['a'])", "has() takes a field; for others write"),
     ] {
         let error = Expression::parse(text).unwrap_err().to_string();
         assert!(error.contains(message), "{text}: {error}");
