@@ -38,5 +38,5 @@ pub use secret::sha256;
 pub use self_signed::{OpenError, SelfSigned};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};
 pub use sessions::{Session, SessionError, Sessions};
-pub use signing::Signing;
+pub use signing::{Issuances, Signing};
 pub use tokens::{CreatedToken, NewToken, Redeemed, TokenError, TokenStatus, Tokens};

@@ -1,6 +1,7 @@
 //! The signing service (`istio.v1.auth.IstioCertificateService`): a request's evidence is attested, the attestation
 //! decides the identity, the authority signs.
 
+mod issuances;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use api::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use api::{SpiffeId, TrustDomain};
 use rustls::pki_types::CertificateDer;
 use tonic::{Request, Response, Status};
+
+pub use issuances::Issuances;
 
 use crate::self_signed::pem;
 use crate::{
@@ -32,6 +35,7 @@ pub struct Signing {
     members: Members,
     trust_domain: TrustDomain,
     reserved: SpiffeId,
+    issuances: Issuances,
 }
 
 impl Signing {
@@ -42,7 +46,19 @@ impl Signing {
         members: Members,
         reserved: SpiffeId,
     ) -> Self {
-        Self { authority, attestors, members, trust_domain: reserved.trust_domain().clone(), reserved }
+        Self {
+            authority,
+            attestors,
+            members,
+            trust_domain: reserved.trust_domain().clone(),
+            reserved,
+            issuances: Issuances::default(),
+        }
+    }
+
+    /// What becomes of requests.
+    pub fn issuances(&self) -> Issuances {
+        self.issuances.clone()
     }
 
     /// The tonic service, with its limit on the size of requests. Requests find their peer's certificates in the
@@ -110,7 +126,10 @@ impl IstioCertificateService for Signing {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let from = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.address);
-        match self.sign(request).await {
+        self.issuances.asked();
+        let signed = self.sign(request).await;
+        self.issuances.ended(&signed);
+        match signed {
             Ok(cert_chain) => Ok(Response::new(IstioCertificateResponse { cert_chain })),
             Err(status) => {
                 tracing::warn!(?from, code = ?status.code(), reason = status.message(), "no certificate was issued");

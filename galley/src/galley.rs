@@ -7,7 +7,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::Hostname;
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     changes: Mutex<Option<Changes>>,
     /// How much of what clusters hold was not read yet.
     pub awaited: Arc<AtomicUsize>,
+    /// Texts that were given to be applied or tried, and held to the rules: taken and refused.
+    judged: [AtomicU64; 2],
 }
 
 /// What `apply` did to one object.
@@ -105,8 +107,14 @@ impl Galley {
             writing: tokio::sync::Mutex::default(),
             changes: Mutex::new(Some(changes)),
             awaited: Arc::default(),
+            judged: Default::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How many texts were given to be applied or tried: those that passed, and those that were refused.
+    pub fn validations(&self) -> [u64; 2] {
+        self.shared.judged.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Follows files and store until dropped; without it nothing but `apply` and `delete` changes the snapshot.
@@ -165,7 +173,7 @@ impl Galley {
 
     /// What `apply` would say, without doing it.
     pub async fn validate(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        let (documents, diagnostics) = checked(text, origin)?;
+        let (documents, diagnostics) = self.shared.checked(text, origin)?;
         let plan = self.shared.plan(documents, origin, &diagnostics)?;
         Ok(plan.into_iter().map(|planned| planned.applied).collect())
     }
@@ -230,6 +238,13 @@ impl Shared {
             }
             changed
         });
+    }
+
+    /// Holds a text that is given to be applied, or tried, to the rules.
+    pub fn checked(&self, text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>), Rejection> {
+        let result = checked(text, origin);
+        self.judged[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+        result
     }
 
     /// Changes the state and, if that changed anything, publishes.

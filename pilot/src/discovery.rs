@@ -11,6 +11,7 @@ use api::envoy::service::discovery::v3 as xds;
 use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use xds::aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer};
@@ -108,9 +109,16 @@ struct Hub {
     options: Options,
     attachments: Arc<dyn Attachments>,
     /// `None` until the inputs are ready.
-    worlds: watch::Receiver<Option<Arc<Compiled>>>,
+    worlds: watch::Receiver<Option<World>>,
     proxies: proxies::Proxies,
-    counters: counters::Counters,
+    counters: Arc<counters::Counters>,
+}
+
+/// What is compiled, and when the change came that made it necessary.
+#[derive(Clone)]
+struct World {
+    compiled: Arc<Compiled>,
+    changed: Instant,
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -125,14 +133,9 @@ impl Discovery {
     /// Starts to follow the inputs (on the current tokio runtime). Streams are held until the inputs are ready.
     pub fn new(inputs: watch::Receiver<Inputs>, options: Options, attachments: Arc<dyn Attachments>) -> Self {
         let (publish, worlds) = watch::channel(None);
-        let task = tokio::spawn(debounce::run(inputs, publish, options.clone()));
-        let hub = Hub {
-            options,
-            attachments,
-            worlds,
-            proxies: proxies::Proxies::default(),
-            counters: counters::Counters::default(),
-        };
+        let counters = Arc::new(counters::Counters::default());
+        let task = tokio::spawn(debounce::run(inputs, publish, options.clone(), Arc::clone(&counters)));
+        let hub = Hub { options, attachments, worlds, proxies: proxies::Proxies::default(), counters };
         Self { hub: Arc::new(hub), _task: Arc::new(AbortOnDrop(task.abort_handle())) }
     }
 

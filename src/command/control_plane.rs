@@ -1,6 +1,7 @@
 //! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
 
 mod access;
+mod exports;
 mod join;
 mod membership;
 mod registration;
@@ -126,7 +127,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
         Box::new(ExpiredCertificate::new(bundle.clone(), clock.clone(), options.rejoin_grace)),
     ];
-    let signing = Signing::new(authority, attestors, members.clone(), own).into_service();
+    let signing = Signing::new(authority, attestors, members.clone(), own);
+    let issuances = signing.issuances();
+    let signing = signing.into_service();
 
     let mesh = Arc::new(mesh_config(trust_domain.clone(), &options));
     let domain = mesh.domain.clone();
@@ -152,6 +155,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());
     tokio::spawn(mixer.clone().run());
+    tokio::spawn(exports::follow(galley.clone(), mixer.clone()));
     let keeper = Keeper::open(store.clone(), mixer.clone(), &data.replica()?).await?;
     let kept = tokio::spawn(keeper.run(shutdown.clone()));
     let telemetry = TelemetryService::server(mixer.clone(), Arc::new(joined.clone()));
@@ -181,6 +185,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         trust_domain,
         bundle,
         ledger: Ledger::new(store.clone(), clock.clone()),
+        issuances,
         kept: web::Kept::new(web::Rate::of(options.api_rate)),
     };
     access::keep_admin_token(&data, &state.api_tokens, &clock).await?;

@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::identities;
 use crate::state::State;
 
 pub fn router(state: State) -> Router {
@@ -27,5 +28,43 @@ async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     }
     let problems = state.galley.problems().len();
     let _ = writeln!(text, "# TYPE weft_galley_problems gauge\nweft_galley_problems {problems}");
+    write_configuration(&state, &mut text);
+    write_authority(&state, &mut text);
+    write_exports(&state, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// What Istio's dashboards ask of services and rules.
+fn write_configuration(state: &State, text: &mut String) {
+    let services = state.catalog().entries().count();
+    let rules = state.galley.snapshots().borrow().virtual_services.len();
+    let _ = writeln!(text, "# TYPE pilot_services gauge\npilot_services {services}");
+    let _ = writeln!(text, "# TYPE pilot_virt_services gauge\npilot_virt_services {rules}");
+    let names = ["galley_validation_passed", "galley_validation_failed"];
+    for (name, count) in names.into_iter().zip(state.galley.validations()) {
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} {count}");
+    }
+}
+
+/// What Istio's dashboards ask of the certificate authority.
+fn write_authority(state: &State, text: &mut String) {
+    for (name, count) in state.issuances.counters() {
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} {count}");
+    }
+    if let Some(root) = identities::roots(state).into_iter().find(|root| root.signs) {
+        let name = "citadel_server_root_cert_expiry_timestamp";
+        let _ = writeln!(text, "# TYPE {name} gauge\n{name} {}", root.not_after);
+    }
+}
+
+/// How those fare that metrics of the whole mesh are sent to.
+fn write_exports(state: &State, text: &mut String) {
+    let (sent, failed) = ("weft_mixer_exports_total", "weft_mixer_export_failures_total");
+    let _ = writeln!(text, "# TYPE {sent} counter\n# TYPE {failed} counter");
+    for sink in state.mixer.sinks() {
+        let labels = format!("sink=\"{}\",kind=\"{}\"", sink.name.replace(['"', '\\', '\n'], "_"), sink.kind);
+        let _ = writeln!(text, "{sent}{{{labels}}} {}\n{failed}{{{labels}}} {}", sink.sent, sink.failed);
+    }
+    let name = "weft_mixer_series_not_exported_total";
+    let _ = writeln!(text, "# TYPE {name} counter\n{name} {}", state.mixer.series_not_exported());
 }

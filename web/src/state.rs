@@ -29,6 +29,8 @@ pub struct State {
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,
     /// What certificates were issued.
     pub ledger: citadel::Ledger,
+    /// What became of requests for them.
+    pub issuances: citadel::Issuances,
     pub kept: Kept,
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use store::{StoreError, Transaction};
 
 use super::plan::{Planned, check_expected, moved};
-use super::{Applied, Applying, Galley, Shared, checked};
+use super::{Applied, Applying, Galley, Shared};
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::document::{self, Document};
 use crate::history::{self, Author, Changed};
@@ -58,7 +58,7 @@ impl Galley {
 
     /// Takes all documents of a text or none. When it returns they are durable and published.
     pub async fn apply(&self, text: &str, origin: &str, author: impl Into<Author>) -> Result<Vec<Applied>, Rejection> {
-        let (documents, diagnostics) = checked(text, origin)?;
+        let (documents, diagnostics) = self.shared.checked(text, origin)?;
         let done = self.change_all(documents, &[], origin, &diagnostics, &author.into()).await?;
         Ok(done.applied)
     }

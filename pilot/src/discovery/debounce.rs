@@ -5,17 +5,20 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::Options;
+use super::counters::Counters;
+use super::{Options, World};
 use crate::compile::Compiled;
 use crate::inputs::Inputs;
 
 /// Follows the inputs and publishes what is compiled from them, until they end.
 pub(super) async fn run(
     mut inputs: watch::Receiver<Inputs>,
-    publish: watch::Sender<Option<Arc<Compiled>>>,
+    publish: watch::Sender<Option<World>>,
     options: Options,
+    counters: Arc<Counters>,
 ) {
     let mut current: Option<Arc<Compiled>> = None;
+    let mut since = Instant::now();
     if inputs.wait_for(|inputs| inputs.ready).await.is_err() {
         return;
     }
@@ -26,30 +29,32 @@ pub(super) async fn run(
             None => Compiled::new(&latest),
         };
         let next = Arc::new(next);
-        publish.send_replace(Some(Arc::clone(&next)));
+        publish.send_replace(Some(World { compiled: Arc::clone(&next), changed: since }));
         current = Some(next);
-        if changed(&mut inputs, &latest, &options).await.is_err() {
-            return;
-        }
+        since = match changed(&mut inputs, &latest, &options).await {
+            Ok(first) => first,
+            Err(_) => return,
+        };
+        counters.triggered(inputs.borrow().only_endpoints_differ(&latest));
     }
 }
 
-/// Waits for a change that is due.
+/// Waits for a change that is due; the moment of its beginning.
 async fn changed(
     inputs: &mut watch::Receiver<Inputs>,
     published: &Inputs,
     options: &Options,
-) -> Result<(), watch::error::RecvError> {
+) -> Result<Instant, watch::error::RecvError> {
     inputs.changed().await?;
-    if inputs.borrow().only_endpoints_differ(published) {
-        return Ok(());
-    }
     let first = Instant::now();
+    if inputs.borrow().only_endpoints_differ(published) {
+        return Ok(first);
+    }
     let mut due = first + options.debounce_quiet;
     loop {
         let seen = inputs.borrow_and_update().clone();
         match timeout_at(due, inputs.changed()).await {
-            Err(_quiet) => return Ok(()),
+            Err(_quiet) => return Ok(first),
             Ok(changed) => changed?,
         }
         if !inputs.borrow().only_endpoints_differ(&seen) {

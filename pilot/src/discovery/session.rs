@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use api::envoy::config::core::v3 as core;
+use api::prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
@@ -11,15 +12,14 @@ use tonic::{Status, Streaming};
 use super::events::Happened;
 use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
-use super::{Attached, Caller, Hub, admission};
-use crate::compile::Compiled;
+use super::{Attached, Caller, Hub, World, admission};
 use crate::node::Node;
 use crate::resource::{Kind, Snapshot};
 
 /// The bookkeeping of one protocol variant. It never waits: it turns a request or a new snapshot into responses.
 pub(super) trait Protocol: Send + 'static {
     type Request: Send + 'static;
-    type Response: Send + 'static;
+    type Response: api::prost::Message + Send + 'static;
 
     fn new(identifier: &str) -> Self;
     fn node(request: &Self::Request) -> Option<&core::Node>;
@@ -63,7 +63,8 @@ pub(super) async fn run<P: Protocol>(
     let protocol = P::new(&hub.options.identifier);
     let place = hub.proxies.enter(&node, &caller, protocol.status());
     let queue = VecDeque::new();
-    let session = Session { hub: &hub, node: &node, attached, place, protocol, answers, queue, pushing: None };
+    let session =
+        Session { hub: &hub, node: &node, attached, place, protocol, answers, queue, pushing: None, changed: None };
     session.serve(first, requests).await;
     tracing::info!(proxy = node.name, "proxy disconnected");
 }
@@ -88,6 +89,8 @@ struct Session<'a, P: Protocol> {
     queue: VecDeque<(Kind, P::Response)>,
     /// When the push whose responses are queued began.
     pushing: Option<Instant>,
+    /// When the change came that it is for.
+    changed: Option<Instant>,
 }
 
 impl<P: Protocol> Session<'_, P> {
@@ -117,6 +120,7 @@ impl<P: Protocol> Session<'_, P> {
                         return;
                     }
                     self.pushing = Some(Instant::now());
+                    self.changed = worlds.borrow().as_ref().map(|world| world.changed);
                     snapshot = self.compile(worlds.borrow_and_update().clone());
                     self.queue.extend(self.protocol.push(&snapshot));
                 }
@@ -125,9 +129,9 @@ impl<P: Protocol> Session<'_, P> {
         }
     }
 
-    fn compile(&self, world: Option<Arc<Compiled>>) -> Arc<Snapshot> {
+    fn compile(&self, world: Option<World>) -> Arc<Snapshot> {
         let Some(world) = world else { return Arc::default() };
-        let (snapshot, diagnostics) = world.snapshot(self.node);
+        let (snapshot, diagnostics) = world.compiled.snapshot(self.node);
         let snapshot = Arc::new(snapshot);
         self.place.compiled(Arc::clone(&snapshot), diagnostics.into());
         snapshot
@@ -160,14 +164,18 @@ impl<P: Protocol> Session<'_, P> {
     /// Hands all queued responses on; false when the client is gone.
     async fn flush(&mut self) -> bool {
         while let Some((kind, response)) = self.queue.pop_front() {
+            let bytes = response.encoded_len();
             if self.answers.send(Ok(response)).await.is_err() {
                 return false;
             }
-            self.hub.counters.pushed(kind);
+            self.hub.counters.pushed(kind, bytes);
             self.happened(Happened::Sent, kind, None);
         }
         if let Some(began) = self.pushing.take() {
             self.hub.counters.took(began.elapsed());
+            if let Some(changed) = self.changed.take() {
+                self.hub.counters.converged(changed.elapsed());
+            }
         }
         true
     }

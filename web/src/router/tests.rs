@@ -71,6 +71,7 @@ impl Mesh {
             trust_domain,
             bundle: watch::channel(Arc::default()).1,
             ledger,
+            issuances: citadel::Issuances::default(),
             kept: crate::Kept::default(),
         };
         Self { state, agents, token, _inputs: inputs, _dir: dir }
