@@ -234,3 +234,13 @@ const WORDS: [&str; 40] = [
     "*a",
     "&a ",
 ];
+
+#[test]
+fn what_the_page_on_telemetry_shows_is_taken() {
+    let page = include_str!("../../docs/telemetry.md");
+    let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        assert_eq!(findings(example), (true, String::new()), "{example}");
+    }
+}

@@ -2,6 +2,7 @@
 //! services and as time series, in memory and bounded.
 
 mod edge;
+mod export;
 mod graph;
 mod intake;
 mod mixer;
@@ -12,6 +13,7 @@ mod snapshot;
 mod tap;
 mod traces;
 
+pub use export::{InfluxAuth, InfluxDb, Otlp, Sink, SinkKind, SinkStatus, StatsD, TagStyle};
 pub use graph::{EdgeView, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting};
 pub use intake::Reporter;
 pub use mixer::{Mixer, Options};

@@ -11,6 +11,7 @@ use runtime::Clock;
 use tokio::sync::watch;
 
 use crate::edge::{History, slot_of};
+use crate::export::{Exports, Ledger};
 use crate::graph::{self, Graph, GraphQuery};
 use crate::intake::{EdgeKey, Last, Proxy, Reporter};
 use crate::names::Names;
@@ -45,6 +46,7 @@ struct Inner {
     state: Mutex<State>,
     figures: watch::Sender<u64>,
     taps: Taps,
+    exports: Exports,
 }
 
 /// All of it.
@@ -61,6 +63,8 @@ pub struct State {
     /// Edges that were pushed out.
     pub dropped: u64,
     pub traces: Traces,
+    /// For sinks elsewhere, while there are any.
+    pub ledger: Option<Ledger>,
 }
 
 /// What a proxy had told in all.
@@ -100,9 +104,18 @@ impl Mixer {
             since: u64::MAX,
             dropped: 0,
             traces: Traces::default(),
+            ledger: None,
         };
         let figures = watch::Sender::new(0);
-        Self(Arc::new(Inner { options, catalog, clock, state: Mutex::new(state), figures, taps: Taps::default() }))
+        Self(Arc::new(Inner {
+            options,
+            catalog,
+            clock,
+            state: Mutex::new(state),
+            figures,
+            taps: Taps::default(),
+            exports: Exports::default(),
+        }))
     }
 
     pub fn interval(&self) -> Duration {
@@ -162,6 +175,10 @@ impl Mixer {
     /// Begins to look at live requests; `None` if too many look already.
     pub fn tap(&self, query: TapQuery) -> Option<TapStream> {
         self.0.taps.open(query)
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.0.exports
     }
 
     pub(crate) fn taps(&self) -> &Taps {
@@ -256,6 +273,9 @@ impl State {
             let by_source = series.told.side() == wire::Side::Source;
             let history = if by_source { &mut edge.by_source } else { &mut edge.by_destination };
             history.add(&series.manner, &delta, from, now);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.add(&proxy.reporter, &series.told, &delta);
+            }
             note_principals(edge, by_source, &proxy.reporter.principal, &series.told);
         }
     }

@@ -16,20 +16,20 @@ use store::{Memory, Store};
 /// The beginning of a slot.
 const START: Duration = Duration::from_secs(1_700_000_000);
 
-struct Kit {
+pub(crate) struct Kit {
     clock: ManualClock,
-    mixer: Mixer,
+    pub mixer: Mixer,
     catalog: watch::Sender<Arc<Catalog>>,
 }
 
 /// A proxy that tells what it counted in all, on one stream after the other.
-struct Proxy {
+pub(crate) struct Proxy {
     reporter: Reporter,
     ids: HashMap<u32, u64>,
 }
 
 impl Kit {
-    fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + START);
         let (keep, catalog) = watch::channel(Arc::default());
         Self { mixer: Mixer::new(catalog, clock.clock(), options), clock, catalog: keep }
@@ -39,7 +39,7 @@ impl Kit {
         self.catalog.subscribe()
     }
 
-    fn proxy(&self, workload: &str) -> Proxy {
+    pub fn proxy(&self, workload: &str) -> Proxy {
         let reporter = Reporter {
             node: format!("sidecar~127.0.0.1~{workload}.default~default.svc.cluster.local"),
             workload: workload_of(workload),
@@ -60,7 +60,7 @@ impl Kit {
         self.mixer.graph(&GraphQuery { window_seconds, ..GraphQuery::default() })
     }
 
-    fn tell(&self, proxy: &mut Proxy, opened: Vec<wire::Series>, counts: Vec<wire::Counts>) {
+    pub fn tell(&self, proxy: &mut Proxy, opened: Vec<wire::Series>, counts: Vec<wire::Counts>) {
         let report = wire::ReportRequest { opened, counts, ..Default::default() };
         self.mixer.take(&proxy.reporter, report, &mut proxy.ids);
     }
@@ -76,7 +76,7 @@ fn workload_of(name: &str) -> wire::Workload {
     }
 }
 
-fn series(id: u32, side: wire::Side, peer: Option<&str>, service: &str, code: u32) -> wire::Series {
+pub(crate) fn series(id: u32, side: wire::Side, peer: Option<&str>, service: &str, code: u32) -> wire::Series {
     wire::Series {
         id,
         side: side.into(),

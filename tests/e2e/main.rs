@@ -5,6 +5,7 @@
 mod access;
 mod authorization;
 mod bookinfo;
+mod collector;
 mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]
 #[allow(dead_code)]

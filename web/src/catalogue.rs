@@ -88,6 +88,8 @@ codes! {
         "see that the agent runs with --listen-dns, and that the machine asks it";
     REQUESTS_FAIL = "WFT1601", Error, "Requests fail",
         "open the edge to see which codes and which version; roll back what changed last";
+    NOT_EXPORTED = "WFT1602", Warning, "An exporter of metrics cannot deliver",
+        "see that what it sends to runs and takes it; totals are sent again until they are taken";
 }
 
 /// The code that is written so.

@@ -30,6 +30,7 @@ pub fn all(state: &State) -> Vec<Trouble> {
     all.extend(registries(&catalog));
     all.extend(unserved(&catalog, &state.domain()));
     all.extend(identity::authority(state));
+    all.extend(exporters(state));
     all.extend(state.kept.failing.now().iter().cloned());
     for proxy in state.discovery.proxies() {
         all.extend(identity::certificate(state, &proxy));
@@ -100,6 +101,16 @@ fn findings(proxy: &ProxyStatus, dangling: &BTreeSet<String>) -> Vec<Trouble> {
             trouble
         })
         .collect()
+}
+
+/// Sinks of metrics that did not take what they were sent last.
+fn exporters(state: &State) -> Vec<Trouble> {
+    let sinks = state.mixer.sinks().into_iter();
+    let troubled = sinks.filter_map(|sink| {
+        let why = sink.trouble?;
+        Some(Trouble::new(&codes::NOT_EXPORTED, "exporter", &sink.name, format!("{}: {why}", sink.kind)))
+    });
+    troubled.collect()
 }
 
 /// A proxy of ours that is of another version.
