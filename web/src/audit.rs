@@ -5,11 +5,11 @@
 //! written, nothing is changed.
 
 mod chain;
+mod files;
 pub mod page;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -71,6 +71,9 @@ pub struct Audit {
 
 struct Tail {
     file: File,
+    /// How long it is, and the number of its first line.
+    length: u64,
+    first: u64,
     seq: u64,
     hash: String,
     /// Why the last line could not be written.
@@ -104,15 +107,16 @@ pub struct Wanted {
 impl Audit {
     /// Opens the log, or begins one. A last line that a crash cut short was never answered for, and is taken off.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
-        let (seq, hash, whole) = chain::end_of(BufReader::new(&file))?;
+        let mut file = files::append_to(&path)?;
+        let (before, last) = files::end_of_those_set_aside(&path)?;
+        let (seq, hash, whole) = chain::end_of(BufReader::new(&file), before, last)?;
         let length = file.metadata()?.len();
         if whole < length {
             tracing::warn!(path = %path.display(), "the audit log ended within a line, which is taken off");
             file.set_len(whole)?;
         }
         file.seek(SeekFrom::End(0))?;
-        let tail = Tail { file, seq, hash, failure: None };
+        let tail = Tail { file, length: whole, first: before + 1, seq, hash, failure: None };
         Ok(Self { path: path.into(), tail: Arc::new(Mutex::new(tail)) })
     }
 
@@ -123,9 +127,11 @@ impl Audit {
 
     /// Writes a line to disk. When it returns the line is there, or the failure is known.
     pub async fn write(&self, record: Record) {
-        let tail = self.tail.clone();
+        let (tail, path) = (self.tail.clone(), self.path.clone());
         let written = tokio::task::spawn_blocking(move || {
-            tail.lock().unwrap_or_else(PoisonError::into_inner).append(record);
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.append(record);
+            tail.set_aside(&path, LONGEST_FILE);
         });
         // It ends early only with the process.
         let _ = written.await;
@@ -147,10 +153,17 @@ impl Audit {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(BufReader<File>) -> io::Result<T> + Send + 'static,
+        read: impl FnOnce(files::All) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let path = self.path.clone();
-        let done = tokio::task::spawn_blocking(move || read(BufReader::new(File::open(&path)?)));
+        let (tail, path) = (self.tail.clone(), self.path.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // No file is set aside while they are opened.
+            let all = {
+                let _tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+                files::all(&path)?
+            };
+            read(all)
+        });
         done.await.map_err(io::Error::other)?
     }
 }
@@ -163,7 +176,10 @@ impl Tail {
         let (text, hash) = chain::line(self.seq + 1, &record, &self.hash);
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         match written {
-            Ok(()) => (self.seq, self.hash, self.failure) = (self.seq + 1, hash, None),
+            Ok(()) => {
+                self.length += text.len() as u64;
+                (self.seq, self.hash, self.failure) = (self.seq + 1, hash, None);
+            }
             Err(error) => {
                 tracing::error!(%error, "the audit log cannot be written: nothing can be changed until it can");
                 self.failure = Some(error.to_string());
@@ -171,6 +187,23 @@ impl Tail {
         }
     }
 }
+
+impl Tail {
+    /// Begins a new file once this one is long. It goes on with the chain; one that cannot be begun is begun later.
+    fn set_aside(&mut self, path: &Path, longest: u64) {
+        if self.length < longest {
+            return;
+        }
+        let begun = files::set_aside(path, self.first).and_then(|()| files::append_to(path));
+        match begun {
+            Ok(file) => (self.file, self.length, self.first) = (file, 0, self.seq + 1),
+            Err(error) => tracing::warn!(%error, "the audit log is long, and cannot go on in a new file"),
+        }
+    }
+}
+
+/// A file that is longer is set aside, under its name and the number of its first line.
+const LONGEST_FILE: u64 = 64 * 1024 * 1024;
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

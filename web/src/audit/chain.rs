@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Line, Record, Verified, Wanted, lines};
 
 /// What stands for the line before the first.
-const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// The length of `,"hash":"<64 hexadecimal digits>"}`.
 const HASH_FIELD: usize = 75;
 
@@ -38,9 +38,9 @@ pub fn line(seq: u64, record: &Record, previous: &str) -> (String, String) {
     (format!("{open},\"hash\":\"{hash}\"}}\n"), hash)
 }
 
-/// Number and hash of the last whole line, and where it ends.
-pub fn end_of(reader: impl BufRead) -> io::Result<(u64, String, u64)> {
-    let (mut seq, mut hash, mut end) = (0, NOTHING.to_owned(), 0);
+/// Number and hash of the last whole line, and where it ends; the line before the first has this number and this hash.
+pub fn end_of(reader: impl BufRead, before: u64, last: String) -> io::Result<(u64, String, u64)> {
+    let (mut seq, mut hash, mut end) = (before, last, 0);
     let mut reader = reader;
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes)? > 0 {

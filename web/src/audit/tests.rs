@@ -82,3 +82,25 @@ async fn a_line_that_a_crash_cut_short_is_taken_off() {
     let verified = audit.verify().await.unwrap();
     assert_eq!((verified.ok, verified.entries), (true, 3));
 }
+
+#[tokio::test]
+async fn a_log_that_was_set_aside_is_part_of_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let audit = three(&path).await;
+    audit.tail.lock().unwrap().set_aside(&path, 1);
+    audit.write(record("Gateway default/d")).await;
+    assert!(dir.path().join("audit.jsonl.000000000001").exists());
+    drop(audit);
+    let audit = Audit::open(path.clone()).unwrap();
+    audit.tail.lock().unwrap().set_aside(&path, 1);
+    drop(audit);
+    let audit = Audit::open(path.clone()).unwrap();
+    audit.write(record("Gateway default/e")).await;
+    let all = audit.lines(Wanted { limit: 9, ..Wanted::default() }).await.unwrap();
+    assert_eq!(all.iter().map(|line| line.seq).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+    let verified = audit.verify().await.unwrap();
+    assert_eq!((verified.ok, verified.entries), (true, 5));
+    std::fs::remove_file(dir.path().join("audit.jsonl.000000000004")).unwrap();
+    assert!(!audit.verify().await.unwrap().ok, "a file that is gone is missed");
+}
