@@ -65,6 +65,9 @@ pub struct Options {
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
+    /// Another name of the trust domain, under which identities are taken for its own; may be repeated
+    #[arg(long = "trust-domain-alias", value_name = "NAME")]
+    trust_domain_aliases: Vec<String>,
     /// The lifetime of workload certificates: 5s to 24h
     #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
@@ -131,7 +134,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let issuances = signing.issuances();
     let signing = signing.into_service();
 
-    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options));
+    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options)?);
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
@@ -232,10 +235,12 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a percentage is from 0 to 100".to_owned())
 }
 
-fn mesh_config(trust_domain: TrustDomain, options: &Options) -> MeshConfig {
+fn mesh_config(trust_domain: TrustDomain, options: &Options) -> anyhow::Result<MeshConfig> {
     let access_log = (options.access_log != "off").then(|| options.access_log.clone());
     let trace_sampling = Some(options.trace_sampling);
-    MeshConfig { access_log, trace_sampling, ..MeshConfig::new(trust_domain) }
+    let aliases = options.trust_domain_aliases.iter().map(|name| TrustDomain::new(name));
+    let trust_domain_aliases = aliases.collect::<Result<_, _>>().context("--trust-domain-alias")?;
+    Ok(MeshConfig { access_log, trace_sampling, trust_domain_aliases, ..MeshConfig::new(trust_domain) })
 }
 
 async fn open_galley(
