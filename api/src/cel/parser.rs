@@ -294,7 +294,7 @@ impl<'t> Parser<'t> {
         match self.name()? {
             (_, Kind::One(attribute)) => Ok(Tree::One(attribute)),
             (name, Kind::Map(map)) => {
-                let key = self.key(map, &name)?;
+                let key = self.key(&name)?;
                 Ok(Tree::Entry(map, Box::new(key)))
             }
         }
@@ -319,7 +319,7 @@ impl<'t> Parser<'t> {
     }
 
     /// `["key"]`, or `.key`.
-    fn key(&mut self, map: Map, name: &str) -> Parsed {
+    fn key(&mut self, name: &str) -> Parsed {
         if self.takes("[") {
             let key = self.conditional()?;
             self.expect("]")?;
@@ -330,7 +330,6 @@ impl<'t> Parser<'t> {
         {
             return self.literal(Value::text((*key).to_owned()));
         }
-        let _ = map;
         Err(self.wrong(format!("{name} holds values by name: write {name}[\"…\"]")))
     }
 
