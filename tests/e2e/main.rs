@@ -12,6 +12,7 @@ mod configuration;
 mod consul;
 mod control_plane;
 #[path = "../../store/src/etcd/server.rs"]
+#[allow(dead_code)]
 mod etcd;
 mod identity;
 mod load;

@@ -29,6 +29,7 @@ pub fn routes() -> OpenApiRouter<State> {
 
 /// A call that somebody might make. What is left out is left open.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = AuthzQuestion)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Who calls: a workload as `NAMESPACE/NAME` or `NAME`, an identity such as `cluster.local/ns/default/sa/web`, or
@@ -52,6 +53,7 @@ pub struct Question {
 
 /// What would become of the call.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AuthzAnswer)]
 pub struct Answer {
     /// The caller's identity, or `plaintext`.
     from: String,
@@ -83,6 +85,7 @@ pub struct Judgement {
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AuthzPolicy)]
 pub struct Policy {
     namespace: String,
     name: String,

@@ -87,6 +87,7 @@ impl TokenView {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ApiTokenRevoked)]
 struct Revoked {
     revoked: String,
 }

@@ -48,6 +48,7 @@ pub struct Row {
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = MatrixService)]
 pub struct Service {
     pub host: String,
     pub namespace: String,

@@ -14,6 +14,8 @@ pub struct Example {
     pub text: Option<&'static str>,
     /// Other words of curl: a stream is read for a moment only.
     pub words: &'static str,
+    /// Whether it goes without a token.
+    pub tokenless: bool,
 }
 
 const RULE: &str = "apiVersion: networking.istio.io/v1
@@ -26,11 +28,13 @@ spec:
 const MERGE: &[&str] = &["content-type: application/merge-patch+json", "if-match: \"$REVISION\""];
 /// A stream does not end by itself.
 const MOMENT: &str = " --max-time 3";
+/// What the answer to the session's beginning set.
+const COOKIE: &str = " -b \"weft_session=$SESSION\"";
 
 /// The example of an operation; one that only reads needs no more than a path whose parts are filled in.
 pub fn of(method: &str, path: &str) -> Example {
     let path = path.trim_start_matches("/api/v1");
-    let mut example = Example { path: filled(path), headers: &[], body: None, text: None, words: "" };
+    let mut example = Example { path: filled(path), headers: &[], body: None, text: None, words: "", tokenless: false };
     match (method, path) {
         ("get", "/graph") => example.path += "?window=5m",
         ("get", "/series") => example.path += "?service=default/reviews&window=15m",
@@ -69,10 +73,16 @@ pub fn of(method: &str, path: &str) -> Example {
             let question = json!({ "source": "productpage-v1", "destination": "reviews:9080", "path": "/reviews/0" });
             example.body = Some(question);
         }
+        ("post", "/_authz") => {
+            example.body = Some(json!({ "from": "productpage-v1", "to": "reviews:9080", "path": "/reviews/0" }));
+        }
         ("post", "/_can") => {
             example.body = Some(json!({ "verb": "write", "kind": "virtualservice", "namespace": "default" }))
         }
-        ("post", "/_session") => example.body = Some(json!({ "token": "$TOKEN" })),
+        ("post", "/_session") => (example.body, example.tokenless) = (Some(json!({ "token": "$TOKEN" })), true),
+        ("delete", "/_session") => {
+            (example.words, example.headers, example.tokenless) = (COOKIE, &["x-weft-csrf: $CSRF"], true);
+        }
         ("post", "/tokens") => {
             let order = json!({ "namespace": "default", "service_account": "hello", "ttl_seconds": 3600, "uses": 1 });
             example.body = Some(order);
@@ -123,7 +133,9 @@ impl Example {
             words += &format!(" -X {}", method.to_uppercase());
         }
         words += self.words;
-        words += " -H \"authorization: Bearer $TOKEN\"";
+        if !self.tokenless {
+            words += " -H \"authorization: Bearer $TOKEN\"";
+        }
         let json = self.body.as_ref().filter(|_| !self.headers.iter().any(|header| header.starts_with("content-type")));
         for header in self.headers.iter().copied().chain(json.map(|_| "content-type: application/json")) {
             words += &format!(" -H {}", quoted(header));

@@ -42,6 +42,7 @@ struct ConfigQuery {
 
 /// What a proxy was last given.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ProxyConfig)]
 struct Config {
     id: String,
     /// Encoded, in bytes.

@@ -205,6 +205,7 @@ async fn policies(
 
 /// What proxies were told of a service.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ServiceConfig)]
 struct Config {
     host: String,
     /// The proxy whose configuration is shown; none if no connected proxy knows the service.

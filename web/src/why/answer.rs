@@ -35,6 +35,7 @@ pub struct Step {
 
 /// What becomes of the request.
 #[derive(Default, Serialize, ToSchema)]
+#[schema(as = WhyOutcome)]
 pub struct Outcome {
     /// `forwarded`, `redirected`, `answered` (by the proxy) or `refused`
     pub decision: &'static str,
