@@ -4,7 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod budget;
+#[path = "../api/control_plane.rs"]
+#[allow(dead_code)]
+mod control_plane;
+mod crowd;
 mod embedded;
+#[path = "../e2e/fleet.rs"]
+#[allow(dead_code)]
+mod fleet;
 #[path = "../e2e/mesh.rs"]
 #[allow(dead_code)]
 mod mesh;

@@ -1,28 +1,29 @@
 //! Runs a script of `web/console/e2e` on a mesh of its own.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::mesh::{Mesh, repository, text, weft};
 
-fn run(script: &str, words: &[&str]) {
-    let mesh = Mesh::start(&[]);
-    let console = repository("web/console");
+/// A script, for the console at this address.
+pub fn node(script: &str, words: &[&str], console: &str, token: &str, data: &Path) -> Command {
+    let folder = repository("web/console");
     assert!(
-        console.join("node_modules/playwright-core").is_dir(),
+        folder.join("node_modules/playwright-core").is_dir(),
         "the scripts need what the console is built with: run scripts/build-console"
     );
-    let screenshots = repository("target/console-screenshots");
-    let output = Command::new("node")
-        .arg(console.join("e2e").join(script))
-        .args(words)
-        .env("CONSOLE", mesh.up["console"].as_str().unwrap())
-        .env("GATEWAY", mesh.up["gateway"].as_str().unwrap())
-        .env("TOKEN", mesh.up["token"].as_str().unwrap())
-        .env("WEFT", weft())
-        .env("WEFT_DATA_DIR", mesh.path())
-        .env("SCREENSHOTS", screenshots)
-        .output()
-        .expect("node runs");
+    let mut command = Command::new("node");
+    command.arg(folder.join("e2e").join(script)).args(words);
+    command.env("CONSOLE", console).env("TOKEN", token).env("WEFT", weft()).env("WEFT_DATA_DIR", data);
+    command.env("SCREENSHOTS", repository("target/console-screenshots"));
+    command
+}
+
+fn run(script: &str, words: &[&str]) {
+    let mesh = Mesh::start(&[]);
+    let [console, token, gateway] = ["console", "token", "gateway"].map(|name| mesh.up[name].as_str().unwrap());
+    let mut command = node(script, words, console, token, mesh.path());
+    let output = command.env("GATEWAY", gateway).output().expect("node runs");
     println!("{}", text(&output));
     assert!(output.status.success(), "{script} failed: {}\n{}", text(&output), mesh.logs());
 }

@@ -1,10 +1,7 @@
 // Each page in one theme: no errors, nothing that axe calls serious, and a picture of it.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { serious } from "./axe.mjs";
 import { api, base, go, main, screenshot, settled, signIn, until } from "./kit.mjs";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const PAGES = [
   ["home", "/"],
@@ -42,15 +39,6 @@ const PAGES = [
   ["activity-audit", "/activity?tab=audit"],
   ["access", "/access"],
 ];
-
-async function serious(page) {
-  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { violations } = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
-    return violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => ({ id, where: nodes.slice(0, 4).map((node) => `${node.target.join(" ")} ${node.failureSummary}`) }));
-  });
-  return found.map(({ id, where }) => `${id}: ${where.join(" | ")}`);
-}
 
 async function visit(page, errors, theme) {
   const bad = [];

@@ -1,4 +1,4 @@
-/** The one way to the API: the session's cookie with its CSRF word, or a token kept in memory only. */
+/** The one way to the API: the session's cookie with its CSRF word. */
 
 export interface Finding {
   severity?: "error" | "warning" | "info";
@@ -44,13 +44,11 @@ export interface Call {
   signal?: AbortSignal;
 }
 
-let token: string | null = null;
 let csrf: string | null = null;
 const listeners = new Set<() => void>();
 
 export const credentials = {
-  set(next: { token?: string | null; csrf?: string | null }) {
-    token = next.token ?? null;
+  set(next: { csrf?: string | null }) {
     csrf = next.csrf ?? null;
   },
   /** Called when the API no longer takes what it was shown. */
@@ -73,7 +71,6 @@ export function address(path: string, query?: Query): string {
 
 export async function raw(path: string, call: Call = {}): Promise<Response> {
   const headers: Record<string, string> = { accept: "application/json, application/problem+json", ...call.headers };
-  if (token) headers.authorization = `Bearer ${token}`;
   if (csrf && call.method && call.method !== "GET") headers["x-weft-csrf"] = csrf;
   let body: string | undefined;
   if (call.text !== undefined) {

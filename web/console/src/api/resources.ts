@@ -9,6 +9,8 @@ export interface Resources {
   /** The kinds that did not answer. */
   missing: string[];
   pending: boolean;
+  /** What is shown was read at this time, and cannot be read again now; null where it can. */
+  stale: number | null;
   error: Error | null;
   again: () => void;
 }
@@ -25,10 +27,12 @@ export function useResources(kinds: string[] = KINDS.map((each) => each.plural),
     })),
   });
   const failed = results.flatMap((result, at) => (result.isError && result.data === undefined ? [kinds[at] as string] : []));
+  const old = results.filter((result) => result.isError && !result.isFetching && result.data !== undefined).map((result) => result.dataUpdatedAt);
   return {
     items: results.flatMap((result) => result.data?.items ?? []),
     missing: failed,
     pending: results.some((result) => result.isPending),
+    stale: old.length > 0 ? Math.min(...old) : null,
     error: failed.length === kinds.length ? (results[0]?.error ?? null) : null,
     again: () => results.forEach((result) => void result.refetch()),
   };

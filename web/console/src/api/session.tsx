@@ -6,8 +6,6 @@ export interface Session {
   role: string;
   csrf?: string;
   expires_at?: number | null;
-  /** The API has no sessions: the token is kept in memory, and gone with the page. */
-  bare?: boolean;
 }
 
 type State = { is: "asking" } | { is: "out"; told?: string } | { is: "in"; session: Session };
@@ -48,20 +46,10 @@ export function setupToken(place: { hash: string; search: string }): string | nu
 }
 
 async function open(token: string): Promise<Session> {
-  try {
-    const session = await call<Session>("/_session", { method: "POST", body: { token } });
-    credentials.set({ csrf: session.csrf });
-    remember(true);
-    return session;
-  } catch (error) {
-    if (!(error instanceof ApiError) || (error.problem.status !== 404 && error.problem.status !== 405 && error.problem.status !== 401)) throw error;
-    credentials.set({ token });
-    await get("/version").catch((refused: unknown) => {
-      credentials.set({});
-      throw refused;
-    });
-    return { actor: "token", role: "admin", bare: true };
-  }
+  const session = await call<Session>("/_session", { method: "POST", body: { token } });
+  credentials.set({ csrf: session.csrf });
+  remember(true);
+  return session;
 }
 
 export function SessionProvider({ children }: { children: ReactNode }) {

@@ -28,6 +28,8 @@ export interface GraphNode {
   error_ratio: number | null;
   latency_ms: Latency | null;
   health: Health;
+  /** Of a namespace that stands for its services: how many. */
+  members?: number;
 }
 
 export interface GraphEdge {

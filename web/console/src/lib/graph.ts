@@ -10,10 +10,9 @@ export interface Figures {
 export function figures(graph: Graph | undefined): Map<string, Figures> {
   const found = new Map<string, Figures>();
   if (!graph) return found;
-  for (const node of graph.nodes) {
-    const incoming = graph.edges.filter((edge) => edge.destination === node.id);
-    found.set(node.id, { node, mtls: weighted(incoming, (edge) => edge.mtls_ratio) });
-  }
+  const incoming = new Map<string, GraphEdge[]>();
+  for (const edge of graph.edges) add(incoming, edge.destination, edge);
+  for (const node of graph.nodes) found.set(node.id, { node, mtls: weighted(incoming.get(node.id) ?? [], (edge) => edge.mtls_ratio) });
   return found;
 }
 
@@ -69,6 +68,12 @@ const greatest = (values: (number | null | undefined)[]): number | null => {
 
 const HEALTH: GraphNode["health"][] = ["failing", "degraded", "healthy", "idle", "unknown"];
 
+function add<T>(groups: Map<string, T[]>, id: string, item: T) {
+  const known = groups.get(id);
+  if (known) known.push(item);
+  else groups.set(id, [item]);
+}
+
 /** A namespace in place of its services; those in `open` stay apart. Latencies of a whole are the worst of its parts. */
 export function byNamespace(graph: Graph, open: ReadonlySet<string>): Graph {
   const group = (node: GraphNode | undefined) => (node && node.namespace && !open.has(node.namespace) ? `namespace:${node.namespace}` : (node?.id ?? "unknown"));
@@ -77,7 +82,7 @@ export function byNamespace(graph: Graph, open: ReadonlySet<string>): Graph {
   for (const node of graph.nodes) {
     const id = group(node);
     home.set(node.id, id);
-    groups.set(id, [...(groups.get(id) ?? []), node]);
+    add(groups, id, node);
   }
   const nodes = [...groups].map(([id, members]) => merge(id, members));
   const edges = new Map<string, GraphEdge[]>();
@@ -85,7 +90,7 @@ export function byNamespace(graph: Graph, open: ReadonlySet<string>): Graph {
     const [source, destination] = [home.get(edge.source) ?? edge.source, home.get(edge.destination) ?? edge.destination];
     if (source === destination && source.startsWith("namespace:")) continue;
     const id = `${source}>${destination}>${edge.protocol}`;
-    edges.set(id, [...(edges.get(id) ?? []), { ...edge, id, source, destination }]);
+    add(edges, id, { ...edge, id, source, destination });
   }
   return { ...graph, nodes, edges: [...edges.values()].map(join) };
 }
@@ -106,6 +111,7 @@ function merge(id: string, members: GraphNode[]): GraphNode {
     error_ratio: mean(members, (node) => node.error_ratio, requests),
     latency_ms: { p50: greatest(members.map((node) => node.latency_ms?.p50)), p95: greatest(members.map((node) => node.latency_ms?.p95)), p99: greatest(members.map((node) => node.latency_ms?.p99)) },
     health: HEALTH.find((health) => members.some((node) => node.health === health)) ?? "unknown",
+    members: members.length,
   };
 }
 

@@ -8,8 +8,9 @@ export function useParam(name: string, fallback = ""): [string, (value: string) 
   const set = useCallback(
     (next: string) =>
       setParams(
-        (before) => {
-          const after = new URLSearchParams(before);
+        () => {
+          // As the address is now: another part of it may have been set at the same moment.
+          const after = new URLSearchParams(window.location.search);
           if (next === fallback) after.delete(name);
           else after.set(name, next);
           return after;

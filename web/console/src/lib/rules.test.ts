@@ -105,7 +105,7 @@ test("text that is no manifest is known as such", () => {
 
 test("the console knows the kinds that the mesh takes", () => {
   const source = readFileSync(new URL("../../../../galley/src/kind.rs", import.meta.url), "utf8");
-  const known = [...source.matchAll(/\(Kind::\w+, "(\w+)", "(\w+)"/g)].map(([, kind, plural]) => `${kind} ${plural}`);
+  const known = [...source.matchAll(/\(\s*Kind::\w+,\s*"(\w+)",\s*"(\w+)"/g)].map(([, kind, plural]) => `${kind} ${plural}`);
   expect(known.length).toBeGreaterThan(0);
   expect(KINDS.map((each) => `${each.kind} ${each.plural}`).sort()).toEqual(known.sort());
 });

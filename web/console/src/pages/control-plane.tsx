@@ -4,7 +4,7 @@ import { ago, clock, plural, until } from "../lib/format";
 import { useKept } from "../lib/params";
 import { CopyAs } from "../ui/copy";
 import { Facts, Figure, Page, Panel } from "../ui/page";
-import { View } from "../ui/states";
+import { Partial, View } from "../ui/states";
 import { Badge, Status } from "../ui/status";
 import { Table } from "../ui/table";
 import { Sync, syncOf } from "./proxies";
@@ -77,13 +77,15 @@ export default function ControlPlanePage() {
       <View of={overview}>
         {({ mesh, certificates, registries }) => {
           const items = proxies.data?.items ?? [];
+          const missing = [proxies.isError && "the proxies", authority.isError && "the authority"].filter((name) => name !== false);
           const versions = byVersion(items);
           const own = `weft/${mesh.version}`;
           return (
             <div className="grid gap-4">
+              <Partial answered={3 - missing.length} total={3} missing={missing} />
               <div className="grid grid-cols-2 gap-3 lg:grid-cols-4">
-                <Figure name="Connected proxies" value={items.length} note={<Badge tone={items.some((proxy) => syncOf(proxy) === "nack") ? "bad" : items.some((proxy) => syncOf(proxy) === "stale") ? "warn" : "ok"}>{`${items.filter((proxy) => syncOf(proxy) === "synced").length} synced`}</Badge>} />
-                <Figure name="Versions of proxies" value={versions.length} note={versions.some(({ version }) => version !== own) ? <Badge tone="warn">other than {mesh.version}</Badge> : <Badge tone="ok">the same</Badge>} />
+                <Figure name="Connected proxies" value={proxies.data ? items.length : "–"} note={proxies.data && <Badge tone={items.some((proxy) => syncOf(proxy) === "nack") ? "bad" : items.some((proxy) => syncOf(proxy) === "stale") ? "warn" : "ok"}>{`${items.filter((proxy) => syncOf(proxy) === "synced").length} synced`}</Badge>} />
+                <Figure name="Versions of proxies" value={proxies.data ? versions.length : "–"} note={proxies.data && (versions.some(({ version }) => version !== own) ? <Badge tone="warn">other than {mesh.version}</Badge> : <Badge tone="ok">the same</Badge>)} />
                 <Figure name="Certificates in force" value={authority.data?.live_certificates ?? "–"} />
                 <Figure name="Registries" value={registries.length} note={<Badge tone={registries.every((registry) => registry.state === "synced") ? "ok" : "warn"}>{`${registries.filter((registry) => registry.state === "synced").length} synced`}</Badge>} />
               </div>
@@ -111,7 +113,7 @@ export default function ControlPlanePage() {
                     ]}
                   />
                 </Panel>
-                <Types proxies={items} />
+                {proxies.data && <Types proxies={items} />}
                 <Panel title={plural(registries.length, "registry", "registries")} flush>
                   <Table
                     label="Registries"
@@ -127,7 +129,7 @@ export default function ControlPlanePage() {
                   />
                 </Panel>
               </div>
-              <Delivery proxies={items} />
+              <View of={proxies}>{({ items }) => <Delivery proxies={items} />}</View>
             </div>
           );
         }}

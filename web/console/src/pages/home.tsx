@@ -151,6 +151,8 @@ export function HomePage() {
   const problems = useGet<List<Trouble>>("/problems", { limit: 1000 }, 5_000);
   const graph = useGraph();
   const nodes = graph.data?.nodes ?? [];
+  // What is not known is not said to be none.
+  const none = (words: string) => (graph.data ? words : graph.isError ? "The figures of the traffic cannot be read now." : "Reading…");
   return (
     <Page
       title="Home"
@@ -181,9 +183,9 @@ export function HomePage() {
                   )}
                 </div>
                 <div className="grid content-start gap-4">
-                  <Top title="Most errors" none="No service answers with errors." nodes={top(nodes, (node) => node.error_ratio)} value={(node) => <Errors ratio={node.error_ratio} />} />
-                  <Top title="Slowest (p95)" none="No latencies are known yet." nodes={top(nodes, (node) => node.latency_ms?.p95)} value={(node) => milliseconds(node.latency_ms?.p95)} />
-                  <Top title="Most requests" none="No traffic in this time." nodes={top(nodes, (node) => node.requests_per_second)} value={(node) => `${rate(node.requests_per_second)}/s · ${percent(node.error_ratio)} err`} />
+                  <Top title="Most errors" none={none("No service answers with errors.")} nodes={top(nodes, (node) => node.error_ratio)} value={(node) => <Errors ratio={node.error_ratio} />} />
+                  <Top title="Slowest (p95)" none={none("No latencies are known yet.")} nodes={top(nodes, (node) => node.latency_ms?.p95)} value={(node) => milliseconds(node.latency_ms?.p95)} />
+                  <Top title="Most requests" none={none("No traffic in this time.")} nodes={top(nodes, (node) => node.requests_per_second)} value={(node) => `${rate(node.requests_per_second)}/s · ${percent(node.error_ratio)} err`} />
                 </div>
               </div>
             </div>

@@ -53,7 +53,7 @@ function Members() {
       key: "state",
       header: "State",
       sort: (row) => row.ended ?? "",
-      cell: (row) => (row.ended ? <Badge>{row.ended}</Badge> : proxyOf(row) ? <Badge tone="ok">connected</Badge> : <Badge tone="warn">away</Badge>),
+      cell: (row) => (row.ended ? <Badge>{row.ended}</Badge> : !proxies.data ? "–" : proxyOf(row) ? <Badge tone="ok">connected</Badge> : <Badge tone="warn">away</Badge>),
     },
     { key: "group", header: "Group", cell: (row) => row.workload_group ?? "–" },
     { key: "services", header: "May serve", cell: (row) => row.services.join(", ") || "anything of its namespace" },

@@ -60,7 +60,7 @@ const COLUMNS: Column<Proxy>[] = [
 ];
 
 export function ProxiesPage() {
-  const [scope] = useScope();
+  const [scope, setScope] = useScope();
   const [filter, setFilter] = useParam("filter");
   const kept = useKept();
   const proxies = useGet<List<Proxy>>("/proxies", { limit: 1000, namespace: scope });
@@ -88,7 +88,7 @@ export function ProxiesPage() {
                 <span className="text-soft">{plural(found.length, "proxy", "proxies")}</span>
               </Filter>
               {found.length === 0 ? (
-                <EmptyFiltered what="proxies" clear={() => setFilter("")} />
+                <EmptyFiltered what="proxies" clear={() => { setFilter(""); if (!filter) setScope(""); }} />
               ) : (
                 <Table label="Proxies" rows={found} columns={COLUMNS} id={(row) => row.node} href={(row) => kept(`/proxies/${encodeURIComponent(row.id)}`)} order="id" />
               )}

@@ -7,7 +7,7 @@ import { weighted } from "../lib/graph";
 import { useKept } from "../lib/params";
 import { CopyAs } from "../ui/copy";
 import { Facts, Figure, Page, Panel, Tabs } from "../ui/page";
-import { EmptyFirst, View } from "../ui/states";
+import { EmptyFirst, Loading, ProblemBox, Stale, View } from "../ui/states";
 import { Badge, Mtls } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
@@ -85,7 +85,12 @@ function Modes() {
     { key: "for", header: "Holds for", cell: (row) => (row.object.spec?.selector ? "selected workloads" : row.namespace === "istio-system" ? "the mesh" : "its namespace") },
     { key: "mode", header: "Mode", cell: (row) => <Badge tone={modeOf(row) === "STRICT" ? "ok" : "warn"} icon={modeOf(row) === "STRICT" ? "lock" : "unlock"}>{modeOf(row).toLowerCase()}</Badge> },
   ];
+  // Nothing is said of what callers are asked before it is known.
+  if (resources.error) return <ProblemBox error={resources.error} retry={resources.again} />;
+  if (resources.pending) return <Loading />;
   return (
+    <>
+    {resources.stale !== null && <Stale since={resources.stale} />}
     <Panel title="What is asked of callers" flush>
       {resources.items.length === 0 ? (
         <EmptyFirst icon="lock" title="Permissive everywhere" command="weft apply -f examples/bookinfo/strict-mtls.yaml">
@@ -95,6 +100,7 @@ function Modes() {
         <Table label="PeerAuthentications" rows={resources.items} columns={columns} id={(row) => `${row.namespace}/${row.name}`} href={(row) => kept(configPath(row))} order="namespace" param="modes" />
       )}
     </Panel>
+    </>
   );
 }
 

@@ -8,7 +8,7 @@ import { useKept, useParam, useScope } from "../lib/params";
 import { CopyAs } from "../ui/copy";
 import { Icon } from "../ui/icons";
 import { Filter, Page } from "../ui/page";
-import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
+import { EmptyFiltered, EmptyFirst, Partial, View } from "../ui/states";
 import { Badge, errorTone, Mtls, Status } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 
@@ -50,7 +50,7 @@ export function Ready({ count }: { count: Count }) {
 }
 
 export function ServicesPage() {
-  const [scope] = useScope();
+  const [scope, setScope] = useScope();
   const [filter, setFilter] = useParam("filter");
   const kept = useKept();
   const services = useGet<List<Service>>("/services", { limit: 1000, namespace: scope });
@@ -78,6 +78,8 @@ export function ServicesPage() {
             matches(filter, { name: row.service.name, namespace: row.service.namespace, host: row.service.host, health: healthOf(row), from: row.service.registries.join(" ") }),
           );
           return (
+            <>
+            <Partial answered={graph.isError ? 1 : 2} total={2} missing={["the figures of the traffic"]} />
             <div className="panel overflow-hidden">
               <Filter value={filter} set={setFilter} label="Filter services">
                 <span className="text-soft">{plural(found.length, "service")}</span>
@@ -93,11 +95,12 @@ export function ServicesPage() {
                 )}
               </Filter>
               {found.length === 0 ? (
-                <EmptyFiltered what="services" clear={() => setFilter("")} />
+                <EmptyFiltered what="services" clear={() => { setFilter(""); if (!filter) setScope(""); }} />
               ) : (
                 <Table label="Services" rows={found} columns={COLUMNS} id={({ service }) => `${service.namespace}/${service.host}`} href={({ service }) => kept(servicePath(service))} order="name" />
               )}
             </div>
+            </>
           );
         }}
       </View>

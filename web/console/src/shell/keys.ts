@@ -1,7 +1,7 @@
 import { useEffect } from "react";
 import { useLocation } from "wouter";
 import { useKept } from "../lib/params";
-import { PLACES, usePlaces } from "./nav";
+import { PLACES } from "./nav";
 
 export const KEYS: [string, string][] = [
   ["⌘ K / Ctrl K", "Search pages, services, proxies and actions"],
@@ -22,7 +22,6 @@ const origin = (event: KeyboardEvent) => event.composedPath()[0] ?? event.target
 export function useKeys(open: (what: "palette" | "help") => void) {
   const [, go] = useLocation();
   const kept = useKept();
-  const places = usePlaces();
   useEffect(() => {
     let pending = false;
     let timer = 0;
@@ -35,7 +34,7 @@ export function useKeys(open: (what: "palette" | "help") => void) {
       if (event.metaKey || event.ctrlKey || event.altKey || typing(origin(event)) || document.querySelector("dialog[open]")) return;
       if (pending) {
         pending = false;
-        const place = places.find((place) => place.key === event.key);
+        const place = PLACES.find((place) => place.key === event.key);
         if (place) {
           event.preventDefault();
           go(kept(place.path));
@@ -76,5 +75,5 @@ export function useKeys(open: (what: "palette" | "help") => void) {
       document.removeEventListener("keydown", press);
       clearTimeout(timer);
     };
-  }, [go, kept, open, places]);
+  }, [go, kept, open]);
 }

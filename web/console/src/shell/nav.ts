@@ -1,4 +1,3 @@
-import { useSession } from "../api/session";
 import type { IconName } from "../ui/icons";
 
 export interface Place {
@@ -9,8 +8,6 @@ export interface Place {
   key: string;
   /** What else it may be looked for by. */
   words?: string;
-  /** Only where the API has sessions, and with them the history, the audit log and tokens of its own. */
-  sessions?: boolean;
 }
 
 /** The pages of the console. */
@@ -25,11 +22,6 @@ export const PLACES: Place[] = [
   { path: "/machines", title: "Machines", icon: "machines", key: "m", words: "vm members join tokens" },
   { path: "/security", title: "Security", icon: "security", key: "i", words: "mtls identities certificates authority policies matrix" },
   { path: "/control-plane", title: "Control plane", icon: "control", key: "o", words: "pilot push nack versions" },
-  { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback", sessions: true },
-  { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users", sessions: true },
+  { path: "/activity", title: "Activity", icon: "activity", key: "a", words: "history audit revisions rollback" },
+  { path: "/access", title: "Access", icon: "access", key: "u", words: "tokens roles users" },
 ];
-
-const WITHOUT_SESSIONS = PLACES.filter((place) => !place.sessions);
-
-/** Those that this API offers. */
-export const usePlaces = (): Place[] => (useSession()?.bare ? WITHOUT_SESSIONS : PLACES);

@@ -7,7 +7,7 @@ import { setTheme, useTheme } from "../lib/theme";
 import { Dialog } from "../ui/dialog";
 import { Icon, type IconName } from "../ui/icons";
 import { servicePath } from "../pages/services";
-import { usePlaces } from "./nav";
+import { PLACES } from "./nav";
 
 function Entry({ icon, children, value, note, run }: { icon: IconName; children: string; value: string; note?: string; run: () => void }) {
   return (
@@ -23,7 +23,6 @@ export default function Palette({ close, help }: { close: () => void; help: () =
   const [, go] = useLocation();
   const kept = useKept();
   const theme = useTheme();
-  const places = usePlaces();
   const services = useGet<List<Service>>("/services", { limit: 1000 });
   const proxies = useGet<List<Proxy>>("/proxies", { limit: 1000 });
   const to = (path: string) => () => {
@@ -41,7 +40,7 @@ export default function Palette({ close, help }: { close: () => void; help: () =
         <Command.List className="max-h-[50vh] overflow-auto p-2 [&_[cmdk-group-heading]]:px-3 [&_[cmdk-group-heading]]:py-1.5 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:font-semibold [&_[cmdk-group-heading]]:text-soft">
           <Command.Empty className="p-6 text-center text-soft">Nothing of that name.</Command.Empty>
           <Command.Group heading="Pages">
-            {places.map((place) => (
+            {PLACES.map((place) => (
               <Entry key={place.path} icon={place.icon} value={`${place.title} ${place.words ?? ""}`} note={`g ${place.key}`} run={to(place.path)}>
                 {place.title}
               </Entry>

@@ -8,14 +8,13 @@ import { setTheme, useTheme } from "../lib/theme";
 import { Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { KEYS, useKeys } from "./keys";
-import { usePlaces } from "./nav";
+import { PLACES } from "./nav";
 
 const Palette = lazy(() => import("./palette"));
 
 function Nav({ narrow, toggle }: { narrow: boolean; toggle: () => void }) {
   const [at] = useLocation();
   const kept = useKept();
-  const places = usePlaces();
   return (
     <nav aria-label="Pages" className={`flex shrink-0 flex-col border-r border-line bg-panel ${narrow ? "w-[52px]" : "w-[196px]"}`}>
       <Link href={kept("/")} className="flex h-12 items-center gap-2 border-b border-line px-4 text-base font-semibold text-ink hover:no-underline" aria-label="weft, home">
@@ -23,7 +22,7 @@ function Nav({ narrow, toggle }: { narrow: boolean; toggle: () => void }) {
         {!narrow && "weft"}
       </Link>
       <ul className="grid gap-0.5 p-2">
-        {places.map((place) => {
+        {PLACES.map((place) => {
           const here = place.path === "/" ? at === "/" : at === place.path || at.startsWith(`${place.path}/`);
           return (
             <li key={place.path}>

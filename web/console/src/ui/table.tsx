@@ -1,6 +1,7 @@
-import { type KeyboardEvent, type ReactNode, useMemo } from "react";
+import { type KeyboardEvent, type ReactNode, useMemo, useState } from "react";
 import { Link } from "wouter";
 import { compare } from "../lib/filter";
+import { pageOf } from "../lib/page";
 import { useParam } from "../lib/params";
 import { Icon } from "./icons";
 
@@ -55,7 +56,10 @@ export function Table<T>({ label, rows, columns, id, href, onOpen, selected, ord
     });
     return ordered;
   }, [rows, columns, key, descending]);
+  const [wanted, setWanted] = useState(0);
+  const page = pageOf(sorted.length, wanted);
   return (
+    <>
     <div className="overflow-x-auto" role="region" aria-label={label} tabIndex={0}>
       <table className="grid-table">
         <caption className="sr-only">{label}</caption>
@@ -76,7 +80,7 @@ export function Table<T>({ label, rows, columns, id, href, onOpen, selected, ord
           </tr>
         </thead>
         <tbody onKeyDown={move}>
-          {sorted.map((row) => (
+          {sorted.slice(page.from, page.to).map((row) => (
             <tr key={id(row)} aria-current={selected === id(row) ? "true" : undefined}>
               {columns.map((column, index) => (
                 <td key={column.key} className={`${column.right ? "right" : ""} ${column.className ?? ""}`}>
@@ -88,6 +92,14 @@ export function Table<T>({ label, rows, columns, id, href, onOpen, selected, ord
         </tbody>
       </table>
     </div>
+    {page.count > 1 && (
+      <div className="flex items-center justify-end gap-3 border-t border-line px-4 py-2 text-soft" role="group" aria-label={`Pages of ${label.toLowerCase()}`}>
+        <span className="tabular-nums" aria-live="polite">{`${page.from + 1} to ${page.to} of ${sorted.length}`}</span>
+        <button type="button" className="button small" disabled={page.at === 0} onClick={() => setWanted(page.at - 1)}>Previous</button>
+        <button type="button" className="button small" disabled={page.at === page.count - 1} onClick={() => setWanted(page.at + 1)}>Next</button>
+      </div>
+    )}
+    </>
   );
 }
 

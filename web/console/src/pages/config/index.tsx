@@ -9,7 +9,7 @@ import { useKept, useParam, useScope } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
 import { Filter, Page } from "../../ui/page";
-import { EmptyFiltered, EmptyFirst, Loading, Partial, ProblemBox } from "../../ui/states";
+import { EmptyFiltered, EmptyFirst, Loading, Partial, ProblemBox, Stale } from "../../ui/states";
 import { Badge, type Tone } from "../../ui/status";
 import { type Column, Table } from "../../ui/table";
 
@@ -70,7 +70,7 @@ function columns(troubles: Trouble[]): Column<Resource>[] {
 }
 
 export default function ConfigPage() {
-  const [scope] = useScope();
+  const [scope, setScope] = useScope();
   const [filter, setFilter] = useParam("filter");
   const [kind, setKind] = useParam("kind");
   const kept = useKept();
@@ -90,6 +90,7 @@ export default function ConfigPage() {
         </>
       }
     >
+      {resources.stale !== null && <Stale since={resources.stale} />}
       <Partial answered={KINDS.length - resources.missing.length} total={KINDS.length} missing={resources.missing} />
       <div className="panel overflow-hidden">
         {resources.error ? (
@@ -112,7 +113,7 @@ export default function ConfigPage() {
               <span className="text-soft">{plural(shown.length, "object")}</span>
             </Filter>
             {shown.length === 0 ? (
-              <EmptyFiltered what="objects" clear={() => { setFilter(""); setKind(""); }} />
+              <EmptyFiltered what="objects" clear={() => { setFilter(""); setKind(""); if (!filter && !kind) setScope(""); }} />
             ) : (
               <Table label="Configuration" rows={shown} columns={columns(problems.data?.items ?? [])} id={(row) => `${row.kind} ${row.namespace} ${row.name}`} href={(row) => kept(configPath(row))} order="name" />
             )}

@@ -27,7 +27,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
         data-node={node.id}
         aria-pressed={chosen}
         style={{ width: WIDTH, height: HEIGHT }}
-        className={`nopan flex flex-col rounded-lg border border-l-4 bg-panel px-3 py-2 text-left transition-opacity ${BORDER[tone]} ${chosen ? "border-accent shadow-[0_0_0_1px_var(--accent)]" : "border-line"} ${dim ? "opacity-30" : ""}`}
+        className={`nopan pointer-events-auto flex flex-col rounded-lg border border-l-4 bg-panel px-3 py-2 text-left transition-opacity ${BORDER[tone]} ${chosen ? "border-accent shadow-[0_0_0_1px_var(--accent)]" : "border-line"} ${dim ? "opacity-30" : ""}`}
       >
         <span className="flex w-full items-center gap-2">
           <span className="text-soft">
@@ -44,7 +44,9 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
         <span className="clip mt-auto w-full text-xs leading-4 text-soft">
           {split.length > 1
             ? split.map(({ version, requests_per_second: share }) => `${version} ${total > 0 ? `${Math.round(((share ?? 0) / total) * 100)} %` : ""}`).join(" · ")
-            : [node.namespace, ...node.platforms].filter(Boolean).join(" · ")}
+            : node.members
+              ? `${plural(node.members, "service")} · choose to open`
+              : [node.namespace, ...node.platforms].filter(Boolean).join(" · ")}
         </span>
         <span className="sr-only">{plural(upstreams, "upstream")}</span>
       </button>
@@ -86,7 +88,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
           data-edge={edge.id}
           aria-pressed={chosen}
           className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 py-0.5 text-xs leading-4 whitespace-nowrap tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
-          style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity, zIndex: 1 }}
+          style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity }}
         >
           {tone === "bad" || tone === "denied" ? <Icon name="bad" size={14} /> : tone === "warn" ? <Icon name="warn" size={14} /> : lock ? <Icon name={lock} size={14} /> : null}
           <span className="sr-only">{`${edge.source} to ${edge.destination}, ${edge.protocol}${lock ? `, ${LOCKS[lock]}` : ""}:`}</span>

@@ -1,9 +1,9 @@
-import { Background, ReactFlow, type ReactFlowInstance, ReactFlowProvider, useReactFlow } from "@xyflow/react";
+import { Background, ReactFlow, type ReactFlowInstance, ReactFlowProvider, useReactFlow, ViewportPortal } from "@xyflow/react";
 import "@xyflow/react/dist/base.css";
 import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { edgeTone } from "../../lib/graph";
-import { type Direction, HEIGHT, neighbour, place, WIDTH } from "../../lib/layout";
+import { type Direction, HEIGHT, neighbour, type Place, place, WIDTH } from "../../lib/layout";
 import { useTheme } from "../../lib/theme";
 import { Icon } from "../../ui/icons";
 import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts";
@@ -11,6 +11,8 @@ import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts"
 const NODES = { service: ServiceNode };
 const EDGES = { traffic: TrafficEdge };
 const MANY = 80;
+/** From so many edges on those that nothing is the matter with are one drawing, and no elements of their own. */
+const CROWD = 600;
 const ARROWS: Record<string, Direction> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 
 interface Props {
@@ -36,6 +38,11 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   // Places change only with what is there, so that figures move and nodes do not.
   const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
   const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges), [shape]);
+  const upstreams = useMemo(() => {
+    const counts = new Map<string, number>();
+    for (const edge of graph.edges) counts.set(edge.source, (counts.get(edge.source) ?? 0) + 1);
+    return counts;
+  }, [graph]);
   const nodes = useMemo<NodeData[]>(
     () =>
       graph.nodes.map((node) => ({
@@ -44,9 +51,9 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         position: places.get(node.id) ?? { x: 0, y: 0 },
         width: WIDTH,
         height: HEIGHT,
-        data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: graph.edges.filter((edge) => edge.source === node.id).length },
+        data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: upstreams.get(node.id) ?? 0 },
       })),
-    [graph, places, chosen, found],
+    [graph, places, chosen, found, upstreams],
   );
   const edges = useMemo<EdgeData[]>(() => {
     // Where there are many, only what is wrong or was chosen has words, and nothing moves.
@@ -62,6 +69,12 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)) },
     }));
   }, [graph, chosen, found, still]);
+
+  const calm = useMemo(() => (edges.length > CROWD ? edges.filter(({ data, source, target }) => data?.bare && source !== chosen && target !== chosen) : []), [edges, chosen]);
+  const own = useMemo(() => {
+    const drawn = new Set(calm.map(({ id }) => id));
+    return drawn.size > 0 ? edges.filter(({ id }) => !drawn.has(id)) : edges;
+  }, [edges, calm]);
 
   const fit = () => void flow.fitView({ padding: 0.12, maxZoom: 1.15 });
   useEffect(() => {
@@ -100,7 +113,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
     <div ref={box} className="relative h-full" onKeyDown={press} onClick={click}>
       <ReactFlow
         nodes={nodes}
-        edges={edges}
+        edges={own}
         nodeTypes={NODES}
         edgeTypes={EDGES}
         colorMode={theme}
@@ -120,6 +133,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         }}
         attributionPosition="bottom-center"
       >
+        {calm.length > 0 && <Calm edges={calm} places={places} />}
         <Background gap={24} size={1} color="var(--line)" />
       </ReactFlow>
       <div className="panel absolute right-3 bottom-3 flex p-0.5" role="group" aria-label="View">
@@ -134,5 +148,23 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         </button>
       </div>
     </div>
+  );
+}
+
+/** Thousands of edges as one line: from the right of each caller to the left of whom it calls. */
+function Calm({ edges, places }: { edges: EdgeData[]; places: Map<string, Place> }) {
+  const drawn = edges.map(({ source, target }) => {
+    const [from, to] = [places.get(source), places.get(target)];
+    if (!from || !to) return "";
+    const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2].map(Math.round) as [number, number, number, number];
+    const bend = Math.max(30, Math.round(Math.abs(x2 - x1) / 2));
+    return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+  });
+  return (
+    <ViewportPortal>
+      <svg className="pointer-events-none absolute top-0 left-0 overflow-visible" width="1" height="1" aria-hidden="true">
+        <path d={drawn.join("")} fill="none" stroke="var(--edge)" strokeWidth="1" opacity="0.25" />
+      </svg>
+    </ViewportPortal>
   );
 }
