@@ -26,5 +26,6 @@ mod replicas;
 mod secrets;
 mod svids;
 mod telemetry;
+mod tokens;
 mod traffic;
 mod vm;

@@ -1,5 +1,6 @@
 //! RequestAuthentication: whose tokens a workload takes, and where they stand (Istio `request_authentication.proto`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::check;
@@ -151,7 +152,20 @@ fn keys_uri(place: &Place<'_>) -> Option<KeysUri> {
     if parsed.is_none() {
         place.error(format!("{uri:?} is no URI such as https://host:port/path"));
     }
+    if parsed.as_ref().is_some_and(|uri| is_link_local(&uri.host)) {
+        place.error("is a link-local address, where clouds tell machines their secrets; name the issuer's host");
+    }
     parsed
+}
+
+fn is_link_local(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+        }
+        Err(_) => false,
+    }
 }
 
 fn split(uri: &str) -> Option<KeysUri> {
