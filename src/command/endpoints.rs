@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::api::{ApiOptions, Client, encode};
 use super::data_dir::DataDir;
-use super::output::{Column, OutputOptions, print_list, text};
+use super::failure::{Exit, Failure};
+use super::output::{Column, Format, OutputOptions, print_list, text};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -49,6 +50,11 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref()?))))
         .collect();
     let listing = Client::open(&data, &options.api)?.list(&format!("endpoints?{}", query.join("&"))).await?;
+    let none = listing["items"].as_array().is_none_or(Vec::is_empty) && options.output.output == Format::Table;
+    if let Some(service) = options.service.as_ref().filter(|_| none) {
+        let told = format!("there are no endpoints of {service}; `weft services` lists the services");
+        return Err(Failure::new(Exit::NotFound, told).into());
+    }
     let nothing = "no such endpoints; `weft services` lists the services";
     match options.by_platform {
         true => print_list(options.output.output, &by_platform(&listing), &BY_PLATFORM, nothing),

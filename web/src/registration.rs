@@ -1,7 +1,7 @@
 //! The HTTP API of lyft/discovery, on a listener of its own: hosts check in, and whoever balances load over them reads
 //! the list. Envoy's first service discovery was written against it.
 //!
-//! Valid calls are answered byte for byte as that program does. Bodies are HTML forms; besides them a JSON object with
+//! Valid calls are answered as the API is described. Bodies are HTML forms; besides them a JSON object with
 //! the same names is taken, where `tags` may be an object and `ip` an IPv6 address.
 
 mod fields;

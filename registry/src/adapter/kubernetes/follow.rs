@@ -15,7 +15,7 @@ use runtime::Backoff;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Cluster;
 
@@ -186,13 +186,19 @@ where
         self.tell(Change::All(objects)).await?;
         self.fresh = true;
         loop {
-            let before = version.clone();
+            let (before, begun) = (version.clone(), Instant::now());
             match self.watch(&mut version).await {
                 Ended::Unwanted => return Err(Unwanted),
                 Ended::Expired => return Ok(()),
                 Ended::Failed(why) => self.lost(why).await?,
-                // Goes on at once if it got anywhere, so that a server that only ever hangs up is not overrun.
-                Ended::Broken if before == version => tokio::time::sleep(self.backoff.failed()).await,
+                // Goes on at once if it got anywhere, so that a server that only ever hangs up is not overrun. One that
+                // stood for a while is no such server.
+                Ended::Broken if before == version => {
+                    if begun.elapsed() >= self.pace.first {
+                        self.backoff.reset();
+                    }
+                    tokio::time::sleep(self.backoff.failed()).await;
+                }
                 Ended::Broken => {}
             }
         }
