@@ -75,6 +75,7 @@ const ROOTS: &[&str] = &[
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
     "weft/v1/membership.proto",
     "weft/v1/telemetry.proto",
+    "weft/v1/trust.proto",
 ];
 
 /// Import roots inside the `envoy-types` package.

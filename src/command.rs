@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod apply;
 mod authz;
+mod ca;
 mod capture;
 mod check;
 mod child;
@@ -174,6 +175,9 @@ enum Verb {
     /// Put configuration back to what it was at a revision, as a revision of its own
     #[command(after_help = "Example: weft rollback virtualservice/reviews@41")]
     Rollback(history::RollbackOptions),
+    /// Show the certificate authority, and change its root
+    #[command(subcommand, after_help = "Example: weft ca status")]
+    Ca(ca::Verb),
     /// Say who may do what through the API
     #[command(subcommand, after_help = "Example: weft access token create ci --role operator --ttl 90d")]
     Access(access::Verb),
@@ -265,6 +269,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::History(options) => on_main_thread(history::run(options, data()?))?,
         Verb::Diff(options) => on_main_thread(history::diff(options, data()?))?,
         Verb::Rollback(options) => on_main_thread(history::rollback(options, data()?))?,
+        Verb::Ca(verb) => on_main_thread(ca::run(verb, data()?))?,
         Verb::Access(verb) => on_main_thread(access::run(verb, data()?))?,
         Verb::Authz(verb) => on_main_thread(authz::run(verb, data()?))?,
         Verb::Audit(options) => on_main_thread(access::audit(options, data()?))?,

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::{SpiffeId, TrustDomain};
-use citadel::{Attestor, Authority, CurrentCertificate, JoinToken, Members, NewToken, SelfSigned, Signing, Tokens};
+use citadel::{
+    Attestor, Authority, CurrentCertificate, JoinToken, Members, NewToken, Phase, Rotation, RotationError, SelfSigned,
+    Signing, Tokens, Trust,
+};
 use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use runtime::ManualClock;
 use store::Memory;
@@ -19,6 +22,7 @@ struct Mesh {
     time: ManualClock,
     trust_domain: TrustDomain,
     authority: Arc<SelfSigned>,
+    rotation: Rotation,
     tokens: Tokens,
     members: Members,
 }
@@ -30,8 +34,10 @@ impl Mesh {
         let trust_domain = TrustDomain::new("cluster.local").unwrap();
         let authority = SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), time.clock()).unwrap();
         let members = Members::new(store.clone(), time.clock());
-        let tokens = Tokens::new(store, authority.trust_bundle().borrow().pin(), time.clock());
-        Self { dir, time, trust_domain, authority: Arc::new(authority), tokens, members }
+        let tokens = Tokens::new(store, authority.trust_bundle(), time.clock());
+        let authority = Arc::new(authority);
+        let rotation = Rotation::new(authority.clone(), false);
+        Self { dir, time, trust_domain, authority, rotation, tokens, members }
     }
 
     /// Serves the signing service as `id`; returns the address.
@@ -45,7 +51,8 @@ impl Mesh {
         ];
         let signing =
             Signing::new(self.authority.clone(), attestors, self.members.clone(), self.control_plane()).into_service();
-        let server = tonic::transport::Server::builder().add_service(signing);
+        let trust = Trust::server(self.rotation.clone());
+        let server = tonic::transport::Server::builder().add_service(signing).add_service(trust);
         tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
         address
     }
@@ -148,4 +155,67 @@ async fn bad_and_hanging_handshakes_hold_up_nobody() {
     let _ = bad.read_to_end(&mut Vec::new()).await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
     assert!(Identity::load_or_join(joining).await.is_ok());
+}
+
+/// A workload by its number that joins, and follows the trust bundle until the task is aborted.
+async fn follower(mesh: &Mesh, address: &str, number: usize) -> (Identity, tokio::task::JoinHandle<()>) {
+    let dir = mesh.dir.path().join(format!("workloads/{number}"));
+    let token = Some(mesh.tokens.create(NewToken::new("default", format!("app-{number}"))).await.unwrap().text);
+    // Whoever must renew does so at once.
+    let jitter: proxy::identity::Jitter = Arc::new(|| -1.0);
+    let options = IdentityOptions { dir, token, jitter, ..mesh.workload(address) };
+    let identity = Identity::load_or_join(options).await.unwrap();
+    let following = follow(mesh, address, &identity);
+    (identity, following)
+}
+
+fn follow(mesh: &Mesh, address: &str, identity: &Identity) -> tokio::task::JoinHandle<()> {
+    let channel = proxy::control_plane_channel(address, identity, mesh.control_plane());
+    tokio::spawn(identity.clone().follow_trust(channel))
+}
+
+/// Takes the next step as soon as nobody is behind.
+async fn step(mesh: &Mesh) -> Phase {
+    loop {
+        match mesh.rotation.advance(false).await {
+            Ok(progress) => return progress.phase,
+            Err(RotationError::Waits(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_follow_a_change_of_roots_which_waits_for_the_one_that_is_cut_off() {
+    let mesh = Mesh::new();
+    let address = mesh.serve().await;
+    let mut followers = Vec::new();
+    for number in 0..200 {
+        followers.push(follower(&mesh, &address, number).await);
+    }
+    let (cut_off, following) = &followers[7];
+    following.abort();
+    let old = mesh.authority.signing_root();
+    assert_eq!((step(&mesh).await, step(&mesh).await), (Phase::Staged, Phase::Distributed));
+    // All others have both roots on disk and in use.
+    while mesh.rotation.progress().await.unwrap().waiting.len() > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let waits = mesh.rotation.advance(false).await.unwrap_err().to_string();
+    assert!(waits.starts_with("1 of 200 holders of certificates are behind"), "{waits}");
+    assert!(waits.contains("spiffe://cluster.local/ns/default/sa/app-7 (member "), "{waits}");
+    assert_eq!(mesh.authority.signing_root(), old, "nothing happened");
+
+    let _back = follow(&mesh, &address, cut_off);
+    assert_eq!(step(&mesh).await, Phase::Signing);
+    assert_eq!(step(&mesh).await, Phase::Idle);
+    assert_ne!(mesh.authority.signing_root(), old);
+    for (identity, _) in &followers {
+        let mut svids = identity.watch();
+        svids.wait_for(|svid| svid.roots().len() == 1).await.unwrap();
+        let svid = identity.current();
+        assert_eq!(citadel::sha256(&svid.roots()[0]), mesh.authority.signing_root());
+        let bundle = mesh.authority.trust_bundle().borrow().clone();
+        citadel::verify_peer(svid.chain(), &bundle, mesh.time.clock().now()).unwrap();
+    }
 }

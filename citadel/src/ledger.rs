@@ -21,6 +21,9 @@ pub struct LedgerEntry {
     pub attested_by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// SHA-256 of the root above it, in hexadecimal; empty in entries of before.
+    #[serde(default)]
+    pub root: String,
 }
 
 /// Reads and writes the log.
@@ -33,6 +36,11 @@ pub struct Ledger {
 impl Ledger {
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock }
+    }
+
+    /// Unix seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.unix_seconds()
     }
 
     pub(crate) async fn enter(&self, entry: &LedgerEntry) -> Result<(), StoreError> {

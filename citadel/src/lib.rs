@@ -13,6 +13,7 @@ mod incoming;
 mod ledger;
 mod members;
 mod peer;
+mod rotation;
 mod secret;
 mod self_signed;
 mod server_tls;
@@ -21,6 +22,7 @@ mod signing;
 #[cfg(test)]
 mod test_kit;
 mod tokens;
+mod trust;
 
 pub use access::{Access, Role, Scopes, Verb, Wish};
 pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, LONGEST, MintedApiToken, NewApiToken};
@@ -34,9 +36,11 @@ pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
+pub use rotation::{Holder, Progress, Rotation, RotationError, Waiting};
 pub use secret::sha256;
-pub use self_signed::{OpenError, SelfSigned};
+pub use self_signed::{OpenError, Phase, SelfSigned, StepError};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};
 pub use sessions::{Session, SessionError, Sessions};
 pub use signing::{Issuances, Signing};
 pub use tokens::{CreatedToken, NewToken, Redeemed, TokenError, TokenStatus, Tokens};
+pub use trust::Trust;

@@ -3,13 +3,14 @@
 //! certificate is asked for.
 
 mod files;
+mod rotate;
 mod template;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use api::TrustDomain;
@@ -23,7 +24,9 @@ use tokio::sync::watch;
 use self::files::Directory;
 pub use self::files::OpenError;
 pub(crate) use self::files::pem;
-use crate::{Authority, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, TrustBundle};
+use self::rotate::{Keys, Plan};
+pub use self::rotate::{Phase, StepError};
+use crate::{Authority, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, TrustBundle, sha256};
 
 const INTERMEDIATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
@@ -38,8 +41,7 @@ const PRUNE_EVERY_S: u64 = 600;
 pub struct SelfSigned {
     trust_domain: TrustDomain,
     directory: Directory,
-    root: Root,
-    intermediate: Mutex<Arc<Intermediate>>,
+    keys: Mutex<Keys>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     ledger: Ledger,
     /// Unix seconds.
@@ -49,6 +51,8 @@ pub struct SelfSigned {
 }
 
 struct Root {
+    /// Of its files.
+    name: String,
     certificate: CertificateDer<'static>,
     not_after: SystemTime,
 }
@@ -70,17 +74,12 @@ impl SelfSigned {
     ) -> Result<Self, OpenError> {
         let directory = Directory::open(directory)?;
         let now = clock.now();
-        let root = directory.load_or_make_root(trust_domain, now)?;
-        let intermediate = match directory.load_intermediate(&root, now)? {
-            Some(intermediate) if !intermediate.is_due(now) => intermediate,
-            _ => directory.make_intermediate(&root, trust_domain, now)?,
-        };
-        let bundle = Arc::new(TrustBundle { roots: vec![root.certificate.clone()] });
+        let keys = Keys::open(&directory, trust_domain, now)?;
+        let bundle = Arc::new(keys.bundle());
         Ok(Self {
             trust_domain: trust_domain.clone(),
             directory,
-            root,
-            intermediate: Mutex::new(Arc::new(intermediate)),
+            keys: Mutex::new(keys),
             bundle: watch::Sender::new(bundle),
             ledger: Ledger::new(store, clock.clone()),
             pruned: AtomicU64::new(unix(now)),
@@ -111,22 +110,28 @@ impl SelfSigned {
         }
     }
 
-    fn intermediate(&self, now: SystemTime) -> Result<Arc<Intermediate>, IssueError> {
-        let mut current = self.intermediate.lock().unwrap_or_else(PoisonError::into_inner);
-        if now >= self.root.not_after {
+    /// What signs now: the intermediate, renewed if it is due, and the root above it.
+    fn signer(&self, now: SystemTime) -> Result<(Arc<Intermediate>, Arc<Root>), IssueError> {
+        let mut keys = self.keys();
+        let root = Arc::clone(&keys.root);
+        if now >= root.not_after {
             return Err(IssueError::RootExpired);
         }
-        if current.is_due(now) {
-            match self.directory.make_intermediate(&self.root, &self.trust_domain, now) {
-                Ok(fresh) => *current = Arc::new(fresh),
+        if keys.intermediate.is_due(now) {
+            match self.directory.make_intermediate(&root, &self.trust_domain, now) {
+                Ok(fresh) => keys.intermediate = Arc::new(fresh),
                 // Half its life is left to mend the cause: until then the old one does.
-                Err(error) if now < current.not_after => {
+                Err(error) if now < keys.intermediate.not_after => {
                     tracing::warn!(%error, "the intermediate certificate cannot be renewed; the old one is still used");
                 }
                 Err(error) => return Err(IssueError::Signing(error.to_string())),
             }
         }
-        Ok(current.clone())
+        Ok((Arc::clone(&keys.intermediate), root))
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,11 +142,11 @@ impl Authority for SelfSigned {
             return Err(IssueError::ForeignTrustDomain { ours: self.trust_domain.to_string(), asked: request.id });
         }
         let now = self.clock.now();
-        let intermediate = self.intermediate(now)?;
+        let (intermediate, root) = self.signer(now)?;
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
-        let issued = template::sign_leaf(&intermediate, &self.root.certificate, &request, now, ttl)
+        let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
-        self.ledger.enter(&entry(&request, &issued, now)).await?;
+        self.ledger.enter(&entry(&request, &issued, &root, now)).await?;
         self.prune_ledger(now).await;
         tracing::info!(
             identity = %request.id, serial = issued.serial, attested_by = request.attested_by, ttl_s = ttl.as_secs(),
@@ -163,8 +168,9 @@ impl Intermediate {
     }
 }
 
-fn entry(request: &IssueRequest, issued: &Issued, now: SystemTime) -> LedgerEntry {
+fn entry(request: &IssueRequest, issued: &Issued, root: &Root, now: SystemTime) -> LedgerEntry {
     LedgerEntry {
+        root: sha256(&root.certificate),
         serial: issued.serial.clone(),
         identity: request.id.to_string(),
         issued: unix(now),

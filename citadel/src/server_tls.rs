@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 use crate::{Authority, IssueError, IssueRequest, Issued, SubjectKey, TrustBundle};
 
+/// In the ledger: who asked for the control plane's own certificates.
+pub const ITSELF: &str = "the control plane itself";
 /// How long after a failed renewal the next is tried, at most.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -88,7 +90,7 @@ impl Renewal {
     /// A configuration with a fresh SVID, and when to replace it.
     async fn renew(&mut self) -> Result<(Arc<ServerConfig>, Duration), ServerTlsError> {
         let key = KeyPair::generate()?;
-        let attested_by = "the control plane itself".to_owned();
+        let attested_by = ITSELF.to_owned();
         let request =
             IssueRequest { id: self.id.clone(), key: SubjectKey::of(&key), ttl: None, member: None, attested_by };
         let issued = self.authority.issue(request).await?;

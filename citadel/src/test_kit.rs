@@ -39,7 +39,7 @@ impl Mesh {
     }
 
     pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.store.clone(), "ab".repeat(32), self.time.clock())
+        Tokens::new(self.store.clone(), self.authority().trust_bundle(), self.time.clock())
     }
 
     pub fn members(&self) -> Members {

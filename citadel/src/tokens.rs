@@ -10,8 +10,10 @@ use std::time::Duration;
 use runtime::Clock;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
+use tokio::sync::watch;
 
 use crate::Grant;
+use crate::TrustBundle;
 use crate::ledger::unreadable;
 use crate::secret;
 
@@ -27,7 +29,8 @@ const ATTEMPTS: usize = 8;
 #[derive(Clone)]
 pub struct Tokens {
     store: Arc<dyn Store>,
-    root_pin: String,
+    /// The first root is the one that new tokens name.
+    bundle: watch::Receiver<Arc<TrustBundle>>,
     clock: Clock,
 }
 
@@ -130,9 +133,9 @@ impl NewToken {
 }
 
 impl Tokens {
-    /// `root_pin` is `TrustBundle::pin` of the authority.
-    pub fn new(store: Arc<dyn Store>, root_pin: String, clock: Clock) -> Self {
-        Self { store, root_pin, clock }
+    /// `bundle` is the authority's.
+    pub fn new(store: Arc<dyn Store>, bundle: watch::Receiver<Arc<TrustBundle>>, clock: Clock) -> Self {
+        Self { store, bundle, clock }
     }
 
     pub async fn create(&self, order: NewToken) -> Result<CreatedToken, TokenError> {
@@ -158,7 +161,7 @@ impl Tokens {
             grant: order.grant,
         };
         self.write(&id, &record, 0).await?;
-        let text = format!("{SCHEME}{id}_{secret}_{}", self.root_pin);
+        let text = format!("{SCHEME}{id}_{secret}_{}", self.bundle.borrow().pin());
         tracing::info!(
             token = id,
             namespace = record.namespace,

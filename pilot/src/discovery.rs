@@ -70,6 +70,8 @@ pub struct Peer {
     pub id: SpiffeId,
     /// The member that its certificate names.
     pub member: Option<String>,
+    /// Where its connection comes from.
+    pub address: Option<std::net::IpAddr>,
 }
 
 /// What else is tied to a proxy's connection.

@@ -12,6 +12,7 @@ mod renewal;
 mod svid;
 pub mod tls;
 mod token;
+mod trust;
 
 #[cfg(test)]
 mod test_kit;
@@ -25,7 +26,9 @@ use std::time::Duration;
 
 use api::{SpiffeError, SpiffeId, TrustDomain};
 use runtime::Clock;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
+use tonic::transport::Channel;
 
 use self::control_plane::ControlPlane;
 pub use self::error::IdentityError;
@@ -79,7 +82,12 @@ impl IdentityOptions {
 #[derive(Clone, Debug)]
 pub struct Identity {
     svids: watch::Receiver<Arc<Svid>>,
+    /// To whoever renews it.
+    told: watch::Sender<Option<Roots>>,
 }
+
+/// Root certificates; the first is above all that are issued now.
+pub type Roots = Vec<CertificateDer<'static>>;
 
 impl Identity {
     /// Takes up the identity kept in the directory, or joins with the token, and starts renewing. A stored identity
@@ -96,18 +104,24 @@ impl Identity {
         };
         tracing::info!(identity = %svid.id(), not_after = ?svid.not_after(), "identity ready");
         let (sender, svids) = watch::channel(Arc::new(svid));
-        tokio::spawn(renewal::run(agent, sender));
-        Ok(Self { svids })
+        let (told, roots) = watch::channel(None);
+        tokio::spawn(renewal::run(agent, sender, roots));
+        Ok(Self { svids, told })
     }
 
     /// An identity that is given and not renewed: certificates from files, tests.
     pub fn fixed(svid: Svid) -> Self {
         let (_, svids) = watch::channel(Arc::new(svid));
-        Self { svids }
+        Self { svids, told: watch::Sender::new(None) }
     }
 
     pub fn current(&self) -> Arc<Svid> {
         self.svids.borrow().clone()
+    }
+
+    /// Follows the mesh's trust bundle over a channel to the control plane, for ever.
+    pub async fn follow_trust(self, control_plane: Channel) {
+        trust::follow(self, control_plane).await;
     }
 
     /// The identity now and after each renewal.

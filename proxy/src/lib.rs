@@ -49,6 +49,7 @@ mod worker;
 pub mod xds;
 
 pub use bootstrap::{BootstrapError, Format, parse_bootstrap, read_bootstrap};
+pub use control_plane::channel as control_plane_channel;
 pub use membership::Membership;
 pub use node_proxy::{NodeError, NodeSettings, NodeWorkload, run as run_node};
 pub use run::{ProxyError, run};

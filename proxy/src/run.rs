@@ -152,7 +152,8 @@ async fn serve(
     let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
     let server = control_plane_id(&settings.trust_domain)?;
     let control_plane = channel(&settings.control_plane, &identity, server);
-    let reports = Reporter::start(&settings, &data_plane, control_plane);
+    let reports = Reporter::start(&settings, &data_plane, control_plane.clone());
+    let trust = tokio::spawn(identity.clone().follow_trust(control_plane));
     let quit = Arc::new(Notify::new());
     let admin = Arc::new(Admin {
         data_plane: Arc::clone(&data_plane),
@@ -167,14 +168,24 @@ async fn serve(
         quit: Arc::clone(&quit),
     });
     let mut tasks = doors.open(admin);
-    tasks.extend([tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))]);
-    tasks.extend(health.map(|health| tokio::spawn(tell_health(health, handle.clone()))));
+    tasks.extend([trust, tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))]);
+    let telling = health.map(|health| tokio::spawn(tell_health(health, handle.clone())));
+    if telling.is_none() {
+        // A proxy that ended before may have said otherwise.
+        handle.tell_health(None);
+    }
     let patience = tokio::select! {
         () = shutdown.draining() => settings.drain,
         () = quit.notified() => Duration::ZERO,
     };
     ready.send_replace(false);
     tracing::info!("draining");
+    if let Some(telling) = telling {
+        telling.abort();
+        let _ = telling.await;
+    }
+    // Others turn elsewhere while what is under way is served.
+    handle.tell_health(Some("its proxy is stopping".to_owned()));
     handle.flush().await;
     wind_down(data_plane, &shutdown, patience, tasks).await;
     reports.tell().await;

@@ -62,7 +62,7 @@ pub struct RegisteredPort {
 
 impl RegisteredPort {
     /// The port of the endpoint.
-    fn endpoint(&self) -> u16 {
+    pub fn endpoint(&self) -> u16 {
         self.shared.unwrap_or(self.port)
     }
 }

@@ -1,6 +1,7 @@
 //! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
 
 mod access;
+mod claims;
 mod exports;
 mod join;
 mod membership;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority, CurrentCertificate, ExpiredCertificate, JoinToken, Ledger, Members, SelfSigned, Sessions,
-    Signing, Tokens, server_tls,
+    ApiTokens, Authority as _, CurrentCertificate, ExpiredCertificate, JoinToken, Ledger, Members, Rotation,
+    SelfSigned, Sessions, Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -65,9 +66,6 @@ pub struct Options {
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
-    /// Another name of the trust domain, under which identities are taken for its own; may be repeated
-    #[arg(long = "trust-domain-alias", value_name = "NAME")]
-    trust_domain_aliases: Vec<String>,
     /// The lifetime of workload certificates: 5s to 24h
     #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
@@ -117,12 +115,12 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
     let own = trust_domain.workload("istio-system", "control-plane")?;
     let authority = SelfSigned::open(&data.authority(), &trust_domain, store.clone(), clock.clone())?;
-    let authority: Arc<dyn Authority> = Arc::new(authority.with_ttl(options.cert_ttl));
+    let authority = Arc::new(authority.with_ttl(options.cert_ttl));
+    let rotation = Rotation::new(authority.clone(), store.is_shared());
     let bundle = authority.trust_bundle();
-    let pin = bundle.borrow().pin();
-    agree_on_root(&*store, &pin, &data.authority()).await?;
+    agree_on_root(&*store, &bundle.borrow().pin(), &data.authority()).await?;
     let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?;
-    let join_tokens = Tokens::new(store.clone(), pin, clock.clone());
+    let join_tokens = Tokens::new(store.clone(), bundle.clone(), clock.clone());
     let api_tokens = ApiTokens::new(store.clone(), clock.clone());
     let members = Members::new(store.clone(), clock.clone());
     let attestors: Vec<Box<dyn citadel::Attestor>> = vec![
@@ -134,7 +132,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let issuances = signing.issuances();
     let signing = signing.into_service();
 
-    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options)?);
+    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options));
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
@@ -154,7 +152,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         ready: false,
     });
     tokio::spawn(follow(catalog.clone(), galley.clone(), platforms.credentials(), inputs));
-    let joined = join::Joined { agents: agents.clone(), members: members.clone(), galley: galley.clone(), domain };
+    let joined = join::Joined {
+        agents: agents.clone(),
+        members: members.clone(),
+        galley: galley.clone(),
+        catalog: catalog.clone(),
+        domain,
+    };
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());
     tokio::spawn(mixer.clone().run());
@@ -169,6 +173,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(discovery.server(), join::authenticate))
         .add_service(InterceptedService::new(membership, join::authenticate))
         .add_service(InterceptedService::new(telemetry, join::authenticate))
+        .add_service(citadel::Trust::server(rotation.clone()))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
@@ -187,6 +192,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         door,
         trust_domain,
         bundle,
+        rotation,
         ledger: Ledger::new(store.clone(), clock.clone()),
         issuances,
         kept: web::Kept::new(web::Rate::of(options.api_rate)),
@@ -235,12 +241,10 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a percentage is from 0 to 100".to_owned())
 }
 
-fn mesh_config(trust_domain: TrustDomain, options: &Options) -> anyhow::Result<MeshConfig> {
+fn mesh_config(trust_domain: TrustDomain, options: &Options) -> MeshConfig {
     let access_log = (options.access_log != "off").then(|| options.access_log.clone());
     let trace_sampling = Some(options.trace_sampling);
-    let aliases = options.trust_domain_aliases.iter().map(|name| TrustDomain::new(name));
-    let trust_domain_aliases = aliases.collect::<Result<_, _>>().context("--trust-domain-alias")?;
-    Ok(MeshConfig { access_log, trace_sampling, trust_domain_aliases, ..MeshConfig::new(trust_domain) })
+    MeshConfig { access_log, trace_sampling, ..MeshConfig::new(trust_domain) }
 }
 
 async fn open_galley(

@@ -125,6 +125,7 @@ async fn workload(
         protocol: String::new(),
         forward_to: None,
         no_register: !entry.register,
+        others: entry.services.iter().skip(1).map(|service| service.service.clone()).collect(),
     };
     let described = WorkloadOptions {
         name: entry.name,

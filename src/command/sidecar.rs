@@ -94,6 +94,9 @@ pub struct ServiceOptions {
     /// Register nothing: Consul or Kubernetes tells the mesh of this service, with this sidecar's address and port
     #[arg(long, requires = "service")]
     pub no_register: bool,
+    /// What else the workload serves, where that is not said on the command line.
+    #[arg(skip)]
+    pub others: Vec<String>,
 }
 
 /// A workload whose address is taken.
@@ -128,6 +131,7 @@ pub async fn prepare(
         Some(url) => url,
         None => data.address()?.map(|address| address.xds).ok_or_else(no_control_plane)?,
     };
+    let services: Vec<String> = service.service.iter().chain(&service.others).cloned().collect();
     let lock = data.lock_workload(&options.namespace, &name)?;
     let state_dir = data.workload(&options.namespace, &name);
     let token = match options.token {
@@ -135,9 +139,9 @@ pub async fn prepare(
         None if has_certificate(&state_dir) => None,
         // One that expired may still do; a token is tried after it.
         None if state_dir.join("cert-chain.pem").exists() => {
-            local_token(data, &options.namespace, &service_account).await.ok()
+            local_token(data, &options.namespace, &service_account, &services).await.ok()
         }
-        None => Some(local_token(data, &options.namespace, &service_account).await?),
+        None => Some(local_token(data, &options.namespace, &service_account, &services).await?),
     };
     let mut labels: BTreeMap<String, String> = options.labels.into_iter().collect();
     for (key, value) in [("app", short.map(str::to_owned)), ("version", options.version)] {
@@ -217,9 +221,14 @@ fn has_certificate(state_dir: &std::path::Path) -> bool {
     svid.is_some_and(|svid| svid.not_after > SystemTime::now() + Duration::from_secs(2))
 }
 
-async fn local_token(data: &DataDir, namespace: &str, service_account: &str) -> anyhow::Result<String> {
+async fn local_token(
+    data: &DataDir,
+    namespace: &str,
+    service_account: &str,
+    services: &[String],
+) -> anyhow::Result<String> {
     let client = Client::open(data, &ApiOptions::default());
-    let made = async { token::for_workload(&client?, namespace, service_account).await };
+    let made = async { token::for_workload(&client?, namespace, service_account, services).await };
     made.await.context("the workload needs a join token: give --token, from `weft token create`")
 }
 
@@ -247,6 +256,7 @@ mod tests {
             protocol: "http".into(),
             forward_to: None,
             no_register: false,
+            others: Vec::new(),
         };
         let address = IpAddr::from([127, 0, 10, 11]);
         assert_eq!(served(&options(9080), address).unwrap().unwrap().target.to_string(), "127.0.10.11:19080");

@@ -151,8 +151,18 @@ fn expiry(item: &Value, now: SystemTime) -> String {
 }
 
 /// A token for one workload of this machine, good for ten minutes.
-pub async fn for_workload(client: &Client, namespace: &str, service_account: &str) -> anyhow::Result<String> {
-    let order = json!({ "namespace": namespace, "service_account": service_account, "ttl_seconds": 600 });
+pub async fn for_workload(
+    client: &Client,
+    namespace: &str,
+    service_account: &str,
+    services: &[String],
+) -> anyhow::Result<String> {
+    let order = json!({
+        "namespace": namespace,
+        "service_account": service_account,
+        "services": services,
+        "ttl_seconds": 600,
+    });
     let made = client.post("tokens", order.to_string()).await?;
     Ok(text(&made, "token"))
 }

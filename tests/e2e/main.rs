@@ -23,6 +23,7 @@ mod platforms;
 mod programs;
 mod prometheus;
 mod replicas;
+mod rotation;
 mod secrets;
 mod svids;
 mod telemetry;

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State as Shared;
-use serde::Serialize;
+use citadel::{Phase, Progress, RotationError, StepError};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::certificates::{self, CertificateView};
-use crate::extract::Asked;
+use crate::extract::{Asked, Body};
 use crate::kept::now_seconds;
 use crate::list::{self, List, ListQuery};
 use crate::problem::Problem;
@@ -19,7 +20,7 @@ use crate::state::State;
 use crate::workloads;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(identities)).routes(routes!(ca))
+    OpenApiRouter::new().routes(routes!(identities)).routes(routes!(ca)).routes(routes!(rotate))
 }
 
 /// A SPIFFE ID of the mesh.
@@ -92,6 +93,51 @@ pub struct Authority {
     pub roots: Vec<Root>,
     /// How many certificates were issued and have not ended.
     pub live_certificates: usize,
+    pub rotation: RotationView,
+}
+
+/// How far the change from one root to the next is.
+#[derive(Serialize, ToSchema)]
+pub struct RotationView {
+    /// `idle`, `staged` (the next root is made), `distributed` (all are told to trust it), `signing` (it signs, and the
+    /// old one is still trusted).
+    #[schema(example = "distributed")]
+    pub phase: &'static str,
+    /// How many hold a certificate that has not ended.
+    pub holders: usize,
+    /// How many of them the next step does not wait for, 0 to 100.
+    pub percent: usize,
+    /// Those that it waits for.
+    pub waiting: Vec<WaitingView>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct WaitingView {
+    pub identity: String,
+    /// The member of the mesh that holds the certificate, if it is one.
+    pub member: Option<String>,
+    pub reason: String,
+    /// When its certificate ends, and with it the waiting; Unix seconds.
+    pub until: u64,
+}
+
+/// A step of the change of roots.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub struct RotationStep {
+    pub step: Step,
+    /// Go on although somebody is behind, who is cut off by it.
+    #[serde(default)]
+    pub force: bool,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// To the next phase.
+    Advance,
+    /// To the phase before.
+    Back,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -112,11 +158,46 @@ pub struct Root {
 async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
     let now = now_seconds();
     let entries = state.ledger.entries().await.map_err(Problem::internal)?;
+    let progress = state.rotation.progress().await.map_err(Problem::internal)?;
     Ok(Json(Authority {
+        rotation: view(progress),
         trust_domain: state.trust_domain.to_string(),
         roots: roots(&state),
         live_certificates: entries.iter().filter(|entry| entry.not_after > now).count(),
     }))
+}
+
+/// Takes a step of the change from one root of trust to the next, or the last one back.
+#[utoipa::path(post, path = "/ca/_rotate", request_body = RotationStep,
+    responses((status = 200, description = "How far it is now", body = RotationView)))]
+async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -> Result<Json<RotationView>, Problem> {
+    let taken = match order.step {
+        Step::Advance => state.rotation.advance(order.force).await,
+        Step::Back => state.rotation.step_back(order.force).await,
+    };
+    taken.map(|progress| Json(view(progress))).map_err(|error| match error {
+        RotationError::Waits(_) | RotationError::Shared | RotationError::Step(StepError::NothingToUndo) => {
+            Problem::conflict(error.to_string())
+        }
+        error => Problem::internal(error),
+    })
+}
+
+fn view(progress: Progress) -> RotationView {
+    let phase = match progress.phase {
+        Phase::Idle => "idle",
+        Phase::Staged => "staged",
+        Phase::Distributed => "distributed",
+        Phase::Signing => "signing",
+    };
+    let percent = progress.percent();
+    let waiting = progress.waiting.into_iter().map(|behind| WaitingView {
+        identity: behind.holder.identity,
+        member: behind.holder.member,
+        reason: behind.reason.to_owned(),
+        until: behind.until,
+    });
+    RotationView { phase, holders: progress.holders, percent, waiting: waiting.collect() }
 }
 
 pub fn roots(state: &State) -> Vec<Root> {

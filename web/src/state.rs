@@ -27,6 +27,7 @@ pub struct State {
     pub trust_domain: TrustDomain,
     /// The roots that vouch for the mesh.
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,
+    pub rotation: citadel::Rotation,
     /// What certificates were issued.
     pub ledger: citadel::Ledger,
     /// What became of requests for them.

@@ -1,4 +1,5 @@
-//! The authority's directory: `root.pem`, `root-key.pem`, `intermediate.pem`, `intermediate-key.pem`.
+//! The authority's directory: `root.pem`, `root-key.pem`, `intermediate.pem`, `intermediate-key.pem`. Once a root was
+//! replaced, or is about to be, `rotation.json` says which files are the root that signs, and which the other one.
 
 use std::fs;
 use std::io;
@@ -15,7 +16,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
-use super::{Intermediate, Root, template};
+use super::{Intermediate, Plan, Root, template};
+
+const PLAN: &str = "rotation.json";
 
 /// Why the authority cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,17 +47,44 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// Which roots there are.
+    pub fn plan(&self) -> Result<Plan, OpenError> {
+        let Some(text) = self.read(PLAN)? else { return Ok(Plan::default()) };
+        serde_json::from_str(&text).map_err(|cause| self.damaged(PLAN, cause.to_string()))
+    }
+
+    /// From here on the roots are these, also after a crash.
+    pub fn set_plan(&self, plan: &Plan) -> Result<(), OpenError> {
+        let text = serde_json::to_string_pretty(plan).map_err(|cause| self.damaged(PLAN, cause.to_string()))?;
+        self.write(PLAN, &text, PRIVATE)
+    }
+
+    /// Deletes a root that is of no use any more; what stays behind is unused.
+    pub fn discard_root(&self, name: &str) {
+        for file in [key_of(name), format!("{name}.pem")] {
+            if let Err(error) = fs::remove_file(self.path.join(&file)) {
+                tracing::warn!(file, %error, "a root that is no longer used cannot be deleted");
+            }
+        }
+    }
+
     /// The key is written first, so a root certificate without one is always damage, never an interrupted start.
-    pub fn load_or_make_root(&self, trust_domain: &TrustDomain, now: SystemTime) -> Result<Root, OpenError> {
-        let path = self.path.join("root.pem");
-        let key_path = self.path.join("root-key.pem");
-        let certificate = match (self.certificate("root.pem")?, self.key("root-key.pem")?) {
+    pub fn load_or_make_root(
+        &self,
+        name: &str,
+        trust_domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Root, OpenError> {
+        let file = format!("{name}.pem");
+        let path = self.path.join(&file);
+        let key_path = self.path.join(key_of(name));
+        let certificate = match (self.certificate(&file)?, self.key(&key_of(name))?) {
             (Some(_), None) => return Err(OpenError::KeyMissing { path, key: key_path }),
             (Some(certificate), Some(key)) => {
                 check_pair(&path, &certificate, &key)?;
                 certificate
             }
-            (None, key) => self.make_root(trust_domain, key, now)?,
+            (None, key) => self.make_root(name, trust_domain, key, now)?,
         };
         let parsed = parse(&path, &certificate)?;
         let found = uri(&parsed);
@@ -65,21 +95,22 @@ impl Directory {
         if not_after <= now {
             return Err(OpenError::Expired { path });
         }
-        Ok(Root { not_after, certificate })
+        Ok(Root { name: name.to_owned(), not_after, certificate })
     }
 
     fn make_root(
         &self,
+        name: &str,
         trust_domain: &TrustDomain,
         key: Option<KeyPair>,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, OpenError> {
         let key = match key {
             Some(key) => key,
-            None => self.write_key("root-key.pem", KeyPair::generate()?)?,
+            None => self.write_key(&key_of(name), KeyPair::generate()?)?,
         };
         let certificate = template::root(trust_domain, &key, now)?;
-        self.write("root.pem", &pem(&certificate), PUBLIC)?;
+        self.write(&format!("{name}.pem"), &pem(&certificate), PUBLIC)?;
         tracing::info!(directory = %self.path.display(), %trust_domain, "made a new root of trust");
         Ok(certificate)
     }
@@ -107,9 +138,9 @@ impl Directory {
         trust_domain: &TrustDomain,
         now: SystemTime,
     ) -> Result<Intermediate, OpenError> {
-        let missing =
-            || OpenError::KeyMissing { path: self.path.join("root.pem"), key: self.path.join("root-key.pem") };
-        let root_key = self.key("root-key.pem")?.ok_or_else(missing)?;
+        let (certificate, key) = (format!("{}.pem", root.name), key_of(&root.name));
+        let missing = || OpenError::KeyMissing { path: self.path.join(certificate), key: self.path.join(&key) };
+        let root_key = self.key(&key)?.ok_or_else(missing)?;
         let mut made = template::intermediate(root, root_key, trust_domain, now)?;
         made.key = self.write_key("intermediate-key.pem", made.key)?;
         self.write("intermediate.pem", &pem(&made.certificate), PUBLIC)?;
@@ -148,6 +179,10 @@ impl Directory {
     fn damaged(&self, name: &str, cause: String) -> OpenError {
         OpenError::Content { path: self.path.join(name), cause }
     }
+}
+
+fn key_of(name: &str) -> String {
+    format!("{name}-key.pem")
 }
 
 /// A certificate in PEM.

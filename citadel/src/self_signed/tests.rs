@@ -30,7 +30,7 @@ fn the_keys_are_for_the_owner_alone_and_survive_a_restart() {
     assert_eq!((mode(&mesh, "root-key.pem"), mode(&mesh, "intermediate-key.pem")), (0o600, 0o600));
     let again = mesh.authority();
     assert_eq!(first.trust_bundle().borrow().pin(), again.trust_bundle().borrow().pin());
-    assert_eq!(first.intermediate.lock().unwrap().certificate, again.intermediate.lock().unwrap().certificate);
+    assert_eq!(first.keys().intermediate.certificate, again.keys().intermediate.certificate);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ fn an_expired_root_is_told() {
     let mesh = Mesh::new();
     let authority = mesh.authority();
     mesh.time.advance(Duration::from_secs(11 * 365 * 24 * 3600));
-    assert!(matches!(authority.intermediate(mesh.time.clock().now()), Err(IssueError::RootExpired)));
+    assert!(matches!(authority.signer(mesh.time.clock().now()), Err(IssueError::RootExpired)));
     let again = SelfSigned::open(&mesh.ca(), &mesh.trust_domain, Arc::clone(&mesh.store) as _, mesh.time.clock());
     assert!(matches!(again.map(drop), Err(OpenError::Expired { .. })));
 }

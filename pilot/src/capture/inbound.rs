@@ -99,10 +99,8 @@ impl Others<'_> {
         let (plain, opaque) = (|| make("plain", RAW, &[], None), || make("tls", TLS, &[], None));
         match mode {
             MtlsMode::Strict => vec![mutual(&[])],
-            // Callers that were not yet told to leave mutual TLS go on until they are.
-            MtlsMode::Disable | MtlsMode::Permissive | MtlsMode::Unset => {
-                vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()]
-            }
+            MtlsMode::Disable => vec![plain(), opaque()],
+            MtlsMode::Permissive | MtlsMode::Unset => vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()],
         }
     }
 }

@@ -160,7 +160,7 @@ impl Mesh {
     /// A client of the service, as a peer with this identity (or none).
     pub async fn client(&self, identity: Option<&str>) -> Client {
         let (near, far) = tokio::io::duplex(1 << 20);
-        let peer = identity.map(|id| Peer { id: id.parse::<SpiffeId>().unwrap(), member: None });
+        let peer = identity.map(|id| Peer { id: id.parse::<SpiffeId>().unwrap(), member: None, address: None });
         let service = InterceptedService::new(self.discovery.server(), move |mut request: tonic::Request<()>| {
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());

@@ -73,6 +73,11 @@ impl Files {
         self.take_next_key()
     }
 
+    /// Keeps other roots beside the same certificate.
+    pub fn store_roots(&self, roots: &[CertificateDer<'_>]) -> Result<(), IdentityError> {
+        self.write(ROOTS, &pem(roots), PUBLIC)
+    }
+
     fn take_next_key(&self) -> Result<(), IdentityError> {
         let path = self.dir.join(KEY);
         fs::rename(self.dir.join(NEXT_KEY), &path).map_err(|cause| IdentityError::File { path, cause })

@@ -15,7 +15,7 @@ use super::control_plane::{Credential, Signer};
 use super::files::Files;
 use super::svid::fingerprint;
 use super::token::JoinToken;
-use super::{IdentityError, Jitter, Svid};
+use super::{IdentityError, Jitter, Roots, Svid};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
@@ -44,14 +44,33 @@ pub fn pause(failures: u32, life: Duration) -> Duration {
     first.saturating_mul(1 << failures.min(6)).min(LAST_PAUSE).min(life / 10).max(Duration::from_millis(10))
 }
 
-/// Renews until nobody holds a receiver any more.
-pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>) {
+/// A certificate below a root that signs no more is replaced within this time, each holder's at another moment.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// Renews until nobody holds a receiver any more, and takes up the trust bundles that are told.
+pub async fn run<S: Signer>(
+    agent: Agent<S>,
+    svids: watch::Sender<Arc<Svid>>,
+    mut told: watch::Receiver<Option<Roots>>,
+) {
     let mut from = svids.borrow().not_before();
     loop {
         let current = svids.borrow().clone();
-        let at = due(from, current.not_after(), (agent.jitter)());
+        let at = match current.is_of_first_root() {
+            true => due(from, current.not_after(), (agent.jitter)()),
+            false => agent.clock.now() + soon(&current, (agent.jitter)()),
+        };
         tokio::select! {
             () = svids.closed() => return,
+            Ok(()) = told.changed() => {
+                let roots = told.borrow_and_update().clone();
+                match roots.map(|roots| agent.take_up(&current, roots)) {
+                    Some(Ok(svid)) => drop(svids.send_replace(Arc::new(svid))),
+                    Some(Err(error)) => tracing::error!(%error, "a trust bundle is not taken up; the last one holds"),
+                    None => {}
+                }
+                continue;
+            }
             () = sleep_until(&agent.clock, at) => {}
         }
         tokio::select! {
@@ -65,7 +84,25 @@ pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>) {
     }
 }
 
+fn soon(current: &Svid, jitter: f64) -> Duration {
+    let life = current.not_after().duration_since(current.not_before()).unwrap_or_default();
+    SPREAD.min(life / 20).mul_f64((1.0 + jitter.clamp(-1.0, 1.0)) / 2.0)
+}
+
 impl<S: Signer> Agent<S> {
+    /// The same identity with the roots that the control plane names. Roots that do not vouch for it are not taken:
+    /// whoever has them would refuse it, and the control plane could not be told from another any more.
+    fn take_up(&self, current: &Svid, roots: Roots) -> Result<Svid, IdentityError> {
+        let svid = current.with_roots(roots);
+        let in_life = self.clock.now().clamp(current.not_before(), current.not_after());
+        let judged = svid.verify(current.trust_domain(), in_life);
+        judged
+            .map_err(|failure| IdentityError::BadAnswer(format!("its roots are not above this identity: {failure}")))?;
+        self.files.store_roots(svid.roots())?;
+        tracing::info!(roots = svid.roots().len(), "trust bundle taken up");
+        Ok(svid)
+    }
+
     /// The stored identity, if peers would accept it now and it is of the mesh that the token is for.
     pub fn load(&self, trust_domain: &TrustDomain) -> Result<Svid, String> {
         let svid = self.files.load()?;

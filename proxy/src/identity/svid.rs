@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use api::{SpiffeId, TrustDomain, X509Svid};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -39,9 +39,27 @@ impl Svid {
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_slice()));
         let certified = CertifiedKey::new(chain.clone(), any_supported_type(&private)?);
         certified.keys_match()?;
-        let mut anchors = RootCertStore::empty();
-        anchors.add_parsable_certificates(roots.iter().cloned());
-        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors: Arc::new(anchors) })
+        let anchors = Arc::new(anchors(&roots));
+        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors })
+    }
+
+    /// The same with other roots.
+    pub(super) fn with_roots(&self, roots: Vec<CertificateDer<'static>>) -> Self {
+        Self {
+            leaf: self.leaf.clone(),
+            chain: self.chain.clone(),
+            certified: Arc::clone(&self.certified),
+            anchors: Arc::new(anchors(&roots)),
+            roots,
+        }
+    }
+
+    /// Whether the root that comes first is above it, so that there is nothing newer to obtain.
+    pub(super) fn is_of_first_root(&self) -> bool {
+        let first = anchors(self.roots.get(..1).unwrap_or_default());
+        // Its age is not what is asked for.
+        let in_life = self.not_before() + Duration::from_secs(1);
+        verify_chain(&self.chain, &first, self.trust_domain(), KeyUsage::client_auth(), in_life).is_ok()
     }
 
     pub fn id(&self) -> &SpiffeId {
@@ -90,6 +108,12 @@ impl Svid {
     pub(crate) fn trusts(&self, pin: &[u8; 32]) -> bool {
         self.roots.iter().any(|root| fingerprint(root) == *pin)
     }
+}
+
+fn anchors(roots: &[CertificateDer<'static>]) -> RootCertStore {
+    let mut anchors = RootCertStore::empty();
+    anchors.add_parsable_certificates(roots.iter().cloned());
+    anchors
 }
 
 /// SHA-256 of a certificate.

@@ -100,7 +100,7 @@ async fn renewal_comes_at_half_life_with_a_fresh_key_by_the_current_certificate(
     let agent = agent(dir.path(), &signer);
     let first = Arc::new(join(&agent).await.unwrap());
     let (sender, mut svids) = watch::channel(first.clone());
-    tokio::spawn(renewal::run(agent, sender));
+    tokio::spawn(renewal::run(agent, sender, watch::channel(None).1));
     svids.changed().await.unwrap();
     let second = svids.borrow().clone();
     assert_ne!(first.serial(), second.serial());
@@ -118,7 +118,7 @@ async fn a_short_certificate_survives_an_absence_of_the_control_plane() {
     let agent = agent(dir.path(), &signer);
     let first = Arc::new(join(&agent).await.unwrap());
     let (sender, mut svids) = watch::channel(first.clone());
-    tokio::spawn(renewal::run(agent, sender));
+    tokio::spawn(renewal::run(agent, sender, watch::channel(None).1));
     signer.set_away(true);
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert!(!svids.has_changed().unwrap(), "the last certificate is served while the control plane is away");
@@ -152,7 +152,7 @@ async fn a_running_identity_outlives_a_control_plane_that_was_away_for_longer_th
     let agent = Agent { token: None, ..agent(dir.path(), &signer) };
     let first = Arc::new(join(&self::agent(dir.path(), &signer)).await.unwrap());
     let (sender, mut svids) = watch::channel(first.clone());
-    tokio::spawn(renewal::run(agent, sender));
+    tokio::spawn(renewal::run(agent, sender, watch::channel(None).1));
     signer.set_away(true);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(!svids.has_changed().unwrap());
@@ -166,7 +166,7 @@ async fn renewal_ends_when_nobody_uses_the_identity() {
     let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
     let agent = agent(dir.path(), &signer);
     let (sender, svids) = watch::channel(Arc::new(join(&agent).await.unwrap()));
-    let task = tokio::spawn(renewal::run(agent, sender));
+    let task = tokio::spawn(renewal::run(agent, sender, watch::channel(None).1));
     drop(svids);
     task.await.unwrap();
     assert_eq!(signer.asked().len(), 1);

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use citadel::{Member, Members, PeerCertificates};
 use galley::{Galley, kinds::WorkloadGroup};
 use pilot::{Attached, Attachments, Node, NodeKind, Peer};
-use registry::{Agents, Attachment, Health, RegisteredPort, Registration};
+use registry::{Agents, Attachment, Catalog, Health, RegisteredPort, Registration};
+use tokio::sync::watch;
 use tonic::{Request, Status};
+
+use super::claims::Claims;
 
 /// Puts the identity of a connection's certificate into its requests.
 pub fn authenticate(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let leaf = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.chain.first().cloned());
+    let peer = request.extensions().get::<PeerCertificates>();
+    let address = peer.and_then(|peer| peer.address).map(|address| address.ip());
+    let leaf = peer.and_then(|peer| peer.chain.first().cloned());
     if let Some(leaf) = leaf {
         let svid = ::api::X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
-        request.extensions_mut().insert(Peer { id: svid.id, member: svid.common_name });
+        request.extensions_mut().insert(Peer { id: svid.id, member: svid.common_name, address });
     }
     Ok(request)
 }
@@ -26,6 +31,8 @@ pub struct Joined {
     pub agents: Agents,
     pub members: Members,
     pub galley: Galley,
+    /// What all registries tell.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Of service names.
     pub domain: String,
 }
@@ -41,7 +48,7 @@ impl Attachments for Joined {
         let Some(registration) = registration(node, member.as_ref(), group.as_deref()) else {
             return Ok(Box::new(()));
         };
-        self.check(&registration, member.as_ref())?;
+        self.check(&registration, member.as_ref(), peer.and_then(|peer| peer.address))?;
         let attachment = self.agents.register(registration).await;
         Ok(Box::new(Kept(attachment.map_err(|taken| Status::permission_denied(taken.to_string()))?)))
     }
@@ -81,29 +88,17 @@ impl Joined {
         found.map(Some).ok_or_else(missing)
     }
 
-    /// Holds a registration to its namespace and to what its member's token allowed.
-    pub fn check(&self, registration: &Registration, member: Option<&Member>) -> Result<(), Status> {
-        let checked = registration.ports.iter().try_for_each(|port| {
-            own_namespace(&port.service, &registration.namespace, &self.domain)?;
-            let grant = member.map(|member| &member.grant);
-            grant.map_or(Ok(()), |grant| {
-                grant.check_port(&port.service, port.port, &registration.namespace, &self.domain)
-            })
-        });
-        let address = || member.map_or(Ok(()), |member| member.grant.check_address(registration.address));
-        checked.and_then(|()| address()).map_err(Status::permission_denied)
-    }
-}
-
-/// Below the mesh's own domain, a workload serves hosts of its own namespace.
-fn own_namespace(service: &str, namespace: &str, domain: &str) -> Result<(), String> {
-    let host = ::api::Hostname::resolve(service, namespace, domain).map_err(|error| error.to_string())?;
-    let below = host.as_str().strip_suffix(&format!(".svc.{domain}"));
-    match below.and_then(|name| name.rsplit_once('.')) {
-        Some((_, other)) if other != namespace => {
-            Err(format!("{host} is a service of namespace {other}, and this workload is of namespace {namespace}"))
-        }
-        _ => Ok(()),
+    /// Holds a registration to what its member may claim.
+    pub fn check(
+        &self,
+        registration: &Registration,
+        member: Option<&Member>,
+        from: Option<IpAddr>,
+    ) -> Result<(), Status> {
+        let catalog = self.catalog.borrow().clone();
+        let grant = member.map(|member| &member.grant);
+        let claims = Claims { grant, from, catalog: &catalog, domain: &self.domain };
+        claims.check(registration).map_err(Status::permission_denied)
     }
 }
 
@@ -198,18 +193,4 @@ pub fn planned(
         ports: Vec::new(),
     };
     of_group(begun, group)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::own_namespace;
-
-    #[test]
-    fn a_workload_registers_no_host_of_another_namespace() {
-        let check = |service: &str| own_namespace(service, "default", "cluster.local");
-        assert_eq!(check("reviews"), Ok(()));
-        assert_eq!(check("reviews.default.svc.cluster.local"), Ok(()));
-        assert_eq!(check("reviews.example.com"), Ok(()));
-        assert!(check("reviews.prod.svc.cluster.local").unwrap_err().contains("namespace prod"));
-    }
 }

@@ -27,7 +27,8 @@ impl Membership for Memberships {
 
     async fn follow(&self, request: Request<wire::FollowRequest>) -> Result<Response<Members>, Status> {
         let member = self.member(&request).await?;
-        let asked = Asked::read(request.get_ref(), &member)?;
+        let from = request.extensions().get::<Peer>().and_then(|peer| peer.address);
+        let asked = Asked::read(request.get_ref(), from, &member)?;
         let first = self.describe(&member, &asked).await?;
         let (answers, stream) = mpsc::channel(1);
         tokio::spawn(follow(self.0.clone(), member, asked, first, answers));
@@ -45,12 +46,14 @@ impl Membership for Memberships {
 
 /// Where and as what a workload will run.
 struct Asked {
+    /// Where the connection comes from.
+    from: Option<IpAddr>,
     address: IpAddr,
     workload: String,
 }
 
 impl Asked {
-    fn read(request: &wire::FollowRequest, member: &Member) -> Result<Self, Status> {
+    fn read(request: &wire::FollowRequest, from: Option<IpAddr>, member: &Member) -> Result<Self, Status> {
         let wrong = || Status::invalid_argument(format!("{:?} is no IP address", request.address));
         let address: IpAddr = request.address.parse().map_err(|_| wrong())?;
         let workload = match &request.workload {
@@ -63,7 +66,7 @@ impl Asked {
                 format!("{group}-{}", address.trim_matches('-'))
             }
         };
-        Ok(Self { address, workload })
+        Ok(Self { from, address, workload })
     }
 }
 
@@ -76,7 +79,7 @@ impl Memberships {
 
     async fn describe(&self, member: &Member, asked: &Asked) -> Result<wire::Member, Status> {
         let (described, registration) = describe(&self.0, member, asked)?;
-        self.0.check(&registration, Some(member))?;
+        self.0.check(&registration, Some(member), asked.from)?;
         let free = self.0.agents.check(registration).await;
         free.map_err(|taken| Status::permission_denied(taken.to_string()))?;
         Ok(described)

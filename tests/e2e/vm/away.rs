@@ -32,6 +32,19 @@ fn a_reboot_needs_no_token() {
 }
 
 #[test]
+fn a_machine_that_is_stopped_takes_no_traffic_from_then_on_and_again_when_it_is_back() {
+    let control_plane = ControlPlane::start(&["--registration-grace", "1h"]);
+    let app = App::start();
+    let mut vm = running(&control_plane, "127.7.11.7", &app);
+    let health = || control_plane.endpoint().and_then(|endpoint| endpoint["health"].as_str().map(str::to_owned));
+    until("it takes traffic", SOON, || health().as_deref() == Some("healthy"));
+    vm.stop();
+    until("its word", SOON, || health().as_deref() == Some("unhealthy"));
+    vm.start();
+    until("it takes traffic again", SOON, || health().as_deref() == Some("healthy"));
+}
+
+#[test]
 fn a_machine_that_slept_longer_than_its_certificate_comes_back_by_its_key() {
     let mut control_plane = ControlPlane::start(&["--cert-ttl", "5s"]);
     let app = App::start();

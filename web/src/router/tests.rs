@@ -48,11 +48,13 @@ impl Mesh {
             ready: true,
         });
         let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(()));
-        let join_tokens = Tokens::new(store.clone(), "pin".into(), clock.clone());
+        let dir = tempfile::tempdir().unwrap();
+        let authority = citadel::SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), clock.clone());
+        let rotation = citadel::Rotation::new(Arc::new(authority.unwrap()), false);
+        let join_tokens = Tokens::new(store.clone(), rotation.bundles(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store.clone(), clock.clone());
-        let dir = tempfile::tempdir().unwrap();
         let audit = crate::Audit::open(dir.path().join("audit.jsonl")).unwrap();
         let door = crate::Door::new(citadel::Sessions::new(store, api_tokens.clone(), clock), audit, false);
         let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
@@ -69,7 +71,8 @@ impl Mesh {
             api_tokens,
             mixer,
             trust_domain,
-            bundle: watch::channel(Arc::default()).1,
+            bundle: rotation.bundles(),
+            rotation,
             ledger,
             issuances: citadel::Issuances::default(),
             kept: crate::Kept::default(),

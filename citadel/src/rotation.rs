@@ -1,0 +1,187 @@
+//! The change of roots under the eyes of those who must follow it: who holds a certificate, which roots each trusts,
+//! and therefore whether the next step may be taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use store::StoreError;
+
+use crate::authority::Authority as _;
+use crate::self_signed::{Phase, SelfSigned, StepError};
+use crate::{LedgerEntry, TrustBundle, sha256};
+
+/// Watches over the change. Cloning shares.
+#[derive(Clone)]
+pub struct Rotation {
+    authority: Arc<SelfSigned>,
+    /// Other control planes have copies of the root that signs, and would not learn of another.
+    shared: bool,
+    /// By holder: SHA-256 of each root that it trusts.
+    trusted: Arc<Mutex<BTreeMap<Holder, BTreeSet<String>>>>,
+}
+
+/// Who holds a certificate: a member of the mesh, or where it is none, whoever has the identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    pub identity: String,
+    pub member: Option<String>,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub phase: Phase,
+    /// How many hold a certificate that has not ended.
+    pub holders: usize,
+    /// Those that the next step waits for, and why.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A holder that is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub holder: Holder,
+    pub reason: &'static str,
+    /// When its certificate ends, and with it the waiting; Unix seconds.
+    pub until: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    #[error("{0}")]
+    Waits(String),
+    #[error(
+        "this control plane shares its store, and the change of roots over several control planes is not done yet: stop \
+         all but one, and run that one on a store of its own"
+    )]
+    Shared,
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("who holds certificates cannot be told now: {0}")]
+    Store(#[from] StoreError),
+}
+
+const UNTOLD: &str = "has not said that it trusts the other root";
+const OLD: &str = "still has a certificate under the other root";
+
+impl Rotation {
+    /// `shared`: whether several control planes may sign for this mesh.
+    pub fn new(authority: Arc<SelfSigned>, shared: bool) -> Self {
+        Self { authority, shared, trusted: Arc::default() }
+    }
+
+    pub fn bundles(&self) -> tokio::sync::watch::Receiver<Arc<TrustBundle>> {
+        self.authority.trust_bundle()
+    }
+
+    /// Takes a holder's word for the roots that it trusts.
+    pub fn told(&self, holder: Holder, trusted: BTreeSet<String>) {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).insert(holder, trusted);
+    }
+
+    pub async fn progress(&self) -> Result<Progress, StoreError> {
+        let (phase, signing) = (self.authority.phase(), self.authority.signing_root());
+        let bundle = self.bundles().borrow().clone();
+        let roots: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
+        let holders = self.holders().await?;
+        let told = self.trusted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
+            let reason = match phase {
+                Phase::Idle | Phase::Staged => None,
+                Phase::Distributed => {
+                    (!told.get(holder).is_some_and(|trusted| trusted.is_superset(&roots))).then_some(UNTOLD)
+                }
+                Phase::Signing => (entry.root != signing).then_some(OLD),
+            };
+            Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
+        };
+        let waiting = holders.iter().filter_map(behind).collect();
+        Ok(Progress { phase, holders: holders.len(), waiting })
+    }
+
+    /// Takes the next step, if nobody is behind or it is forced.
+    pub async fn advance(&self, force: bool) -> Result<Progress, RotationError> {
+        if self.shared {
+            return Err(RotationError::Shared);
+        }
+        let progress = self.progress().await?;
+        if !force && !progress.waiting.is_empty() {
+            return Err(RotationError::Waits(progress.words()));
+        }
+        self.authority.advance()?;
+        Ok(self.progress().await?)
+    }
+
+    /// Takes the last step back. A root whose certificates are in use is withdrawn by force only.
+    pub async fn step_back(&self, force: bool) -> Result<Progress, RotationError> {
+        if self.authority.phase() == Phase::Distributed && !force {
+            let signing = self.authority.signing_root();
+            let foreign = |(_, entry): &(&Holder, &LedgerEntry)| entry.root != signing && !entry.root.is_empty();
+            let holders = self.holders().await?;
+            let waiting = holders.iter().filter(foreign).map(|(holder, entry)| Waiting {
+                holder: holder.clone(),
+                reason: OLD,
+                until: entry.not_after,
+            });
+            let progress = Progress { phase: Phase::Distributed, holders: holders.len(), waiting: waiting.collect() };
+            if !progress.waiting.is_empty() {
+                return Err(RotationError::Waits(progress.words()));
+            }
+        }
+        self.authority.step_back()?;
+        Ok(self.progress().await?)
+    }
+
+    /// Each holder with its latest certificate that has not ended; the control plane itself is none.
+    async fn holders(&self) -> Result<BTreeMap<Holder, LedgerEntry>, StoreError> {
+        let now = self.authority.ledger().now();
+        let mut latest: BTreeMap<Holder, LedgerEntry> = BTreeMap::new();
+        for entry in self.authority.ledger().entries().await? {
+            if entry.not_after <= now || entry.attested_by == crate::server_tls::ITSELF {
+                continue;
+            }
+            let holder = Holder { identity: entry.identity.clone(), member: entry.member.clone() };
+            let newer = |known: &LedgerEntry| (known.issued, known.not_after) < (entry.issued, entry.not_after);
+            if latest.get(&holder).is_none_or(newer) {
+                latest.insert(holder, entry);
+            }
+        }
+        Ok(latest)
+    }
+}
+
+impl Progress {
+    /// 0 to 100.
+    pub fn percent(&self) -> usize {
+        match self.holders {
+            0 => 100,
+            holders => (holders - self.waiting.len()) * 100 / holders,
+        }
+    }
+
+    fn words(&self) -> String {
+        const SHOWN: usize = 5;
+        let names: Vec<_> = self.waiting.iter().take(SHOWN).map(|behind| behind.holder.to_string()).collect();
+        let more = self.waiting.len().saturating_sub(SHOWN);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let (count, holders) = (self.waiting.len(), self.holders);
+        let reason = self.waiting.first().map_or("", |behind| behind.reason);
+        format!(
+            "{count} of {holders} holders of certificates are behind: {}{more} {reason}; wait until each has followed or \
+             its certificate has ended, or go on with --force, which cuts them off",
+            names.join(", ")
+        )
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.member {
+            Some(member) => write!(f, "{} (member {member})", self.identity),
+            None => f.write_str(&self.identity),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Follows the mesh's trust bundle, and tells which roots are trusted here (`weft.v1.Trust`): the change from one root
+//! to the next waits for that.
+
+use std::time::Duration;
+
+use api::weft::v1 as wire;
+use runtime::Backoff;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use wire::trust_client::TrustClient;
+
+use super::Identity;
+use super::svid::fingerprint;
+
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(15);
+/// A control plane that knows nothing of this is asked again after this time.
+const UNKNOWN: Duration = Duration::from_secs(300);
+
+pub async fn follow(identity: Identity, channel: Channel) {
+    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+    loop {
+        let ended = stream(&identity, channel.clone(), &mut backoff).await;
+        tracing::debug!(status = %ended, "the trust bundle is not followed now");
+        let pause = if ended.code() == Code::Unimplemented { UNKNOWN } else { backoff.failed() };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One stream, to its end.
+async fn stream(identity: &Identity, channel: Channel, backoff: &mut Backoff) -> Status {
+    let mut svids = identity.watch();
+    let (tell, told) = mpsc::channel(1);
+    // The channel has room.
+    let mut last = held(identity);
+    let _ = tell.try_send(last.clone());
+    let mut bundles = match TrustClient::new(channel).follow(ReceiverStream::new(told)).await {
+        Ok(bundles) => bundles.into_inner(),
+        Err(status) => return status,
+    };
+    loop {
+        tokio::select! {
+            bundle = bundles.message() => match bundle {
+                Ok(Some(bundle)) => {
+                    backoff.reset();
+                    let roots: Vec<_> = bundle.roots.into_iter().map(CertificateDer::from).collect();
+                    if !roots.is_empty() && roots != identity.current().roots() {
+                        identity.told.send_replace(Some(roots));
+                    }
+                }
+                Ok(None) => return Status::unavailable("the stream ended"),
+                Err(status) => return status,
+            },
+            changed = svids.changed() => {
+                let now = held(identity);
+                if changed.is_err() {
+                    return Status::cancelled("the identity is not renewed any more");
+                }
+                if now != last {
+                    last = now;
+                    if tell.send(last.clone()).await.is_err() {
+                        return Status::unavailable("the stream ended");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn held(identity: &Identity) -> wire::Held {
+    wire::Held { roots: identity.current().roots().iter().map(|root| fingerprint(root).to_vec()).collect() }
+}

@@ -1,0 +1,201 @@
+//! `weft ca`: the certificate authority, and the change from one root of trust to the next.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::api::{ApiOptions, Client};
+use super::data_dir::DataDir;
+use super::duration;
+use super::output::{Column, Format, OutputOptions, line, print_list, print_value, tell, text};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show the roots of trust, until when they hold, and how far their change is
+    #[command(after_help = "Example: weft ca status")]
+    Status(Status),
+    /// Replace the root of trust, phase by phase: each waits until everybody has followed
+    #[command(after_help = ROTATE_HELP)]
+    Rotate(Rotate),
+}
+
+const ROTATE_HELP: &str = "\
+Phases: staged (the next root is made), distributed (all are told to trust it), signing (it signs, the old one is still \
+trusted), retired (the old one is gone). No proxy is restarted and no connection is cut. Interrupt it at any time; the \
+same command goes on. Join tokens that were made before the signing phase name the old root and cannot be used after.
+
+Example: weft ca rotate
+         weft ca rotate --to distributed
+         weft ca rotate --back";
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Stop when this phase is reached
+    #[arg(long, value_enum, default_value_t)]
+    to: Target,
+    /// Go one phase back instead
+    #[arg(long, conflicts_with_all = ["to", "no_wait"])]
+    back: bool,
+    /// Go on although somebody is behind, who is cut off by it
+    #[arg(long)]
+    force: bool,
+    /// Fail instead of waiting for whoever is behind
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Target {
+    Staged,
+    Distributed,
+    Signing,
+    #[default]
+    Retired,
+}
+
+const COLUMNS: [Column; 5] = [
+    ("ROOT", |root| text(root, "fingerprint").chars().take(16).collect()),
+    ("SUBJECT", |root| text(root, "subject")),
+    ("SIGNS", |root| if root["signs"] == true { "yes".into() } else { "no".into() }),
+    ("ENDS", ends),
+    ("SERIAL", |root| text(root, "serial")),
+];
+/// Between two looks at who is behind.
+const LOOK: Duration = Duration::from_millis(500);
+/// So many of those who are behind are named.
+const NAMED: usize = 3;
+
+pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
+    match verb {
+        Verb::Status(options) => {
+            let client = Client::open(&data, &options.api)?;
+            let authority = client.get("ca").await?;
+            if options.output.output != Format::Table {
+                return print_value(options.output.output, &authority);
+            }
+            line(summary(&authority))?;
+            print_list(Format::Table, &json!({ "items": authority["roots"] }), &COLUMNS, "there is no root")
+        }
+        Verb::Rotate(options) if options.back => {
+            let client = Client::open(&data, &options.api)?;
+            let now = step(&client, "back", options.force).await?;
+            line(reached(&now))
+        }
+        Verb::Rotate(options) => rotate(&Client::open(&data, &options.api)?, &options).await,
+    }
+}
+
+async fn rotate(client: &Client, options: &Rotate) -> anyhow::Result<()> {
+    let mut now = client.get("ca").await?["rotation"].take();
+    let mut said = String::new();
+    loop {
+        if is_there(&text(&now, "phase"), options.to) {
+            return Ok(());
+        }
+        let behind = behind(&now);
+        if behind.is_some() && !options.force && !options.no_wait {
+            let words = behind.unwrap_or_default();
+            if words != said {
+                tell(&words);
+                said = words;
+            }
+            tokio::time::sleep(LOOK).await;
+            now = client.get("ca").await?["rotation"].take();
+            continue;
+        }
+        now = step(client, "advance", options.force).await?;
+        line(reached(&now))?;
+        if text(&now, "phase") == "idle" {
+            return Ok(());
+        }
+    }
+}
+
+async fn step(client: &Client, which: &str, force: bool) -> anyhow::Result<Value> {
+    client.post("ca/_rotate", json!({ "step": which, "force": force }).to_string()).await
+}
+
+/// Phases follow one another; retired is reached by a step alone.
+fn is_there(phase: &str, wanted: Target) -> bool {
+    let order = ["staged", "distributed", "signing"];
+    let at = order.iter().position(|known| *known == phase);
+    at.is_some_and(|at| wanted != Target::Retired && at >= wanted as usize)
+}
+
+fn reached(rotation: &Value) -> String {
+    match text(rotation, "phase").as_str() {
+        "staged" => "staged: the next root is made, and nobody knows it yet".to_owned(),
+        "distributed" => "distributed: everybody is told to trust both roots; the old one signs".to_owned(),
+        "signing" => "signing: the new root signs, and both are trusted".to_owned(),
+        _ => "one root is trusted, and it signs".to_owned(),
+    }
+}
+
+/// `92 % have followed; waiting for spiffe://… (has not said …), …`
+fn behind(rotation: &Value) -> Option<String> {
+    let waiting = rotation["waiting"].as_array().filter(|waiting| !waiting.is_empty())?;
+    let name = |item: &Value| {
+        let member = text(item, "member");
+        let member = if member.is_empty() { String::new() } else { format!(" (member {member})") };
+        format!("{}{member}", text(item, "identity"))
+    };
+    let names: Vec<_> = waiting.iter().take(NAMED).map(name).collect();
+    let more = waiting.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let why = waiting.first().map(|item| text(item, "reason")).unwrap_or_default();
+    Some(format!("{} % have followed; waiting for {}{more}: {why}", rotation["percent"], names.join(", ")))
+}
+
+fn summary(authority: &Value) -> String {
+    let rotation = &authority["rotation"];
+    let mut words = format!(
+        "trust domain {}, {} live certificates; {}",
+        text(authority, "trust_domain"),
+        authority["live_certificates"],
+        reached(rotation)
+    );
+    if let Some(behind) = behind(rotation) {
+        words += &format!("\n{behind}");
+    }
+    words
+}
+
+/// `in 3649d`
+fn ends(root: &Value) -> String {
+    let end = UNIX_EPOCH + Duration::from_secs(root["not_after"].as_u64().unwrap_or_default());
+    end.duration_since(SystemTime::now())
+        .map_or_else(|_| "ended".to_owned(), |left| format!("in {}", duration::rough(left)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_are_behind_are_named() {
+        let waiting = |number: usize| json!({ "identity": format!("id-{number}"), "member": "m", "reason": "why" });
+        let told = json!({ "percent": 60, "waiting": (0..5).map(waiting).collect::<Vec<_>>() });
+        let expected =
+            "60 % have followed; waiting for id-0 (member m), id-1 (member m), id-2 (member m) and 2 more: why";
+        assert_eq!(behind(&told).as_deref(), Some(expected));
+        assert_eq!(behind(&json!({ "percent": 100, "waiting": [] })), None);
+    }
+
+    #[test]
+    fn a_phase_is_reached_when_it_or_a_later_one_is() {
+        assert!(!is_there("idle", Target::Staged) && is_there("staged", Target::Staged));
+        assert!(is_there("signing", Target::Distributed) && !is_there("staged", Target::Distributed));
+        assert!(!is_there("signing", Target::Retired));
+    }
+}
