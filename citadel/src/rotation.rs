@@ -134,15 +134,16 @@ impl Rotation {
 
     /// Each holder with its latest certificate that has not ended; the control plane itself is none.
     async fn holders(&self) -> Result<BTreeMap<Holder, LedgerEntry>, StoreError> {
-        let now = self.authority.ledger().now();
+        let (now, signing) = (self.authority.ledger().now(), self.authority.signing_root());
+        // Of two of one second, the one below the root that signs now came later.
+        let age = |entry: &LedgerEntry| (entry.issued, entry.not_after, entry.root == signing);
         let mut latest: BTreeMap<Holder, LedgerEntry> = BTreeMap::new();
         for entry in self.authority.ledger().entries().await? {
             if entry.not_after <= now || entry.attested_by == crate::server_tls::ITSELF {
                 continue;
             }
             let holder = Holder { identity: entry.identity.clone(), member: entry.member.clone() };
-            let newer = |known: &LedgerEntry| (known.issued, known.not_after) < (entry.issued, entry.not_after);
-            if latest.get(&holder).is_none_or(newer) {
+            if latest.get(&holder).is_none_or(|known| age(known) < age(&entry)) {
                 latest.insert(holder, entry);
             }
         }
