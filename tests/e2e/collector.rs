@@ -12,10 +12,13 @@ use tempfile::TempDir;
 use crate::mesh::{Mesh, get, repository, until};
 use crate::telemetry::api;
 
+/// A path, and what was posted to it.
+type Post = (String, Vec<u8>);
+
 /// Takes whatever is posted, for as long as the test runs.
 struct Collector {
     at: SocketAddr,
-    posts: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    posts: Arc<Mutex<Vec<Post>>>,
 }
 
 impl Collector {

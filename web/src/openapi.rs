@@ -112,10 +112,10 @@ fn exemplify(path: &str, method: &str, operation: &mut Operation) {
     extensions.merge(Extensions::builder().add("x-codeSamples", sample).build());
     let body = example.body.or_else(|| example.text.map(Value::from));
     let body = body.filter(|body| !body.to_string().contains('$'));
-    if let (Some(RefOr::T(request)), Some(body)) = (operation.request_body.as_mut(), body) {
-        if let Some(RefOr::T(content)) = request.content.values_mut().next() {
-            content.example = Some(body);
-        }
+    if let (Some(RefOr::T(request)), Some(body)) = (operation.request_body.as_mut(), body)
+        && let Some(RefOr::T(content)) = request.content.values_mut().next()
+    {
+        content.example = Some(body);
     }
 }
 

@@ -76,6 +76,7 @@ pub fn of(method: &str, path: &str) -> Example {
         ("post", "/_authz") => {
             example.body = Some(json!({ "from": "productpage-v1", "to": "reviews:9080", "path": "/reviews/0" }));
         }
+        ("post", "/ca/_rotate") => example.body = Some(json!({ "step": "advance" })),
         ("post", "/_can") => {
             example.body = Some(json!({ "verb": "write", "kind": "virtualservice", "namespace": "default" }))
         }

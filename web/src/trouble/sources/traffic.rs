@@ -11,13 +11,8 @@ use crate::state::State;
 use crate::trouble::Trouble;
 
 /// What was found last. Its watchers are told only of what is new or over.
+#[derive(Default)]
 pub(crate) struct Failing(watch::Sender<Arc<Vec<Trouble>>>);
-
-impl Default for Failing {
-    fn default() -> Self {
-        Self(watch::Sender::default())
-    }
-}
 
 impl Failing {
     pub fn now(&self) -> Arc<Vec<Trouble>> {
