@@ -102,7 +102,7 @@ pub struct ServiceOptions {
 /// A workload whose address is taken.
 pub struct Workload {
     pub settings: Settings,
-    _reservation: Option<TcpListener>,
+    _reserved: Vec<TcpListener>,
     _lock: File,
 }
 
@@ -123,9 +123,14 @@ pub async fn prepare(
     for text in [&name, &options.namespace, &service_account] {
         ensure!(is_dns_label(text), Failure::new(Exit::Usage, format!("{text:?} is no name: use a-z, 0-9 and -")));
     }
-    let (address, reservation) = match options.address {
-        Some(address) => (address, None),
-        None => reserve(data).map(|(address, listener)| (address, Some(listener)))?,
+    let mut reserved = Vec::new();
+    let address = match options.address {
+        Some(address) => address,
+        None => take(reserve(data)?, &mut reserved),
+    };
+    let own = match own_address(address) {
+        own if own == address => own,
+        own => take(place_at(own).map_or_else(|| reserve(data), Ok)?, &mut reserved),
     };
     let control_plane = match options.control_plane.clone() {
         Some(url) => url,
@@ -163,7 +168,7 @@ pub async fn prepare(
         services: served(service, address)?.into_iter().collect(),
         registers: !service.no_register,
         http_proxy_port: HTTP_PROXY,
-        http_proxy_address: own_address(address),
+        http_proxy_address: own,
         capture: None,
         node_proxy_port: None,
         port_map: BTreeMap::new(),
@@ -171,16 +176,16 @@ pub async fn prepare(
         token,
         state_dir,
         workers: options.workers.max(1),
-        admin: SocketAddr::new(own_address(address), ADMIN),
+        admin: SocketAddr::new(own, ADMIN),
         readiness: SocketAddr::new(address, READINESS),
         metrics: SocketAddr::new(address, METRICS),
         dns: match role {
-            Role::Sidecar => options.dns.given().settings(own_address(address)),
+            Role::Sidecar => options.dns.given().settings(own),
             Role::Gateway => None,
         },
         drain: options.drain,
     };
-    Ok(Workload { settings, _reservation: reservation, _lock: lock })
+    Ok(Workload { settings, _reserved: reserved, _lock: lock })
 }
 
 fn no_control_plane() -> Failure {
@@ -204,6 +209,18 @@ fn served(options: &ServiceOptions, address: IpAddr) -> anyhow::Result<Option<Se
 fn beside(port: u16) -> u16 {
     let first = port.checked_add(10_000).unwrap_or_else(|| port - 10_000);
     (first..=u16::MAX).find(|port| !OWN.contains(port)).unwrap_or(first)
+}
+
+fn take((address, listener): (IpAddr, TcpListener), reserved: &mut Vec<TcpListener>) -> IpAddr {
+    reserved.push(listener);
+    address
+}
+
+/// A place for a sidecar's own ports, unless another has it.
+fn place_at(address: IpAddr) -> Option<(IpAddr, TcpListener)> {
+    let listener = TcpListener::bind((address, RESERVATION)).ok()?;
+    let free = [ADMIN, HTTP_PROXY].iter().all(|port| TcpListener::bind((address, *port)).is_ok());
+    free.then_some((address, listener))
 }
 
 /// A free address for a workload, from `N.101` on, in the /24 of the data directory's mesh.

@@ -125,7 +125,7 @@ pub struct WaitingView {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct RotationStep {
-    pub step: Step,
+    pub step: RotationDirection,
     /// Go on although somebody is behind, who is cut off by it.
     #[serde(default)]
     pub force: bool,
@@ -133,7 +133,7 @@ pub struct RotationStep {
 
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum RotationDirection {
     /// To the next phase.
     Advance,
     /// To the phase before.
@@ -172,8 +172,8 @@ async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
     responses((status = 200, description = "How far it is now", body = RotationView)))]
 async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -> Result<Json<RotationView>, Problem> {
     let taken = match order.step {
-        Step::Advance => state.rotation.advance(order.force).await,
-        Step::Back => state.rotation.step_back(order.force).await,
+        RotationDirection::Advance => state.rotation.advance(order.force).await,
+        RotationDirection::Back => state.rotation.step_back(order.force).await,
     };
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
         RotationError::Waits(_) | RotationError::Shared | RotationError::Step(StepError::NothingToUndo) => {
