@@ -170,7 +170,7 @@ enum Verb {
     #[command(after_help = "Example: weft history virtualservice/reviews")]
     History(history::Options),
     /// Show what a revision changed, what lies between two, or what applying files would change
-    #[command(after_help = "Example: weft diff 41..44, weft diff -f ./mesh")]
+    #[command(after_help = "Example: weft diff 41..44\n         weft diff -f ./mesh")]
     Diff(history::DiffOptions),
     /// Put configuration back to what it was at a revision, as a revision of its own
     #[command(after_help = "Example: weft rollback virtualservice/reviews@41")]
