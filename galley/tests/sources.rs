@@ -149,8 +149,8 @@ async fn what_was_applied_is_there_after_reopening() {
     assert_eq!((object.created, object.revision), (created, changed[0].revision));
     assert_eq!(object.provenance, Provenance::Store { author: "bob".into() });
     assert_eq!(galley.snapshots().borrow().destination_rules.len(), 2);
-    assert!(galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap());
-    assert!(!galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap());
+    assert!(galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap().is_some());
+    assert_eq!(galley.delete(Kind::DestinationRule, "default", "a", "anna").await.unwrap(), None);
     assert_eq!(galley.list(Some(Kind::DestinationRule), Some("default")).len(), 1);
 }
 

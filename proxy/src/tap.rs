@@ -19,7 +19,9 @@ const MOST_A_SECOND: u32 = 50;
 const MAX_HEADERS: usize = 64;
 const LONGEST_VALUE: usize = 512;
 const REDACTED: &str = "[redacted]";
-/// What a header's name contains whose value is nobody's business.
+/// Query parameters that are secrets besides those below (RFC 6749 section 4.1.2; signed URLs).
+const SECRET_PARAMETERS: [&str; 4] = ["code", "sig", "signature", "key"];
+/// What the name of a header or of a query parameter contains whose value is nobody's business.
 const SECRETS: [&str; 11] = [
     "authorization",
     "cookie",
@@ -134,7 +136,7 @@ fn told(taps: Vec<u32>, view: &View<'_>) -> wire::Tapped {
         principal: view.principal().to_owned(),
         service: view.ends.service.as_deref().map(service),
         method: view.head.method.clone(),
-        path: view.path().to_owned(),
+        path: shown_path(view.path()),
         authority: view.head.authority.clone(),
         status: view.status().into(),
         duration_us: u64::try_from(info.duration.unwrap_or_default().as_micros()).unwrap_or(u64::MAX),
@@ -146,12 +148,31 @@ fn told(taps: Vec<u32>, view: &View<'_>) -> wire::Tapped {
     }
 }
 
+fn is_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| lower.contains(secret))
+}
+
+/// A path without the values of query parameters that are secrets by their names.
+fn shown_path(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, _))
+            if is_secret(name) || SECRET_PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known)) =>
+        {
+            format!("{name}={REDACTED}")
+        }
+        _ => pair.to_owned(),
+    };
+    let pairs: Vec<String> = query.split('&').map(shown).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
 fn headers(head: &RequestHead) -> Vec<wire::Header> {
     let shown = head.headers.iter().filter(|(name, _)| !name.starts_with(b"x-envoy-peer-")).take(MAX_HEADERS);
     let shown = shown.map(|(name, value)| {
         let name = String::from_utf8_lossy(name).into_owned();
-        let lower = name.to_ascii_lowercase();
-        let secret = SECRETS.iter().any(|secret| lower.contains(secret));
+        let secret = is_secret(&name);
         let mut value = String::from_utf8_lossy(if secret { REDACTED.as_bytes() } else { value }).into_owned();
         value.truncate(value.floor_char_boundary(LONGEST_VALUE));
         wire::Header { name, value }
@@ -184,6 +205,15 @@ mod tests {
         };
         let shown: Vec<String> = headers(&head).into_iter().map(|header| header.value).collect();
         assert_eq!(shown, [REDACTED, "alice", REDACTED, REDACTED]);
+    }
+
+    #[test]
+    fn what_is_secret_in_queries_is_not_shown() {
+        assert_eq!(
+            shown_path("/a?access_token=x&b=1&Code=2&c"),
+            format!("/a?access_token={REDACTED}&b=1&Code={REDACTED}&c")
+        );
+        assert_eq!(shown_path("/a"), "/a");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
             ([namespace, ..], _) => Need::One(Verb::Write, Some(kind), owned(namespace)),
             _ => one(Verb::ManageAccess),
         },
+        // Proxies were told of rules of all namespaces.
+        (["services", _, _, "_config"], true) => one(Verb::Read),
         (["services" | "workloads", namespace, _, ..], true) => Need::One(Verb::Read, None, owned(namespace)),
         (_, true) => one(Verb::Read),
         _ => one(Verb::ManageAccess),

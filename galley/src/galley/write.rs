@@ -63,18 +63,18 @@ impl Galley {
         Ok(done.applied)
     }
 
-    /// Removes an applied object; false if there was none.
+    /// Removes an applied object; the revision of that, or none if there was no such object.
     pub async fn delete(
         &self,
         kind: Kind,
         namespace: &str,
         name: &str,
         author: impl Into<Author>,
-    ) -> Result<bool, Rejection> {
+    ) -> Result<Option<u64>, Rejection> {
         let key = ObjectKey::new(kind, namespace, name);
         let done =
             self.change_all(Vec::new(), std::slice::from_ref(&key), &key.to_string(), &[], &author.into()).await?;
-        Ok(done.deleted > 0)
+        Ok((done.deleted > 0).then_some(done.revision))
     }
 
     /// Puts and deletes in one transaction.

@@ -60,7 +60,7 @@ pub struct Written {
 #[derive(Serialize, ToSchema)]
 pub struct Deleted {
     deleted: String,
-    /// The revision that the object had.
+    /// The revision of the deletion.
     revision: u64,
 }
 
@@ -186,8 +186,8 @@ pub async fn delete(
     let author = author(&caller, &headers, &query, expecting);
     let deleted = state.galley.delete(object.key.kind, &at.namespace, &at.name, author).await;
     match deleted.map_err(|rejection| Problem::rejected(&rejection))? {
-        true => Ok(Json(Deleted { deleted: object.key.to_string(), revision: object.revision }).into_response()),
-        false => Err(super::missing(object.key.kind, &at)),
+        Some(revision) => Ok(Json(Deleted { deleted: object.key.to_string(), revision }).into_response()),
+        None => Err(super::missing(object.key.kind, &at)),
     }
 }
 

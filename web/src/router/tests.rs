@@ -153,9 +153,8 @@ async fn a_join_token_for_a_name_that_is_none_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn services_and_endpoints_show_who_joined() {
-    let mut mesh = Mesh::start().await;
+/// A workload that serves `reviews`, for as long as the value lives.
+async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
     let registration = Registration {
         member: None,
         workload: "reviews-v1".into(),
@@ -176,9 +175,16 @@ async fn services_and_endpoints_show_who_joined() {
             protocol: registry::Protocol::Http,
         }],
     };
-    let _attachment = mesh.agents.register(registration).await.unwrap();
+    let attachment = mesh.agents.register(registration).await.unwrap();
     let known = |catalog: &Arc<Catalog>| catalog.entries().any(|entry| !entry.endpoints.is_empty());
     mesh.state.catalog.wait_for(known).await.unwrap();
+    attachment
+}
+
+#[tokio::test]
+async fn services_and_endpoints_show_who_joined() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = reviews(&mut mesh).await;
     let (_, services) = mesh.get("/api/v1/services").await;
     assert_eq!(services["items"][0]["host"], "reviews.default.svc.cluster.local");
     assert_eq!(services["items"][0]["endpoints"], json!({ "total": 1, "healthy": 1 }));
@@ -219,7 +225,9 @@ async fn what_was_applied_is_read_back_with_its_revision_and_deleted_by_it() {
 
     let delete = |tag: String| mesh.request("DELETE", path).header(header::IF_MATCH, tag).body(Body::empty()).unwrap();
     assert_eq!(mesh.send(delete("\"99\"".into())).await.0, StatusCode::PRECONDITION_FAILED);
-    assert_eq!(mesh.send(delete(format!("\"{}\"", read["revision"]))).await.0, StatusCode::OK);
+    let (status, told) = mesh.send(delete(format!("\"{}\"", read["revision"]))).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(told["revision"].as_u64() > read["revision"].as_u64(), "it is that of the deletion: {told}");
     assert_eq!(mesh.get(path).await.0, StatusCode::NOT_FOUND);
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::Hostname;
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
+use citadel::Verb;
 use galley::kinds::{HttpAction, VirtualService, selects};
-use galley::{Kind, Meta, Snapshot};
+use galley::{Kind, Meta, ObjectKey, Snapshot};
 use pilot::Kind as Type;
 use registry::Entry;
 use serde::Serialize;
@@ -16,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Count, find};
+use crate::auth::Known;
 use crate::extract::At;
 use crate::problem::Problem;
 use crate::proxies::dump;
@@ -44,6 +46,8 @@ struct Rules {
     hosts: Vec<String>,
     /// `mesh`, or gateways as `namespace/name`.
     gateways: Vec<String>,
+    /// Whether the caller may not read it: then nothing but its name is told.
+    hidden: bool,
     /// As written: `http`, `tls` and `tcp` of the object.
     #[schema(value_type = Object)]
     rules: Value,
@@ -66,6 +70,7 @@ struct SubsetView {
     responses((status = 200, description = "The chain of routing", body = Routing)))]
 async fn routing(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     At((namespace, name)): At<(String, String)>,
 ) -> Result<Json<Routing>, Problem> {
     let catalog = state.catalog();
@@ -75,25 +80,32 @@ async fn routing(
     let (mut claimed_by, mut led_to_by) = (Vec::new(), Vec::new());
     for config in &snapshot.virtual_services {
         if claims(&config.spec, &config.meta, host, &domain) {
-            claimed_by.push(rules(&state, &config.meta, &config.spec));
+            claimed_by.push(rules(&state, &known, &config.meta, &config.spec));
         } else if leads_to(&config.spec, &config.meta, host, &domain) {
-            led_to_by.push(rules(&state, &config.meta, &config.spec));
+            led_to_by.push(rules(&state, &known, &config.meta, &config.spec));
         }
     }
-    let subsets = subsets(&snapshot, entry, &domain);
+    let mut subsets = subsets(&snapshot, entry, &domain);
+    subsets.retain(|subset| {
+        let (namespace, name) = subset.declared_by.split_once('/').unwrap_or_default();
+        known.may(Verb::Read, &ObjectKey::new(Kind::DestinationRule, namespace, name))
+    });
     Ok(Json(Routing { host: host.to_string(), claimed_by, led_to_by, subsets }))
 }
 
-fn rules(state: &State, meta: &Meta, spec: &VirtualService) -> Rules {
-    let object = state.galley.get(Kind::VirtualService, &meta.namespace, &meta.name);
+/// Of a rule that the caller may not read, its name alone.
+fn rules(state: &State, known: &Known, meta: &Meta, spec: &VirtualService) -> Rules {
+    let readable = known.may(Verb::Read, &ObjectKey::new(Kind::VirtualService, &meta.namespace, &meta.name));
+    let object = state.galley.get(Kind::VirtualService, &meta.namespace, &meta.name).filter(|_| readable);
     let written = object.map(|object| object.manifest["spec"].clone()).unwrap_or_default();
     let chains =
         ["http", "tls", "tcp"].into_iter().filter_map(|name| Some((name.to_owned(), written.get(name)?.clone())));
     Rules {
         namespace: meta.namespace.clone(),
         name: meta.name.clone(),
-        hosts: spec.hosts.clone(),
-        gateways: spec.gateways.clone(),
+        hosts: if readable { spec.hosts.clone() } else { Vec::new() },
+        gateways: if readable { spec.gateways.clone() } else { Vec::new() },
+        hidden: !readable,
         rules: Value::Object(chains.collect()),
         link: format!("/api/v1/{}/{}/{}", Kind::VirtualService.plural(), meta.namespace, meta.name),
     }
@@ -154,6 +166,7 @@ fn matching(entry: &Entry, labels: &BTreeMap<String, String>) -> Count {
     responses((status = 200, description = "Its objects", body = Policies)))]
 async fn policies(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     At((namespace, name)): At<(String, String)>,
 ) -> Result<Json<Policies>, Problem> {
     let catalog = state.catalog();
@@ -162,6 +175,9 @@ async fn policies(
     let host = entry.service.host();
     let mut found = Found::new();
     let mut add = |kind: Kind, meta: &Meta, place: &str| {
+        if !known.may(Verb::Read, &ObjectKey::new(kind, &meta.namespace, &meta.name)) {
+            return;
+        }
         let key = (kind.hyphenated().to_owned(), meta.namespace.clone(), meta.name.clone());
         found.entry(key).or_default().insert(place.to_owned());
     };

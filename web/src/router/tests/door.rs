@@ -253,3 +253,53 @@ async fn what_a_revision_did_is_shown_and_undone() {
     assert_eq!(log["items"][0]["detail"], format!("rollback to revision {}", revisions[1]));
     assert_eq!(log["items"][0]["revision_after"], answer["revision"]);
 }
+
+const SECRET_RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: elsewhere, namespace: other}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  http: [{headers: {request: {set: {x-key: PLANTED}}}, route: [{destination: {host: reviews.default.svc.cluster.local}}]}]
+";
+const SERVICE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+";
+
+/// A token for one namespace sees the rules of that, from whatever side it asks.
+#[tokio::test]
+async fn a_token_of_one_namespace_reads_no_rules_of_another_by_way_of_a_service() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = reviews(&mut mesh).await;
+    assert_eq!(mesh.post("/api/v1/_apply", SECRET_RULE).await.0, StatusCode::OK);
+    let (_, routing) = mesh.get("/api/v1/services/default/reviews/_routing").await;
+    assert!(routing.to_string().contains("PLANTED"), "{routing}");
+    mesh.token = token(&mesh, Role::Operator, &["default"]).await;
+    let (status, routing) = mesh.get("/api/v1/services/default/reviews/_routing").await;
+    assert_eq!((status, &routing["claimed_by"][0]["hidden"]), (StatusCode::OK, &json!(true)), "{routing}");
+    assert!(!routing.to_string().contains("PLANTED"), "{routing}");
+    let (_, policies) = mesh.get("/api/v1/services/default/reviews/_policies").await;
+    assert!(!policies.to_string().contains("elsewhere"), "{policies}");
+    assert_eq!(mesh.get("/api/v1/services/default/reviews/_config").await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn nobody_but_an_administrator_says_for_whom_he_writes() {
+    let mut mesh = Mesh::start().await;
+    let rule = |name: &str| SERVICE.replace("name: reviews}", &format!("name: {name}}}"));
+    let author = async |mesh: &Mesh, name: &str| {
+        let request = mesh.request("POST", "/api/v1/_apply").header("weft-author", "alice");
+        let (status, told) = mesh.send(request.body(Body::from(rule(name))).unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+        mesh.get(&format!("/api/v1/serviceentries/default/{name}")).await.1["provenance"]["author"].clone()
+    };
+    assert_eq!(author(&mesh, "one").await, "alice");
+    mesh.token = token(&mesh, Role::Operator, &["default"]).await;
+    assert_eq!(author(&mesh, "two").await, "operator");
+}
