@@ -17,8 +17,8 @@ use crate::observed::{Observed, rename_ports};
 use crate::proxies::{Program, Proxy};
 use crate::upstream::Upstreams;
 
-/// What is waited for comes at once or not at all.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// What is waited for comes at once or not at all; a busy machine may hold either side up for seconds.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Side {
     pub listen: SocketAddr,
