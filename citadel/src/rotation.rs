@@ -84,7 +84,9 @@ impl Rotation {
         let bundle = self.bundles().borrow().clone();
         let roots: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
         let holders = self.holders().await?;
-        let told = self.trusted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut told = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds no certificate any more is waited for no longer.
+        told.retain(|holder, _| holders.contains_key(holder));
         let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
             let reason = match phase {
                 Phase::Idle | Phase::Staged => None,

@@ -11,7 +11,7 @@ mod front;
 mod member;
 mod series;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use runtime::shutdown::Shutdown;
@@ -131,13 +131,4 @@ impl Sockets {
             metrics: bind(settings.metrics).await?,
         })
     }
-}
-
-/// An IPv4 address that a socket for both families shows as IPv6.
-fn plain(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

@@ -15,7 +15,7 @@ use crate::config::TransportProtocol;
 use crate::listener::sniff::{self, Sniffed};
 
 /// A head that is longer is no head.
-const LONGEST_HEAD: usize = 64 * 1024;
+pub const LONGEST_HEAD: usize = 64 * 1024;
 const MOST_HEADERS: usize = 128;
 
 /// A host, and a port if one was named.

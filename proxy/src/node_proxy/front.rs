@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::counters::Refusal;
-use super::{Shared, asked, caller, plain};
+use super::{Shared, asked, caller};
 use crate::admin::Admin;
 use crate::listener::{Handed, Known, is_of_one_connection};
 
@@ -124,7 +124,7 @@ where
 async fn refuse(mut tcp: TcpStream, status: &str, told: &str) -> io::Result<()> {
     let mut read = Vec::new();
     let head = async {
-        while !read.windows(4).any(|end| end == b"\r\n\r\n") && read.len() < 64 * 1024 {
+        while !read.windows(4).any(|end| end == b"\r\n\r\n") && read.len() < asked::LONGEST_HEAD {
             if tcp.read_buf(&mut read).await? == 0 {
                 break;
             }
@@ -147,4 +147,9 @@ async fn refuse(mut tcp: TcpStream, status: &str, told: &str) -> io::Result<()> 
         io::Result::Ok(())
     };
     timeout(Duration::from_secs(1), rest).await?
+}
+
+/// An IPv4 address that a socket for both families shows as IPv6.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
