@@ -125,6 +125,9 @@ enum Verb {
     /// Make this machine's workload a member of a mesh
     #[command(after_help = JOIN_HELP)]
     Join(join::Options),
+    /// Guard what an agent captures against its death
+    #[command(name = capture::GUARD, hide = true)]
+    CaptureGuard(capture::GuardOptions),
     /// Undo `weft join`
     #[command(after_help = "Example: weft leave")]
     Leave(leave::Options),
@@ -244,6 +247,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
             log();
             on_main_thread(join::run(options))?;
         }
+        Verb::CaptureGuard(options) => on_main_thread(capture::guard(options))?,
         Verb::Leave(options) => on_main_thread(leave::run(options))?,
         Verb::Proxy(options) => {
             log();

@@ -17,9 +17,12 @@ pub struct Options {
     /// Run what `weft join` set up in this directory; everything else is written there
     #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "name", "address"])]
     state_dir: Option<PathBuf>,
-    /// Take back the rules of capture that an agent left behind, and end
-    #[arg(long, hide = true, requires = "state_dir")]
+    /// Take back the rules of capture that an agent left behind, and end; with --state-dir
+    #[arg(long, requires = "state_dir")]
     end_capture: bool,
+    /// Leave them to their guard where one is alive
+    #[arg(long, hide = true, requires = "end_capture")]
+    unless_guarded: bool,
     #[command(flatten)]
     service: ServiceOptions,
     #[command(flatten)]
@@ -29,7 +32,10 @@ pub struct Options {
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     if let Some(state_dir) = &options.state_dir {
         if options.end_capture {
-            return capture::release(state_dir).await;
+            return match options.unless_guarded {
+                true => capture::release_stranded(state_dir).await,
+                false => capture::release(state_dir).await,
+            };
         }
         return join::run_agent(state_dir).await;
     }

@@ -1,15 +1,19 @@
 //! Transparent capture: the machine's connections are brought to the proxy by the packet filter, so that programs need
 //! not know of it. The rules are Istio's, in chains or a table of our own; what was there before comes back.
 
+mod guard;
 mod iptables;
 mod keep;
 mod nftables;
 pub mod options;
 mod ports;
+mod record;
 mod settings;
 mod system;
 
-pub use self::keep::{FILE, Keep, Outcome, outcome, release, reset, take_group};
+pub use self::guard::{GUARD, Options as GuardOptions, run as guard};
+pub use self::keep::{Keep, take_group};
+pub use self::record::{FILE, Outcome, outcome, release, release_stranded, reset};
 pub use self::settings::{Backend, Settings};
 
 /// Where captured connections that go out come to.

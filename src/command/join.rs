@@ -114,7 +114,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         unit.remember(before);
     }
     if joining.capture.is_some() {
-        capture::reset(state.dir())?;
+        capture::reset(state.dir()).await?;
     }
     state.write(&joining)?;
     keep(state.dir(), &member).context("what the group says cannot be kept")?;
@@ -206,14 +206,16 @@ pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
         capture::release(state.dir()).await?;
         return Ok(run_joined(joined, asked, ready).await?);
     };
+    // Of an agent that was killed together with its guard, or of a time before the machine was started.
+    capture::release_stranded(state.dir()).await?;
     capture::take_group(settings.group)?;
-    let keep = Keep { state_dir: state.dir().to_owned(), settings };
+    let keep = Keep::new(state.dir(), settings);
     let reaching = joined.clone();
     let ended = tokio::select! {
         ended = run_joined(joined, asked, ready.clone()) => ended,
         never = keep.run(ready.subscribe(), async || reach(&reaching).await) => match never {},
     };
-    capture::release(state.dir()).await?;
+    keep.end().await?;
     Ok(ended?)
 }
 

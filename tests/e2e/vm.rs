@@ -3,8 +3,10 @@
 mod away;
 mod capture;
 mod dns;
+mod killed;
 pub mod kit;
 mod limits;
+mod machine;
 mod namespace;
 
 use std::fs;

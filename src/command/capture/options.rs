@@ -38,6 +38,9 @@ pub struct CaptureOptions {
     /// How long the control plane may be out of reach before capture is rolled back
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse, requires = "capture")]
     capture_timeout: Duration,
+    /// How long the rules stay when the agent was killed, for another to take over
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, requires = "capture")]
+    capture_grace: Duration,
     /// The group that the agent takes, whose connections are not captured [default: 1337]
     #[arg(long, value_name = "GID", requires = "capture")]
     capture_gid: Option<u32>,
@@ -81,6 +84,7 @@ impl CaptureOptions {
                 users: self.capture_exclude_users.iter().map(|user| uid(user)).collect::<Result<_, _>>()?,
             },
             patience_ms: u64::try_from(self.capture_timeout.as_millis()).unwrap_or(u64::MAX),
+            grace_ms: u64::try_from(self.capture_grace.as_millis()).unwrap_or(u64::MAX),
         }))
     }
 

@@ -42,6 +42,14 @@ pub struct Settings {
     pub exclude: Exclude,
     /// How long the control plane may stay out of reach once the rules are in force.
     pub patience_ms: u64,
+    /// How long the rules of an agent that was killed wait for the next one.
+    #[serde(default = "usual_grace")]
+    pub grace_ms: u64,
+}
+
+/// For machines that joined before there was a choice.
+fn usual_grace() -> u64 {
+    10_000
 }
 
 /// What is not captured.
@@ -71,6 +79,10 @@ impl Settings {
 
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.patience_ms)
+    }
+
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
     }
 }
 

@@ -86,15 +86,21 @@ impl Unit {
 }
 
 /// Root's capabilities are cut down to what a proxy on ports below 1024 needs, and where it captures, to what the packet
-/// filter and a group of its own need. Should the agent come to a bad end, the rules do not outlive it.
+/// filter and a group of its own need. Should the agent come to a bad end, its guard stays to give the next agent the
+/// rules or to take them back; where the guard is gone too, they go before the next start.
 fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
     let (program, state) = (program.display(), state_dir.display());
-    let (capabilities, after) = match captures {
+    let (capabilities, after, restart) = match captures {
         true => (
             " CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID",
-            format!("ExecStopPost=\"{program}\" agent --state-dir \"{state}\" --end-capture\n"),
+            format!(
+                "ExecStopPost=\"{program}\" agent --state-dir \"{state}\" --end-capture --unless-guarded\n\
+                 KillMode=process\n"
+            ),
+            // Within the grace that the guard gives.
+            1,
         ),
-        false => ("", String::new()),
+        false => ("", String::new(), 5),
     };
     format!(
         "[Unit]\n\
@@ -107,7 +113,7 @@ fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
          ExecStart=\"{program}\" agent --state-dir \"{state}\"\n\
          {after}\
          Restart=always\n\
-         RestartSec=5\n\
+         RestartSec={restart}\n\
          TimeoutStopSec=30\n\
          LimitNOFILE=1048576\n\
          NoNewPrivileges=yes\n\

@@ -18,6 +18,7 @@ fn settings(mode: Mode) -> Settings {
             users: vec![42],
         },
         patience_ms: 30_000,
+        grace_ms: 10_000,
     }
 }
 

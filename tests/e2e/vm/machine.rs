@@ -1,0 +1,220 @@
+//! Machines with networks of their own, and what runs on them.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::kit::{ControlPlane, Process};
+use super::namespace::{Namespace, ip};
+use crate::mesh::{text, weft};
+
+/// A machine with a network of its own, where programs are started as anywhere.
+pub struct Machine {
+    pub namespace: Namespace,
+    /// Its own address, by which it reaches the control plane.
+    pub address: String,
+    /// Its files.
+    pub root: tempfile::TempDir,
+}
+
+impl Machine {
+    /// `None` where that is not allowed. The network is `PREFIX{number}`, with the control plane at 1 and it at 2.
+    pub fn make(tag: &str, network: &str, length: u8) -> Option<Self> {
+        let namespace = Namespace::make(tag)?;
+        let nodad: &[&str] = if network.contains(':') { &["nodad"] } else { &[] };
+        let (host, address) = (format!("{network}1/{length}"), format!("{network}2/{length}"));
+        assert!(ip(&[&["addr", "add", &host, "dev", &namespace.link], nodad].concat()));
+        assert!(namespace.ip(&[&["addr", "add", &address, "dev", "eth0"], nodad].concat()));
+        assert!(namespace.ip(&["route", "add", "default", "via", &format!("{network}1")]));
+        let root = tempfile::TempDir::new().unwrap();
+        // Nobody answers there.
+        fs::write(root.path().join("resolv.conf"), format!("nameserver {network}1\n")).unwrap();
+        fs::create_dir_all(root.path().join("etc/systemd/system")).unwrap();
+        // What else is there, and has to stay.
+        let machine = Self { namespace, address: format!("{network}2"), root };
+        machine.run(&["iptables", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "REDIRECT"]);
+        machine.run(&[
+            "nft",
+            "add table inet other { chain input { type filter hook input priority 0; tcp dport 7 drop; }; }",
+        ]);
+        Some(machine)
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.root.path().join("var/lib/weft")
+    }
+
+    /// A command as the machine runs it, which has a nameserver of its own.
+    pub fn within(&self, arguments: &[&str]) -> Vec<String> {
+        let resolv_conf = self.root.path().join("resolv.conf");
+        let mount = "mount --bind $0 $(readlink -f /etc/resolv.conf) && exec \"$@\"";
+        let before = self.namespace.exec(&["sh", "-c", mount, resolv_conf.to_str().unwrap()]);
+        before.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// What a command says, and whether it succeeded.
+    pub fn try_run(&self, arguments: &[&str]) -> (bool, String) {
+        let words = self.within(arguments);
+        let output = Command::new(&words[0]).args(&words[1..]).env_remove("WEFT_TOKEN").output().unwrap();
+        (output.status.success(), text(&output))
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let (succeeded, told) = self.try_run(arguments);
+        assert!(succeeded, "{arguments:?}: {told}");
+        told
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Program {
+        let words = self.within(&[&["timeout", "300"], arguments].concat());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Program(command.spawn().unwrap())
+    }
+
+    /// What says back whatever it is told, on the port of ssh.
+    pub fn echo_server(&self) -> Program {
+        const SERVER: &str = "import socketserver\n\
+            class Echo(socketserver.StreamRequestHandler):\n\
+            \x20def handle(self):\n\
+            \x20 while data := self.request.recv(99): self.request.sendall(data)\n\
+            socketserver.ThreadingTCPServer(('', 22), Echo).serve_forever()";
+        self.start(&["python3", "-c", SERVER])
+    }
+
+    /// An unmodified server of the file `index.html`.
+    pub fn web_server(&self, port: &str) -> Program {
+        let www = self.root.path().join("www");
+        fs::create_dir_all(&www).unwrap();
+        fs::write(www.join("index.html"), "an unmodified server\n").unwrap();
+        self.start(&["python3", "-m", "http.server", port, "--bind", "::", "-d", www.to_str().unwrap()])
+    }
+
+    pub fn join(&self, control_plane: &str, token: &str, options: &[&str]) -> String {
+        let (state, root) = (self.state(), self.root.path());
+        let join = [weft(), "join", control_plane, "--token", token, "--state-dir", state.to_str().unwrap()];
+        self.run(&[&join[..], &["--root", root.to_str().unwrap(), "--drain", "0s"], options].concat())
+    }
+
+    /// As systemd would.
+    pub fn agent(&self, log: &Path) -> Process {
+        let state = self.state();
+        let agent = ["agent", "--state-dir", state.to_str().unwrap()];
+        let before = self.within(&[]);
+        let before: Vec<&str> = before.iter().map(String::as_str).collect();
+        Process::start(&before, &agent, Path::new("/nonexistent"), log)
+    }
+
+    /// All that capture could leave behind in the system.
+    pub fn network(&self) -> String {
+        let commands = [
+            "iptables-save",
+            "ip6tables-save",
+            "nft list ruleset",
+            "ip -4 rule",
+            "ip -6 rule",
+            "ip -4 route show table all",
+            "ip -6 route show table all",
+            "ip -o addr",
+        ];
+        let told = commands.map(|command| {
+            let told = self.run(&command.split(' ').collect::<Vec<_>>());
+            let lines = told.lines().filter(|line| !line.starts_with('#') && !line.contains("fe80:"));
+            format!("== {command}\n{}\n", lines.collect::<Vec<_>>().join("\n"))
+        });
+        told.concat()
+    }
+
+    pub fn captures(&self) -> bool {
+        let rules = self.network();
+        rules.contains("WEFT_OUTPUT") || rules.contains("table inet weft")
+    }
+}
+
+/// A program that ends with the test.
+pub struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Connects to a port again and again, as somebody would who depends on it.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    attempts: Arc<AtomicUsize>,
+    thread: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Watch {
+    pub fn start(address: SocketAddr) -> Self {
+        let (stop, attempts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&attempts));
+        let thread = std::thread::spawn(move || {
+            let mut failures = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                if let Err(error) = std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2)) {
+                    failures.push(error.to_string());
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::park_timeout(std::time::Duration::from_millis(10));
+            }
+            failures
+        });
+        Self { stop, attempts, thread: Some(thread) }
+    }
+
+    pub fn failures(mut self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::SeqCst);
+        let failures = self.thread.take().unwrap().join().unwrap();
+        (self.attempts.load(Ordering::SeqCst), failures)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The group of the machines that play a part.
+pub fn group(name: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {{name: {name}}}\nspec:\n  metadata: {{labels: {{app: {name}}}}}\n  \
+         template: {{ports: {{http: 8000}}, serviceAccount: {name}}}\n"
+    )
+}
+
+pub fn control_plane(groups: &[&str], any: &str, here: &str) -> (ControlPlane, u16) {
+    let port = TcpListener::bind((here, 0)).unwrap().local_addr().unwrap().port();
+    let control_plane = ControlPlane::start_at(SocketAddr::new(any.parse().unwrap(), port), &[]);
+    for name in groups {
+        control_plane.mesh(&["apply", "-f", "-"], &group(name));
+    }
+    (control_plane, port)
+}
+
+pub fn token(control_plane: &ControlPlane, group: &str) -> String {
+    control_plane.mesh(&["token", "create", "--workload-group", group], "").trim().to_owned()
+}
+
+/// A direct way between two machines, to each other's own addresses.
+pub fn link(client: &Machine, server: &Machine) {
+    let name = &server.namespace.name;
+    assert!(client.namespace.ip(&["link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", name]));
+    let ipv6 = client.address.contains(':');
+    let (length, nodad): (u8, &[&str]) = if ipv6 { (128, &["nodad"]) } else { (32, &[]) };
+    for (machine, other) in [(client, server), (server, client)] {
+        let to = format!("{}/{length}", other.address);
+        let own = format!("{}/{length}", machine.address);
+        assert!(machine.namespace.ip(&["link", "set", "eth1", "up"]));
+        // What comes in there is redirected to the address there.
+        assert!(machine.namespace.ip(&[&["addr", "add", &own, "dev", "eth1"], nodad].concat()));
+        assert!(machine.namespace.ip(&["route", "add", &to, "dev", "eth1", "src", &machine.address]));
+    }
+}
