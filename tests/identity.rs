@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::weft::v1::trust_client::TrustClient;
 use api::{SpiffeId, TrustDomain};
 use citadel::{
-    Attestor, Authority, CurrentCertificate, JoinToken, Members, NewToken, Phase, Rotation, RotationError, SelfSigned,
-    Signing, Tokens, Trust,
+    Attestor, Authority, CurrentCertificate, Denials, DeniedKind, JoinToken, Members, NewDenial, NewToken, Phase,
+    Rotation, RotationError, SelfSigned, Signing, Tokens, Trust,
 };
 use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use runtime::ManualClock;
@@ -23,21 +24,24 @@ struct Mesh {
     trust_domain: TrustDomain,
     authority: Arc<SelfSigned>,
     rotation: Rotation,
+    denials: Denials,
     tokens: Tokens,
     members: Members,
 }
 
 impl Mesh {
-    fn new() -> Self {
+    async fn new() -> Self {
         let (dir, store) = (TempDir::new().unwrap(), Arc::new(Memory::new()));
         let time = ManualClock::at(SystemTime::now());
         let trust_domain = TrustDomain::new("cluster.local").unwrap();
         let authority = SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), time.clock()).unwrap();
         let members = Members::new(store.clone(), time.clock());
+        let own = trust_domain.workload("istio-system", "control-plane").unwrap();
+        let denials = Denials::open(store.clone(), time.clock(), own, Duration::ZERO).await.unwrap();
         let tokens = Tokens::new(store, authority.trust_bundle(), time.clock());
         let authority = Arc::new(authority);
         let rotation = Rotation::new(authority.clone(), false);
-        Self { dir, time, trust_domain, authority, rotation, tokens, members }
+        Self { dir, time, trust_domain, authority, rotation, denials, tokens, members }
     }
 
     /// Serves the signing service as `id`; returns the address.
@@ -45,13 +49,14 @@ impl Mesh {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let tls = citadel::server_tls(self.authority.clone(), id, self.time.clock()).await.unwrap();
+        let tls = tls.cutting(self.denials.watch());
         let attestors: Vec<Box<dyn Attestor>> = vec![
             Box::new(JoinToken::new(self.tokens.clone())),
             Box::new(CurrentCertificate::new(self.authority.trust_bundle(), self.time.clock())),
         ];
-        let signing =
-            Signing::new(self.authority.clone(), attestors, self.members.clone(), self.control_plane()).into_service();
-        let trust = Trust::server(self.rotation.clone());
+        let signing = Signing::new(self.authority.clone(), attestors, self.members.clone(), self.control_plane());
+        let signing = signing.refusing(self.denials.watch()).into_service();
+        let trust = Trust::server(self.rotation.clone(), self.denials.watch());
         let server = tonic::transport::Server::builder().add_service(signing).add_service(trust);
         tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
         address
@@ -79,7 +84,7 @@ impl Mesh {
 
 #[tokio::test]
 async fn a_workload_joins_once_and_renews_by_its_certificate() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let address = mesh.serve().await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
     let joined = Identity::load_or_join(joining).await.unwrap().current();
@@ -100,7 +105,7 @@ async fn a_workload_joins_once_and_renews_by_its_certificate() {
 
 #[tokio::test]
 async fn a_stored_identity_starts_while_the_control_plane_is_away() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&mesh.serve().await) };
     let joined = Identity::load_or_join(joining).await.unwrap().current();
     let vacant = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
@@ -111,7 +116,7 @@ async fn a_stored_identity_starts_while_the_control_plane_is_away() {
 
 #[tokio::test]
 async fn a_control_plane_under_another_root_than_the_token_names_is_not_believed() {
-    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let (mesh, other) = (Mesh::new().await, Mesh::new().await);
     let address = other.serve().await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
     let refused = Identity::load_or_join(joining).await.err().unwrap();
@@ -123,7 +128,7 @@ async fn a_control_plane_under_another_root_than_the_token_names_is_not_believed
 
 #[tokio::test]
 async fn a_workload_cannot_pose_as_the_control_plane() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let address = mesh.serve_as(mesh.trust_domain.workload("default", "ratings").unwrap()).await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
     let refused = Identity::load_or_join(joining).await.err().unwrap();
@@ -132,7 +137,7 @@ async fn a_workload_cannot_pose_as_the_control_plane() {
 
 #[tokio::test]
 async fn refusals_reach_the_workload_in_words() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let (stale, token) = (mesh.serve().await, mesh.token().await);
     mesh.time.advance(Duration::from_secs(2 * 3600));
     let refused = Identity::load_or_join(IdentityOptions { token: token.clone(), ..mesh.workload(&stale) }).await;
@@ -146,7 +151,7 @@ async fn refusals_reach_the_workload_in_words() {
 
 #[tokio::test]
 async fn bad_and_hanging_handshakes_hold_up_nobody() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let address = mesh.serve().await;
     let _hanging = TcpStream::connect(&address).await.unwrap();
     let mut bad = TcpStream::connect(&address).await.unwrap();
@@ -187,7 +192,7 @@ async fn step(mesh: &Mesh) -> Phase {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_follow_a_change_of_roots_which_waits_for_the_one_that_is_cut_off() {
-    let mesh = Mesh::new();
+    let mesh = Mesh::new().await;
     let address = mesh.serve().await;
     let mut followers = Vec::new();
     for number in 0..200 {
@@ -218,4 +223,38 @@ async fn two_hundred_follow_a_change_of_roots_which_waits_for_the_one_that_is_cu
         let bundle = mesh.authority.trust_bundle().borrow().clone();
         citadel::verify_peer(svid.chain(), &bundle, mesh.time.clock().now()).unwrap();
     }
+}
+
+async fn deny(mesh: &Mesh, id: &SpiffeId) {
+    let (value, reason) = (id.to_string(), "key leaked".to_owned());
+    mesh.denials.deny(NewDenial { kind: DeniedKind::Identity, value, reason, lasts: None }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_denied_gets_nothing_and_is_told_why_and_the_others_keep_the_list() {
+    let mesh = Mesh::new().await;
+    let address = mesh.serve().await;
+    let (denied, _) = follower(&mesh, &address, 1).await;
+    let (other, following) = follower(&mesh, &address, 2).await;
+    let channel = proxy::control_plane_channel(&address, &denied, mesh.control_plane());
+    let mut trust = TrustClient::new(channel);
+    let mut stream = trust.follow(tokio_stream::pending()).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+
+    deny(&mesh, denied.current().id()).await;
+    while let Ok(Some(_)) = stream.message().await {}
+    let refused = trust.follow(tokio_stream::pending()).await.unwrap().into_inner().message().await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    assert!(refused.message().contains("sa/app-1") && refused.message().contains("(key leaked)"), "{refused}");
+    // Neither a new token nor the certificate that it has gets it another one.
+    let token = Some(mesh.tokens.create(NewToken::new("default", "app-1")).await.unwrap().text);
+    let refused = Identity::load_or_join(IdentityOptions { token, ..mesh.workload(&address) }).await.err().unwrap();
+    assert!(matches!(&refused, IdentityError::Refused(why) if why.contains("key leaked")), "{refused}");
+
+    other.watch().wait_for(|svid| svid.denied().len() == 1).await.unwrap();
+    following.abort();
+    let vacant = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let dir = mesh.dir.path().join("workloads/2");
+    let restarted = Identity::load_or_join(IdentityOptions { dir, ..mesh.workload(&vacant) }).await.unwrap();
+    assert_eq!(restarted.current().denied().len(), 1, "the last list holds while the control plane is away");
 }

@@ -2,6 +2,7 @@
 //! wire. Knows no other crate of ours and does no I/O.
 
 pub mod cel;
+mod deny_list;
 mod descriptors;
 mod hostname;
 pub mod latency;
@@ -10,6 +11,7 @@ mod spiffe;
 mod svid;
 pub mod tap;
 
+pub use deny_list::{Denied, DenyList};
 pub use descriptors::{descriptor_pool, release_descriptors};
 pub use generated::{envoy, google, istio, opentelemetry, stats, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};

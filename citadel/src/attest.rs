@@ -107,6 +107,14 @@ pub fn identity(
 }
 
 impl Attestation {
+    /// Of the certificate that was shown, if one was.
+    pub fn serial(&self) -> Option<&str> {
+        match self {
+            Self::JoinToken(_) => None,
+            Self::CurrentCertificate { serial, .. } | Self::ExpiredCertificate { serial, .. } => Some(serial),
+        }
+    }
+
     /// For the ledger.
     pub fn describe(&self) -> String {
         match self {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::{DenyList, X509Svid};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -26,7 +27,11 @@ const MAX_HANDSHAKES: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection after its handshake. tonic puts its `PeerCertificates` into the extensions of each request.
-pub struct Connection(TlsStream<TcpStream>);
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    /// Ends when the peer is denied while it is connected; none for a peer without a certificate.
+    denied: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
 
 /// The connections of a listener. It stops accepting when the stream is dropped.
 pub fn incoming(listener: TcpListener, tls: ServerTls) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
@@ -46,8 +51,9 @@ async fn accept(listener: TcpListener, tls: ServerTls, connections: mpsc::Sender
         match accepted {
             Ok((stream, _)) => {
                 let (connections, acceptor) = (connections.clone(), TlsAcceptor::from(tls.current()));
+                let denied = tls.denied();
                 tokio::spawn(async move {
-                    if let Some(connection) = handshake(stream, acceptor).await {
+                    if let Some(connection) = handshake(stream, acceptor, denied).await {
                         // If nobody takes it any more, the connection is closed by dropping it.
                         let _ = connections.send(Ok(connection)).await;
                     }
@@ -62,23 +68,55 @@ async fn accept(listener: TcpListener, tls: ServerTls, connections: mpsc::Sender
     }
 }
 
-async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> Option<Connection> {
+async fn handshake(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    denied: watch::Receiver<Arc<DenyList>>,
+) -> Option<Connection> {
     let peer = stream.peer_addr().ok();
     // Small messages must not wait for company; a stream that refuses this is only slower.
     let _ = stream.set_nodelay(true);
     match timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(Connection(stream)),
+        Ok(Ok(stream)) => return Some(Connection::new(stream, denied)),
         Ok(Err(error)) => tracing::info!(?peer, %error, "a TLS handshake with the control plane failed"),
         Err(_) => tracing::info!(?peer, "a TLS handshake with the control plane took too long"),
     }
     None
 }
 
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>, denied: watch::Receiver<Arc<DenyList>>) -> Self {
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let svid = leaf.and_then(|leaf| X509Svid::parse(leaf).ok());
+        Self { stream, denied: svid.map(|svid| Box::pin(until_denied(svid, denied)) as _) }
+    }
+
+    fn poll_denied(&mut self, cx: &mut Context<'_>) -> bool {
+        let denied = self.denied.as_mut().is_some_and(|denied| denied.as_mut().poll(cx).is_ready());
+        if denied {
+            self.denied = None;
+        }
+        denied
+    }
+}
+
+/// Whoever is denied already when it connects is answered, and told so.
+async fn until_denied(svid: X509Svid, mut denied: watch::Receiver<Arc<DenyList>>) {
+    denied.borrow_and_update();
+    while denied.changed().await.is_ok() {
+        if denied.borrow_and_update().denies(&svid).is_some() {
+            tracing::warn!(identity = %svid.id, serial = svid.serial, "a connection of a denied workload is cut");
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 impl Connected for Connection {
     type ConnectInfo = PeerCertificates;
 
     fn connect_info(&self) -> PeerCertificates {
-        let (stream, session) = self.0.get_ref();
+        let (stream, session) = self.stream.get_ref();
         let chain = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
         PeerCertificates { chain, address: stream.peer_addr().ok() }
     }
@@ -86,21 +124,24 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        if self.poll_denied(cx) {
+            return Poll::Ready(Err(io::ErrorKind::PermissionDenied.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -108,10 +149,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }

@@ -8,6 +8,7 @@ mod api_tokens;
 mod attest;
 mod authority;
 mod csr;
+mod denials;
 mod describe;
 mod incoming;
 mod ledger;
@@ -31,6 +32,7 @@ pub use attest::{
 };
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
 pub use csr::{CsrError, SubjectKey};
+pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
 pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};

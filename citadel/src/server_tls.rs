@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::SpiffeId;
+use api::{DenyList, SpiffeId};
 use rcgen::KeyPair;
 use runtime::Clock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -24,7 +24,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// The TLS configuration in force. It is replaced when the SVID is renewed and when the trust bundle changes, so new
 /// connections see the new one and open connections go on; renewal ends when the last clone is dropped.
 #[derive(Clone)]
-pub struct ServerTls(watch::Receiver<Arc<ServerConfig>>);
+pub struct ServerTls {
+    configs: watch::Receiver<Arc<ServerConfig>>,
+    denied: watch::Receiver<Arc<DenyList>>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
@@ -41,7 +44,16 @@ pub enum ServerTlsError {
 impl ServerTls {
     /// What the next handshake should use.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.0.borrow().clone()
+        self.configs.borrow().clone()
+    }
+
+    /// Cuts the connections of whoever is put on the list. New ones of theirs are taken, so that they are told why.
+    pub fn cutting(self, denied: watch::Receiver<Arc<DenyList>>) -> Self {
+        Self { denied, ..self }
+    }
+
+    pub(crate) fn denied(&self) -> watch::Receiver<Arc<DenyList>> {
+        self.denied.clone()
     }
 }
 
@@ -55,7 +67,7 @@ pub async fn server_tls(
     let (config, pause) = renewal.renew().await?;
     let (sender, receiver) = watch::channel(config);
     tokio::spawn(async move { renewal.run(sender, pause).await });
-    Ok(ServerTls(receiver))
+    Ok(ServerTls { configs: receiver, denied: watch::channel(Arc::default()).1 })
 }
 
 struct Renewal {
@@ -149,7 +161,7 @@ mod tests {
         let mut tls = server_tls(authority, mesh.id("control-plane"), clock.clone()).await.unwrap();
         for _ in 0..3 {
             let (before, start) = (tls.current(), clock.now());
-            tls.0.changed().await.unwrap();
+            tls.configs.changed().await.unwrap();
             let waited = clock.now().duration_since(start).unwrap();
             assert!(waited >= Duration::from_secs(9) && waited <= Duration::from_secs(11), "{waited:?}");
             assert!(!Arc::ptr_eq(&before, &tls.current()));

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use api::istio::v1::auth::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use api::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
-use api::{SpiffeId, TrustDomain};
+use api::{DenyList, SpiffeId, TrustDomain};
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 pub use issuances::Issuances;
@@ -35,6 +36,7 @@ pub struct Signing {
     members: Members,
     trust_domain: TrustDomain,
     reserved: SpiffeId,
+    denied: watch::Receiver<Arc<DenyList>>,
     issuances: Issuances,
 }
 
@@ -52,8 +54,14 @@ impl Signing {
             members,
             trust_domain: reserved.trust_domain().clone(),
             reserved,
+            denied: watch::channel(Arc::default()).1,
             issuances: Issuances::default(),
         }
+    }
+
+    /// Turns away whoever is on the list.
+    pub fn refusing(self, denied: watch::Receiver<Arc<DenyList>>) -> Self {
+        Self { denied, ..self }
     }
 
     /// What becomes of requests.
@@ -113,6 +121,10 @@ impl Signing {
         let attestation = self.attest(&evidence).await.map_err(status)?;
         let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
         let member = self.member(&attestation, &fingerprint).await.map_err(status)?;
+        let serial = attestation.serial().unwrap_or_default();
+        if let Some(denied) = self.denied.borrow().denies_parts(serial, || id.to_string(), member.as_deref()) {
+            return Err(Status::permission_denied(denied.to_string()));
+        }
         let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe() };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())

@@ -1,12 +1,13 @@
-//! The service `weft.v1.Trust`: tells every holder of a certificate which roots vouch for the mesh, and hears which of
-//! them it trusts.
+//! The service `weft.v1.Trust`: tells every holder of a certificate which roots vouch for the mesh and who is turned
+//! away all the same, and hears which roots it trusts.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
-use api::X509Svid;
 use api::weft::v1 as wire;
+use api::{DenyList, X509Svid};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,12 +19,15 @@ use crate::{Holder, PeerCertificates, Rotation, TrustBundle};
 const MOST_ROOTS: usize = 16;
 
 /// The service.
-pub struct Trust(Rotation);
+pub struct Trust {
+    rotation: Rotation,
+    denied: watch::Receiver<Arc<DenyList>>,
+}
 
 impl Trust {
     /// Requests find their peer's certificates in the extension `PeerCertificates`, which `incoming` provides.
-    pub fn server(rotation: Rotation) -> TrustServer<Self> {
-        TrustServer::new(Self(rotation)).max_decoding_message_size(4096)
+    pub fn server(rotation: Rotation, denied: watch::Receiver<Arc<DenyList>>) -> TrustServer<Self> {
+        TrustServer::new(Self { rotation, denied }).max_decoding_message_size(4096)
     }
 }
 
@@ -37,37 +41,53 @@ impl TrustService for Trust {
         let leaf = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.chain.first().cloned());
         let leaf = leaf.ok_or_else(|| Status::unauthenticated("present the certificate of a workload of this mesh"))?;
         let svid = X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let holder = Holder { identity: svid.id.to_string(), member: svid.common_name };
         let (answers, stream) = mpsc::channel(1);
-        tokio::spawn(serve(self.0.clone(), holder, request.into_inner(), answers));
+        let follower = Follower { svid, rotation: self.rotation.clone(), denied: self.denied.clone(), answers };
+        tokio::spawn(follower.serve(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
 
-async fn serve(
+/// A caller, and what it needs to be told.
+struct Follower {
+    svid: X509Svid,
     rotation: Rotation,
-    holder: Holder,
-    mut told: Streaming<wire::Held>,
+    denied: watch::Receiver<Arc<DenyList>>,
     answers: mpsc::Sender<Result<wire::Bundle, Status>>,
-) {
-    let mut bundles = rotation.bundles();
-    bundles.mark_changed();
-    loop {
-        tokio::select! {
-            held = told.message() => {
-                let Ok(Some(held)) = held else { return };
-                rotation.told(holder.clone(), held.roots.iter().take(MOST_ROOTS).map(hex::encode).collect());
-            }
-            Ok(()) = bundles.changed() => {
-                let bundle = wire_of(&bundles.borrow_and_update());
-                if answers.send(Ok(bundle)).await.is_err() {
-                    return;
+}
+
+impl Follower {
+    async fn serve(mut self, mut told: Streaming<wire::Held>) {
+        let holder = Holder { identity: self.svid.id.to_string(), member: self.svid.common_name.clone() };
+        let mut bundles = self.rotation.bundles();
+        bundles.mark_changed();
+        loop {
+            tokio::select! {
+                held = told.message() => {
+                    let Ok(Some(held)) = held else { return };
+                    let roots = held.roots.iter().take(MOST_ROOTS).map(hex::encode).collect();
+                    self.rotation.told(holder.clone(), roots);
+                    continue;
                 }
+                Ok(()) = bundles.changed() => {}
+                Ok(()) = self.denied.changed() => {}
+            }
+            let roots = bundles.borrow_and_update().clone();
+            let denied = self.denied.borrow_and_update().clone();
+            if let Some(denied) = denied.denies(&self.svid) {
+                let _ = self.answers.send(Err(Status::permission_denied(denied.to_string()))).await;
+                return;
+            }
+            if self.answers.send(Ok(wire_of(&roots, &denied))).await.is_err() {
+                return;
             }
         }
     }
 }
 
-fn wire_of(bundle: &TrustBundle) -> wire::Bundle {
-    wire::Bundle { roots: bundle.roots.iter().map(|root: &CertificateDer<'_>| root.to_vec()).collect() }
+fn wire_of(bundle: &TrustBundle, denied: &DenyList) -> wire::Bundle {
+    wire::Bundle {
+        roots: bundle.roots.iter().map(|root: &CertificateDer<'_>| root.to_vec()).collect(),
+        denied: denied.to_wire(),
+    }
 }

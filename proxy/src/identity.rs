@@ -8,6 +8,7 @@
 mod control_plane;
 mod error;
 mod files;
+pub mod live;
 mod renewal;
 mod svid;
 pub mod tls;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{SpiffeError, SpiffeId, TrustDomain};
+use api::{DenyList, SpiffeError, SpiffeId, TrustDomain};
 use runtime::Clock;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -83,11 +84,18 @@ impl IdentityOptions {
 pub struct Identity {
     svids: watch::Receiver<Arc<Svid>>,
     /// To whoever renews it.
-    told: watch::Sender<Option<Roots>>,
+    told: watch::Sender<Option<Told>>,
 }
 
 /// Root certificates; the first is above all that are issued now.
 pub type Roots = Vec<CertificateDer<'static>>;
+
+/// What the control plane told last: whom to trust, and whom not to trust all the same.
+#[derive(Clone, Debug)]
+struct Told {
+    roots: Roots,
+    denied: Arc<DenyList>,
+}
 
 impl Identity {
     /// Takes up the identity kept in the directory, or joins with the token, and starts renewing. A stored identity
@@ -102,6 +110,8 @@ impl Identity {
             Ok(svid) => svid,
             Err(reason) => agent.regain(trust_domain, reason, options.patience).await?,
         };
+        live::follow();
+        live::enforce(svid.denied());
         tracing::info!(identity = %svid.id(), not_after = ?svid.not_after(), "identity ready");
         let (sender, svids) = watch::channel(Arc::new(svid));
         let (told, roots) = watch::channel(None);

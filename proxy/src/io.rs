@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::identity::live::Live;
 use crate::tcp::Side;
 
 /// One side of a proxied connection.
@@ -23,6 +24,8 @@ pub enum Io {
 #[derive(Debug)]
 pub struct Rewind {
     pub prefix: Bytes,
+    /// Before the socket, so that it is dropped first.
+    pub live: Option<Live>,
     pub tcp: TcpStream,
 }
 

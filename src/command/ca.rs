@@ -1,4 +1,6 @@
-//! `weft ca`: the certificate authority, and the change from one root of trust to the next.
+//! `weft ca`: the certificate authority, the change from one root of trust to the next, and who is denied.
+
+mod denials;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +20,15 @@ pub enum Verb {
     /// Replace the root of trust, phase by phase: each waits until everybody has followed
     #[command(after_help = ROTATE_HELP)]
     Rotate(Rotate),
+    /// Turn a workload away before its certificate ends, and cut its connections
+    #[command(after_help = denials::DENY_HELP)]
+    Deny(denials::Deny),
+    /// Let back in who was denied
+    #[command(after_help = "Example: weft ca allow spiffe://cluster.local/ns/default/sa/reviews")]
+    Allow(denials::Allow),
+    /// List who is denied
+    #[command(after_help = "Example: weft ca denied")]
+    Denied(denials::List),
 }
 
 const ROTATE_HELP: &str = "\
@@ -87,6 +98,9 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
             line(summary(&authority))?;
             print_list(Format::Table, &json!({ "items": authority["roots"] }), &COLUMNS, "there is no root")
         }
+        Verb::Deny(options) => denials::deny(options, data).await,
+        Verb::Allow(options) => denials::allow(options, data).await,
+        Verb::Denied(options) => denials::list(options, data).await,
         Verb::Rotate(options) if options.back => {
             let client = Client::open(&data, &options.api)?;
             let now = step(&client, "back", options.force).await?;

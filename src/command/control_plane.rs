@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority as _, CurrentCertificate, ExpiredCertificate, JoinToken, Ledger, Members, Rotation,
+    ApiTokens, Authority as _, CurrentCertificate, Denials, ExpiredCertificate, JoinToken, Ledger, Members, Rotation,
     SelfSigned, Sessions, Signing, Tokens, server_tls,
 };
 use clap::Args;
@@ -119,7 +119,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let rotation = Rotation::new(authority.clone(), store.is_shared());
     let bundle = authority.trust_bundle();
     agree_on_root(&*store, &bundle.borrow().pin(), &data.authority()).await?;
-    let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?;
+    let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.rejoin_grace).await?;
+    tokio::spawn(denials.clone().run());
+    let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?.cutting(denials.watch());
     let join_tokens = Tokens::new(store.clone(), bundle.clone(), clock.clone());
     let api_tokens = ApiTokens::new(store.clone(), clock.clone());
     let members = Members::new(store.clone(), clock.clone());
@@ -128,7 +130,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
         Box::new(ExpiredCertificate::new(bundle.clone(), clock.clone(), options.rejoin_grace)),
     ];
-    let signing = Signing::new(authority, attestors, members.clone(), own);
+    let signing = Signing::new(authority, attestors, members.clone(), own).refusing(denials.watch());
     let issuances = signing.issuances();
     let signing = signing.into_service();
 
@@ -168,12 +170,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let telemetry = TelemetryService::server(mixer.clone(), Arc::new(joined.clone()));
     let membership = MembershipServer::new(membership::Memberships(joined));
 
+    let authenticate = join::Authenticate(denials.watch());
     let xds = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(InterceptedService::new(discovery.server(), join::authenticate))
-        .add_service(InterceptedService::new(membership, join::authenticate))
-        .add_service(InterceptedService::new(telemetry, join::authenticate))
-        .add_service(citadel::Trust::server(rotation.clone()))
+        .add_service(InterceptedService::new(discovery.server(), authenticate.clone()))
+        .add_service(InterceptedService::new(membership, authenticate.clone()))
+        .add_service(InterceptedService::new(telemetry, authenticate))
+        .add_service(citadel::Trust::server(rotation.clone(), denials.watch()))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
@@ -193,6 +196,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         trust_domain,
         bundle,
         rotation,
+        denials,
         ledger: Ledger::new(store.clone(), clock.clone()),
         issuances,
         kept: web::Kept::new(web::Rate::of(options.api_rate)),

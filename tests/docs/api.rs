@@ -77,6 +77,7 @@ impl Shell {
                 self.told.insert("SESSION", cookie);
                 self.told.insert("CSRF", body["csrf"].as_str().unwrap().to_owned());
             }
+            ("post", "/api/v1/ca/denials") => drop(self.told.insert("DENIAL", body["id"].as_str().unwrap().to_owned())),
             ("post", "/api/v1/tokens") => drop(self.told.insert("JOIN_TOKEN", body["id"].as_str().unwrap().to_owned())),
             ("post", "/api/v1/access/tokens") => {
                 self.told.insert("ACCESS_TOKEN", body["id"].as_str().unwrap().to_owned());

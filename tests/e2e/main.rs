@@ -11,6 +11,7 @@ mod configuration;
 #[allow(dead_code)]
 mod consul;
 mod control_plane;
+mod denied;
 #[path = "../../store/src/etcd/server.rs"]
 #[allow(dead_code)]
 mod etcd;

@@ -54,6 +54,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["tokens"], false) => Need::InNamespaceOfBody(Verb::IssueJoinToken),
         (["tokens", ..], false) => one(Verb::IssueJoinToken),
         (["members", ..], false) => one(Verb::Evict),
+        (["ca", "denials", ..], false) => one(Verb::Evict),
         (["ca", ..], false) => one(Verb::RotateCa),
         ([kind, rest @ ..], _) if let Some(kind) = Kind::named(&decoded(kind)) => match (rest, method) {
             ([], _) if looks => Need::One(Verb::Read, Some(kind), parameter(query, "namespace").and_then(owned)),
@@ -127,6 +128,7 @@ mod tests {
         assert_eq!(needed("DELETE", "/tokens/x", ""), one(Verb::IssueJoinToken, None, ""));
         assert_eq!(needed("GET", "/tap", ""), one(Verb::Tap, None, ""));
         assert_eq!(needed("DELETE", "/members/x", ""), one(Verb::Evict, None, ""));
+        assert_eq!(needed("POST", "/ca/denials", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("POST", "/ca/_rotate", ""), one(Verb::RotateCa, None, ""));
         assert_eq!(needed("GET", "/access/tokens", ""), one(Verb::ManageAccess, None, ""));
         assert_eq!(needed("GET", "/audit", ""), one(Verb::ReadAudit, None, ""));

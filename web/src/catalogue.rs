@@ -80,6 +80,8 @@ codes! {
         "put a new root in place; until then no new connection between proxies is made";
     CERTIFICATE_EXPIRES = "WFT1403", Warning, "A workload's certificate was not renewed in time",
         "see that its proxy is connected and that its membership was not ended";
+    DENIED = "WFT1404", Info, "Somebody is turned away by the deny list",
+        "once the cause is mended, `weft ca allow` lets them back in";
     PORT_TAKEN = "WFT1501", Warning, "A port that the mesh uses is taken by another program",
         "stop the other program, or give weft another port";
     CAPTURE = "WFT1502", Warning, "The machine's rules of capture are not as they should be",

@@ -46,6 +46,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(services::routes())
         .merge(workloads::routes())
         .merge(identities::routes())
+        .merge(crate::denials::routes())
         .merge(why::routes())
         .merge(crate::authz::routes())
         .merge(endpoints::routes())

@@ -28,6 +28,7 @@ pub struct State {
     /// The roots that vouch for the mesh.
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,
     pub rotation: citadel::Rotation,
+    pub denials: citadel::Denials,
     /// What certificates were issued.
     pub ledger: citadel::Ledger,
     /// What became of requests for them.

@@ -5,7 +5,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use api::DenyList;
+use api::prost::Message as _;
+use api::weft::v1 as wire;
 use base64::Engine as _;
 use rcgen::KeyPair;
 use runtime::files::{PRIVATE, PUBLIC, create_private_dir, write_atomic};
@@ -19,6 +23,8 @@ const KEY: &str = "key.pem";
 const NEXT_KEY: &str = "next-key.pem";
 const CHAIN: &str = "cert-chain.pem";
 const ROOTS: &str = "root-cert.pem";
+/// A `weft.v1.Bundle` without roots.
+const DENIED: &str = "deny-list.pb";
 
 /// See the module's description.
 pub struct Files {
@@ -36,8 +42,8 @@ impl Files {
         let (chain, roots) = (self.certificates(CHAIN)?, self.certificates(ROOTS)?);
         let with_key = |name| {
             let key = self.key(name)?.ok_or_else(|| format!("{name} is missing"))?;
-            Svid::new(chain.clone(), &Zeroizing::new(key.serialize_der()), roots.clone())
-                .map_err(|error| error.to_string())
+            let svid = Svid::new(chain.clone(), &Zeroizing::new(key.serialize_der()), roots.clone());
+            svid.map(|svid| svid.with_denied(self.denied())).map_err(|error| error.to_string())
         };
         let in_use = with_key(KEY);
         if in_use.is_err()
@@ -76,6 +82,23 @@ impl Files {
     /// Keeps other roots beside the same certificate.
     pub fn store_roots(&self, roots: &[CertificateDer<'_>]) -> Result<(), IdentityError> {
         self.write(ROOTS, &pem(roots), PUBLIC)
+    }
+
+    /// Keeps who is turned away.
+    pub fn store_denied(&self, denied: &DenyList) -> Result<(), IdentityError> {
+        let path = self.dir.join(DENIED);
+        let list = wire::Bundle { roots: Vec::new(), denied: denied.to_wire() };
+        write_atomic(&path, &list.encode_to_vec(), PUBLIC).map_err(|cause| IdentityError::File { path, cause })
+    }
+
+    /// Who was turned away last; nobody where that was never told.
+    fn denied(&self) -> Arc<DenyList> {
+        let read = fs::read(self.dir.join(DENIED)).unwrap_or_default();
+        let list = wire::Bundle::decode(read.as_slice()).unwrap_or_else(|error| {
+            tracing::warn!(file = DENIED, %error, "who was denied last cannot be read; the control plane tells it again");
+            wire::Bundle::default()
+        });
+        Arc::new(DenyList::of_wire(&list.denied))
     }
 
     fn take_next_key(&self) -> Result<(), IdentityError> {

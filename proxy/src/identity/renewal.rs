@@ -15,7 +15,7 @@ use super::control_plane::{Credential, Signer};
 use super::files::Files;
 use super::svid::fingerprint;
 use super::token::JoinToken;
-use super::{IdentityError, Jitter, Roots, Svid};
+use super::{IdentityError, Jitter, Roots, Svid, Told, live};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
@@ -48,11 +48,7 @@ pub fn pause(failures: u32, life: Duration) -> Duration {
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// Renews until nobody holds a receiver any more, and takes up the trust bundles that are told.
-pub async fn run<S: Signer>(
-    agent: Agent<S>,
-    svids: watch::Sender<Arc<Svid>>,
-    mut told: watch::Receiver<Option<Roots>>,
-) {
+pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>, mut told: watch::Receiver<Option<Told>>) {
     let mut from = svids.borrow().not_before();
     loop {
         let current = svids.borrow().clone();
@@ -63,11 +59,9 @@ pub async fn run<S: Signer>(
         tokio::select! {
             () = svids.closed() => return,
             Ok(()) = told.changed() => {
-                let roots = told.borrow_and_update().clone();
-                match roots.map(|roots| agent.take_up(&current, roots)) {
-                    Some(Ok(svid)) => drop(svids.send_replace(Arc::new(svid))),
-                    Some(Err(error)) => tracing::error!(%error, "a trust bundle is not taken up; the last one holds"),
-                    None => {}
+                let Some(told) = told.borrow_and_update().clone() else { continue };
+                if let Some(svid) = agent.take_up(&current, told) {
+                    enforce(svids.send_replace(Arc::new(svid)), &svids);
                 }
                 continue;
             }
@@ -89,10 +83,39 @@ fn soon(current: &Svid, jitter: f64) -> Duration {
     SPREAD.min(life / 20).mul_f64((1.0 + jitter.clamp(-1.0, 1.0)) / 2.0)
 }
 
+/// Closes the connections of those who are denied now. New ones were refused before that.
+fn enforce(before: Arc<Svid>, svids: &watch::Sender<Arc<Svid>>) {
+    let now = svids.borrow().clone();
+    if now.denied() == before.denied() {
+        return;
+    }
+    let closed = live::enforce(now.denied());
+    tracing::warn!(denied = now.denied().len(), closed, "the mesh's deny list changed");
+    if let Some(denied) = now.is_denied() {
+        tracing::error!(identity = %now.id(), reason = %denied, "THIS WORKLOAD IS DENIED: peers turn it away");
+    }
+}
+
 impl<S: Signer> Agent<S> {
+    /// The same identity with what the control plane tells; `None` where there is nothing new in it. A deny list holds
+    /// from now on, even if it could not be kept for later.
+    fn take_up(&self, current: &Svid, told: Told) -> Option<Svid> {
+        let denied = told.denied != *current.denied();
+        if denied && let Err(error) = self.files.store_denied(&told.denied) {
+            tracing::error!(%error, "the deny list is in force and cannot be kept for the next start");
+        }
+        let svid = current.with_denied(told.denied);
+        match (told.roots != svid.roots()).then(|| self.take_up_roots(&svid, told.roots)) {
+            Some(Ok(svid)) => return Some(svid),
+            Some(Err(error)) => tracing::error!(%error, "a trust bundle is not taken up; the last one holds"),
+            None => {}
+        }
+        denied.then_some(svid)
+    }
+
     /// The same identity with the roots that the control plane names. Roots that do not vouch for it are not taken:
     /// whoever has them would refuse it, and the control plane could not be told from another any more.
-    fn take_up(&self, current: &Svid, roots: Roots) -> Result<Svid, IdentityError> {
+    fn take_up_roots(&self, current: &Svid, roots: Roots) -> Result<Svid, IdentityError> {
         let svid = current.with_roots(roots);
         let in_life = self.clock.now().clamp(current.not_before(), current.not_after());
         let judged = svid.verify(current.trust_domain(), in_life);
@@ -218,7 +241,10 @@ impl<S: Signer> Agent<S> {
         let verified = svid.verify(&trust_domain, self.clock.now());
         verified.map_err(|failure| IdentityError::BadAnswer(format!("{failure}; are the clocks set?")))?;
         self.files.store(&svid, key)?;
-        Ok(svid)
+        Ok(match credential {
+            Credential::Svid(current) | Credential::Expired(current) => svid.with_denied(current.denied().clone()),
+            Credential::Token(_) => svid,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::{SpiffeId, TrustDomain, X509Svid};
+use api::{Denied, DenyList, SpiffeId, TrustDomain, X509Svid};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -23,6 +23,7 @@ pub struct Svid {
     roots: Vec<CertificateDer<'static>>,
     certified: Arc<CertifiedKey>,
     anchors: Arc<RootCertStore>,
+    denied: Arc<DenyList>,
 }
 
 impl Svid {
@@ -40,7 +41,7 @@ impl Svid {
         let certified = CertifiedKey::new(chain.clone(), any_supported_type(&private)?);
         certified.keys_match()?;
         let anchors = Arc::new(anchors(&roots));
-        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors })
+        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors, denied: Arc::default() })
     }
 
     /// The same with other roots.
@@ -50,8 +51,32 @@ impl Svid {
             chain: self.chain.clone(),
             certified: Arc::clone(&self.certified),
             anchors: Arc::new(anchors(&roots)),
+            denied: Arc::clone(&self.denied),
             roots,
         }
+    }
+
+    /// The same, turning others away.
+    pub(super) fn with_denied(&self, denied: Arc<DenyList>) -> Self {
+        Self {
+            leaf: self.leaf.clone(),
+            chain: self.chain.clone(),
+            roots: self.roots.clone(),
+            certified: Arc::clone(&self.certified),
+            // The very same: what was verified under them stays known.
+            anchors: Arc::clone(&self.anchors),
+            denied,
+        }
+    }
+
+    /// Whom to turn away although the roots vouch for them.
+    pub fn denied(&self) -> &Arc<DenyList> {
+        &self.denied
+    }
+
+    /// Whether others turn this one away.
+    pub(super) fn is_denied(&self) -> Option<Denied> {
+        self.denied.denies(&self.leaf)
     }
 
     /// Whether the root that comes first is above it, so that there is nothing newer to obtain.

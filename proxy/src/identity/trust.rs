@@ -1,8 +1,10 @@
-//! Follows the mesh's trust bundle, and tells which roots are trusted here (`weft.v1.Trust`): the change from one root
+//! Follows the mesh's trust bundle and deny list, and tells which roots are trusted here (`weft.v1.Trust`): the change from one root
 //! to the next waits for that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use api::DenyList;
 use api::weft::v1 as wire;
 use runtime::Backoff;
 use rustls::pki_types::CertificateDer;
@@ -12,8 +14,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::trust_client::TrustClient;
 
-use super::Identity;
 use super::svid::fingerprint;
+use super::{Identity, Told};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(15);
@@ -24,7 +26,12 @@ pub async fn follow(identity: Identity, channel: Channel) {
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     loop {
         let ended = stream(&identity, channel.clone(), &mut backoff).await;
-        tracing::debug!(status = %ended, "the trust bundle is not followed now");
+        if ended.code() == Code::PermissionDenied {
+            let id = identity.current().id().to_string();
+            tracing::error!(identity = id, reason = ended.message(), "the control plane turns this workload away");
+        } else {
+            tracing::debug!(status = %ended, "the trust bundle is not followed now");
+        }
         let pause = if ended.code() == Code::Unimplemented { UNKNOWN } else { backoff.failed() };
         tokio::time::sleep(pause).await;
     }
@@ -46,9 +53,11 @@ async fn stream(identity: &Identity, channel: Channel, backoff: &mut Backoff) ->
             bundle = bundles.message() => match bundle {
                 Ok(Some(bundle)) => {
                     backoff.reset();
+                    let denied = Arc::new(DenyList::of_wire(&bundle.denied));
                     let roots: Vec<_> = bundle.roots.into_iter().map(CertificateDer::from).collect();
-                    if !roots.is_empty() && roots != identity.current().roots() {
-                        identity.told.send_replace(Some(roots));
+                    let current = identity.current();
+                    if !roots.is_empty() && (roots != current.roots() || denied != *current.denied()) {
+                        identity.told.send_replace(Some(Told { roots, denied }));
                     }
                 }
                 Ok(None) => return Status::unavailable("the stream ended"),

@@ -17,6 +17,7 @@ use super::handshake;
 use super::serving::{Open, Served, Settled, tell_end};
 use crate::access_log::{ConnectionInfo, Transport};
 use crate::downstream::Downstream;
+use crate::identity::live;
 use crate::io::{Io, Rewind};
 use crate::worker::{Counted, Worker};
 
@@ -120,15 +121,17 @@ async fn take_up(worker: &Rc<Worker>, mut open: Open, arrival: Arrival) -> io::R
         None => (Io::Tcp(tcp), read, None),
         Some(Err(reason)) => return Err(io::Error::other(reason.clone())),
         Some(Ok(config)) => {
-            let stream = Rewind { prefix: read.freeze(), tcp };
+            let stream = Rewind { prefix: read.freeze(), live: None, tcp };
             let accepting = handshake::accept(worker, stats, stream, config, chain.rules.handshake_timeout);
-            let stream = match Box::pin(accepting).await {
+            let mut stream = match Box::pin(accepting).await {
                 Ok(stream) => stream,
                 Err(error) => {
                     open.log.handshake_failed(&error);
                     return Err(error);
                 }
             };
+            let (rewind, session) = stream.get_mut();
+            rewind.live = live::enter(&rewind.tcp, session.peer_certificates());
             let trusted = chain.rules.tls.as_ref().is_none_or(|tls| !tls.common.peers.accept_untrusted);
             let facts = handshake::facts(stream.get_ref().1, trusted, worker, stats);
             (Io::Tls(Box::new(stream.into())), BytesMut::new(), Some(facts))

@@ -16,6 +16,7 @@ use super::carried::{Carried, introduce};
 use super::tls::ClientTls;
 use crate::config::{Cluster, EndpointAddress};
 use crate::http::Via;
+use crate::identity::live;
 use crate::io::{Io, Rewind};
 use crate::listener::keepalive_of;
 use crate::stats::ClusterStats;
@@ -119,10 +120,12 @@ async fn open(target: Target<'_>, cluster: &Cluster) -> Result<Connected, Connec
     }
     let Some(tls) = target.tls else { return Ok(Connected { io: Io::Tcp(tcp), local, http2: false }) };
     let name = server_name(target.server_name, target.address);
-    let stream = TlsConnector::from(Arc::clone(&tls.config))
-        .connect(name, Rewind { prefix: Bytes::new(), tcp })
+    let mut stream = TlsConnector::from(Arc::clone(&tls.config))
+        .connect(name, Rewind { prefix: Bytes::new(), live: None, tcp })
         .await
         .map_err(ConnectError::Tls)?;
+    let (rewind, session) = stream.get_mut();
+    rewind.live = live::enter(&rewind.tcp, session.peer_certificates());
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Connected { io: Io::Tls(Box::new(stream.into())), local, http2 })
 }

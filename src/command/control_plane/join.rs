@@ -4,22 +4,36 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ::api::DenyList;
 use citadel::{Member, Members, PeerCertificates};
 use galley::{Galley, kinds::WorkloadGroup};
 use pilot::{Attached, Attachments, Node, NodeKind, Peer};
 use registry::{Agents, Attachment, Catalog, Health, RegisteredPort, Registration};
 use tokio::sync::watch;
+use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::claims::Claims;
 
-/// Puts the identity of a connection's certificate into its requests.
-pub fn authenticate(mut request: Request<()>) -> Result<Request<()>, Status> {
+/// Puts the identity of a connection's certificate into its requests, and turns away whoever is denied.
+#[derive(Clone)]
+pub struct Authenticate(pub watch::Receiver<Arc<DenyList>>);
+
+impl Interceptor for Authenticate {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        authenticate(request, &self.0.borrow())
+    }
+}
+
+fn authenticate(mut request: Request<()>, denied: &DenyList) -> Result<Request<()>, Status> {
     let peer = request.extensions().get::<PeerCertificates>();
     let address = peer.and_then(|peer| peer.address).map(|address| address.ip());
     let leaf = peer.and_then(|peer| peer.chain.first().cloned());
     if let Some(leaf) = leaf {
         let svid = ::api::X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        if let Some(denied) = denied.denies(&svid) {
+            return Err(Status::permission_denied(denied.to_string()));
+        }
         request.extensions_mut().insert(Peer { id: svid.id, member: svid.common_name, address });
     }
     Ok(request)

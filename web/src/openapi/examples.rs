@@ -77,6 +77,11 @@ pub fn of(method: &str, path: &str) -> Example {
             example.body = Some(json!({ "from": "productpage-v1", "to": "reviews:9080", "path": "/reviews/0" }));
         }
         ("post", "/ca/_rotate") => example.body = Some(json!({ "step": "advance" })),
+        ("post", "/ca/denials") => {
+            let id = "spiffe://cluster.local/ns/default/sa/nobody";
+            example.body =
+                Some(json!({ "kind": "identity", "value": id, "reason": "key leaked", "lasts_seconds": 3600 }));
+        }
         ("post", "/_can") => {
             example.body = Some(json!({ "verb": "write", "kind": "virtualservice", "namespace": "default" }))
         }
@@ -114,6 +119,7 @@ fn filled(path: &str) -> String {
         Some("tokens") => "$JOIN_TOKEN",
         Some("access") => "$ACCESS_TOKEN",
         Some("members") => "$MEMBER",
+        Some("ca") => "$DENIAL",
         Some("_wri") => "wri:service:default:reviews",
         _ => "$ID",
     };

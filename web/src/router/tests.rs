@@ -51,6 +51,9 @@ impl Mesh {
         let dir = tempfile::tempdir().unwrap();
         let authority = citadel::SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), clock.clone());
         let rotation = citadel::Rotation::new(Arc::new(authority.unwrap()), false);
+        let own = trust_domain.workload("istio-system", "control-plane").unwrap();
+        let grace = std::time::Duration::ZERO;
+        let denials = citadel::Denials::open(store.clone(), clock.clone(), own, grace).await.unwrap();
         let join_tokens = Tokens::new(store.clone(), rotation.bundles(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());
@@ -73,6 +76,7 @@ impl Mesh {
             trust_domain,
             bundle: rotation.bundles(),
             rotation,
+            denials,
             ledger,
             issuances: citadel::Issuances::default(),
             kept: crate::Kept::default(),

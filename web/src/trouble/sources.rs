@@ -30,6 +30,7 @@ pub fn all(state: &State) -> Vec<Trouble> {
     all.extend(registries(&catalog));
     all.extend(unserved(&catalog, &state.domain()));
     all.extend(identity::authority(state));
+    all.extend(identity::denied(state));
     all.extend(exporters(state));
     all.extend(state.kept.failing.now().iter().cloned());
     for proxy in state.discovery.proxies() {

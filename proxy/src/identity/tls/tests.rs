@@ -123,6 +123,23 @@ async fn two_workloads_of_a_mesh_know_each_other() {
 }
 
 #[tokio::test]
+async fn whoever_is_denied_is_refused_by_both_sides() {
+    let ca = Ca::new("root");
+    let denying = |own: &str, id: &str| {
+        let mut list = api::DenyList::default();
+        list.add(api::weft::v1::denied::Who::Identity(id.to_owned()), "");
+        live(ca.svid(&good(own)).unwrap().with_denied(Arc::new(list))).1
+    };
+    let refusing =
+        server_config(denying(REVIEWS, RATINGS), ClientAuth::Required(Allowed::Any), &TlsOptions::default()).unwrap();
+    let (_, refused) = shake(Arc::new(client(&ca, Allowed::Any)), Arc::new(refusing)).await.err().unwrap();
+    assert_eq!(refused, Some(Failure::Revoked));
+    let refusing = client_config(denying(RATINGS, REVIEWS), Allowed::Any, &TlsOptions::default()).unwrap();
+    let (refused, _) = shake(Arc::new(refusing), Arc::new(server(&ca, Allowed::Any))).await.err().unwrap();
+    assert_eq!(refused, Some(Failure::Revoked));
+}
+
+#[tokio::test]
 async fn what_is_no_svid_is_refused_by_both_sides_and_told_by_cause() {
     let ca = Ca::new("root");
     let now = SystemTime::now();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::{SpiffeId, TrustDomain, X509Svid};
+use api::{DenyList, SpiffeId, TrustDomain, X509Svid};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -107,7 +107,7 @@ impl PeerVerifier {
     ) -> Result<(), Failure> {
         let chain: Vec<CertificateDer<'_>> =
             std::iter::once(leaf).chain(intermediates).map(|c| CertificateDer::from(c.as_ref())).collect();
-        let (roots, trust_domain) = self.trust.now(&chain);
+        let (roots, trust_domain, denied) = self.trust.now(&chain);
         let shown = Shown::new(u8::from(of_client), leaf, intermediates);
         let svid = if self.known.is_good(&roots, shown, now) {
             svid_of(leaf, &trust_domain)?
@@ -118,22 +118,25 @@ impl PeerVerifier {
             self.known.add(&roots, shown, leaf, intermediates, now);
             svid
         };
+        if denied.denies(&svid).is_some() {
+            return Err(Failure::Revoked);
+        }
         if self.allowed.contains(&svid.id) { Ok(()) } else { Err(Failure::NotAllowed(svid.id)) }
     }
 }
 
 impl Trust {
-    fn now(&self, chain: &[CertificateDer<'_>]) -> (Arc<RootCertStore>, TrustDomain) {
+    fn now(&self, chain: &[CertificateDer<'_>]) -> (Arc<RootCertStore>, TrustDomain, Arc<DenyList>) {
         match self {
             Self::Live(svids) => {
                 let svid = svids.borrow();
-                (svid.anchors().clone(), svid.trust_domain().clone())
+                (svid.anchors().clone(), svid.trust_domain().clone(), svid.denied().clone())
             }
             Self::Pinned(pin, trust_domain) => {
                 let pinned = chain.iter().filter(|certificate| fingerprint(certificate) == *pin);
                 let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(pinned.map(|root| root.clone().into_owned()));
-                (Arc::new(roots), trust_domain.clone())
+                (Arc::new(roots), trust_domain.clone(), Arc::default())
             }
         }
     }

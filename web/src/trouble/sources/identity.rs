@@ -1,5 +1,6 @@
-//! What ends soon: the authority's roots, and certificates that were not renewed in time.
+//! What ends soon: the authority's roots, and certificates that were not renewed in time. And who is denied.
 
+use api::weft::v1::denied::Who;
 use pilot::ProxyStatus;
 
 use super::Trouble;
@@ -25,6 +26,24 @@ pub fn authority(state: &State) -> Option<Trouble> {
     };
     trouble.link = Some("/api/v1/ca".into());
     Some(trouble)
+}
+
+/// Each entry of the deny list.
+pub fn denied(state: &State) -> Vec<Trouble> {
+    let list = state.denials.watch().borrow().to_wire();
+    let told = |denied: api::weft::v1::Denied| {
+        let (kind, value) = match denied.who? {
+            Who::Serial(serial) => ("certificate", serial),
+            Who::Identity(id) => ("identity", id),
+            Who::Agent(agent) => ("agent", agent),
+        };
+        let reason = if denied.reason.is_empty() { String::new() } else { format!(": {}", denied.reason) };
+        let message = format!("the {kind} {value} is denied{reason}");
+        let mut trouble = Trouble::new(&codes::DENIED, "identity", value, message);
+        trouble.link = Some("/api/v1/ca/denials".into());
+        Some(trouble)
+    };
+    list.into_iter().filter_map(told).collect()
 }
 
 pub fn certificate(state: &State, proxy: &ProxyStatus) -> Option<Trouble> {

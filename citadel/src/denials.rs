@@ -1,0 +1,279 @@
+//! The deny list: certificates by serial number, SPIFFE IDs and agents that are turned away before their certificates
+//! end. It is kept in the store, under `denied/<id>`, so that every control plane has the same and a restart keeps it.
+//!
+//! What must hold: whoever is on the list gets no certificate, no configuration, and no connection; if the store cannot
+//! be read, the last list stays in force.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::weft::v1::denied::Who;
+use api::{DenyList, SpiffeId};
+use futures_util::StreamExt as _;
+use runtime::Clock;
+use serde::{Deserialize, Serialize};
+use store::{Store, StoreError, Transaction};
+use tokio::sync::watch;
+
+use crate::ledger::unreadable;
+use crate::{Ledger, sha256};
+
+const PREFIX: &str = "denied/";
+/// As many as fit into one message to every proxy.
+const MOST: usize = 10_000;
+const LONGEST_REASON: usize = 256;
+const LONGEST_AGENT: usize = 128;
+/// The clock may be set while we sleep; it is looked at this often.
+const LOOK: Duration = Duration::from_secs(60);
+/// After the store could not be read.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// By what somebody is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeniedKind {
+    /// One certificate.
+    Serial,
+    /// Everybody who has a SPIFFE ID.
+    Identity,
+    /// A member of the mesh, with all its certificates.
+    Agent,
+}
+
+/// An entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    #[serde(skip)]
+    pub id: String,
+    pub kind: DeniedKind,
+    /// The serial number, the SPIFFE ID, or the member's ID.
+    pub value: String,
+    #[serde(default)]
+    pub reason: String,
+    /// Unix seconds.
+    pub created: u64,
+    /// Unix seconds; none is until somebody lets it back in.
+    #[serde(default)]
+    pub until: Option<u64>,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct NewDenial {
+    pub kind: DeniedKind,
+    pub value: String,
+    pub reason: String,
+    pub lasts: Option<Duration>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DenialError {
+    #[error("{0:?} is no serial number of a certificate, which is up to 40 hexadecimal digits")]
+    Serial(String),
+    #[error("no live certificate has the serial number {0}; an identity or an agent can be denied instead")]
+    UnknownSerial(String),
+    #[error("{value:?} is no SPIFFE ID: {cause}")]
+    Identity { value: String, cause: api::SpiffeError },
+    #[error("{id} is not of this mesh, whose trust domain is {ours}")]
+    Foreign { id: SpiffeId, ours: String },
+    #[error("{0} is the control plane's own identity, without which nobody is served")]
+    Own(SpiffeId),
+    #[error("{0:?} is no agent; it is the ID of a member, such as `weft ca denied` and GET /api/v1/members show")]
+    Agent(String),
+    #[error("a reason has at most 256 characters")]
+    Reason,
+    #[error("a denial lasts one second at least; leave the time out for one without an end")]
+    Over,
+    #[error("{MOST} are denied already; let those back in whose certificates have ended")]
+    Full,
+    #[error("nothing on the deny list has the id {0}; `weft ca denied` shows them")]
+    Unknown(String),
+    #[error("the deny list cannot be read or written now: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// Keeps the list. Cloning shares.
+#[derive(Clone)]
+pub struct Denials {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    own: SpiffeId,
+    /// For how long after its end a certificate still gets its holder the next one.
+    grace: Duration,
+    list: watch::Sender<Arc<DenyList>>,
+}
+
+impl Denials {
+    /// Reads the list. `own` is the control plane's identity; `grace` says how long an expired certificate is renewed.
+    pub async fn open(store: Arc<dyn Store>, clock: Clock, own: SpiffeId, grace: Duration) -> Result<Self, StoreError> {
+        let denials = Self { store, clock, own, grace, list: watch::Sender::default() };
+        denials.refresh().await?;
+        Ok(denials)
+    }
+
+    /// The list now and after each change.
+    pub fn watch(&self) -> watch::Receiver<Arc<DenyList>> {
+        self.list.subscribe()
+    }
+
+    /// Follows what other control planes write, and takes out what has ended, for ever.
+    pub async fn run(self) {
+        let mut changes = self.store.watch(PREFIX);
+        loop {
+            let pause = match self.refresh().await {
+                Ok(end) => end.map_or(LOOK, |end| LOOK.min(Duration::from_secs(end.max(1)))),
+                Err(error) => {
+                    tracing::warn!(%error, "the deny list cannot be read; the last one holds");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                change = changes.next() => if change.is_none() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Denies somebody, from now on and everywhere. Who is denied already gets the new reason and end.
+    pub async fn deny(&self, order: NewDenial) -> Result<Denial, DenialError> {
+        if order.reason.chars().count() > LONGEST_REASON {
+            return Err(DenialError::Reason);
+        }
+        let now = self.clock.unix_seconds();
+        let asked = match order.lasts {
+            Some(lasts) if lasts.as_secs() == 0 => return Err(DenialError::Over),
+            lasts => lasts.map(|lasts| now.saturating_add(lasts.as_secs())),
+        };
+        let (value, until) = match order.kind {
+            DeniedKind::Serial => {
+                let (serial, end) = self.serial(&order.value).await?;
+                (serial, Some(asked.map_or(end, |asked| asked.min(end))))
+            }
+            DeniedKind::Identity => (self.identity(&order.value)?, asked),
+            DeniedKind::Agent => (agent(&order.value)?, asked),
+        };
+        if self.entries().await?.len() >= MOST {
+            return Err(DenialError::Full);
+        }
+        let id = id(order.kind, &value);
+        let denial = Denial { id, kind: order.kind, value, reason: order.reason, created: now, until };
+        let record = serde_json::to_vec(&denial).map_err(|error| unreadable(&denial.id, &error))?;
+        self.store.commit(Transaction::put(key(&denial.id), record)).await?;
+        tracing::warn!(kind = ?denial.kind, value = denial.value, reason = denial.reason, ?until, "denied");
+        self.refresh().await?;
+        Ok(denial)
+    }
+
+    /// Lets somebody back in, by the entry's ID.
+    pub async fn allow(&self, id: &str) -> Result<Denial, DenialError> {
+        let all = self.entries().await?;
+        let found = all.into_iter().find(|denial| denial.id == id);
+        let found = found.ok_or_else(|| DenialError::Unknown(id.to_owned()))?;
+        self.store.commit(Transaction::delete(key(id))).await?;
+        tracing::warn!(kind = ?found.kind, value = found.value, "no longer denied");
+        self.refresh().await?;
+        Ok(found)
+    }
+
+    /// Who is denied now, the latest first.
+    pub async fn all(&self) -> Result<Vec<Denial>, DenialError> {
+        let now = self.clock.unix_seconds();
+        let mut all: Vec<Denial> = self.entries().await?.into_iter().filter(|denial| !denial.is_over(now)).collect();
+        all.sort_by(|one, other| (other.created, &other.id).cmp(&(one.created, &one.id)));
+        Ok(all)
+    }
+
+    /// Publishes what the store has, and deletes what has ended; returns in how many seconds the next one ends.
+    async fn refresh(&self) -> Result<Option<u64>, StoreError> {
+        let now = self.clock.unix_seconds();
+        let (over, current): (Vec<_>, Vec<_>) =
+            self.entries().await?.into_iter().partition(|denial| denial.is_over(now));
+        let mut list = DenyList::default();
+        for denial in &current {
+            list.add(denial.who(), denial.reason.clone());
+        }
+        self.list.send_if_modified(|published| {
+            let differs = **published != list;
+            if differs {
+                *published = Arc::new(list);
+            }
+            differs
+        });
+        if !over.is_empty() {
+            let delete = over.iter().map(|denial| key(&denial.id)).collect();
+            self.store.commit(Transaction { delete, ..Transaction::default() }).await?;
+        }
+        Ok(current.iter().filter_map(|denial| denial.until).min().map(|end| end.saturating_sub(now)))
+    }
+
+    async fn entries(&self) -> Result<Vec<Denial>, StoreError> {
+        let listing = self.store.list(PREFIX).await?;
+        listing.entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
+    }
+
+    /// The serial number as certificates have it, and when nothing can come of the certificate any more.
+    async fn serial(&self, value: &str) -> Result<(String, u64), DenialError> {
+        let digits: String = value.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
+        if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(DenialError::Serial(value.to_owned()));
+        }
+        // Programs differ in whether they show zeros in front.
+        let bare = |serial: &str| serial.trim_start_matches('0').to_owned();
+        let entries = Ledger::new(self.store.clone(), self.clock.clone()).entries().await?;
+        let found = entries.into_iter().find(|entry| bare(&entry.serial) == bare(&digits));
+        let entry = found.ok_or(DenialError::UnknownSerial(digits))?;
+        Ok((entry.serial, entry.not_after.saturating_add(self.grace.as_secs())))
+    }
+
+    fn identity(&self, value: &str) -> Result<String, DenialError> {
+        let wrong = |cause| DenialError::Identity { value: value.to_owned(), cause };
+        let id: SpiffeId = value.parse().map_err(wrong)?;
+        if id == self.own {
+            return Err(DenialError::Own(id));
+        }
+        if id.trust_domain() != self.own.trust_domain() {
+            return Err(DenialError::Foreign { id, ours: self.own.trust_domain().to_string() });
+        }
+        Ok(id.to_string())
+    }
+}
+
+impl Denial {
+    fn is_over(&self, now: u64) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    fn who(&self) -> Who {
+        let value = self.value.clone();
+        match self.kind {
+            DeniedKind::Serial => Who::Serial(value),
+            DeniedKind::Identity => Who::Identity(value),
+            DeniedKind::Agent => Who::Agent(value),
+        }
+    }
+}
+
+fn agent(value: &str) -> Result<String, DenialError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if value.is_empty() || value.len() > LONGEST_AGENT || !value.bytes().all(plain) {
+        return Err(DenialError::Agent(value.to_owned()));
+    }
+    Ok(value.to_owned())
+}
+
+/// The same for the same holder, so that denying twice makes one entry.
+fn id(kind: DeniedKind, value: &str) -> String {
+    sha256(format!("{kind:?} {value}").as_bytes())[..16].to_owned()
+}
+
+fn key(id: &str) -> String {
+    format!("{PREFIX}{id}")
+}
+
+fn parse(key: &str, value: &[u8]) -> Result<Denial, StoreError> {
+    let denial: Denial = serde_json::from_slice(value).map_err(|error| unreadable(key, &error))?;
+    Ok(Denial { id: key.trim_start_matches(PREFIX).to_owned(), ..denial })
+}

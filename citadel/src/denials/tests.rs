@@ -1,0 +1,77 @@
+//! Who is denied, until when, and what an operator is told.
+
+use std::time::Duration;
+
+use super::*;
+use crate::test_kit::{Mesh, issue};
+
+const GRACE: Duration = Duration::from_secs(600);
+
+async fn denials(mesh: &Mesh) -> Denials {
+    Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), GRACE).await.unwrap()
+}
+
+fn order(kind: DeniedKind, value: &str) -> NewDenial {
+    NewDenial { kind, value: value.to_owned(), reason: String::new(), lasts: None }
+}
+
+#[tokio::test]
+async fn a_denial_is_in_force_at_once_outlives_a_restart_and_can_be_taken_back() {
+    let mesh = Mesh::new();
+    let denials = self::denials(&mesh).await;
+    let mut list = denials.watch();
+    let reviews = mesh.id("reviews").to_string();
+    let made = denials.deny(order(DeniedKind::Identity, &reviews)).await.unwrap();
+    assert!(list.has_changed().unwrap() && list.borrow_and_update().len() == 1);
+    denials.deny(order(DeniedKind::Identity, &reviews)).await.unwrap();
+
+    let again = self::denials(&mesh).await;
+    assert_eq!((again.watch().borrow().len(), again.all().await.unwrap()), (1, vec![made.clone()]));
+    again.allow(&made.id).await.unwrap();
+    assert!(self::denials(&mesh).await.watch().borrow().is_empty());
+    assert!(matches!(again.allow(&made.id).await, Err(DenialError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn a_serial_number_is_denied_until_nothing_comes_of_its_certificate_any_more() {
+    let mesh = Mesh::new();
+    let denials = self::denials(&mesh).await;
+    let issued = issue(&mesh.authority(), &mesh.id("reviews"), None).await;
+    let capitals = issued.serial.to_uppercase();
+    let shown: Vec<_> = capitals.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
+    let made = denials.deny(order(DeniedKind::Serial, &shown.join(":"))).await.unwrap();
+    let end = issued.not_after.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + GRACE.as_secs();
+    assert_eq!((made.value, made.until), (issued.serial.clone(), Some(end)));
+    let sooner = NewDenial { lasts: Some(Duration::from_secs(5)), ..order(DeniedKind::Serial, &issued.serial) };
+    assert!(denials.deny(sooner).await.unwrap().until.unwrap() < end);
+
+    mesh.time.advance(Duration::from_secs(6));
+    denials.refresh().await.unwrap();
+    assert!(denials.watch().borrow().is_empty() && denials.all().await.unwrap().is_empty());
+    assert_eq!(mesh.store.list(PREFIX).await.unwrap().entries, [], "what has ended is deleted");
+}
+
+#[tokio::test]
+async fn what_cannot_be_denied_is_refused_with_the_reason() {
+    let mesh = Mesh::new();
+    let denials = self::denials(&mesh).await;
+    let refused = async |kind, value: &str| denials.deny(order(kind, value)).await.unwrap_err().to_string();
+    assert!(refused(DeniedKind::Serial, "xyz").await.contains("hexadecimal"));
+    assert!(refused(DeniedKind::Serial, "0a").await.contains("no live certificate"));
+    assert!(refused(DeniedKind::Identity, "reviews").await.contains("no SPIFFE ID"));
+    assert!(refused(DeniedKind::Identity, "spiffe://other/ns/a/sa/b").await.contains("not of this mesh"));
+    assert!(refused(DeniedKind::Identity, &mesh.id("control-plane").to_string()).await.contains("own identity"));
+    assert!(refused(DeniedKind::Agent, "a b").await.contains("no agent"));
+    assert!(denials.watch().borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_control_plane_denies_is_denied_here() {
+    let mesh = Mesh::new();
+    let (here, there) = (self::denials(&mesh).await, self::denials(&mesh).await);
+    let mut list = here.watch();
+    tokio::spawn(here.run());
+    tokio::task::yield_now().await;
+    there.deny(order(DeniedKind::Agent, "a-1")).await.unwrap();
+    list.wait_for(|list| list.len() == 1).await.unwrap();
+}
