@@ -131,6 +131,10 @@ impl Connection {
             Ok(()) => self.route(underway.head, body, underway.exchange).await,
         };
         let mut response = underway.answered(response);
+        if exchange.lacks_service() {
+            let table = self.table(&self.downstream.worker.snapshot());
+            exchange.tell_meant(table.as_deref(), &head.authority);
+        }
         response.close |= self.bounds.as_ref().is_some_and(|bounds| bounds.closes());
         exchange.finish(response, head)
     }

@@ -21,15 +21,23 @@ pub struct Ends {
     pub mutual_tls: bool,
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ended {
+    pub flags: ResponseFlags,
+    pub code: u16,
+    pub grpc: bool,
+    pub grpc_status: Option<u32>,
+    /// Whether it came to a host of its cluster.
+    pub reached: bool,
+}
+
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     ends: [usize; 5],
     reporter: Reporter,
     mutual_tls: bool,
-    flags: ResponseFlags,
-    grpc: bool,
-    code: u16,
-    grpc_status: Option<u32>,
+    ended: Ended,
     shape: Option<Shape>,
 }
 
@@ -39,6 +47,8 @@ pub struct SeriesCache {
     /// The ends are kept, so that no other thing can come to lie at the same address.
     requests: RefCell<HashMap<Key, (Ends, Arc<RequestSeries>), foldhash::fast::RandomState>>,
     principals: RefCell<HashSet<Arc<str>>>,
+    /// Services that were meant by requests which came to no cluster, by host.
+    meant: RefCell<HashMap<String, Arc<ServiceRef>>>,
 }
 
 const MAX_CACHED: usize = 4096;
@@ -49,7 +59,7 @@ fn address<T: ?Sized>(thing: &Option<Arc<T>>) -> usize {
 
 impl SeriesCache {
     pub fn new(shard: Arc<Shard>) -> Self {
-        Self { shard, requests: RefCell::default(), principals: RefCell::default() }
+        Self { shard, requests: RefCell::default(), principals: RefCell::default(), meant: RefCell::default() }
     }
 
     /// The same text as long as it is kept, so that a client is known again when it comes back on another connection.
@@ -65,15 +75,27 @@ impl SeriesCache {
         principal
     }
 
-    pub fn request(
-        &self,
-        ends: &Ends,
-        flags: ResponseFlags,
-        code: u16,
-        grpc: bool,
-        grpc_status: Option<u32>,
-        shape: Option<Shape>,
-    ) -> Arc<RequestSeries> {
+    /// The service of a host that the configuration names (Istio `<name>.<namespace>.svc.<domain>`, or any other).
+    pub fn service(&self, host: &str) -> Arc<ServiceRef> {
+        let mut known = self.meant.borrow_mut();
+        if let Some(known) = known.get(host) {
+            return Arc::clone(known);
+        }
+        if known.len() >= MAX_CACHED {
+            known.clear();
+        }
+        let mut labels = host.splitn(4, '.');
+        let (name, namespace) = match (labels.next(), labels.next(), labels.next()) {
+            (Some(name), Some(namespace), Some("svc")) => (name, namespace),
+            _ => (host, ""),
+        };
+        let service = ServiceRef { host: host.to_owned(), name: name.to_owned(), namespace: namespace.to_owned() };
+        let service = Arc::new(service);
+        known.insert(host.to_owned(), Arc::clone(&service));
+        service
+    }
+
+    pub fn request(&self, ends: &Ends, ended: Ended, shape: Option<Shape>) -> Arc<RequestSeries> {
         let key = Key {
             ends: [
                 address(&ends.source),
@@ -84,21 +106,18 @@ impl SeriesCache {
             ],
             reporter: ends.reporter,
             mutual_tls: ends.mutual_tls,
-            flags,
-            grpc,
-            code,
-            grpc_status,
+            ended,
             shape,
         };
         if let Some((_, series)) = self.requests.borrow().get(&key) {
             return Arc::clone(series);
         }
-        let flags = flags.to_string();
+        let flags = ended.flags.to_string();
         let labels = RequestLabels {
-            ends: labels(ends, &flags),
-            protocol: if grpc { "grpc" } else { "http" },
-            response_code: code,
-            grpc_status,
+            ends: labels(ends, &flags, ended.reached),
+            protocol: if ended.grpc { "grpc" } else { "http" },
+            response_code: ended.code,
+            grpc_status: ended.grpc_status,
         };
         let series = self.shard.requests(&labels, key.shape.as_ref());
         let mut cache = self.requests.borrow_mut();
@@ -110,12 +129,26 @@ impl SeriesCache {
     }
 
     /// TCP connections are rare enough to write the labels each time.
-    pub fn connection(&self, ends: &Ends, flags: ResponseFlags, shape: Option<Shape>) -> Arc<TcpSeries> {
-        self.shard.connections(&labels(ends, &flags.to_string()), shape.as_ref())
+    pub fn connection(&self, ends: &Ends, flags: ResponseFlags, reached: bool, shape: Option<Shape>) -> Arc<TcpSeries> {
+        self.shard.connections(&labels(ends, &flags.to_string(), reached), shape.as_ref())
     }
 }
 
-fn labels<'a>(ends: &'a Ends, flags: &'a str) -> TcpLabels<'a> {
+/// The host in the name that Istio gives a cluster: `outbound|9080|v1|reviews.default.svc.cluster.local`.
+pub fn host_of_cluster(name: &str) -> Option<&str> {
+    let mut parts = name.split('|');
+    let (direction, host) = (parts.next()?, parts.nth(2)?);
+    (direction == "outbound" && !host.is_empty()).then_some(host)
+}
+
+/// The host in the name that Istio gives a virtual host: `reviews.default.svc.cluster.local:9080`.
+pub fn host_of_virtual_host(name: &str) -> Option<&str> {
+    let (host, port) = name.rsplit_once(':')?;
+    let named = host.contains('.') && !host.contains(['*', '|', ':']);
+    (named && port.parse::<u16>().is_ok()).then_some(host)
+}
+
+fn labels<'a>(ends: &'a Ends, flags: &'a str, reached: bool) -> TcpLabels<'a> {
     TcpLabels {
         reporter: ends.reporter,
         source: ends.source.as_deref(),
@@ -125,5 +158,21 @@ fn labels<'a>(ends: &'a Ends, flags: &'a str) -> TcpLabels<'a> {
         service: ends.service.as_deref(),
         response_flags: flags,
         mutual_tls: ends.mutual_tls,
+        reached,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{host_of_cluster, host_of_virtual_host};
+
+    #[test]
+    fn the_host_that_was_meant_is_read_from_the_names_of_the_configuration() {
+        let host = Some("reviews.default.svc.cluster.local");
+        assert_eq!(host_of_cluster("outbound|9080|v1|reviews.default.svc.cluster.local"), host);
+        assert_eq!(host_of_virtual_host("reviews.default.svc.cluster.local:9080"), host);
+        assert_eq!(["inbound|9080||", "PassthroughCluster", "outbound|1"].map(host_of_cluster), [None; 3]);
+        let others = ["allow_any", "*:80", "*.example.com:80", "inbound|http|9080", "backend:80", "a.b:c", "[::1]:80"];
+        assert_eq!(others.map(host_of_virtual_host), [None; 7]);
     }
 }

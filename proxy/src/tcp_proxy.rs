@@ -15,7 +15,7 @@ use crate::http::headers::Headers;
 use crate::io::{Io, Prefixed};
 use crate::listener::connection_log;
 use crate::load_balancer::hash::xx;
-use crate::series::Ends;
+use crate::series::{Ends, host_of_cluster};
 use crate::stats::{Reporter, Shape, label};
 use crate::tcp::copy_both;
 use crate::upstream::{Carried, Verdict, Wanted};
@@ -34,12 +34,12 @@ pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Pre
         Err(flags) => {
             info.flags |= flags;
             stream.io.reset_on_drop();
-            let series = downstream.worker.series.connection(&ends, info.flags, shape(&proxy, &info));
+            let series = downstream.worker.series.connection(&ends, info.flags, false, shape(&proxy, &info));
             series.opened.add(1);
             series.closed.add(1);
         }
         Ok((upstream, _via)) => {
-            let series = downstream.worker.series.connection(&ends, info.flags, shape(&proxy, &info));
+            let series = downstream.worker.series.connection(&ends, info.flags, true, shape(&proxy, &info));
             series.opened.add(1);
             let mut upstream = upstream;
             let mut moved = |there: usize, back: usize| {
@@ -123,7 +123,10 @@ async fn open(
     let headers = Headers::new();
     let weighted = proxy.cluster.weighted(worker.random());
     let name = weighted.map_or_else(|| proxy.cluster.unweighted(&headers), |cluster| &cluster.name);
-    let cluster = worker.clusters.get(name, &worker.snapshot()).ok_or(ResponseFlags::NO_CLUSTER_FOUND)?;
+    let cluster = worker.clusters.get(name, &worker.snapshot()).ok_or_else(|| {
+        ends.service = host_of_cluster(name).map(|host| worker.series.service(host));
+        ResponseFlags::NO_CLUSTER_FOUND
+    })?;
     info.upstream_cluster = Some(Arc::clone(&cluster.config));
     ends.service = cluster.service();
     cluster.ready().await;

@@ -58,7 +58,10 @@ async fn send(
 ) -> Result<Response, Reply> {
     let worker = &connection.downstream.worker;
     let cluster = worker.clusters.get(found.cluster(&head.headers), snapshot);
-    let cluster = cluster.ok_or_else(|| local::no_cluster(action.cluster_not_found_code))?;
+    let Some(cluster) = cluster else {
+        exchange.misses_cluster(found.cluster(&head.headers));
+        return Err(local::no_cluster(action.cluster_not_found_code));
+    };
     let balance = Balance::of(connection, &cluster, (action, found.weighted), head, &exchange.info);
     exchange.chose_cluster(&cluster);
     let switch = if head.method == "CONNECT" { Some("connect") } else { head.upgrade.as_deref() };

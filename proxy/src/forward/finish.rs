@@ -16,8 +16,9 @@ use crate::http::Response;
 use crate::http::body::{Body, BodyError, Observer};
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
-use crate::series::Ends;
-use crate::stats::{ClusterStats, Shape};
+use crate::route::RouteTable;
+use crate::series::{Ended, Ends, host_of_cluster, host_of_virtual_host};
+use crate::stats::{ClusterStats, Reporter, Shape};
 use crate::tap;
 use crate::trace::Active;
 use crate::upstream::{Cluster, Host, InFlight, Permit};
@@ -108,7 +109,8 @@ impl Exchange {
         let code = info.response_code.unwrap_or(0);
         let shape = self.connection.manager.metrics.as_ref().map(|rules| Shape::new(rules, context));
         let known = &self.connection.downstream.worker.series;
-        let series = known.request(&self.ends, info.flags, code, grpc, grpc_status, shape);
+        let reached = info.attempts > 0 && !info.flags.contains(ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+        let series = known.request(&self.ends, Ended { flags: info.flags, code, grpc, grpc_status, reached }, shape);
         series.total.add(1);
         if matches!(code, 401 | 403) && info.is_denied() {
             series.denied.add(1);
@@ -197,13 +199,33 @@ impl Exchange {
         self.ends.service = cluster.service();
     }
 
+    /// The route leads to a cluster of this name, which is not there.
+    pub fn misses_cluster(&mut self, name: &str) {
+        if let Some(host) = host_of_cluster(name) {
+            self.ends.service = Some(self.connection.downstream.worker.series.service(host));
+        }
+    }
+
+    /// Figures tell which service was meant by a request that this proxy answered before there was a cluster.
+    pub fn tell_meant(&mut self, table: Option<&RouteTable>, authority: &str) {
+        let virtual_host = table.and_then(|table| table.virtual_host(authority));
+        if let Some(host) = virtual_host.and_then(|found| host_of_virtual_host(&found.name)) {
+            self.ends.service = Some(self.connection.downstream.worker.series.service(host));
+        }
+    }
+
+    /// Whether it is of a caller's proxy, and nothing is known of whom it was for.
+    pub fn lacks_service(&self) -> bool {
+        self.ends.reporter == Reporter::Source && self.ends.service.is_none() && self.cluster.is_none()
+    }
+
     /// A host is about to be tried.
     pub fn trying(&mut self, cluster: &Cluster, host: &Rc<Host>) {
         self.info.attempts += 1;
         self.in_flight = Some(cluster.begin(host));
         let endpoint = host.endpoint();
         self.info.upstream_address = host.socket_address();
-        if self.ends.reporter == crate::stats::Reporter::Source {
+        if self.ends.reporter == Reporter::Source {
             self.ends.destination = endpoint.workload.clone();
             self.ends.mutual_tls = host.is_mutual_tls();
         }

@@ -27,6 +27,8 @@ pub struct TcpLabels<'a> {
     pub service: Option<&'a ServiceRef>,
     pub response_flags: &'a str,
     pub mutual_tls: bool,
+    /// Whether bytes of it came to another host.
+    pub reached: bool,
 }
 
 /// A call and its answer.
@@ -73,11 +75,13 @@ pub struct Table {
 /// By what makes a series, and by what is said of its labels where something is.
 type Map<T> = HashMap<(Key, Option<Shape>), Entry<T>>;
 
-/// What makes a series. Istio's labels do not say whether the caller's side used mutual TLS; reports do.
+/// What makes a series. Istio's labels do not say whether the caller's side used mutual TLS, nor whether it had anybody
+/// to use it with; reports do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     labels: String,
     mutual_tls: bool,
+    reached: bool,
 }
 
 #[derive(Debug)]
@@ -105,12 +109,12 @@ fn series<T: Default>(
     request: Option<&RequestLabels<'_>>,
 ) -> Arc<T> {
     let mut table = lock(table);
-    let key = (Key { labels, mutual_tls: ends.mutual_tls }, shape.cloned());
+    let key = (Key { labels, mutual_tls: ends.mutual_tls, reached: ends.reached }, shape.cloned());
     if let Some(known) = table.get(&key) {
         return Arc::clone(&known.series);
     }
     let (key, told) = match table.len() >= MAX_SERIES {
-        true => ((Key { labels: OVERFLOW.to_owned(), mutual_tls: false }, None), None),
+        true => ((Key { labels: OVERFLOW.to_owned(), mutual_tls: false, reached: false }, None), None),
         false => (key, Some(Told::new(ends, request))),
     };
     let labels = key.1.as_ref().map(|shape| Box::new(shape.labels(&key.0.labels)));

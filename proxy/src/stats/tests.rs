@@ -34,6 +34,7 @@ fn a_request_shows_with_istios_labels_summed_over_workers() {
             service: Some(&service),
             response_flags: "",
             mutual_tls: true,
+            reached: true,
         },
         protocol: "http",
         response_code: 200,

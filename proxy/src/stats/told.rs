@@ -36,6 +36,7 @@ impl Told {
             grpc_status: request.and_then(|request| request.grpc_status),
             response_flags: ends.response_flags.trim_matches('-').to_owned(),
             mutual_tls: ends.mutual_tls,
+            unreached: !ends.reached,
         })
     }
 }
