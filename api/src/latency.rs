@@ -24,10 +24,16 @@ pub fn lower_bound(bucket: usize) -> u64 {
 
 /// The duration in milliseconds below which this share of what was counted lies; `None` where nothing was.
 pub fn quantile(counts: &[f64], share: f64) -> Option<f64> {
-    let mut wanted = share * counts.iter().sum::<f64>();
-    let last = counts.iter().rposition(|count| *count > 0.0)?;
-    for (bucket, &count) in counts.iter().enumerate().take(last + 1).filter(|(_, count)| **count > 0.0) {
-        if wanted <= count || bucket == last {
+    quantile_of(counts.iter().copied().enumerate(), share)
+}
+
+/// The same of buckets in their order, of which empty ones may be left out.
+pub fn quantile_of(counts: impl Iterator<Item = (usize, f64)> + Clone, share: f64) -> Option<f64> {
+    let counts = counts.filter(|(_, count)| *count > 0.0);
+    let mut wanted = share * counts.clone().map(|(_, count)| count).sum::<f64>();
+    let mut counts = counts.peekable();
+    while let Some((bucket, count)) = counts.next() {
+        if wanted <= count || counts.peek().is_none() {
             let (low, high) = (lower_bound(bucket) as f64, lower_bound(bucket + 1) as f64);
             return Some((low + (high - low) * (wanted / count).clamp(0.0, 1.0)) / 1000.0);
         }

@@ -1,318 +1,168 @@
 //! What passed between two nodes, in slots of time: the last minutes in full, an hour and a day as points.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+mod points;
+mod slot;
 
-use api::latency;
+use std::collections::VecDeque;
+
+pub use points::{Point, Points};
+use slot::{Counts, Total};
+pub use slot::{Delta, Manner, Manners, Slot};
 
 /// The length of a slot, in milliseconds.
 pub const SLOT_MS: u64 = 10_000;
 /// Slots that are kept in full.
-const LIVE: u64 = 31;
+const LIVE: u32 = 31;
 /// Points of an hour.
-const FINE: usize = 360;
+const FINE: u32 = 360;
 /// Slots in a point of the day, and how many of those there are.
-pub const COARSE_SLOTS: u64 = 30;
-const COARSE: usize = 288;
-
-/// What one report adds.
-#[derive(Clone, Debug, Default)]
-pub struct Delta {
-    pub requests: u64,
-    pub denied: u64,
-    pub received: u64,
-    pub sent: u64,
-    /// By bucket of `api::latency`.
-    pub latency: Vec<(u8, u64)>,
-}
-
-/// What is the same for all of a series.
-#[derive(Clone, Debug)]
-pub struct Manner {
-    pub code: u16,
-    pub error: bool,
-    pub mutual_tls: bool,
-    pub version: Arc<str>,
-}
-
-/// One slot in full.
-#[derive(Clone, Debug, Default)]
-pub struct Slot {
-    pub at: u64,
-    pub requests: f64,
-    pub errors: f64,
-    pub denied: f64,
-    pub mutual_tls: f64,
-    pub received: f64,
-    pub sent: f64,
-    pub codes: Vec<(u16, f64)>,
-    /// Requests and errors of each version.
-    pub versions: Vec<(Arc<str>, f64, f64)>,
-    pub latency: Vec<(u8, f64)>,
-}
-
-/// One slot of an hour or of a day.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The number of the slot, or of the first of the slots.
-    pub at: u32,
-    pub requests: f32,
-    pub errors: f32,
-    pub denied: f32,
-    pub received: f32,
-    pub sent: f32,
-    /// Milliseconds; negative where no duration was told.
-    pub p50: f32,
-    pub p95: f32,
-    pub p99: f32,
-}
+pub const COARSE_SLOTS: u32 = 30;
+const COARSE: u32 = 288;
 
 /// What one side of the calls reported.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub live: VecDeque<Slot>,
-    pub fine: VecDeque<Point>,
-    pub coarse: VecDeque<Point>,
-    /// Points of the day that no snapshot has yet.
-    pub fresh_coarse: Vec<Point>,
+    pub manners: Manners,
+    pub fine: Points,
+    pub coarse: Points,
+    /// The newest point of the day that a snapshot has.
+    kept_coarse: u32,
     /// What of the day's newest point is already known.
     gathering: Option<Box<Gathering>>,
-    pub requests: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Gathering {
-    at: u64,
-    slot: Slot,
+    at: u32,
+    total: Total,
+    durations: Counts,
 }
 
 /// The number of the slot of a moment.
-pub fn slot_of(at_ms: u64) -> u64 {
-    at_ms / SLOT_MS
+pub fn slot_of(at_ms: u64) -> u32 {
+    u32::try_from(at_ms / SLOT_MS).unwrap_or(u32::MAX)
 }
 
-impl Slot {
-    fn add(&mut self, manner: &Manner, delta: &Delta, share: f64) {
-        let requests = delta.requests as f64 * share;
-        self.requests += requests;
-        self.denied += delta.denied as f64 * share;
-        self.received += delta.received as f64 * share;
-        self.sent += delta.sent as f64 * share;
-        let errors = if manner.error { requests } else { 0.0 };
-        self.errors += errors;
-        self.mutual_tls += if manner.mutual_tls { requests } else { 0.0 };
-        if manner.code != 0 {
-            entry(&mut self.codes, &manner.code).1 += requests;
-        }
-        let found = self.versions.iter().position(|(version, ..)| *version == manner.version);
-        let place = found.unwrap_or_else(|| {
-            self.versions.push((Arc::clone(&manner.version), 0.0, 0.0));
-            self.versions.len() - 1
-        });
-        self.versions[place].1 += requests;
-        self.versions[place].2 += errors;
-        for (bucket, count) in &delta.latency {
-            entry(&mut self.latency, bucket).1 += *count as f64 * share;
-        }
-    }
-
-    /// Adds another slot's figures, but for codes and versions.
-    fn gather(&mut self, other: &Slot) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.denied += other.denied;
-        self.received += other.received;
-        self.sent += other.sent;
-        for (bucket, count) in &other.latency {
-            entry(&mut self.latency, bucket).1 += count;
-        }
-    }
-
-    fn gather_point(&mut self, point: &Point) {
-        self.requests += f64::from(point.requests);
-        self.errors += f64::from(point.errors);
-        self.denied += f64::from(point.denied);
-        self.received += f64::from(point.received);
-        self.sent += f64::from(point.sent);
-    }
-
-    pub fn point(&self, at: u64) -> Point {
-        let mut counts = [0.0; latency::BUCKETS];
-        for (bucket, count) in &self.latency {
-            counts[usize::from(*bucket).min(latency::BUCKETS - 1)] += count;
-        }
-        let quantile = |share| latency::quantile(&counts, share).map_or(-1.0, |ms| ms as f32);
-        Point {
-            at: u32::try_from(at).unwrap_or(u32::MAX),
-            requests: self.requests as f32,
-            errors: self.errors as f32,
-            denied: self.denied as f32,
-            received: self.received as f32,
-            sent: self.sent as f32,
-            p50: quantile(0.5),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
-        }
-    }
+/// When a slot begins.
+pub fn begin_of(at: u32) -> u64 {
+    u64::from(at) * SLOT_MS
 }
 
-fn entry<'a, K: PartialEq + Clone>(list: &'a mut Vec<(K, f64)>, key: &K) -> &'a mut (K, f64) {
-    let place = list.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-        list.push((key.clone(), 0.0));
-        list.len() - 1
-    });
-    &mut list[place]
+fn coarse_of(at: u32) -> u32 {
+    at / COARSE_SLOTS * COARSE_SLOTS
 }
 
-fn put(points: &mut VecDeque<Point>, point: Point) {
-    let place = points.partition_point(|known| known.at < point.at);
-    match points.get_mut(place).filter(|known| known.at == point.at) {
-        Some(known) => *known = point,
-        None => points.insert(place, point),
-    }
-}
-
-impl Point {
-    /// How many figures a point has beside its slot.
-    pub const FIGURES: usize = 8;
-
-    pub fn figures(&self) -> [f32; Self::FIGURES] {
-        let Self { requests, errors, denied, received, sent, p50, p95, p99, .. } = *self;
-        [requests, errors, denied, received, sent, p50, p95, p99]
-    }
-
-    pub fn from_figures(at: u32, figures: [f32; Self::FIGURES]) -> Self {
-        let [requests, errors, denied, received, sent, p50, p95, p99] = figures;
-        Self { at, requests, errors, denied, received, sent, p50, p95, p99 }
-    }
-
-    /// Adds what else happened at that time. Quantiles of both cannot be had from the quantiles of each; the mean by
-    /// the number of requests is near enough for points of one edge.
-    fn add(&mut self, other: &Self) {
-        let of_all = |mine: f32, theirs: f32| match (mine >= 0.0, theirs >= 0.0) {
-            (true, true) => {
-                let all = (self.requests + other.requests).max(f32::MIN_POSITIVE);
-                (mine * self.requests + theirs * other.requests) / all
-            }
-            (true, false) => mine,
-            _ => theirs,
-        };
-        (self.p50, self.p95, self.p99) =
-            (of_all(self.p50, other.p50), of_all(self.p95, other.p95), of_all(self.p99, other.p99));
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.denied += other.denied;
-        self.received += other.received;
-        self.sent += other.sent;
+impl Gathering {
+    fn point(&self) -> Point {
+        self.total.point(self.at, &self.durations)
     }
 }
 
 impl History {
     /// Adds what happened between two moments, evenly, so that a report that comes late makes no peak.
     pub fn add(&mut self, manner: &Manner, delta: &Delta, from_ms: u64, to_ms: u64) {
-        self.requests += delta.requests;
         let from_ms = from_ms.min(to_ms);
         let (first, last) = (slot_of(from_ms), slot_of(to_ms));
+        self.retire(last);
+        let manner = self.manners.key(manner, self.live.iter_mut());
         if first == last {
-            return self.slot(last, last, |slot| slot.add(manner, delta, 1.0));
+            return self.add_to(last, last, manner, delta);
         }
-        let first = first.max(last.saturating_sub(FINE as u64));
-        let whole = (to_ms - from_ms) as f64;
-        for at in first..=last {
-            let (begin, end) = ((at * SLOT_MS).max(from_ms), ((at + 1) * SLOT_MS).min(to_ms));
-            let share = end.saturating_sub(begin) as f64 / whole;
-            if share > 0.0 {
-                self.slot(at, last, |slot| slot.add(manner, delta, share));
+        let whole = to_ms - from_ms;
+        for at in first.max(last.saturating_sub(FINE))..=last {
+            let (begin, end) = (begin_of(at).max(from_ms), begin_of(at + 1).min(to_ms));
+            if end > begin {
+                self.add_to(at, last, manner, &delta.part(begin - from_ms, end - from_ms, whole));
             }
         }
     }
 
     /// Changes a slot. One that is no longer kept in full becomes part of the points.
-    fn slot(&mut self, at: u64, now: u64, change: impl FnOnce(&mut Slot)) {
-        self.retire(now);
+    fn add_to(&mut self, at: u32, now: u32, manner: u8, delta: &Delta) {
+        if delta.is_nothing() {
+            return;
+        }
         if at + LIVE <= now {
-            let mut slot = Slot { at, ..Slot::default() };
-            change(&mut slot);
-            return self.amend(&slot);
+            let mut slot = Slot::new(at);
+            slot.add(manner, delta);
+            return self.fine.add(&slot.point(&self.manners));
         }
         let place = self.live.partition_point(|slot| slot.at < at);
         if self.live.get(place).is_none_or(|slot| slot.at != at) {
-            self.live.insert(place, Slot { at, ..Slot::default() });
+            self.live.insert(place, Slot::new(at));
         }
-        change(&mut self.live[place]);
+        self.live[place].add(manner, delta);
     }
 
     /// Turns slots that are old enough into points, and forgets points that are too old.
-    pub fn retire(&mut self, now: u64) {
+    pub fn retire(&mut self, now: u32) {
         while let Some(slot) = self.live.pop_front_if(|slot| slot.at + LIVE <= now) {
-            let point = slot.point(slot.at);
-            match self.fine.back_mut().filter(|last| last.at == point.at) {
-                Some(last) => last.add(&point),
-                None => self.fine.push_back(point),
-            }
-            let begin = slot.at / COARSE_SLOTS * COARSE_SLOTS;
-            match &mut self.gathering {
-                Some(gathering) if gathering.at == begin => gathering.slot.gather(&slot),
-                other => {
-                    let mut fresh = Slot::default();
-                    fresh.gather(&slot);
-                    let done = other.replace(Box::new(Gathering { at: begin, slot: fresh }));
-                    let done = done.map(|done| done.slot.point(done.at));
-                    self.coarse.extend(done);
-                    self.fresh_coarse.extend(done);
-                }
+            self.fine.add(&slot.point(&self.manners));
+            let total = slot.total(&self.manners);
+            let gathering = self.gathering(coarse_of(slot.at));
+            gathering.total.add(&total);
+            slot.counts.durations().for_each(|(bucket, count)| gathering.durations.add(bucket, count.into()));
+            if self.live.is_empty() {
+                self.live = VecDeque::new();
+                self.manners.clear();
             }
         }
-        let oldest = |kept: u64| u32::try_from(now.saturating_sub(kept)).unwrap_or(u32::MAX);
-        let (fine, coarse) = (oldest(FINE as u64), oldest(COARSE as u64 * COARSE_SLOTS));
-        while self.fine.pop_front_if(|point| point.at <= fine).is_some() {}
-        while self.coarse.pop_front_if(|point| point.at <= coarse).is_some() {}
+        self.fine.forget(now.saturating_sub(FINE));
+        self.coarse.forget(now.saturating_sub(COARSE * COARSE_SLOTS));
     }
 
-    /// Adds to a point of the past what was told late.
-    fn amend(&mut self, slot: &Slot) {
-        let late = slot.point(slot.at);
-        let place = self.fine.partition_point(|point| point.at < late.at);
-        match self.fine.get_mut(place).filter(|point| point.at == late.at) {
-            Some(point) => point.add(&late),
-            None => self.fine.insert(place, late),
+    /// What is gathered for a point of the day; what was for another is done.
+    fn gathering(&mut self, at: u32) -> &mut Gathering {
+        if let Some(done) = self.gathering.take_if(|known| known.at != at) {
+            self.coarse.put(&done.point());
         }
+        let fresh = || Box::new(Gathering { at, total: Total::default(), durations: Counts::default() });
+        self.gathering.get_or_insert_with(fresh)
     }
 
     /// Takes a point of an hour that was kept; a later one of the same slot counts in place of the earlier.
-    pub fn restore_fine(&mut self, point: Point) {
-        put(&mut self.fine, point);
+    pub fn restore_fine(&mut self, point: &Point) {
+        self.fine.put(point);
     }
 
     /// Takes a point of a day that was kept.
-    pub fn restore_coarse(&mut self, point: Point) {
-        put(&mut self.coarse, point);
+    pub fn restore_coarse(&mut self, point: &Point) {
+        self.coarse.put(point);
+        self.kept_coarse = self.kept_coarse.max(point.at);
     }
 
     /// After all was restored: what the day's newest points must be made of.
-    pub fn resume(&mut self, now: u64) {
-        let known = self.coarse.back().map_or(0, |point| u64::from(point.at) + COARSE_SLOTS);
-        let current = now / COARSE_SLOTS * COARSE_SLOTS;
-        for point in self.fine.iter().filter(|point| u64::from(point.at) >= known) {
-            let begin = u64::from(point.at) / COARSE_SLOTS * COARSE_SLOTS;
+    pub fn resume(&mut self, now: u32) {
+        let known = self.coarse.newest().map_or(0, |at| at + COARSE_SLOTS);
+        let current = coarse_of(now);
+        let later: Vec<Point> = self.fine.since(known).collect();
+        for mut point in later {
+            let begin = coarse_of(point.at);
             if begin == current {
-                let gathering =
-                    self.gathering.get_or_insert_with(|| Box::new(Gathering { at: begin, slot: Slot::default() }));
-                gathering.slot.gather_point(point);
+                self.gathering(begin).total.add(&Total::of_point(&point));
             } else {
-                let mut point = *point;
-                point.at = u32::try_from(begin).unwrap_or(u32::MAX);
-                match self.coarse.back_mut().filter(|last| last.at == point.at) {
-                    Some(last) => last.add(&point),
-                    None => self.coarse.push_back(point),
-                }
+                point.at = begin;
+                self.coarse.add(&point);
             }
         }
+    }
+
+    /// Points of the day that no snapshot has yet; the next one is taken for one that has them.
+    pub fn fresh_coarse(&mut self) -> Vec<Point> {
+        let fresh: Vec<Point> = self.coarse.since(self.kept_coarse + 1).collect();
+        self.kept_coarse = self.coarse.newest().unwrap_or(0).max(self.kept_coarse);
+        fresh
     }
 
     /// The day's newest point, as far as it is known.
     pub fn newest_coarse(&self) -> Option<Point> {
-        self.gathering.as_ref().map(|gathering| gathering.slot.point(gathering.at))
+        self.gathering.as_ref().map(|gathering| gathering.point())
+    }
+
+    /// Slots in full as points.
+    pub fn live_points(&self) -> impl Iterator<Item = Point> {
+        self.live.iter().map(|slot| slot.point(&self.manners))
     }
 
     /// Whether anything is kept.
@@ -321,8 +171,41 @@ impl History {
     }
 
     /// The newest slot of which anything is known.
-    pub fn newest(&self) -> u64 {
-        let point = self.fine.back().map_or(0, |point| u64::from(point.at));
-        self.live.back().map_or(point, |slot| slot.at)
+    pub fn newest(&self) -> u32 {
+        self.live.back().map_or_else(|| self.fine.newest().unwrap_or(0), |slot| slot.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manner() -> Manner {
+        Manner { code: 200, error: false, reached: true, mutual_tls: true, version: "v1".into() }
+    }
+
+    #[test]
+    fn slots_become_points_and_points_become_those_of_the_day() {
+        let mut history = History::default();
+        for slot in 3000..3700_u64 {
+            let delta = Delta { requests: 20, latency: vec![(40, 20)], ..Delta::default() };
+            history.add(&manner(), &delta, slot * SLOT_MS, slot * SLOT_MS + 5000);
+        }
+        assert_eq!((history.live.len(), history.fine.iter().count(), history.coarse.iter().count()), (31, 329, 22));
+        assert_eq!(history.coarse.iter().map(|point| point.requests).next(), Some(600.0));
+        assert_eq!(history.newest_coarse().unwrap().at, 3660);
+        assert_eq!(history.fresh_coarse().len(), 22);
+        assert!(history.fresh_coarse().is_empty());
+        history.retire(20_000);
+        assert!(history.live.is_empty() && history.fine.is_empty());
+    }
+
+    #[test]
+    fn what_is_told_late_is_added_to_the_past() {
+        let mut history = History::default();
+        history.add(&manner(), &Delta { requests: 1000, ..Delta::default() }, 0, 100 * SLOT_MS);
+        let all: f32 = history.fine.iter().chain(history.live_points()).map(|point| point.requests).sum();
+        assert_eq!(all, 1000.0);
+        assert_eq!(history.fine.iter().map(|point| point.requests).collect::<Vec<_>>(), vec![10.0; 70]);
     }
 }

@@ -3,14 +3,14 @@
 mod nodes;
 mod sum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use registry::Catalog;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::edge::{SLOT_MS, slot_of};
+use crate::edge::{SLOT_MS, begin_of, slot_of};
 use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
@@ -18,7 +18,7 @@ use nodes::Nodes;
 use sum::{Sum, denied};
 
 /// What is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GraphQuery {
     /// Length of the window in seconds; at most an hour.
     pub window_seconds: u64,
@@ -68,6 +68,7 @@ pub struct EdgeView {
     pub bytes_per_second: ByteRates,
     /// Of TCP; null for requests.
     pub connections_per_second: Option<f64>,
+    /// Of what came to the other side; null where nothing did.
     pub mtls_ratio: Option<f64>,
     pub denied_per_second: f64,
     /// Answers a second by status.
@@ -98,8 +99,16 @@ pub struct ByteRates {
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Principals {
-    pub source: Option<String>,
-    pub destination: Option<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(serialize_with = "text")]
+    pub source: Option<Arc<str>>,
+    #[schema(value_type = Option<String>)]
+    #[serde(serialize_with = "text")]
+    pub destination: Option<Arc<str>>,
+}
+
+fn text<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -125,61 +134,105 @@ const NOISE: f64 = 0.1;
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Slots, both included.
-    pub first: u64,
-    pub last: u64,
+    pub first: u32,
+    pub last: u32,
     /// The time that reports cover of it.
     pub seconds: f64,
 }
 
-/// Builds the graph. A proxy is stale if it was not heard of for so many milliseconds.
-pub fn build(state: &State, catalog: &Catalog, query: &GraphQuery, now: u64, stale_ms: u64) -> Graph {
+/// What the graph is made of, as it was at one moment. A proxy is stale if it was not heard of for so many milliseconds.
+pub fn read(state: &State, query: &GraphQuery, now: u64, stale_ms: u64) -> Reading {
     let at = query.at.unwrap_or(now).min(now);
     let window_seconds = query.window_seconds.clamp(SHORTEST_WINDOW, LONGEST_WINDOW);
     let window = window(state, at, window_seconds, now, stale_ms);
-    let mut nodes = Nodes::of(catalog, state);
-    let mut edges = Vec::new();
-    let mut plain = BTreeMap::new();
-    let (unknown, known): (Vec<_>, Vec<_>) = state.edges.iter().partition(|(key, _)| &*key.source == UNKNOWN);
-    // Whose calls are known comes first: what they sent in plain text is taken off from the rest.
-    for (key, edge) in known.into_iter().chain(unknown) {
-        let Some(mut sum) = sum_of(edge, window, plain.entry(&*key.destination).or_default()) else { continue };
-        if &*key.source == UNKNOWN && !discount(&mut sum, plain[&*key.destination]) {
-            continue;
-        }
-        if !query.namespaces.is_empty() && !touches(key, &query.namespaces) {
-            continue;
-        }
-        nodes.add(key, &sum);
-        edges.push(view(key, edge, &sum, window));
+    let gateways = state.proxies.values().filter(|proxy| proxy.reporter.gateway);
+    Reading {
+        at,
+        window_seconds,
+        window,
+        namespaces: query.namespaces.clone(),
+        edges: state.edges.iter().filter_map(|(key, edge)| read_edge(key, edge, window)).collect(),
+        gateways: gateways.map(|proxy| state.names.workload(&proxy.reporter.workload)).collect(),
+        reporting: reporting(state, now, stale_ms),
     }
-    edges.sort_by(|a, b| a.id.cmp(&b.id));
-    let nodes = nodes.finish(&edges, &query.namespaces, window);
-    Graph { at, window_seconds, nodes, edges, reporting: reporting(state, now, stale_ms) }
+}
+
+pub struct Reading {
+    at: u64,
+    window_seconds: u64,
+    window: Window,
+    namespaces: Vec<String>,
+    edges: Vec<EdgeSum>,
+    gateways: BTreeSet<Arc<str>>,
+    reporting: Reporting,
+}
+
+/// What passed over an edge within the window.
+struct EdgeSum {
+    key: Arc<EdgeKey>,
+    sum: Sum,
+    principals: Principals,
+    /// Whether it is what the caller's side tells.
+    by_source: bool,
+}
+
+impl Reading {
+    pub fn build(self, catalog: &Catalog) -> Graph {
+        let Self { at, window_seconds, window, namespaces, edges, gateways, reporting } = self;
+        let plain = plain(&edges);
+        let mut nodes = Nodes::of(catalog, gateways);
+        let mut views = Vec::with_capacity(edges.len());
+        for mut edge in edges {
+            let sent = plain.get(&edge.key.destination).copied().unwrap_or_default();
+            if &*edge.key.source == UNKNOWN && !discount(&mut edge.sum, sent) {
+                continue;
+            }
+            if !namespaces.is_empty() && !touches(&edge.key, &namespaces) {
+                continue;
+            }
+            nodes.add(&edge.key, &edge.sum);
+            views.push(view(edge, window));
+        }
+        views.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let nodes = nodes.finish(&views, &namespaces, window);
+        Graph { at, window_seconds, nodes, edges: views, reporting }
+    }
+}
+
+/// What callers' sides sent in plain text, by destination: the one who takes it cannot tell from whom it is, so it is
+/// taken off from what came from nobody known.
+fn plain(edges: &[EdgeSum]) -> HashMap<Arc<str>, f64> {
+    let mut plain = HashMap::new();
+    for edge in edges.iter().filter(|edge| edge.by_source) {
+        *plain.entry(Arc::clone(&edge.key.destination)).or_default() += edge.sum.plain();
+    }
+    plain
 }
 
 /// The slots of the window. Its end is where reports end: half a pause before now, on the whole.
 fn window(state: &State, at: u64, seconds: u64, now: u64, stale_ms: u64) -> Window {
     let last = slot_of(at);
-    let first = (last + 1).saturating_sub(seconds.div_ceil(SLOT_MS / 1000));
+    let first = (last + 1).saturating_sub(u32::try_from(seconds.div_ceil(SLOT_MS / 1000)).unwrap_or(u32::MAX));
     let fresh = state.proxies.values().map(|proxy| proxy.last_report).filter(|heard| heard + stale_ms > now);
     let (sum, count) = fresh.fold((0_u128, 0_u128), |(sum, count), heard| (sum + u128::from(heard), count + 1));
     let told = u64::try_from(sum.checked_div(count).unwrap_or_default()).unwrap_or(at);
-    let end = ((last + 1) * SLOT_MS).min(if count == 0 { at } else { told });
-    let begin = (first * SLOT_MS).max(if state.since == u64::MAX { 0 } else { state.since });
+    let end = begin_of(last + 1).min(if count == 0 { at } else { told });
+    let begin = begin_of(first).max(if state.since == u64::MAX { 0 } else { state.since });
     Window { first, last, seconds: (end.saturating_sub(begin) as f64 / 1000.0).max(1.0) }
 }
 
-/// What the caller's side tells, else the other side's; denials from whichever side knows of them. Adds to `plain` what
-/// the caller's side sent in plain text: the one who takes it cannot tell from whom it is.
-fn sum_of(edge: &Edge, window: Window, plain: &mut f64) -> Option<Sum> {
+/// What the caller's side tells, else the other side's; denials from whichever side knows of them.
+fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<EdgeSum> {
     let mut sum = Sum::of(&edge.by_source, window);
-    if sum.is_empty() {
+    let by_source = !sum.is_empty();
+    if by_source {
+        sum.denied = sum.denied.max(denied(&edge.by_destination, window));
+    } else {
         sum = Sum::of(&edge.by_destination, window);
-        return (!sum.is_empty()).then_some(sum);
     }
-    *plain += (sum.requests - sum.mutual_tls).max(0.0);
-    sum.denied = sum.denied.max(denied(&edge.by_destination, window));
-    Some(sum)
+    let principals =
+        Principals { source: edge.source_principal.clone(), destination: edge.destination_principal.clone() };
+    (!sum.is_empty()).then(|| EdgeSum { key: Arc::clone(key), sum, principals, by_source })
 }
 
 /// Takes off what proxies told of already; whether anything is left.
@@ -197,9 +250,9 @@ fn touches(key: &EdgeKey, namespaces: &[String]) -> bool {
     [&key.source, &key.destination].iter().any(|id| namespaces.iter().any(|of| nodes::namespace(id) == of))
 }
 
-fn view(key: &EdgeKey, edge: &Edge, sum: &Sum, window: Window) -> EdgeView {
+fn view(edge: EdgeSum, window: Window) -> EdgeView {
+    let EdgeSum { key, sum, principals, .. } = edge;
     let rate = |count: f64| rounded(count / window.seconds);
-    let proven = |principal: &String| (!principal.is_empty()).then(|| principal.clone());
     EdgeView {
         id: format!("{}>{}>{}", key.source, key.destination, key.protocol.as_str()),
         source: key.source.to_string(),
@@ -214,10 +267,7 @@ fn view(key: &EdgeKey, edge: &Edge, sum: &Sum, window: Window) -> EdgeView {
         denied_per_second: rate(sum.denied),
         codes: sum.codes.iter().map(|(code, count)| (*code, rate(*count))).collect(),
         versions: sum.versions(window),
-        principals: Principals {
-            source: proven(&edge.source_principal),
-            destination: proven(&edge.destination_principal),
-        },
+        principals,
     }
 }
 
@@ -233,5 +283,3 @@ fn reporting(state: &State, now: u64, stale_ms: u64) -> Reporting {
 pub fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
-
-pub(crate) type Versions = BTreeMap<Arc<str>, (f64, f64)>;

@@ -12,6 +12,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::edge::{Delta, Manner};
 use crate::names::{Names, UNKNOWN};
+use crate::pool::Pool;
 
 /// Names that are longer are cut: nobody has such.
 const LONGEST_NAME: usize = 253;
@@ -51,10 +52,40 @@ pub struct Proxy {
 /// One of its series.
 #[derive(Debug)]
 pub struct Series {
-    pub told: wire::Series,
+    pub told: Told,
     pub last: Last,
-    pub edge: EdgeKey,
+    pub edge: Arc<EdgeKey>,
+}
+
+/// What a series is of. There are several to each edge, and most of what they name is the same.
+#[derive(Debug)]
+pub struct Told {
+    pub side: wire::Side,
+    pub peer: Option<Arc<wire::Workload>>,
+    pub peer_principal: Arc<str>,
+    pub service: Option<Arc<wire::Service>>,
+    pub protocol: wire::Protocol,
+    pub grpc_status: Option<u32>,
+    pub response_flags: Arc<str>,
     pub manner: Manner,
+}
+
+/// What series of all proxies name.
+#[derive(Debug, Default)]
+pub struct Pools {
+    workloads: Pool<wire::Workload>,
+    services: Pool<wire::Service>,
+    pub texts: Pool<str>,
+    pub edges: Pool<EdgeKey>,
+}
+
+impl Pools {
+    pub fn tidy(&mut self) {
+        self.edges.tidy();
+        self.workloads.tidy();
+        self.services.tidy();
+        self.texts.tidy();
+    }
 }
 
 /// What was last told of a series.
@@ -98,7 +129,7 @@ impl Proxy {
     }
 
     /// Takes note of a series, and gives it the number by which it is known on every stream.
-    pub fn open(&mut self, mut told: wire::Series, names: &Names) -> Option<u64> {
+    pub fn open(&mut self, mut told: wire::Series, names: &Names, pools: &mut Pools) -> Option<u64> {
         told.id = 0;
         cut(&mut told);
         let number = xxh64(&told.encode_to_vec(), 0);
@@ -107,22 +138,54 @@ impl Proxy {
                 self.refused += 1;
                 return None;
             }
-            let edge = edge(&told, &self.reporter, names);
-            let manner = manner(&told, &self.reporter);
+            let told = Told::of(told, &self.reporter, pools);
+            let edge = edge(&told, &self.reporter, names, pools);
             let last = self.remembered.remove(&number).unwrap_or_default();
-            self.series.insert(number, Series { told, last, edge, manner });
+            self.series.insert(number, Series { told, last, edge });
         }
         Some(number)
     }
 
     /// Finds the nodes of all series anew, after services came or went.
-    pub fn resolve(&mut self, names: &Names) {
+    pub fn resolve(&mut self, names: &Names, pools: &mut Pools) {
         if self.resolved != names.version {
             self.resolved = names.version;
             for series in self.series.values_mut() {
-                series.edge = edge(&series.told, &self.reporter, names);
+                series.edge = edge(&series.told, &self.reporter, names, pools);
             }
         }
+    }
+}
+
+impl Told {
+    fn of(told: wire::Series, reporter: &Reporter, pools: &mut Pools) -> Self {
+        let (side, protocol) = (told.side(), told.protocol());
+        let version = match side {
+            wire::Side::Source => told.peer.as_ref().map_or("", |peer| peer.canonical_revision.as_str()),
+            wire::Side::Destination => reporter.workload.canonical_revision.as_str(),
+        };
+        let manner = Manner {
+            code: u16::try_from(told.response_code).unwrap_or_default(),
+            error: is_error(&told),
+            // Who is called knows how the call came, whatever became of it.
+            reached: !told.unreached || side == wire::Side::Destination,
+            mutual_tls: told.mutual_tls,
+            version: pools.texts.one(version),
+        };
+        Self {
+            side,
+            peer: told.peer.map(|peer| pools.workloads.one(peer)),
+            peer_principal: pools.texts.one(told.peer_principal),
+            service: told.service.map(|service| pools.services.one(service)),
+            protocol,
+            grpc_status: told.grpc_status,
+            response_flags: pools.texts.one(told.response_flags),
+            manner,
+        }
+    }
+
+    pub fn by_source(&self) -> bool {
+        self.side == wire::Side::Source
     }
 }
 
@@ -144,34 +207,22 @@ fn cut(told: &mut wire::Series) {
     told.peer_principal.truncate(if told.peer_principal.len() > 2048 { 0 } else { 2048 });
 }
 
-fn edge(told: &wire::Series, reporter: &Reporter, names: &Names) -> EdgeKey {
-    let protocol = match told.protocol() {
+fn edge(told: &Told, reporter: &Reporter, names: &Names, pools: &mut Pools) -> Arc<EdgeKey> {
+    let protocol = match told.protocol {
         wire::Protocol::Tcp => Protocol::Tcp,
         wire::Protocol::Http => Protocol::Http,
         wire::Protocol::Grpc => Protocol::Grpc,
     };
-    let own = || names.workload(&reporter.workload);
-    let (source, destination) = match told.side() {
-        wire::Side::Source => (own(), names.called(told.service.as_ref(), told.peer.as_ref())),
+    let (service, peer) = (told.service.as_deref(), told.peer.as_deref());
+    let (source, destination) = match told.side {
+        wire::Side::Source => (names.workload(&reporter.workload), names.called(service, peer)),
         wire::Side::Destination => {
-            let source = told.peer.as_ref().map(|peer| names.workload(peer));
-            (source.unwrap_or_else(|| UNKNOWN.into()), names.called(told.service.as_ref(), Some(&reporter.workload)))
+            let source = peer.map_or_else(|| UNKNOWN.into(), |peer| names.workload(peer));
+            (source, names.called(service, Some(&reporter.workload)))
         }
     };
-    EdgeKey { source, destination, protocol }
-}
-
-fn manner(told: &wire::Series, reporter: &Reporter) -> Manner {
-    let version = match told.side() {
-        wire::Side::Source => told.peer.as_ref().map_or("", |peer| peer.canonical_revision.as_str()),
-        wire::Side::Destination => reporter.workload.canonical_revision.as_str(),
-    };
-    Manner {
-        code: u16::try_from(told.response_code).unwrap_or_default(),
-        error: is_error(told),
-        mutual_tls: told.mutual_tls,
-        version: version.into(),
-    }
+    let [source, destination] = [source, destination].map(|id| pools.texts.one(id));
+    pools.edges.one(EdgeKey { source, destination, protocol })
 }
 
 /// Whether the one who was called, or the way there, is to blame (OpenTelemetry, semantic conventions of HTTP and RPC
@@ -208,6 +259,7 @@ impl Last {
         for (bucket, count) in counts.buckets.iter().zip(&counts.in_buckets) {
             let bucket = u8::try_from(*bucket).unwrap_or(u8::MAX).min(latency::BUCKETS as u8 - 1);
             let place = self.latency.iter().position(|(known, _)| *known == bucket).unwrap_or_else(|| {
+                self.latency.reserve_exact(1);
                 self.latency.push((bucket, 0));
                 self.latency.len() - 1
             });
@@ -217,11 +269,5 @@ impl Last {
             }
         }
         delta
-    }
-}
-
-impl Delta {
-    pub fn is_nothing(&self) -> bool {
-        (self.requests, self.denied, self.received, self.sent) == (0, 0, 0, 0)
     }
 }

@@ -7,6 +7,7 @@ mod graph;
 mod intake;
 mod mixer;
 mod names;
+mod pool;
 mod series;
 mod service;
 mod snapshot;

@@ -10,10 +10,10 @@ use registry::Catalog;
 use runtime::Clock;
 use tokio::sync::watch;
 
-use crate::edge::{History, slot_of};
+use crate::edge::{Delta, History, slot_of};
 use crate::export::{Exports, Ledger};
 use crate::graph::{self, Graph, GraphQuery};
-use crate::intake::{EdgeKey, Last, Proxy, Reporter};
+use crate::intake::{EdgeKey, Last, Pools, Proxy, Reporter, Told};
 use crate::names::Names;
 use crate::series::{self, SeriesQuery, SeriesView};
 use crate::tap::{TapQuery, TapStream, Taps};
@@ -52,7 +52,8 @@ struct Inner {
 /// All of it.
 pub struct State {
     pub names: Names,
-    pub edges: HashMap<EdgeKey, Edge>,
+    pub pools: Pools,
+    pub edges: HashMap<Arc<EdgeKey>, Edge>,
     pub proxies: HashMap<String, Proxy>,
     /// Proxies that were known before a restart, and have not reported since.
     pub remembered: HashMap<String, Remembered>,
@@ -80,8 +81,8 @@ pub struct Remembered {
 pub struct Edge {
     pub by_source: History,
     pub by_destination: History,
-    pub source_principal: String,
-    pub destination_principal: String,
+    pub source_principal: Option<Arc<str>>,
+    pub destination_principal: Option<Arc<str>>,
 }
 
 /// A proxy is not heard of any more after this many pauses between reports.
@@ -97,6 +98,7 @@ impl Mixer {
         let began = milliseconds(&clock);
         let state = State {
             names: Names::default(),
+            pools: Pools::default(),
             edges: HashMap::new(),
             proxies: HashMap::new(),
             remembered: HashMap::new(),
@@ -154,7 +156,9 @@ impl Mixer {
     pub fn graph(&self, query: &GraphQuery) -> Graph {
         let now = self.now();
         let catalog = self.0.catalog.borrow().clone();
-        graph::build(&self.0.state.lock(), &catalog, query, now, self.stale_ms())
+        // The lock is held for the sums, and not for what is made of them.
+        let reading = graph::read(&self.0.state.lock(), query, now, self.stale_ms());
+        reading.build(&catalog)
     }
 
     /// The time series of edges.
@@ -248,7 +252,7 @@ impl State {
         }
         let Some(proxy) = self.proxies.get_mut(&reporter.node) else { return };
         proxy.reporter = reporter.clone();
-        proxy.resolve(&self.names);
+        proxy.resolve(&self.names, &mut self.pools);
         let first = proxy.last_report == 0;
         let foreign = first && reporter.started_at + FOREIGN_MS < self.began;
         let from = if first { reporter.started_at.min(now) } else { proxy.last_report };
@@ -258,7 +262,7 @@ impl State {
         proxy.last_report = now;
         for told in report.opened {
             let id = told.id;
-            if let Some(number) = proxy.open(told, &self.names) {
+            if let Some(number) = proxy.open(told, &self.names, &mut self.pools) {
                 ids.insert(id, number);
             }
         }
@@ -269,14 +273,12 @@ impl State {
             if foreign || delta.is_nothing() {
                 continue;
             }
-            let edge = self.edges.entry(series.edge.clone()).or_default();
-            let by_source = series.told.side() == wire::Side::Source;
-            let history = if by_source { &mut edge.by_source } else { &mut edge.by_destination };
-            history.add(&series.manner, &delta, from, now);
             if let Some(ledger) = &mut self.ledger {
                 ledger.add(&proxy.reporter, &series.told, &delta);
             }
-            note_principals(edge, by_source, &proxy.reporter.principal, &series.told);
+            let edge = self.edges.entry(Arc::clone(&series.edge)).or_default();
+            edge.add(&series.told, delta, from, now);
+            edge.note_principals(&proxy.reporter.principal, &series.told, &mut self.pools);
         }
     }
 
@@ -290,8 +292,8 @@ impl State {
             self.edges.values_mut().for_each(|edge| edge.retire(slot_of(now)));
             // Some more than needed go, so that this is not done for each that comes.
             let excess = self.edges.len() - options.max_edges + options.max_edges / 50;
-            let mut ages: Vec<(u64, EdgeKey)> =
-                self.edges.iter().map(|(key, edge)| (edge.newest(), key.clone())).collect();
+            let mut ages: Vec<(u32, Arc<EdgeKey>)> =
+                self.edges.iter().map(|(key, edge)| (edge.newest(), Arc::clone(key))).collect();
             ages.sort_unstable_by_key(|(newest, _)| *newest);
             ages.truncate(excess);
             self.dropped += ages.len() as u64;
@@ -307,30 +309,47 @@ impl State {
             edge.retire(slot_of(now));
             !(edge.by_source.is_empty() && edge.by_destination.is_empty())
         });
+        self.pools.tidy();
     }
 }
 
-/// Who the two ends proved to be.
-fn note_principals(edge: &mut Edge, by_source: bool, own: &str, told: &wire::Series) {
-    if !told.mutual_tls {
-        return;
-    }
-    let (source, destination) =
-        if by_source { (own, told.peer_principal.as_str()) } else { (told.peer_principal.as_str(), own) };
-    for (kept, seen) in [(&mut edge.source_principal, source), (&mut edge.destination_principal, destination)] {
-        if !seen.is_empty() && kept != seen {
-            seen.clone_into(kept);
-        }
-    }
-}
+/// While the caller's side told of an edge in one of so many slots before, the other side only tells what it denied:
+/// the rest is the same once more.
+const TOLD_LATELY: u32 = 3;
 
 impl Edge {
-    pub fn retire(&mut self, now: u64) {
+    fn add(&mut self, told: &Told, delta: Delta, from: u64, now: u64) {
+        if told.by_source() {
+            return self.by_source.add(&told.manner, &delta, from, now);
+        }
+        let newest = self.by_source.newest();
+        let known = newest > 0 && newest + TOLD_LATELY >= slot_of(now);
+        let delta = if known { Delta { denied: delta.denied, ..Delta::default() } } else { delta };
+        if !delta.is_nothing() {
+            self.by_destination.add(&told.manner, &delta, from, now);
+        }
+    }
+
+    /// Who the two ends proved to be.
+    fn note_principals(&mut self, own: &str, told: &Told, pools: &mut Pools) {
+        if !told.manner.mutual_tls {
+            return;
+        }
+        let (source, destination) =
+            if told.by_source() { (own, &*told.peer_principal) } else { (&*told.peer_principal, own) };
+        for (kept, seen) in [(&mut self.source_principal, source), (&mut self.destination_principal, destination)] {
+            if !seen.is_empty() && kept.as_deref() != Some(seen) {
+                *kept = Some(pools.texts.one(seen));
+            }
+        }
+    }
+
+    pub fn retire(&mut self, now: u32) {
         self.by_source.retire(now);
         self.by_destination.retire(now);
     }
 
-    pub fn newest(&self) -> u64 {
+    pub fn newest(&self) -> u32 {
         self.by_source.newest().max(self.by_destination.newest())
     }
 }

@@ -73,6 +73,8 @@ impl Names {
         match (service, workload) {
             (Some(service), _) => match self.hosts.get(&service.host) {
                 Some(id) => Arc::clone(id),
+                // A host that a gateway answers for, and no service: whom it was for is not known.
+                None if service.namespace.is_empty() => workload.map_or_else(|| UNKNOWN.into(), |of| self.workload(of)),
                 None => format!("{}/{}", service.namespace, short(&service.host, &service.namespace)).into(),
             },
             (None, Some(workload)) => self.workload(workload),

@@ -72,9 +72,9 @@ impl Step {
 /// Builds the series. The newest step is the last of which all proxies have told.
 pub fn build(state: &State, query: &SeriesQuery, now: u64, pause_ms: u64) -> SeriesView {
     let window = query.window_seconds.clamp(60, DAY);
-    let slots = if window <= HOUR { 1 } else { COARSE_SLOTS };
+    let slots = if window <= HOUR { 1 } else { u64::from(COARSE_SLOTS) };
     let step_ms = slots * SLOT_MS;
-    let end = slot_of(now.saturating_sub(pause_ms)) / slots;
+    let end = u64::from(slot_of(now.saturating_sub(pause_ms))) / slots;
     let first = end.saturating_sub(window * 1000 / step_ms);
     let mut steps = vec![Step::default(); usize::try_from(end - first).unwrap_or_default()];
     let wanted = |id: &str, asked: &Option<String>| asked.as_ref().is_none_or(|asked| asked == id);
@@ -104,12 +104,11 @@ fn told_of(edge: &Edge) -> &History {
 
 fn visit(history: &History, slots: u64, mut each: impl FnMut(&Point)) {
     if slots == 1 {
-        history.fine.iter().for_each(&mut each);
+        history.fine.iter().for_each(|point| each(&point));
     } else {
-        history.coarse.iter().for_each(&mut each);
-        history.newest_coarse().iter().for_each(&mut each);
+        history.coarse.iter().chain(history.newest_coarse()).for_each(|point| each(&point));
     }
-    history.live.iter().for_each(|slot| each(&slot.point(slot.at)));
+    history.live_points().for_each(|point| each(&point));
 }
 
 fn view(steps: &[Step], seconds: f64) -> TrafficSeries {

@@ -100,7 +100,7 @@ pub struct Keeper {
     /// What all keys begin with.
     root: String,
     /// The newest slot that was written; it may have been incomplete.
-    written: u64,
+    written: u32,
     /// The keys of snapshots, oldest first, and until when each is kept.
     kept: VecDeque<(u64, String)>,
     parts_of_proxies: usize,
@@ -164,11 +164,10 @@ impl Keeper {
         let from = self.written;
         let (hour, day, proxies, since) = self.mixer.change(|state| {
             let hour = points(state, |history| {
-                let fine = history.fine.iter().filter(|point| u64::from(point.at) >= from).copied();
-                fine.chain(history.live.iter().filter(|slot| slot.at >= from).map(|slot| slot.point(slot.at))).collect()
+                history.fine.since(from).chain(history.live_points().filter(|point| point.at >= from)).collect()
             });
             state.edges.values_mut().for_each(|edge| edge.retire(slot));
-            (hour, points(state, |history| std::mem::take(&mut history.fresh_coarse)), totals(state), state.since)
+            (hour, points(state, History::fresh_coarse), totals(state), state.since)
         });
         for (kind, list, age) in [(HOUR, hour, HOUR_MS), (DAY, day, DAY_MS)] {
             for (number, part) in list.chunks(PART).enumerate() {
@@ -218,8 +217,8 @@ fn points(state: &mut State, mut of: impl FnMut(&mut History) -> Vec<Point>) -> 
                 by_destination,
                 at: points.iter().map(|point| point.at).collect(),
                 figures: points.iter().flat_map(Point::figures).collect(),
-                source_principal: source_principal.clone(),
-                destination_principal: destination_principal.clone(),
+                source_principal: source_principal.as_deref().unwrap_or_default().to_owned(),
+                destination_principal: destination_principal.as_deref().unwrap_or_default().to_owned(),
             });
         }
     }
@@ -251,13 +250,16 @@ fn restore(state: &mut State, kept: Points, coarse: bool, now: u64) {
             2 => Protocol::Grpc,
             _ => Protocol::Tcp,
         };
-        let key = EdgeKey { source: told.source.into(), destination: told.destination.into(), protocol };
+        let [source, destination] = [told.source, told.destination].map(|id| state.pools.texts.one(id));
+        let key = state.pools.edges.one(EdgeKey { source, destination, protocol });
         let edge = state.edges.entry(key).or_default();
-        (edge.source_principal, edge.destination_principal) = (told.source_principal, told.destination_principal);
+        let principals = [told.source_principal, told.destination_principal];
+        [edge.source_principal, edge.destination_principal] =
+            principals.map(|principal| (!principal.is_empty()).then(|| state.pools.texts.one(principal)));
         let history = if told.by_destination { &mut edge.by_destination } else { &mut edge.by_source };
         for (at, figures) in told.at.into_iter().zip(told.figures.as_chunks().0) {
             let point = Point::from_figures(at, *figures);
-            if coarse { history.restore_coarse(point) } else { history.restore_fine(point) }
+            if coarse { history.restore_coarse(&point) } else { history.restore_fine(&point) }
         }
         history.retire(slot_of(now));
     }

@@ -92,6 +92,7 @@ pub(crate) fn series(id: u32, side: wire::Side, peer: Option<&str>, service: &st
         grpc_status: None,
         response_flags: String::new(),
         mutual_tls: peer.is_some(),
+        unreached: false,
     }
 }
 
@@ -146,6 +147,74 @@ fn a_call_that_both_sides_tell_of_counts_once_and_one_without_a_proxy_counts_too
     assert_eq!(edge(&graph, REVIEWS).requests_per_second, 10.0);
     assert_eq!(edge(&graph, "unknown>default/reviews>http").requests_per_second, 5.0);
     assert_eq!(graph.edges.len(), 2);
+}
+
+#[test]
+fn the_share_of_mutual_tls_is_of_what_came_to_the_other_side() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    kit.pass(10);
+    let aborted = wire::Series {
+        unreached: true,
+        mutual_tls: false,
+        response_flags: "FI".into(),
+        ..series(1, wire::Side::Source, None, "reviews", 503)
+    };
+    let opened = vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200), aborted];
+    kit.tell(&mut page, opened, vec![counts(0, 30), counts(1, 70)]);
+    let graph = kit.graph(60);
+    let reviews = edge(&graph, REVIEWS);
+    assert_eq!((reviews.requests_per_second, reviews.error_ratio, reviews.mtls_ratio), (10.0, Some(0.7), Some(1.0)));
+}
+
+#[test]
+fn an_edge_that_nothing_came_over_has_no_share_of_mutual_tls() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    kit.pass(10);
+    let refused = wire::Series { unreached: true, ..series(0, wire::Side::Source, None, "reviews", 503) };
+    kit.tell(&mut page, vec![refused], vec![counts(0, 30)]);
+    assert_eq!(edge(&kit.graph(60), REVIEWS).mtls_ratio, None);
+}
+
+#[test]
+fn who_is_not_known_vanishes_once_nothing_comes_from_there() {
+    let kit = Kit::new(Options::default());
+    let mut reviews = kit.proxy("reviews-v1");
+    kit.pass(10);
+    let opened = vec![
+        series(0, wire::Side::Destination, None, "reviews", 200),
+        series(1, wire::Side::Destination, Some("productpage-v1"), "reviews", 200),
+    ];
+    kit.tell(&mut reviews, opened, vec![counts(0, 50), counts(1, 50)]);
+    let unknown = |graph: &Graph| graph.nodes.iter().any(|node| node.id == "unknown");
+    assert!(unknown(&kit.graph(60)));
+    for step in 1..=8 {
+        kit.pass(10);
+        kit.tell(&mut reviews, Vec::new(), vec![counts(0, 50), counts(1, 50 + step * 50)]);
+    }
+    let graph = kit.graph(60);
+    assert!(!unknown(&graph), "{:?}", graph.nodes);
+    assert_eq!(graph.edges.iter().map(|edge| &*edge.id).collect::<Vec<_>>(), [REVIEWS]);
+}
+
+#[test]
+fn when_the_callers_proxy_falls_silent_the_other_side_is_listened_to() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));
+    let called = wire::Counts { denied: 10, ..counts(0, 100) };
+    kit.pass(10);
+    kit.tell(&mut page, vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)], vec![counts(0, 100)]);
+    let opened = vec![series(0, wire::Side::Destination, Some("productpage-v1"), "reviews", 200)];
+    kit.tell(&mut reviews, opened, vec![called.clone()]);
+    assert_eq!(edge(&kit.graph(60), REVIEWS).denied_per_second, 1.0);
+    for step in 1..=12 {
+        kit.pass(10);
+        kit.tell(&mut reviews, Vec::new(), vec![wire::Counts { denied: 10, ..counts(0, 100 + step * 100) }]);
+    }
+    let graph = kit.graph(60);
+    let edge = edge(&graph, REVIEWS);
+    assert_eq!((edge.requests_per_second, edge.denied_per_second, edge.mtls_ratio), (10.0, 0.0, Some(1.0)));
 }
 
 #[test]

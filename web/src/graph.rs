@@ -1,7 +1,9 @@
 //! The graph of services, as proxies report the traffic.
 
-use axum::Json;
+mod drawn;
+
 use axum::extract::State as Shared;
+use axum::response::Response;
 use mixer::{Graph, GraphQuery};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -11,6 +13,8 @@ use utoipa_axum::routes;
 use crate::extract::Asked;
 use crate::problem::Problem;
 use crate::state::State;
+
+pub use drawn::Drawn;
 
 pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(graph))
@@ -33,11 +37,13 @@ const WINDOW_SECONDS: u64 = 60;
 /// Who calls whom, how often and how well: services, workloads and the edges between them, by what proxies report.
 #[utoipa::path(get, path = "/graph", params(Window),
     responses((status = 200, description = "The graph", body = Graph)))]
-async fn graph(Shared(state): Shared<State>, Asked(asked): Asked<Window>) -> Result<Json<Graph>, Problem> {
+async fn graph(Shared(state): Shared<State>, Asked(asked): Asked<Window>) -> Result<Response, Problem> {
     let window_seconds = asked.window.as_deref().map_or(Ok(WINDOW_SECONDS), seconds)?;
     let namespaces = asked.namespace.unwrap_or_default();
     let namespaces = namespaces.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    Ok(Json(state.mixer.graph(&GraphQuery { window_seconds, at: asked.at, namespaces })))
+    let query = GraphQuery { window_seconds, at: asked.at, namespaces };
+    let mixer = state.mixer.clone();
+    state.kept.graphs.answer(query, move |query| mixer.graph(query)).await
 }
 
 /// Reads a length of time: `90s`, `5m`, `1h`, or seconds.

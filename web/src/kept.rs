@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::certificates::Certificates;
 use crate::feed::Feed;
+use crate::graph::Drawn;
 use crate::idempotency::Answered;
 use crate::limiter::{Limiter, Rate};
 use crate::list::Pages;
@@ -18,6 +19,7 @@ pub struct Kept {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) graphs: Arc<Drawn>,
     pub(crate) since: Arc<Since>,
     pub(crate) failing: Arc<Failing>,
     /// Unix milliseconds.
@@ -32,6 +34,7 @@ impl Kept {
             certificates: Arc::default(),
             feed: Arc::default(),
             pages: Arc::default(),
+            graphs: Arc::default(),
             since: Arc::default(),
             failing: Arc::default(),
             started_at: millis(SystemTime::now()),

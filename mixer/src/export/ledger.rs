@@ -6,7 +6,7 @@ use api::latency;
 use api::weft::v1 as wire;
 
 use crate::edge::Delta;
-use crate::intake::Reporter;
+use crate::intake::{Reporter, Told};
 
 /// What makes a series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl Ledger {
         self.dropped
     }
 
-    pub fn add(&mut self, reporter: &Reporter, told: &wire::Series, delta: &Delta) {
+    pub fn add(&mut self, reporter: &Reporter, told: &Told, delta: &Delta) {
         let labels = labels(reporter, told);
         if !self.series.contains_key(&labels) && self.series.len() >= MAX_SERIES {
             self.dropped += 1;
@@ -126,12 +126,12 @@ pub fn middle(bucket: u8) -> f64 {
     (latency::lower_bound(bucket) + latency::lower_bound(bucket + 1)) as f64 / 2000.0
 }
 
-fn labels(reporter: &Reporter, told: &wire::Series) -> Labels {
+fn labels(reporter: &Reporter, told: &Told) -> Labels {
     let unknown = wire::Workload::default();
-    let peer = told.peer.as_ref().unwrap_or(&unknown);
-    let by_source = told.side() == wire::Side::Source;
+    let peer = told.peer.as_deref().unwrap_or(&unknown);
+    let by_source = told.by_source();
     let (source, destination) = if by_source { (&reporter.workload, peer) } else { (peer, &reporter.workload) };
-    let service = told.service.clone().unwrap_or_default();
+    let service = told.service.as_deref().cloned().unwrap_or_default();
     Labels {
         reporter: if by_source { "source" } else { "destination" },
         source_workload: source.name.clone(),
@@ -143,15 +143,15 @@ fn labels(reporter: &Reporter, told: &wire::Series) -> Labels {
         destination_service: service.host,
         destination_service_name: service.name,
         destination_service_namespace: service.namespace,
-        request_protocol: match told.protocol() {
+        request_protocol: match told.protocol {
             wire::Protocol::Tcp => "tcp",
             wire::Protocol::Http => "http",
             wire::Protocol::Grpc => "grpc",
         },
-        response_code: told.response_code,
+        response_code: told.manner.code.into(),
         grpc_response_status: told.grpc_status,
-        response_flags: told.response_flags.clone(),
-        mutual_tls: told.mutual_tls,
+        response_flags: told.response_flags.to_string(),
+        mutual_tls: told.manner.mutual_tls,
     }
 }
 

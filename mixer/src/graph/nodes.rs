@@ -1,13 +1,13 @@
 //! The nodes of the graph: every service of the mesh, and whoever else had to do with its traffic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use registry::{Catalog, Entry, Health, Location};
 
 use super::sum::Sum;
 use super::{EdgeView, Latency, NodeView, ReadyEndpoints, Window, rounded};
 use crate::intake::{EdgeKey, Protocol};
-use crate::mixer::State;
 use crate::names;
 
 /// From this share of errors on a service is degraded, and from that on failing.
@@ -15,8 +15,8 @@ const DEGRADED: f64 = 0.01;
 const FAILING: f64 = 0.1;
 
 pub struct Nodes<'a> {
-    found: BTreeMap<String, Found<'a>>,
-    gateways: BTreeSet<String>,
+    found: BTreeMap<Arc<str>, Found<'a>>,
+    gateways: BTreeSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -36,22 +36,20 @@ pub fn namespace(id: &str) -> &str {
 }
 
 impl<'a> Nodes<'a> {
-    pub fn of(catalog: &'a Catalog, state: &State) -> Self {
-        let mut found: BTreeMap<String, Found<'a>> = BTreeMap::new();
+    pub fn of(catalog: &'a Catalog, gateways: BTreeSet<Arc<str>>) -> Self {
+        let mut found: BTreeMap<Arc<str>, Found<'a>> = BTreeMap::new();
         for entry in catalog.entries() {
-            found.entry(names::id(&entry.service)).or_default().entry = Some(entry);
+            found.entry(names::id(&entry.service).into()).or_default().entry = Some(entry);
         }
-        let gateways = state.proxies.values().filter(|proxy| proxy.reporter.gateway);
-        let gateways = gateways.map(|proxy| state.names.workload(&proxy.reporter.workload).to_string()).collect();
         Self { found, gateways }
     }
 
     pub fn add(&mut self, key: &EdgeKey, sum: &Sum) {
         let of_requests = key.protocol != Protocol::Tcp;
-        let source = self.found.entry(key.source.to_string()).or_default();
+        let source = self.found.entry(Arc::clone(&key.source)).or_default();
         source.touched = true;
         source.asks += if of_requests { sum.requests } else { 0.0 };
-        let destination = self.found.entry(key.destination.to_string()).or_default();
+        let destination = self.found.entry(Arc::clone(&key.destination)).or_default();
         destination.touched = true;
         if of_requests {
             destination.asked.merge(sum);
@@ -67,29 +65,29 @@ impl<'a> Nodes<'a> {
             found.touched || (internal && own)
         };
         let shown = found.into_iter().filter(|(id, found)| wanted(id, found));
-        shown.map(|(id, found)| view(id, &found, &gateways, &failing, window)).collect()
+        shown.map(|(id, found)| view(&id, &found, &gateways, &failing, window)).collect()
     }
 }
 
 /// The share of TCP connections to a node that did not come about, by node.
-fn failing_connections(edges: &[EdgeView]) -> BTreeMap<String, f64> {
+fn failing_connections(edges: &[EdgeView]) -> BTreeMap<&str, f64> {
     let tcp = edges.iter().filter(|edge| edge.connections_per_second.is_some_and(|rate| rate > 0.0));
-    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
     for edge in tcp {
-        let known = worst.entry(edge.destination.clone()).or_default();
+        let known = worst.entry(&edge.destination).or_default();
         *known = known.max(edge.error_ratio.unwrap_or_default());
     }
     worst
 }
 
 fn view(
-    id: String,
+    id: &str,
     found: &Found<'_>,
-    gateways: &BTreeSet<String>,
-    failing: &BTreeMap<String, f64>,
+    gateways: &BTreeSet<Arc<str>>,
+    failing: &BTreeMap<&str, f64>,
     window: Window,
 ) -> NodeView {
-    let kind = match &id {
+    let kind = match id {
         id if gateways.contains(id) => "gateway",
         id if id == names::UNKNOWN => "unknown",
         id if id.starts_with("external:") => "external",
@@ -100,10 +98,10 @@ fn view(
     let requests = if is_asked { found.asked.requests } else { found.asks };
     let error_ratio = found.asked.error_ratio();
     let endpoints = found.entry.map(endpoints);
-    let worst = error_ratio.into_iter().chain(failing.get(&id).copied()).reduce(f64::max);
+    let worst = error_ratio.into_iter().chain(failing.get(id).copied()).reduce(f64::max);
     NodeView {
         kind,
-        namespace: namespace(&id).to_owned(),
+        namespace: namespace(id).to_owned(),
         name: id.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
         host: found.entry.map(|entry| entry.service.host().to_string()),
         platforms: found.entry.map(platforms).unwrap_or_default(),
@@ -113,7 +111,7 @@ fn view(
         latency_ms: if is_asked { found.asked.latency() } else { Latency::default() },
         health: health(worst, endpoints, found.touched, kind),
         endpoints,
-        id,
+        id: id.to_owned(),
     }
 }
 

@@ -1,25 +1,25 @@
 //! The sum of what one side told of an edge in a window of time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::latency;
 
-use super::{Latency, VersionView, Versions, Window, rounded};
-use crate::edge::{History, Point, Slot};
+use super::{Latency, VersionView, Window, rounded};
+use crate::edge::{History, Manners, Point, Slot};
 
 #[derive(Clone, Debug)]
 pub struct Sum {
     pub requests: f64,
     pub errors: f64,
     pub denied: f64,
-    pub mutual_tls: f64,
-    /// Requests of which it is known whether they came over mutual TLS.
+    mutual_tls: f64,
+    /// Requests of which it is known that they came to the other side, and whether over mutual TLS.
     judged: f64,
     pub received: f64,
     pub sent: f64,
-    pub codes: BTreeMap<u16, f64>,
-    versions: Versions,
+    pub codes: Vec<(u16, f64)>,
+    /// Requests and errors of each version.
+    versions: Vec<(Arc<str>, f64, f64)>,
     latency: [f64; latency::BUCKETS],
     /// Of points, which know their quantiles only: by weight.
     quantiles: [f64; 3],
@@ -36,8 +36,8 @@ impl Default for Sum {
             judged: 0.0,
             received: 0.0,
             sent: 0.0,
-            codes: BTreeMap::new(),
-            versions: BTreeMap::new(),
+            codes: Vec::new(),
+            versions: Vec::new(),
             latency: [0.0; latency::BUCKETS],
             quantiles: [0.0; 3],
             weight: 0.0,
@@ -49,8 +49,8 @@ impl Sum {
     pub fn of(history: &History, window: Window) -> Self {
         let mut sum = Self::default();
         let (slots, points) = within(history, window);
-        slots.for_each(|slot| sum.add(slot));
-        points.for_each(|point| sum.add_point(point));
+        slots.for_each(|slot| sum.add(slot, &history.manners));
+        points.for_each(|point| sum.add_point(&point));
         sum
     }
 
@@ -58,30 +58,45 @@ impl Sum {
         self.requests == 0.0 && self.denied == 0.0 && self.received == 0.0 && self.sent == 0.0
     }
 
-    fn add(&mut self, slot: &Slot) {
-        self.requests += slot.requests;
-        self.errors += slot.errors;
-        self.denied += slot.denied;
-        self.mutual_tls += slot.mutual_tls;
-        self.judged += slot.requests;
-        self.received += slot.received;
-        self.sent += slot.sent;
-        for (code, count) in &slot.codes {
-            *self.codes.entry(*code).or_default() += count;
+    fn add(&mut self, slot: &Slot, manners: &Manners) {
+        self.denied += f64::from(slot.denied);
+        self.received += slot.received as f64;
+        self.sent += slot.sent as f64;
+        for (manner, count) in slot.manners(manners) {
+            let errors = if manner.error { count } else { 0.0 };
+            self.requests += count;
+            self.errors += errors;
+            if manner.reached {
+                self.judged += count;
+                self.mutual_tls += if manner.mutual_tls { count } else { 0.0 };
+            }
+            if manner.code != 0 {
+                self.add_code(manner.code, count);
+            }
+            self.add_version(&manner.version, count, errors);
         }
-        for (version, requests, errors) in &slot.versions {
-            self.add_version(version, *requests, *errors);
+        for (bucket, count) in slot.counts.durations() {
+            self.latency[usize::from(bucket)] += f64::from(count);
         }
-        for (bucket, count) in &slot.latency {
-            self.latency[usize::from(*bucket).min(latency::BUCKETS - 1)] += count;
+    }
+
+    fn add_code(&mut self, code: u16, count: f64) {
+        match self.codes.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, known)) => *known += count,
+            None => self.codes.push((code, count)),
         }
     }
 
     fn add_version(&mut self, version: &Arc<str>, requests: f64, errors: f64) {
-        match self.versions.get_mut(version) {
-            Some(known) => *known = (known.0 + requests, known.1 + errors),
-            None => drop(self.versions.insert(Arc::clone(version), (requests, errors))),
+        match self.versions.iter_mut().find(|(known, ..)| known == version) {
+            Some((_, of, failed)) => (*of, *failed) = (*of + requests, *failed + errors),
+            None => self.versions.push((Arc::clone(version), requests, errors)),
         }
+    }
+
+    /// What went to the other side in plain text.
+    pub fn plain(&self) -> f64 {
+        (self.judged - self.mutual_tls).max(0.0)
     }
 
     fn add_point(&mut self, point: &Point) {
@@ -110,7 +125,7 @@ impl Sum {
         for (sum, more) in self.latency.iter_mut().zip(other.latency) {
             *sum += more;
         }
-        for (version, (requests, errors)) in &other.versions {
+        for (version, requests, errors) in &other.versions {
             self.add_version(version, *requests, *errors);
         }
     }
@@ -127,8 +142,8 @@ impl Sum {
         ];
         figures.into_iter().for_each(|figure| *figure *= share);
         self.mutual_tls = self.mutual_tls.min(self.judged);
-        self.codes.values_mut().for_each(|count| *count *= share);
-        self.versions.values_mut().for_each(|of| *of = (of.0 * share, of.1 * share));
+        self.codes.iter_mut().for_each(|(_, count)| *count *= share);
+        self.versions.iter_mut().for_each(|(_, of, failed)| (*of, *failed) = (*of * share, *failed * share));
     }
 
     pub fn error_ratio(&self) -> Option<f64> {
@@ -150,30 +165,31 @@ impl Sum {
     }
 
     pub fn versions(&self, window: Window) -> Vec<VersionView> {
-        let known = self.versions.iter().filter(|(version, _)| !version.is_empty());
-        let view = |(version, (requests, errors)): (&Arc<str>, &(f64, f64))| VersionView {
+        let known = self.versions.iter().filter(|(version, ..)| !version.is_empty());
+        let view = |(version, requests, errors): &(Arc<str>, f64, f64)| VersionView {
             version: version.to_string(),
             requests_per_second: rounded(requests / window.seconds),
             error_ratio: ratio(*errors, *requests),
         };
-        known.map(view).collect()
+        let mut views: Vec<VersionView> = known.map(view).collect();
+        views.sort_unstable_by(|a, b| a.version.cmp(&b.version));
+        views
     }
 }
 
 /// What one side turned away in a window of time.
 pub fn denied(history: &History, window: Window) -> f64 {
     let (slots, points) = within(history, window);
-    slots.map(|slot| slot.denied).sum::<f64>() + points.map(|point| f64::from(point.denied)).sum::<f64>()
+    slots.map(|slot| f64::from(slot.denied)).sum::<f64>() + points.map(|point| f64::from(point.denied)).sum::<f64>()
 }
 
 /// The slots of a window, and the points of what of it is older than all slots.
-fn within(history: &History, window: Window) -> (impl Iterator<Item = &Slot>, impl Iterator<Item = &Point>) {
-    let inside = move |at: u64| (window.first..=window.last).contains(&at);
+fn within(history: &History, window: Window) -> (impl Iterator<Item = &Slot>, impl Iterator<Item = Point>) {
+    let inside = move |at: u32| (window.first..=window.last).contains(&at);
     let older = history.live.front().is_none_or(|oldest| oldest.at > window.first);
-    let first = history.fine.partition_point(|point| u64::from(point.at) < window.first);
-    let points = if older { history.fine.range(first..) } else { history.fine.range(..0) };
+    let points = history.fine.since(if older { window.first } else { u32::MAX });
     let slots = history.live.iter().filter(move |slot| inside(slot.at));
-    (slots, points.take_while(move |point| inside(point.at.into())))
+    (slots, points.take_while(move |point| inside(point.at)))
 }
 
 fn ratio(part: f64, whole: f64) -> Option<f64> {
