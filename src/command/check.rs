@@ -66,9 +66,17 @@ pub fn print(listing: &Value, nothing: &str) -> anyhow::Result<()> {
     }
     for item in items {
         line(told(item))?;
-        line(format_args!("    → {}", text(item, "hint")))?;
+        line(format_args!("    {}", advice(item)))?;
     }
     Ok(())
+}
+
+/// What to do; of what is muted, why nothing.
+fn advice(item: &Value) -> String {
+    match &item["muted"] {
+        Value::Null => format!("→ {}", text(item, "hint")),
+        mute => format!("muted by {}: {}", text(mute, "author"), text(mute, "reason")),
+    }
 }
 
 /// `WFT1301 error: reviews-v1.default: refused RDS: …`
@@ -81,10 +89,10 @@ fn told(item: &Value) -> String {
     }
 }
 
-/// Exit code 4 where anything is an error, so that a pipeline stops.
+/// Exit code 4 where anything is an error that nobody muted, so that a pipeline stops.
 pub fn fail_on_errors(listing: &Value) -> anyhow::Result<()> {
     let items = listing["items"].as_array().into_iter().flatten();
-    let errors = items.filter(|item| item["severity"] == "error").count();
+    let errors = items.filter(|item| item["severity"] == "error" && item["muted"].is_null()).count();
     match errors {
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Rejected, "1 error").into()),
@@ -106,5 +114,6 @@ mod tests {
     fn only_errors_fail() {
         assert!(fail_on_errors(&json!({ "items": [{ "severity": "warning" }] })).is_ok());
         assert!(fail_on_errors(&json!({ "items": [{ "severity": "error" }] })).is_err());
+        assert!(fail_on_errors(&json!({ "items": [{ "severity": "error", "muted": { "id": "a" } }] })).is_ok());
     }
 }

@@ -199,6 +199,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         denials,
         ledger: Ledger::new(store.clone(), clock.clone()),
         issuances,
+        store: store.clone(),
         kept: web::Kept::new(web::Rate::of(options.api_rate)),
     };
     access::keep_admin_token(&data, &state.api_tokens, &clock).await?;

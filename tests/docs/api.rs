@@ -79,6 +79,9 @@ impl Shell {
             }
             ("post", "/api/v1/ca/denials") => drop(self.told.insert("DENIAL", body["id"].as_str().unwrap().to_owned())),
             ("post", "/api/v1/tokens") => drop(self.told.insert("JOIN_TOKEN", body["id"].as_str().unwrap().to_owned())),
+            ("post", "/api/v1/problems/_mutes") => {
+                drop(self.told.insert("MUTE", body["id"].as_str().unwrap().to_owned()))
+            }
             ("post", "/api/v1/access/tokens") => {
                 self.told.insert("ACCESS_TOKEN", body["id"].as_str().unwrap().to_owned());
             }

@@ -56,6 +56,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["members", ..], false) => one(Verb::Evict),
         (["ca", "denials", ..], false) => one(Verb::Evict),
         (["ca", ..], false) => one(Verb::RotateCa),
+        (["problems", "_mutes", ..], false) => one(Verb::Write),
         ([kind, rest @ ..], _) if let Some(kind) = Kind::named(&decoded(kind)) => match (rest, method) {
             ([], _) if looks => Need::One(Verb::Read, Some(kind), parameter(query, "namespace").and_then(owned)),
             ([], "POST") => Need::Documents,
@@ -134,6 +135,7 @@ mod tests {
         assert_eq!(needed("GET", "/audit", ""), one(Verb::ReadAudit, None, ""));
         assert_eq!(needed("POST", "/_why", ""), one(Verb::Read, None, ""));
         assert_eq!(needed("POST", "/_authz", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("DELETE", "/problems/_mutes/x", ""), one(Verb::Write, None, ""));
         assert!(
             is_forced("force=true") && is_forced("a=b&force") && !is_forced("force=false") && !is_forced("x=force")
         );

@@ -9,7 +9,7 @@ use crate::graph::Drawn;
 use crate::idempotency::Answered;
 use crate::limiter::{Limiter, Rate};
 use crate::list::Pages;
-use crate::trouble::{Failing, Since};
+use crate::trouble::{Failing, Mutes, Since};
 
 /// Cloning shares.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub struct Kept {
     pub(crate) graphs: Arc<Drawn>,
     pub(crate) since: Arc<Since>,
     pub(crate) failing: Arc<Failing>,
+    pub(crate) mutes: Arc<Mutes>,
     /// Unix milliseconds.
     pub(crate) started_at: u64,
 }
@@ -37,6 +38,7 @@ impl Kept {
             graphs: Arc::default(),
             since: Arc::default(),
             failing: Arc::default(),
+            mutes: Arc::default(),
             started_at: millis(SystemTime::now()),
         }
     }

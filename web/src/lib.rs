@@ -13,6 +13,7 @@ pub mod catalogue;
 mod certificates;
 mod compression;
 mod console;
+mod control_plane;
 mod denials;
 mod endpoints;
 mod etag;

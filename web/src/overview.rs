@@ -80,6 +80,7 @@ struct Expiring {
 /// The mesh at a glance: how it is, how many of what, what ends soon.
 #[utoipa::path(get, path = "/overview", responses((status = 200, description = "The mesh", body = Overview)))]
 async fn overview(Shared(state): Shared<State>) -> Json<Overview> {
+    trouble::mutes::refresh(&state).await;
     let catalog = state.catalog();
     let mut services = ServiceCounts::default();
     for entry in catalog.entries() {

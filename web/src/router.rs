@@ -58,6 +58,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(crate::traces::routes())
         .merge(crate::tap::routes())
         .merge(crate::sd::routes())
+        .merge(crate::control_plane::routes())
         .merge(trouble::routes())
         .merge(tokens::routes())
         .merge(members::routes())

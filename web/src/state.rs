@@ -33,6 +33,8 @@ pub struct State {
     pub ledger: citadel::Ledger,
     /// What became of requests for them.
     pub issuances: citadel::Issuances,
+    /// Where what the API itself keeps outlives it.
+    pub store: Arc<dyn store::Store>,
     pub kept: Kept,
 }
 

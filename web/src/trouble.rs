@@ -1,6 +1,7 @@
 //! Everything that is wrong now, in one list: refused files, objects at odds with others, findings of the compile,
 //! refusals of proxies, registries out of reach or at odds, services that nothing serves.
 
+pub(crate) mod mutes;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,12 @@ use crate::list::{self, List, LiveQuery};
 use crate::problem::{Finding, Problem};
 use crate::state::State;
 
+use mutes::Mute;
+pub(crate) use mutes::Mutes;
 pub(crate) use sources::traffic::Failing;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(problems))
+    OpenApiRouter::new().routes(routes!(problems)).merge(mutes::routes())
 }
 
 /// One thing that is wrong.
@@ -53,6 +56,9 @@ pub struct Trouble {
     pub reason: Option<&'static str>,
     /// The place in a text, if it is in one.
     pub finding: Option<Finding>,
+    /// Who wants it out of the way, why and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted: Option<Mute>,
 }
 
 impl Trouble {
@@ -70,6 +76,7 @@ impl Trouble {
             since: 0,
             reason: None,
             finding: None,
+            muted: None,
         }
     }
 
@@ -82,10 +89,11 @@ impl Trouble {
 #[utoipa::path(get, path = "/problems", params(LiveQuery),
     responses((status = 200, description = "A page of problems, the worst first", body = List<Trouble>)))]
 async fn problems(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+    mutes::refresh(&state).await;
     list::live(&state, &query, |news| news.topic == Topic::Problems, || collect(&state)).await
 }
 
-/// How many there are of each severity.
+/// How many there are of each severity that are not muted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     pub error: usize,
@@ -94,18 +102,20 @@ pub struct Counts {
 }
 
 pub fn count(all: &[Trouble]) -> Counts {
-    let of = |severity| all.iter().filter(|trouble| trouble.severity == severity).count();
+    let of = |severity| all.iter().filter(|trouble| trouble.severity == severity && trouble.muted.is_none()).count();
     Counts { error: of("error"), warning: of("warning"), info: of("info") }
 }
 
-/// All that is wrong, the worst first.
+/// All that is wrong, the worst first, and what is muted last.
 pub fn collect(state: &State) -> Vec<Trouble> {
     let mut all = sources::all(state);
     let mut seen = BTreeSet::new();
     all.retain(|trouble| seen.insert(trouble.key()));
     state.kept.since.mark(&mut all);
+    state.kept.mutes.mark(&mut all);
     // Errors before warnings; otherwise as they were found.
     all.sort_by_key(|trouble| match trouble.severity {
+        _ if trouble.muted.is_some() => 3,
         "error" => 0,
         "warning" => 1,
         _ => 2,

@@ -76,6 +76,11 @@ pub fn of(method: &str, path: &str) -> Example {
         ("post", "/_authz") => {
             example.body = Some(json!({ "from": "productpage-v1", "to": "reviews:9080", "path": "/reviews/0" }));
         }
+        ("post", "/problems/_mutes") => {
+            let (code, object) = ("WFT1301", "reviews-v1.default");
+            let order = json!({ "code": code, "object": object, "reason": "is being replaced", "ttl_seconds": 3600 });
+            example.body = Some(order);
+        }
         ("post", "/ca/_rotate") => example.body = Some(json!({ "step": "advance" })),
         ("post", "/ca/denials") => {
             let id = "spiffe://cluster.local/ns/default/sa/nobody";
@@ -120,6 +125,7 @@ fn filled(path: &str) -> String {
         Some("access") => "$ACCESS_TOKEN",
         Some("members") => "$MEMBER",
         Some("ca") => "$DENIAL",
+        Some("problems") => "$MUTE",
         Some("_wri") => "wri:service:default:reviews",
         _ => "$ID",
     };

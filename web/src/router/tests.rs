@@ -59,7 +59,7 @@ impl Mesh {
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());
         let api_tokens = ApiTokens::new(store.clone(), clock.clone());
         let audit = crate::Audit::open(dir.path().join("audit.jsonl")).unwrap();
-        let door = crate::Door::new(citadel::Sessions::new(store, api_tokens.clone(), clock), audit, false);
+        let door = crate::Door::new(citadel::Sessions::new(store.clone(), api_tokens.clone(), clock), audit, false);
         let token = api_tokens.mint(NewApiToken::admin("admin", citadel::LONGEST)).await.unwrap().text;
         let mixer = mixer::Mixer::new(catalog.clone(), runtime::Clock::system(), mixer::Options::default());
         let state = State {
@@ -79,6 +79,7 @@ impl Mesh {
             denials,
             ledger,
             issuances: citadel::Issuances::default(),
+            store,
             kept: crate::Kept::default(),
         };
         Self { state, agents, token, _inputs: inputs, _dir: dir }

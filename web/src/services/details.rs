@@ -208,12 +208,24 @@ async fn policies(
         }
     }
     let root = state.inputs.borrow().mesh.root_namespace.clone();
-    for config in &snapshot.peer_authentications {
-        let of_scope = config.meta.namespace == entry.service.namespace() || config.meta.namespace == root;
+    let holds = |meta: &Meta, selector: Option<&BTreeMap<String, String>>| {
+        let of_scope = meta.namespace == entry.service.namespace() || meta.namespace == root;
         let mut workloads = entry.endpoints.iter().map(|endpoint| &endpoint.workload.labels);
-        let selected = config.spec.selector.as_ref().is_none_or(|wanted| workloads.any(|own| selects(wanted, own)));
-        if of_scope && selected {
+        of_scope && selector.is_none_or(|wanted| workloads.any(|own| selects(wanted, own)))
+    };
+    for config in &snapshot.peer_authentications {
+        if holds(&config.meta, config.spec.selector.as_ref()) {
             add(Kind::PeerAuthentication, &config.meta, "what its workloads demand");
+        }
+    }
+    for config in &snapshot.request_authentications {
+        if holds(&config.meta, config.spec.selector.as_ref()) {
+            add(Kind::RequestAuthentication, &config.meta, "which tokens its workloads take");
+        }
+    }
+    for config in &snapshot.authorization_policies {
+        if holds(&config.meta, config.spec.selector.as_ref()) {
+            add(Kind::AuthorizationPolicy, &config.meta, "who may call its workloads");
         }
     }
     Ok(Json(Policies { items: shown(found) }))
