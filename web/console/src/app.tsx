@@ -2,7 +2,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 import { Route, Switch, useLocation } from "wouter";
 import { SessionProvider, useAccess } from "./api/session";
-import { HomePage } from "./pages/home";
+import { HomePage } from "./pages/home/index";
 import { ProxiesPage } from "./pages/proxies";
 import { RegistriesPage } from "./pages/registries";
 import { ServicesPage } from "./pages/services";

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { located, type Told } from "../lib/lines";
 import { ApiError, call, type Finding, type Problem } from "./client";
 
 export interface Outcome {
@@ -31,8 +32,9 @@ export const apply = (text: string, dry: boolean, message?: string) =>
   call<Applied>("/_apply", { method: "POST", text, query: { dryRun: dry ? "server" : null, message: dry ? null : message, origin: "console" } });
 
 /** The two forms of an answer: a dry run that says whether it is valid, or one that is only given where it is. */
-export function outcome(applied: Applied): DryRun {
-  const findings = applied.diagnostics ?? applied.items.flatMap((item) => item.warnings ?? []);
+export function outcome(applied: Applied, text: string): DryRun {
+  const told: Told[] = applied.items.flatMap((item) => (item.warnings ?? []).map((warning) => ({ ...warning, object: item })));
+  const findings = located(text, told.length > 0 ? told : (applied.diagnostics ?? []));
   return applied.valid === false ? { state: "invalid", findings } : { state: "valid", applied, findings };
 }
 
@@ -48,12 +50,12 @@ export function useDryRun(text: string, ask: number, enabled = true): DryRun {
     setFound((before) => ({ ...before, state: "asking" }));
     const timer = setTimeout(() => {
       apply(text, true)
-        .then((applied) => !dropped && setFound(outcome(applied)))
+        .then((applied) => !dropped && setFound(outcome(applied, text)))
         .catch((error: unknown) => {
           if (dropped) return;
           const problem = error instanceof ApiError ? error.problem : { title: String(error), status: 0 };
           const refused = problem.status === 422 || problem.status === 400;
-          setFound({ state: refused ? "invalid" : "failed", findings: problem.errors ?? [], problem });
+          setFound({ state: refused ? "invalid" : "failed", findings: located(text, problem.errors ?? []), problem });
         });
     }, 350);
     return () => {

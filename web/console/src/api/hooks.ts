@@ -43,10 +43,10 @@ export function useGet<T>(path: string | null, query?: Query, every?: number): U
 }
 
 const TOPICS: Record<string, string[]> = {
-  objects: ["/_apply", "/_authz/matrix", "/history", "/overview", "/problems", "/audit"],
+  objects: ["/_apply", "/_authz/matrix", "/services", "/history", "/overview", "/problems", "/audit"],
   services: ["/services", "/overview"],
   endpoints: ["/endpoints", "/services", "/workloads", "/members"],
-  proxies: ["/proxies", "/overview", "/members"],
+  proxies: ["/proxies", "/overview", "/members", "/control-plane"],
   problems: ["/problems", "/overview"],
   registries: ["/registries", "/overview"],
   telemetry: ["/graph", "/series", "/overview"],

@@ -183,6 +183,7 @@ export interface Trouble {
   message: string;
   hint?: string | null;
   link?: string | null;
+  muted?: { id: string; reason: string; until: number; author: string } | null;
 }
 
 export interface Overview {
@@ -212,4 +213,85 @@ export interface Resource {
   revision: number;
   provenance?: { file?: string; cluster?: string; author?: string };
   object: Manifest;
+}
+
+export interface Change {
+  kind: string;
+  namespace: string;
+  name: string;
+  change: "created" | "configured" | "deleted";
+  diff?: string;
+}
+
+export interface Revision {
+  revision: number;
+  at: number;
+  author: string;
+  message: string;
+  changes: Change[];
+  diff?: string;
+}
+
+export type Decision = "allowed" | "denied" | "depends";
+
+export interface MatrixRow {
+  identity: string;
+  workloads: string[];
+  /** One for each service of the matrix. */
+  cells: { decision: Decision; because: string }[];
+}
+
+export interface Matrix {
+  callers: MatrixRow[];
+  services: { host: string; namespace: string; port: number; http: boolean }[];
+}
+
+export interface Identity {
+  identity: string;
+  namespace: string;
+  service_account: string;
+  workloads: string[];
+  proxies: string[];
+  certificate: { serial: string; issued: number; not_after: number; state: string; attested_by: string } | null;
+}
+
+export interface Root {
+  fingerprint: string;
+  subject: string;
+  serial: string;
+  not_before: number;
+  not_after: number;
+  signs: boolean;
+}
+
+/** The change from one root of trust to the next. */
+export interface Rotation {
+  phase: "idle" | "staged" | "distributed" | "signing";
+  holders: number;
+  percent: number;
+  waiting: { identity: string; member: string | null; reason: string; until: number }[];
+}
+
+export interface Authority {
+  trust_domain: string;
+  roots: Root[];
+  live_certificates: number;
+  rotation: Rotation;
+}
+
+/** The control plane that answers; counts are since it started. */
+export interface ControlPlane {
+  version: string;
+  started_at: number;
+  store: { kind: "embedded" | "shared" };
+  configuration: { objects: number; accepted: number; refused: number };
+  pushes: {
+    connected: number;
+    count: number;
+    p50_ms: number | null;
+    p95_ms: number | null;
+    p99_ms: number | null;
+    types: { type: string; sent: number; refused: number }[];
+  };
+  issuance: { signed: number; refused: number };
 }

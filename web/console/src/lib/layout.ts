@@ -1,4 +1,4 @@
-/** Where the nodes of the graph stand: from callers on the left to the called on the right. Pure. */
+/** Where the nodes of the graph stand: from callers on the left to the called on the right, or downwards. Pure. */
 import { Graph as Dagre, layout } from "@dagrejs/dagre";
 
 export const WIDTH = 184;
@@ -25,9 +25,9 @@ function rows(nodes: string[]): Map<string, Place> {
 }
 
 /** The same nodes and edges stand at the same places, in whatever order they are told. */
-export function place(nodes: string[], edges: Ends[]): Map<string, Place> {
+export function place(nodes: string[], edges: Ends[], down = false): Map<string, Place> {
   const graph = new Dagre({ multigraph: false });
-  graph.setGraph({ rankdir: "LR", nodesep: 32, ranksep: 104, marginx: 24, marginy: 24 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 104, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
   const known = new Set(nodes);

@@ -1,6 +1,6 @@
 import { useCan } from "../api/can";
 import { useGet } from "../api/hooks";
-import type { List } from "../api/types";
+import type { List, Revision } from "../api/types";
 import { matches } from "../lib/filter";
 import { ago, clock, plural } from "../lib/format";
 import { useParam } from "../lib/params";
@@ -9,7 +9,7 @@ import { Filter, Page, Panel, Tabs } from "../ui/page";
 import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
 import { Badge } from "../ui/status";
 import { type Column, Table } from "../ui/table";
-import { type Revision, Revisions } from "./config/history";
+import { Revisions } from "./config/history";
 
 interface Entry {
   seq: number;
@@ -35,7 +35,7 @@ interface Verified {
 
 const COLUMNS: Column<Entry>[] = [
   { key: "seq", header: "No.", right: true, sort: (row) => row.seq, cell: (row) => row.seq },
-  { key: "at", header: "When", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
+  { key: "at", header: "When", className: "whitespace-nowrap", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
   { key: "actor", header: "Who", sort: (row) => row.actor, cell: (row) => row.actor || "–" },
   { key: "method", header: "By", cell: (row) => [row.method, row.ip].filter(Boolean).join(", ") },
   { key: "verb", header: "Did", sort: (row) => row.verb, cell: (row) => row.verb },

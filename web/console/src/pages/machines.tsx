@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { useCan } from "../api/can";
 import { call } from "../api/client";
 import { useGet } from "../api/hooks";
@@ -7,11 +7,11 @@ import type { JoinToken, List, Member, Proxy } from "../api/types";
 import { ago, plural, until } from "../lib/format";
 import { CopyAs } from "../ui/copy";
 import { Dialog } from "../ui/dialog";
-import { Page, Panel, Tabs } from "../ui/page";
-import { Secret } from "../ui/secret";
+import { Page, Tabs } from "../ui/page";
 import { EmptyFirst, ProblemBox, View } from "../ui/states";
 import { Badge } from "../ui/status";
 import { type Column, Table } from "../ui/table";
+import { type FormProps, type Sort, TokenForm, Tokens } from "./tokens";
 
 function Evict({ member, close }: { member: Member; close: () => void }) {
   const client = useQueryClient();
@@ -89,66 +89,39 @@ function Members() {
   );
 }
 
-function NewToken({ close, made }: { close: () => void; made: (token: string) => void }) {
+function NewToken(props: FormProps) {
   const [namespace, setNamespace] = useState("default");
   const [account, setAccount] = useState("");
   const [hours, setHours] = useState(1);
   const [uses, setUses] = useState(1);
-  const [failed, setFailed] = useState<unknown>(null);
-  const client = useQueryClient();
   const body = { namespace, service_account: account, ttl_seconds: Math.round(hours * 3600), uses };
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    call<{ token: string }>("/tokens", { method: "POST", body })
-      .then(({ token }) => {
-        void client.invalidateQueries({ queryKey: ["/tokens"] });
-        made(token);
-      })
-      .catch(setFailed);
-  };
   return (
-    <Dialog title="New join token" close={close}>
-      <form className="grid grid-cols-2 gap-4" onSubmit={submit}>
-        <label className="grid gap-1">
-          <span className="font-medium">Namespace</span>
-          <input className="field" required value={namespace} onChange={(event) => setNamespace(event.target.value)} />
-        </label>
-        <label className="grid gap-1">
-          <span className="font-medium">Service account</span>
-          <input className="field" required data-focus="" value={account} placeholder="reviews" onChange={(event) => setAccount(event.target.value)} />
-        </label>
-        <label className="grid gap-1">
-          <span className="font-medium">Good for hours</span>
-          <input className="field" type="number" min={0.1} step={0.1} value={hours} onChange={(event) => setHours(Number(event.target.value))} />
-        </label>
-        <label className="grid gap-1">
-          <span className="font-medium">Uses</span>
-          <input className="field" type="number" min={1} value={uses} onChange={(event) => setUses(Number(event.target.value))} />
-        </label>
-        {failed !== null && <div className="col-span-2"><ProblemBox error={failed} /></div>}
-        <div className="col-span-2 flex justify-end gap-2">
-          <CopyAs cli={`weft token create -n ${namespace} --service-account ${account || "NAME"}`} path="/tokens" options={{ method: "POST", body }} />
-          <button type="button" className="button" onClick={close}>Cancel</button>
-          <button type="submit" className="button primary" disabled={!account}>Make it</button>
-        </div>
-      </form>
-    </Dialog>
+    <TokenForm title="New join token" path="/tokens" body={body} ready={account !== ""} cli={`weft token create -n ${namespace} --service-account ${account || "NAME"}`} {...props}>
+      <label className="grid gap-1">
+        <span className="font-medium">Namespace</span>
+        <input className="field" required value={namespace} onChange={(event) => setNamespace(event.target.value)} />
+      </label>
+      <label className="grid gap-1">
+        <span className="font-medium">Service account</span>
+        <input className="field" required data-focus="" value={account} placeholder="reviews" onChange={(event) => setAccount(event.target.value)} />
+      </label>
+      <label className="grid gap-1">
+        <span className="font-medium">Good for hours</span>
+        <input className="field" type="number" min={0.1} step={0.1} value={hours} onChange={(event) => setHours(Number(event.target.value))} />
+      </label>
+      <label className="grid gap-1">
+        <span className="font-medium">Uses</span>
+        <input className="field" type="number" min={1} value={uses} onChange={(event) => setUses(Number(event.target.value))} />
+      </label>
+    </TokenForm>
   );
 }
 
-function Tokens() {
-  const tokens = useGet<List<JoinToken>>("/tokens", { limit: 1000 });
-  const client = useQueryClient();
-  const [making, setMaking] = useState(false);
-  const [secret, setSecret] = useState<string | null>(null);
-  const [failed, setFailed] = useState<unknown>(null);
-  const denied = useCan("issue-join-token");
-  const revoke = (id: string) => {
-    call(`/tokens/${encodeURIComponent(id)}`, { method: "DELETE" })
-      .then(() => client.invalidateQueries({ queryKey: ["/tokens"] }))
-      .catch(setFailed);
-  };
-  const columns: Column<JoinToken>[] = [
+const TOKENS: Sort<JoinToken> = {
+  name: "join token",
+  path: "/tokens",
+  verb: "issue-join-token",
+  columns: [
     { key: "account", header: "For", sort: (row) => row.service_account, cell: (row) => <span className="font-medium">{`${row.namespace}/${row.service_account}`}</span> },
     { key: "state", header: "State", cell: (row) => (row.expired ? <Badge>over</Badge> : row.used >= row.uses ? <Badge>used up</Badge> : <Badge tone="ok">good</Badge>) },
     { key: "used", header: "Used", right: true, sort: (row) => row.used, cell: (row) => `${row.used} of ${row.uses}` },
@@ -156,44 +129,18 @@ function Tokens() {
     { key: "created", header: "Made", right: true, sort: (row) => row.created, cell: (row) => ago(row.created) },
     { key: "group", header: "Group", cell: (row) => row.workload_group ?? "–" },
     { key: "id", header: "Token", cell: (row) => <span className="mono">{row.id}</span> },
-    {
-      key: "revoke",
-      header: "Action",
-      right: true,
-      cell: (row) => (
-        <button type="button" className="button small danger" disabled={denied !== null} title={denied ?? undefined} onClick={() => revoke(row.id)}>
-          Revoke
-        </button>
-      ),
-    },
-  ];
-  return (
-    <Panel
-      flush
-      title="Join tokens"
-      actions={
-        <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} onClick={() => setMaking(true)}>
-          New token
-        </button>
-      }
-    >
-      {failed !== null && <div className="p-4"><ProblemBox error={failed} /></div>}
-      <View of={tokens}>
-        {({ items }) =>
-          items.length === 0 ? (
-            <EmptyFirst icon="access" title="No join token" command="weft token create --service-account reviews">
-              <p>A join token lets a workload in once, with the identity that it names.</p>
-            </EmptyFirst>
-          ) : (
-            <Table label="Join tokens" rows={items} columns={columns} id={(row) => row.id} order="-created" param="tokens" />
-          )
-        }
-      </View>
-      {making && <NewToken close={() => setMaking(false)} made={(token) => { setMaking(false); setSecret(token); }} />}
-      {secret && <Secret title="Join token" command={`weft join https://${location.hostname}:15012 --token ${secret}`} about="Run this on the machine; put the control plane's name in place of this one if the machine knows it by another." close={() => setSecret(null)} />}
-    </Panel>
-  );
-}
+  ],
+  nameOf: (row) => `for ${row.namespace}/${row.service_account}`,
+  revoked: "Nobody can join with it any more. Who joined with it stays a member.",
+  order: "-created",
+  empty: (
+    <EmptyFirst icon="access" title="No join token" command="weft token create --service-account reviews">
+      <p>A join token lets a workload in once, with the identity that it names.</p>
+    </EmptyFirst>
+  ),
+  form: (props) => <NewToken {...props} />,
+  secret: { command: (token) => `weft join https://${location.hostname}:15012 --token ${token}`, about: "Run this on the machine; put the control plane's name in place of this one if the machine knows it by another." },
+};
 
 export default function MachinesPage() {
   const members = useGet<List<Member>>("/members", { limit: 1000 });
@@ -203,7 +150,7 @@ export default function MachinesPage() {
       <Tabs
         tabs={[
           { key: "members", title: "Members", count: active, body: () => <Members /> },
-          { key: "tokens", title: "Join tokens", body: () => <Tokens /> },
+          { key: "tokens", title: "Join tokens", body: () => <Tokens sort={TOKENS} /> },
         ]}
       />
     </Page>

@@ -1,24 +1,16 @@
 import { useGet } from "../api/hooks";
+import type { Decision, Matrix, MatrixRow } from "../api/types";
 import { useScope } from "../lib/params";
 import { Panel } from "../ui/page";
 import { EmptyFirst, View } from "../ui/states";
 import { Badge, type Tone } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 
-type Decision = "allowed" | "denied" | "depends";
-
-interface Row {
-  identity: string;
-  workloads: string[];
-  cells: { decision: Decision; because: string }[];
-}
-
-interface Matrix {
-  callers: Row[];
-  services: { host: string; namespace: string; port: number; http: boolean }[];
-}
-
 const TONES: Record<Decision, Tone> = { allowed: "ok", denied: "bad", depends: "warn" };
+
+export function DecisionBadge({ decision }: { decision: Decision }) {
+  return <Badge tone={TONES[decision]}>{decision}</Badge>;
+}
 
 /** Who may call whom, by the policies. */
 export function AllowedMatrix() {
@@ -27,16 +19,16 @@ export function AllowedMatrix() {
   return (
     <View of={matrix}>
       {({ callers, services }) => {
-        const columns: Column<Row>[] = services.map((service, at) => ({
+        const columns: Column<MatrixRow>[] = services.map((service, at) => ({
           key: `${service.host}:${service.port}`,
           header: `${service.host.split(".svc.")[0]}:${service.port}`,
           sort: (row) => row.cells[at]?.decision,
           cell: (row) => {
             const cell = row.cells[at];
-            return cell ? <span title={cell.because}><Badge tone={TONES[cell.decision]}>{cell.decision}</Badge></span> : "–";
+            return cell ? <span title={cell.because}><DecisionBadge decision={cell.decision} /></span> : "–";
           },
         }));
-        const caller: Column<Row> = {
+        const caller: Column<MatrixRow> = {
           key: "caller",
           header: "Caller",
           sort: (row) => row.identity,

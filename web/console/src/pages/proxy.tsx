@@ -1,14 +1,12 @@
-import { useState } from "react";
 import { Link, useParams } from "wouter";
 import { useGet } from "../api/hooks";
 import type { Proxy } from "../api/types";
-import { matches } from "../lib/filter";
-import { ago, bytes, clock, plural, until } from "../lib/format";
-import { useKept, useParam } from "../lib/params";
+import { ago, bytes, clock, until } from "../lib/format";
+import { useKept } from "../lib/params";
 import { CopyAs } from "../ui/copy";
-import { Icon } from "../ui/icons";
-import { Facts, Filter, Page, Panel, Tabs } from "../ui/page";
-import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
+import { Facts, Page, Panel, Tabs } from "../ui/page";
+import { Resources } from "../ui/resources";
+import { EmptyFirst, View } from "../ui/states";
 import { Badge, toneOf } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
@@ -156,52 +154,15 @@ function LayoutOf({ path }: { path: string }) {
 
 function Config({ path }: { path: string }) {
   const dump = useGet<Dump>(`${path}/_config`, undefined, 60_000);
-  const [filter, setFilter] = useParam("filter");
-  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   return (
     <div className="panel overflow-hidden">
       <View of={dump}>
-        {(dump) => {
-          const all = Object.entries(dump.resources).flatMap(([type, resources]) => resources.map((resource) => ({ type, ...resource, text: JSON.stringify(resource.resource, null, 2) ?? "" })));
-          const found = all.filter((row) => matches(filter, { type: row.type, name: row.name, text: row.text }));
-          return (
-            <>
-              <Filter value={filter} set={setFilter} label="Search names and contents">
-                <span className="text-soft">{`${plural(found.length, "resource")}, ${bytes(dump.size_bytes)} in all; secrets are left out`}</span>
-              </Filter>
-              {found.length === 0 ? (
-                <EmptyFiltered what="resources" clear={() => setFilter("")} />
-              ) : (
-                <ul>
-                  {found.map((row) => {
-                    const key = `${row.type} ${row.name}`;
-                    return (
-                      <li key={key} className="border-b border-line last:border-b-0">
-                        <details
-                          open={open.has(key)}
-                          onToggle={(event) => {
-                            const next = new Set(open);
-                            if (event.currentTarget.open) next.add(key);
-                            else next.delete(key);
-                            if (next.size !== open.size) setOpen(next);
-                          }}
-                        >
-                          <summary className="flex h-9 items-center gap-3 px-4 hover:bg-raised" data-opens="">
-                            <span className="text-soft"><Icon name={open.has(key) ? "down" : "right"} size={12} /></span>
-                            <span className="w-20 text-soft">{row.type}</span>
-                            <span className="clip flex-1 font-medium">{row.name}</span>
-                            <span className="mono text-soft">{row.version.slice(0, 12)}</span>
-                          </summary>
-                          {open.has(key) && <pre className="code mx-4 mb-3 max-h-96" tabIndex={0} aria-label={row.name}>{row.text}</pre>}
-                        </details>
-                      </li>
-                    );
-                  })}
-                </ul>
-              )}
-            </>
-          );
-        }}
+        {(dump) => (
+          <Resources
+            items={Object.entries(dump.resources).flatMap(([type, resources]) => resources.map((resource) => ({ type, ...resource })))}
+            note={`, ${bytes(dump.size_bytes)} in all; secrets are left out`}
+          />
+        )}
       </View>
     </div>
   );
@@ -234,7 +195,7 @@ function Policies({ path }: { path: string }) {
 }
 
 const EVENTS: Column<Happened>[] = [
-  { key: "at", header: "When", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
+  { key: "at", header: "When", className: "whitespace-nowrap", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
   { key: "what", header: "What", sort: (row) => row.what, cell: (row) => <Badge tone={row.what === "accepted" || row.what === "connected" ? "ok" : toneOf(row.what)}>{row.what}</Badge> },
   { key: "type", header: "Type", sort: (row) => row.type, cell: (row) => row.type ?? "–" },
   { key: "detail", header: "Its words", cell: (row) => row.detail ?? "–" },

@@ -1,7 +1,7 @@
 import { useGraph } from "../api/graph";
 import { useGet } from "../api/hooks";
 import { useResources } from "../api/resources";
-import type { GraphEdge, List, Resource } from "../api/types";
+import type { Authority, GraphEdge, Identity, List, Resource } from "../api/types";
 import { ago, clock, percent, plural, rate, until } from "../lib/format";
 import { weighted } from "../lib/graph";
 import { useKept } from "../lib/params";
@@ -12,30 +12,7 @@ import { Badge, Mtls } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
 import { AllowedMatrix } from "./matrix";
-
-interface Root {
-  fingerprint: string;
-  subject: string;
-  serial: string;
-  not_before: number;
-  not_after: number;
-  signs: boolean;
-}
-
-interface Authority {
-  trust_domain: string;
-  roots: Root[];
-  live_certificates: number;
-}
-
-interface Identity {
-  identity: string;
-  namespace: string;
-  service_account: string;
-  workloads: string[];
-  proxies: string[];
-  certificate: { serial: string; issued: number; not_after: number; state: string; attested_by: string } | null;
-}
+import { RotationPanel } from "./rotation";
 
 const EDGES: Column<GraphEdge>[] = [
   { key: "source", header: "From", sort: (edge) => edge.source, cell: (edge) => edge.source },
@@ -108,13 +85,16 @@ function Chain() {
   const authority = useGet<Authority>("/ca");
   return (
     <View of={authority}>
-      {({ trust_domain: domain, roots, live_certificates: live }) => (
+      {(authority) => {
+        const { trust_domain: domain, roots, live_certificates: live } = authority;
+        return (
         <div className="grid gap-4">
           <div className="grid gap-3 sm:grid-cols-3">
             <Figure name="Trust domain" value={<span className="text-base">{domain}</span>} />
             <Figure name="Certificates in force" value={live} />
             <Figure name="Roots that are trusted" value={roots.length} />
           </div>
+          <RotationPanel authority={authority} />
           {roots.map((root) => (
             <Panel key={root.fingerprint} title={root.subject || "Root"} actions={root.signs ? <Badge tone="ok" icon="lock">signs</Badge> : <Badge>trusted only</Badge>}>
               <Facts
@@ -128,7 +108,8 @@ function Chain() {
             </Panel>
           ))}
         </div>
-      )}
+        );
+      }}
     </View>
   );
 }

@@ -1,58 +1,23 @@
 import { lazy, type ReactNode, Suspense, useCallback, useState } from "react";
-import { Link, useLocation } from "wouter";
 import { setPaused, useEvents, useGet, usePaused, useStream } from "../api/hooks";
 import { useAccess, useSession } from "../api/session";
 import type { List, Service } from "../api/types";
-import { useKept, useScope, useWindow, WINDOWS } from "../lib/params";
+import { PHONE, useMedia } from "../lib/media";
+import { useScope, useWindow, WINDOWS } from "../lib/params";
 import { setTheme, useTheme } from "../lib/theme";
 import { Dialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { KEYS, useKeys } from "./keys";
-import { PLACES } from "./nav";
+import { Column, Drawer } from "./navigation";
 
 const Palette = lazy(() => import("./palette"));
-
-function Nav({ narrow, toggle }: { narrow: boolean; toggle: () => void }) {
-  const [at] = useLocation();
-  const kept = useKept();
-  return (
-    <nav aria-label="Pages" className={`flex shrink-0 flex-col border-r border-line bg-panel ${narrow ? "w-[52px]" : "w-[196px]"}`}>
-      <Link href={kept("/")} className="flex h-12 items-center gap-2 border-b border-line px-4 text-base font-semibold text-ink hover:no-underline" aria-label="weft, home">
-        <img src="/mark.svg" alt="" width={20} height={20} />
-        {!narrow && "weft"}
-      </Link>
-      <ul className="grid gap-0.5 p-2">
-        {PLACES.map((place) => {
-          const here = place.path === "/" ? at === "/" : at === place.path || at.startsWith(`${place.path}/`);
-          return (
-            <li key={place.path}>
-              <Link
-                href={kept(place.path)}
-                aria-current={here ? "page" : undefined}
-                aria-label={narrow ? place.title : undefined}
-                title={`${place.title} (g ${place.key})`}
-                className={`flex h-8 items-center gap-3 rounded-md px-2.5 hover:no-underline ${here ? "bg-accent-soft font-medium text-accent" : "text-soft hover:bg-raised hover:text-ink"}`}
-              >
-                <Icon name={place.icon} />
-                {!narrow && place.title}
-              </Link>
-            </li>
-          );
-        })}
-      </ul>
-      <button type="button" className="button quiet mt-auto mb-2 ml-2 w-9" aria-label={narrow ? "Widen the navigation" : "Narrow the navigation"} onClick={toggle}>
-        <Icon name={narrow ? "right" : "left"} />
-      </button>
-    </nav>
-  );
-}
 
 function Scope() {
   const [scope, setScope] = useScope();
   const services = useGet<List<Service>>("/services", { limit: 1000 });
   const namespaces = [...new Set([...(services.data?.items.map((service) => service.namespace) ?? []), ...(scope ? [scope] : [])])].sort();
   return (
-    <select className="field" aria-label="Namespace" value={scope} onChange={(event) => setScope(event.target.value)}>
+    <select className="field max-sm:flex-1" aria-label="Namespace" value={scope} onChange={(event) => setScope(event.target.value)}>
       <option value="">All namespaces</option>
       {namespaces.map((name) => (
         <option key={name}>{name}</option>
@@ -64,7 +29,7 @@ function Scope() {
 function Range() {
   const [chosen, choose] = useWindow();
   return (
-    <select className="field" aria-label="Figures over the last" value={chosen} onChange={(event) => choose(event.target.value)}>
+    <select className="field max-sm:flex-1" aria-label="Figures over the last" value={chosen} onChange={(event) => choose(event.target.value)}>
       {WINDOWS.map((window) => (
         <option key={window} value={window}>
           Last {window.replace("m", " min").replace("h", " h")}
@@ -96,7 +61,7 @@ function User() {
   if (!session) return null;
   return (
     <div className="flex items-center gap-1">
-      <span className="text-right text-xs leading-4">
+      <span className="text-right text-xs leading-4 max-sm:sr-only">
         <span className="block font-medium">{session.actor}</span>
         <span className="block text-soft">{session.role}</span>
       </span>
@@ -107,38 +72,52 @@ function User() {
   );
 }
 
-export function Shell({ children }: { children: ReactNode }) {
-  const [narrow, setNarrow] = useState(() => window.innerWidth < 900);
-  const [over, setOver] = useState<"palette" | "help" | null>(null);
+function Search({ open }: { open: () => void }) {
+  return (
+    <button type="button" className="field flex w-64 min-w-0 items-center gap-2 text-soft max-lg:w-40 max-sm:flex-1" onClick={open}>
+      <Icon name="search" />
+      <span className="clip flex-1 text-left">Search</span>
+      <kbd className="kbd max-lg:hidden">⌘ K</kbd>
+    </button>
+  );
+}
+
+function ThemeSwitch() {
   const theme = useTheme();
+  return (
+    <button type="button" className="button quiet" aria-label={theme === "dark" ? "Light theme" : "Dark theme"} onClick={() => setTheme(theme === "dark" ? "light" : "dark")}>
+      <Icon name={theme === "dark" ? "sun" : "moon"} />
+    </button>
+  );
+}
+
+/** On a phone the whole document scrolls, so that the bar above takes no room from what is read (WCAG 2.2, 1.4.10). */
+export function Shell({ children }: { children: ReactNode }) {
+  const [over, setOver] = useState<"palette" | "help" | null>(null);
+  const phone = useMedia(PHONE);
   const open = useCallback((what: "palette" | "help") => setOver(what), []);
   const close = useCallback(() => setOver(null), []);
   useEvents();
   useKeys(open);
   return (
-    <div className="flex h-full">
+    <div className="flex h-full max-sm:h-auto max-sm:min-h-full">
       <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-md focus:bg-panel focus:p-2">
         Skip to the page
       </a>
-      <Nav narrow={narrow} toggle={() => setNarrow(!narrow)} />
+      {!phone && <Column />}
       <div className="flex min-w-0 flex-1 flex-col">
-        <header className="flex h-12 shrink-0 items-center gap-2 border-b border-line bg-panel px-4">
-          <button type="button" className="field flex w-64 items-center gap-2 text-soft" onClick={() => open("palette")}>
-            <Icon name="search" />
-            <span className="flex-1 text-left">Search</span>
-            <kbd className="kbd">⌘ K</kbd>
-          </button>
-          <div className="ml-auto flex items-center gap-2">
+        <header className="flex min-h-12 shrink-0 flex-wrap items-center gap-2 border-b border-line bg-panel px-4 py-2 sm:py-0">
+          {phone && <Drawer />}
+          <Search open={() => open("palette")} />
+          <div className="ml-auto flex items-center gap-2 max-sm:order-last max-sm:ml-0 max-sm:w-full">
             <Scope />
             <Range />
             <Live />
-            <button type="button" className="button quiet" aria-label={theme === "dark" ? "Light theme" : "Dark theme"} onClick={() => setTheme(theme === "dark" ? "light" : "dark")}>
-              <Icon name={theme === "dark" ? "sun" : "moon"} />
-            </button>
-            <User />
           </div>
+          <ThemeSwitch />
+          <User />
         </header>
-        <main id="main" tabIndex={-1} className="min-h-0 flex-1 overflow-auto outline-none">
+        <main id="main" tabIndex={-1} className="min-h-0 flex-1 outline-none sm:overflow-auto">
           {children}
         </main>
       </div>

@@ -58,7 +58,7 @@ export function CopyAs({ cli, path, options }: { cli?: string; path: string; opt
         <Icon name="copy" size={14} />
         Copy as
       </summary>
-      <div className="panel absolute right-0 z-20 mt-1 w-[480px] max-w-[80vw] p-3 shadow-[var(--shadow)]">
+      <div className="panel absolute right-0 z-20 mt-1 w-[480px] max-w-[80vw] p-3 max-sm:fixed max-sm:inset-x-4 max-sm:w-auto max-sm:max-w-none shadow-[var(--shadow)]">
         {cli && <Line name="CLI" text={cli} />}
         <Line name="curl" text={command} />
       </div>

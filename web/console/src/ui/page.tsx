@@ -10,10 +10,10 @@ export function Page({ title, about, actions, children }: { title: ReactNode; ab
     if (text) document.title = `${text} · weft`;
   }, [text]);
   return (
-    <div className="mx-auto w-full max-w-[1440px] px-6 pt-5 pb-8">
+    <div className="mx-auto w-full max-w-[1440px] px-4 pt-4 pb-8 sm:px-6 sm:pt-5">
       <div className="mb-4 flex min-h-8 flex-wrap items-start gap-x-4 gap-y-2">
-        <div className="min-w-0 flex-1">
-          <h1 className="text-xl leading-8 font-semibold">{title}</h1>
+        <div className="min-w-56 flex-1">
+          <h1 className="text-xl leading-8 font-semibold break-words">{title}</h1>
           {about && <div className="text-soft">{about}</div>}
         </div>
         {actions && <div className="flex flex-wrap items-center gap-2">{actions}</div>}
@@ -27,7 +27,7 @@ export function Panel({ title, actions, children, flush, className = "" }: { tit
   return (
     <section className={`panel ${className}`}>
       {title && (
-        <div className="panel-title">
+        <div className="panel-title flex-wrap py-1">
           <h2 className="min-w-0 flex-1">{title}</h2>
           {actions}
         </div>
@@ -42,7 +42,7 @@ export function Figure({ name, value, note, children }: { name: string; value: R
   return (
     <div className="panel min-w-0 px-4 py-3">
       <div className="text-xs font-medium text-soft">{name}</div>
-      <div className="mt-1 flex items-baseline gap-2">
+      <div className="mt-1 flex flex-wrap items-baseline gap-x-2">
         <span className="text-2xl leading-8 font-semibold tabular-nums">{value}</span>
         {note && <span className="min-w-0 text-soft">{note}</span>}
       </div>

@@ -60,7 +60,7 @@ export function Table<T>({ label, rows, columns, id, href, onOpen, selected, ord
   const page = pageOf(sorted.length, wanted);
   return (
     <>
-    <div className="overflow-x-auto" role="region" aria-label={label} tabIndex={0}>
+    <div className="relative overflow-x-auto" role="region" aria-label={label} tabIndex={0}>
       <table className="grid-table">
         <caption className="sr-only">{label}</caption>
         <thead>

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { call, quote } from "../../api/client";
 import { useGet } from "../../api/hooks";
 import { useCan } from "../../api/can";
-import type { List } from "../../api/types";
+import type { List, Revision } from "../../api/types";
 import { ago, clock, plural } from "../../lib/format";
 import { CopyAs } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
@@ -11,26 +11,9 @@ import { EmptyFirst, ProblemBox, View } from "../../ui/states";
 import { Badge } from "../../ui/status";
 import { type Column, Table } from "../../ui/table";
 
-export interface Change {
-  kind: string;
-  namespace: string;
-  name: string;
-  change: "created" | "configured" | "deleted";
-  diff?: string;
-}
-
-export interface Revision {
-  revision: number;
-  at: number;
-  author: string;
-  message: string;
-  changes: Change[];
-  diff?: string;
-}
-
 const COLUMNS: Column<Revision>[] = [
   { key: "revision", header: "Revision", sort: (row) => row.revision, cell: (row) => `${row.revision}` },
-  { key: "at", header: "When", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
+  { key: "at", header: "When", className: "whitespace-nowrap", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
   { key: "author", header: "Who", sort: (row) => row.author, cell: (row) => row.author },
   { key: "message", header: "Why", cell: (row) => row.message || <span className="text-soft">–</span> },
   {

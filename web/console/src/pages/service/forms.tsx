@@ -57,7 +57,7 @@ export function Shift({ rules, subject, set, disabled }: FormProps) {
         return (
           <div key={version} className="grid grid-cols-[48px_1fr_96px_16px] items-center gap-3">
             <span className="font-medium">{version}</span>
-            <input type="range" className="accent-[var(--accent)]" min={0} max={100} step={5} aria-label={`Share of ${version}`} value={weight} disabled={disabled} onChange={(event) => change(Number(event.target.value))} />
+            <input type="range" className="min-w-0 accent-[var(--accent)]" min={0} max={100} step={5} aria-label={`Share of ${version}`} value={weight} disabled={disabled} onChange={(event) => change(Number(event.target.value))} />
             <Num label={`Percent to ${version}`} value={weight} set={change} disabled={disabled} />
             <span className="text-soft">%</span>
           </div>
@@ -86,7 +86,7 @@ export function MatchRoute({ rules, subject, set, disabled }: FormProps) {
       <p className="text-soft">Some requests go to one version, whatever the weights say.</p>
       <Switch name="Route by a match" on={match !== null} disabled={disabled} set={(on) => set({ ...rules, match: on ? { kind: "header", name: "end-user", value: "", version: first } : null })} />
       {match && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="Match on">
             <select className="field" value={match.kind} disabled={disabled} onChange={(event) => set({ ...rules, match: { ...match, kind: event.target.value as "header" | "prefix" } })}>
               <option value="header">a header</option>
@@ -119,14 +119,14 @@ export function Resilience({ rules, set, disabled }: FormProps) {
       </Field>
       <Switch name="Retries of its own" on={retries !== null} disabled={disabled} set={(on) => set({ ...rules, retries: on ? { attempts: 2, perTryTimeout: "2s", retryOn: "connect-failure,refused-stream,unavailable,503" } : null })} />
       {retries && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="Attempts after the first">
             <Num label="Attempts after the first" value={retries.attempts} max={10} disabled={disabled} set={(attempts) => set({ ...rules, retries: { ...retries, attempts } })} />
           </Field>
           <Field name="Timeout of each">
             <input className="field mono" value={retries.perTryTimeout} disabled={disabled} onChange={(event) => set({ ...rules, retries: { ...retries, perTryTimeout: event.target.value } })} />
           </Field>
-          <div className="col-span-2">
+          <div className="col-span-full">
             <Field name="Retried on">
               <input className="field mono" value={retries.retryOn} disabled={disabled} onChange={(event) => set({ ...rules, retries: { ...retries, retryOn: event.target.value } })} />
             </Field>
@@ -144,7 +144,7 @@ export function Fault({ rules, set, disabled }: FormProps) {
       <p className="text-soft">Callers meet these faults on purpose. The problems list tells of them while they last.</p>
       <Switch name="Answer with an error" on={abort !== null} disabled={disabled} set={(on) => set({ ...rules, abort: on ? { percent: 10, status: 503 } : null })} />
       {abort && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="Percent of requests">
             <Num label="Percent of requests aborted" value={abort.percent} disabled={disabled} set={(percent) => set({ ...rules, abort: { ...abort, percent } })} />
           </Field>
@@ -155,7 +155,7 @@ export function Fault({ rules, set, disabled }: FormProps) {
       )}
       <Switch name="Delay" on={delay !== null} disabled={disabled} set={(on) => set({ ...rules, delay: on ? { percent: 10, fixed: "2s" } : null })} />
       {delay && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="Percent of requests">
             <Num label="Percent of requests delayed" value={delay.percent} disabled={disabled} set={(percent) => set({ ...rules, delay: { ...delay, percent } })} />
           </Field>
@@ -175,7 +175,7 @@ export function Mirror({ rules, subject, set, disabled }: FormProps) {
       <p className="text-soft">A copy of the requests goes to another version; its answers are thrown away.</p>
       <Switch name="Mirror requests" on={mirror !== null} disabled={disabled} set={(on) => set({ ...rules, mirror: on ? { version: subject.versions.at(-1) ?? "", percent: 100 } : null })} />
       {mirror && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="To">
             <Version label="Version that gets the copies" value={mirror.version} subject={subject} disabled={disabled} set={(version) => set({ ...rules, mirror: { ...mirror, version } })} />
           </Field>
@@ -195,7 +195,7 @@ export function Breaker({ rules, set, disabled }: FormProps) {
       <p className="text-soft">Callers stop asking an endpoint that fails, and ask no more at a time than it bears.</p>
       <Switch name="Circuit breaker" on={breaker !== null} disabled={disabled} set={(on) => set({ ...rules, breaker: on ? { maxConnections: 100, maxPending: 100, consecutiveErrors: 5, interval: "10s", ejection: "30s" } : null })} />
       {breaker && (
-        <div className="grid grid-cols-2 gap-4">
+        <div className="grid gap-4 sm:grid-cols-2">
           <Field name="Connections at most">
             <Num label="Connections at most" value={breaker.maxConnections} min={1} max={1_000_000} disabled={disabled} set={(maxConnections) => set({ ...rules, breaker: { ...breaker, maxConnections } })} />
           </Field>

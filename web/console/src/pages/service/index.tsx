@@ -7,44 +7,16 @@ import { milliseconds, percent, rate } from "../../lib/format";
 import { figures, nodeId } from "../../lib/graph";
 import { CopyAs } from "../../ui/copy";
 import { Facts, Figure, Page, Panel, Tabs } from "../../ui/page";
-import { EmptyFirst, Loading, View } from "../../ui/states";
+import { Loading, View } from "../../ui/states";
 import { Badge, Mtls, Status } from "../../ui/status";
-import { type Column, Table } from "../../ui/table";
-import { Trends } from "../topology/panel";
+import { Table } from "../../ui/table";
 import { Errors, healthOf } from "../services";
-
-const ENDPOINTS: Column<Endpoint>[] = [
-  { key: "address", header: "Address", sort: (row) => row.address, cell: (row) => <span className="mono">{`${row.address}:${row.port}`}</span> },
-  { key: "workload", header: "Workload", sort: (row) => row.workload, cell: (row) => row.workload || "–" },
-  { key: "version", header: "Version", sort: (row) => row.version, cell: (row) => row.version ?? "–" },
-  { key: "health", header: "Health", sort: (row) => row.health, cell: (row) => <Status word={row.health} /> },
-  { key: "mtls", header: "mTLS", sort: (row) => row.mtls, cell: (row) => <Mtls ratio={row.mtls ? 1 : 0} /> },
-  { key: "weight", header: "Weight", right: true, sort: (row) => row.weight, cell: (row) => row.weight },
-  { key: "platform", header: "Platform", sort: (row) => row.platform, cell: (row) => row.platform },
-  { key: "locality", header: "Locality", sort: (row) => row.locality, cell: (row) => row.locality.replace(/\/+$/, "") || "–" },
-  {
-    key: "registry",
-    header: "Told by",
-    sort: (row) => row.registry,
-    cell: (row) => (
-      <span className="flex items-center gap-2">
-        {row.registry}
-        {row.stale && <Badge tone="warn">stale</Badge>}
-      </span>
-    ),
-  },
-];
-
-function Endpoints({ items }: { items: Endpoint[] }) {
-  if (items.length === 0) {
-    return (
-      <EmptyFirst icon="services" title="No endpoints">
-        <p>No workload serves this at the moment; callers are answered with 503.</p>
-      </EmptyFirst>
-    );
-  }
-  return <Table label="Endpoints" rows={items} columns={ENDPOINTS} id={(row) => `${row.registry} ${row.address}:${row.port} ${row.service_port}`} order="address" param="order" />;
-}
+import { Endpoints } from "./endpoints";
+import { IdentityOf } from "./identity";
+import { MetricsOf } from "./metrics";
+import { ConfigOf } from "./objects";
+import { PoliciesOf } from "./policies";
+import { RoutingOf } from "./routing";
 
 function Calls({ title, none, edges, other }: { title: string; none: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string }) {
   return (
@@ -163,13 +135,17 @@ export default function ServicePage() {
               tabs={[
                 { key: "overview", title: "Overview", body: () => <Overview service={service} graph={graph.data} /> },
                 { key: "traffic", title: "Traffic", body: () => <Suspense fallback={<Loading />}><Traffic service={service} /></Suspense> },
-                { key: "figures", title: "Figures", body: () => <div className="panel p-4"><Trends query={{ service: nodeId(service) }} height={180} /></div> },
+                { key: "routing", title: "Routing", body: () => <RoutingOf service={service} path={path} graph={graph.data} /> },
                 {
                   key: "endpoints",
                   title: "Endpoints",
                   count: service.endpoints.total,
                   body: () => <div className="panel overflow-hidden"><View of={endpoints}>{({ items }) => <Endpoints items={items} />}</View></div>,
                 },
+                { key: "policies", title: "Policies", body: () => <PoliciesOf service={service} path={path} /> },
+                { key: "identity", title: "Identity", body: () => <View of={endpoints}>{({ items }) => <IdentityOf endpoints={items} />}</View> },
+                { key: "figures", title: "Metrics", body: () => <MetricsOf service={service} graph={graph.data} /> },
+                { key: "config", title: "Configuration", body: () => <ConfigOf path={path} /> },
               ]}
             />
           </>

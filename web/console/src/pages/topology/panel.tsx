@@ -1,57 +1,17 @@
-import { lazy, type ReactNode, Suspense } from "react";
+import type { ReactNode } from "react";
 import { Link } from "wouter";
-import { useGet } from "../../api/hooks";
-import type { Graph, GraphEdge, GraphNode, Series } from "../../api/types";
+import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { bytes, milliseconds, percent, rate } from "../../lib/format";
 import { edgeTone } from "../../lib/graph";
 import { useKept } from "../../lib/params";
 import { Icon } from "../../ui/icons";
 import { Facts } from "../../ui/page";
 import { Badge, errorTone, Mtls, Status } from "../../ui/status";
-
-const Chart = lazy(() => import("../../ui/chart"));
-
-const perSecond = (value: number | null) => rate(value);
-
-/** The last while of a service or an edge. */
-export function Trends({ query, height }: { query: Record<string, string>; height?: number }) {
-  const series = useGet<Series>("/series", { ...query, window: "15m" }, 10_000);
-  const data = series.data;
-  if (!data || data.series.requests.every((value) => value === null)) return null;
-  return (
-    <div className="grid gap-3">
-      <Suspense fallback={<div className="skeleton h-36" />}>
-        <Chart
-          title="Requests per second"
-          start={data.start}
-          step={data.step_seconds}
-          height={height}
-          format={perSecond}
-          lines={[
-            { name: "all", values: data.series.requests, colour: "accent" },
-            { name: "errors", values: data.series.errors, colour: "bad", dash: [4, 3] },
-          ]}
-        />
-        <Chart
-          title="Latency"
-          start={data.start}
-          step={data.step_seconds}
-          height={height}
-          format={milliseconds}
-          lines={[
-            { name: "p50", values: data.series.p50, colour: "edge" },
-            { name: "p95", values: data.series.p95, colour: "accent", dash: [4, 3] },
-            { name: "p99", values: data.series.p99, colour: "warn", dash: [1, 3] },
-          ]}
-        />
-      </Suspense>
-    </div>
-  );
-}
+import { Trends } from "../trends";
 
 function Frame({ title, kind, close, children }: { title: string; kind: string; close: () => void; children: ReactNode }) {
   return (
-    <aside className="panel flex w-[336px] shrink-0 flex-col overflow-hidden" aria-label={title}>
+    <aside className="panel flex w-[336px] shrink-0 flex-col overflow-hidden max-md:w-auto" aria-label={title}>
       <div className="panel-title">
         <div className="min-w-0 flex-1">
           <h2 className="clip leading-5">{title}</h2>

@@ -7,21 +7,21 @@ import { HEIGHT, WIDTH } from "../../lib/layout";
 import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
-export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number }, "service">;
-export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean }, "traffic">;
+export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number; down: boolean }, "service">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; down: boolean }, "traffic">;
 
 const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
 const TEXT: Record<string, string> = { ok: "text-ok", warn: "text-warn", bad: "text-bad", plain: "text-soft", info: "text-accent" };
 const BORDER: Record<string, string> = { ok: "border-l-ok", warn: "border-l-warn", bad: "border-l-bad", plain: "border-l-edge", info: "border-l-edge" };
 
-export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim, upstreams } }: NodeProps<NodeData>) {
+export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim, upstreams, down } }: NodeProps<NodeData>) {
   const tone = toneOf(node.health);
   const split = node.versions.filter((version) => version.version);
   const total = split.reduce((all, version) => all + (version.requests_per_second ?? 0), 0);
   return (
     <>
-      <Handle type="target" position={Position.Left} className="invisible" />
+      <Handle type="target" position={down ? Position.Top : Position.Left} className="invisible" />
       <button
         type="button"
         data-node={node.id}
@@ -50,7 +50,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
         </span>
         <span className="sr-only">{plural(upstreams, "upstream")}</span>
       </button>
-      <Handle type="source" position={Position.Right} className="invisible" />
+      <Handle type="source" position={down ? Position.Bottom : Position.Right} className="invisible" />
     </>
   );
 });
@@ -67,8 +67,9 @@ const LOCKS: Record<string, string> = { lock: "mutual TLS", unlock: "plain text"
 
 export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>) {
   const { data, sourceX, sourceY, targetX, targetY } = props;
-  const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition: Position.Right, targetPosition: Position.Left });
   if (!data) return null;
+  const [sourcePosition, targetPosition] = data.down ? [Position.Bottom, Position.Top] : [Position.Right, Position.Left];
+  const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
   const { edge, chosen, dim, still, bare } = data;
   const tone = edgeTone(edge);
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);

@@ -4,6 +4,7 @@ import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from 
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { edgeTone } from "../../lib/graph";
 import { type Direction, HEIGHT, neighbour, type Place, place, WIDTH } from "../../lib/layout";
+import { PHONE, useMedia } from "../../lib/media";
 import { useTheme } from "../../lib/theme";
 import { Icon } from "../../ui/icons";
 import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts";
@@ -33,11 +34,12 @@ export default function Picture(props: Props) {
 
 function Flow({ graph, chosen, choose, found, still }: Props) {
   const theme = useTheme();
+  const down = useMedia(PHONE);
   const flow = useReactFlow<NodeData, EdgeData>();
   const box = useRef<HTMLDivElement>(null);
   // Places change only with what is there, so that figures move and nodes do not.
   const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
-  const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges), [shape]);
+  const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges, down), [shape, down]);
   const upstreams = useMemo(() => {
     const counts = new Map<string, number>();
     for (const edge of graph.edges) counts.set(edge.source, (counts.get(edge.source) ?? 0) + 1);
@@ -51,9 +53,9 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         position: places.get(node.id) ?? { x: 0, y: 0 },
         width: WIDTH,
         height: HEIGHT,
-        data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: upstreams.get(node.id) ?? 0 },
+        data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: upstreams.get(node.id) ?? 0, down },
       })),
-    [graph, places, chosen, found, upstreams],
+    [graph, places, chosen, found, upstreams, down],
   );
   const edges = useMemo<EdgeData[]>(() => {
     // Where there are many, only what is wrong or was chosen has words, and nothing moves.
@@ -66,9 +68,9 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       source: edge.source,
       target: edge.destination,
       type: "traffic",
-      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)) },
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)), down },
     }));
-  }, [graph, chosen, found, still]);
+  }, [graph, chosen, found, still, down]);
 
   const calm = useMemo(() => (edges.length > CROWD ? edges.filter(({ data, source, target }) => data?.bare && source !== chosen && target !== chosen) : []), [edges, chosen]);
   const own = useMemo(() => {
@@ -80,7 +82,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   useEffect(() => {
     const timer = setTimeout(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }), 50);
     return () => clearTimeout(timer);
-  }, [shape, flow]);
+  }, [shape, down, flow]);
 
   useEffect(() => {
     const watched = box.current;

@@ -1,88 +1,20 @@
-import type { ReactNode } from "react";
+import { lazy, type ReactNode, Suspense } from "react";
 import { Link } from "wouter";
-import { useGraph } from "../api/graph";
-import { useGet } from "../api/hooks";
-import type { GraphNode, List, Overview, Trouble } from "../api/types";
-import { ago, milliseconds, percent, plural, rate, until } from "../lib/format";
-import { top } from "../lib/graph";
-import { useKept, useParam } from "../lib/params";
-import { CopyAs } from "../ui/copy";
-import { Icon } from "../ui/icons";
-import { Figure, Page, Panel } from "../ui/page";
-import { Command, EmptyFiltered, View } from "../ui/states";
-import { Badge, Status, type Tone } from "../ui/status";
-import { Errors, servicePath } from "./services";
+import { useGraph } from "../../api/graph";
+import { useGet } from "../../api/hooks";
+import type { GraphNode, List, Overview, Revision, Trouble } from "../../api/types";
+import { ago, clock, milliseconds, percent, plural, rate, until } from "../../lib/format";
+import { top } from "../../lib/graph";
+import { useKept } from "../../lib/params";
+import { CopyAs } from "../../ui/copy";
+import { Icon } from "../../ui/icons";
+import { Figure, Page, Panel } from "../../ui/page";
+import { Command, View } from "../../ui/states";
+import { Badge, Status } from "../../ui/status";
+import { Errors, servicePath } from "../services";
+import { Problems } from "./problems";
 
-const TONE: Record<string, Tone> = { error: "bad", warning: "warn", info: "info" };
-
-/** Where a problem's link leads within the console; links of the API lead to the same things. */
-export function placeOf(trouble: Trouble): string | null {
-  const link = trouble.link?.replace(/^\/api\/v1/, "");
-  if (!link) return null;
-  const [, kind, namespace, name] = /^\/([a-z]+)\/([^/]+)\/([^/?]+)/.exec(link) ?? [];
-  if (kind && namespace && name && !["services", "config"].includes(kind)) return `/config/${kind}/${namespace}/${name}`;
-  return link;
-}
-
-function Problem({ trouble }: { trouble: Trouble }) {
-  const kept = useKept();
-  const place = placeOf(trouble);
-  return (
-    <li className="flex gap-3 border-b border-line px-4 py-3 last:border-b-0" data-problem={trouble.code} data-severity={trouble.severity}>
-      <span className="w-[72px] shrink-0">
-        <Badge tone={TONE[trouble.severity]}>{trouble.severity}</Badge>
-      </span>
-      <div className="min-w-0 flex-1">
-        {trouble.title && <div className="font-medium">{trouble.title}</div>}
-        <div className="break-words">{trouble.message}</div>
-        {trouble.hint && <div className="text-soft">{trouble.hint}</div>}
-        <div className="mono text-soft">{[trouble.code, trouble.object ?? "", trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
-      </div>
-      {place && (
-        <Link href={kept(place)} className="button small self-start">
-          Open
-        </Link>
-      )}
-    </li>
-  );
-}
-
-function Problems({ items }: { items: Trouble[] }) {
-  const [severity, setSeverity] = useParam("severity");
-  const shown = items.filter((each) => !severity || each.severity === severity);
-  const count = (name: string) => items.filter((each) => each.severity === name).length;
-  return (
-    <Panel
-      title="Problems"
-      flush
-      actions={
-        items.length > 0 && (
-          <select className="field h-7" aria-label="Severity" value={severity} onChange={(event) => setSeverity(event.target.value)}>
-            <option value="">All ({items.length})</option>
-            {["error", "warning", "info"].map((name) => (
-              <option key={name} value={name}>{`${name} (${count(name)})`}</option>
-            ))}
-          </select>
-        )
-      }
-    >
-      <p className="sr-only" aria-live="polite">{plural(items.length, "problem")}</p>
-      {items.length === 0 ? (
-        <p className="flex items-center gap-2 p-4 text-ok">
-          <Icon name="ok" /> Nothing is wrong that the mesh knows of.
-        </p>
-      ) : shown.length === 0 ? (
-        <EmptyFiltered what="problems" clear={() => setSeverity("")} />
-      ) : (
-        <ul className="max-h-[440px] overflow-auto" tabIndex={0} aria-label="Problems">
-          {shown.map((trouble, at) => (
-            <Problem key={`${trouble.code} ${trouble.object ?? ""} ${at}`} trouble={trouble} />
-          ))}
-        </ul>
-      )}
-    </Panel>
-  );
-}
+const Charts = lazy(() => import("../trends").then((module) => ({ default: module.Trends })));
 
 function Top({ title, nodes, value, none }: { title: string; nodes: GraphNode[]; value: (node: GraphNode) => ReactNode; none: string }) {
   const kept = useKept();
@@ -146,6 +78,46 @@ function Strip({ overview }: { overview: Overview }) {
   );
 }
 
+function Registries({ overview }: { overview: Overview }) {
+  if (overview.registries.length === 0) return null;
+  return (
+    <Panel title="Registries" flush>
+      <ul>
+        {overview.registries.map((registry) => (
+          <li key={registry.name} className="flex min-h-9 flex-wrap items-center gap-x-3 border-b border-line px-4 py-1 last:border-b-0">
+            <span className="flex-1 font-medium">{registry.name}</span>
+            <span className="text-soft">{`${plural(registry.services ?? 0, "service")}, ${plural(registry.endpoints ?? 0, "endpoint")}`}</span>
+            <Status word={registry.state} />
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
+
+/** What was changed last: the first that is asked when something breaks. */
+function Latest() {
+  const kept = useKept();
+  const history = useGet<List<Revision>>("/history", { limit: 5 });
+  const items = history.data?.items ?? [];
+  return (
+    <Panel title="Latest changes" flush actions={<Link href={kept("/activity")}>All</Link>}>
+      {items.length === 0 ? (
+        <p className="px-4 py-3 text-soft">{history.isError ? "The history cannot be read now." : history.data ? "Nothing was changed through the API yet." : "Reading…"}</p>
+      ) : (
+        <ul>
+          {items.map(({ revision, at, author, message, changes }) => (
+            <li key={revision} className="flex min-h-9 flex-wrap items-center gap-x-3 border-b border-line px-4 py-1 last:border-b-0">
+              <span className="min-w-40 flex-1 break-words">{message || changes.slice(0, 2).map((change) => `${change.kind} ${change.namespace}/${change.name} ${change.change}`).join(", ")}{!message && changes.length > 2 && ` and ${changes.length - 2} more`}</span>
+              <span className="text-soft" title={clock(at)}>{`${author}, ${ago(at)}`}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
 export function HomePage() {
   const overview = useGet<Overview>("/overview", undefined, 10_000);
   const problems = useGet<List<Trouble>>("/problems", { limit: 1000 }, 5_000);
@@ -165,27 +137,23 @@ export function HomePage() {
             <Strip overview={overview} />
             <div className="grid gap-4">
               {overview.first_run && <FirstRun />}
-              <div className="grid gap-4 xl:grid-cols-[minmax(0,2fr)_minmax(320px,1fr)]">
+              <div className="grid gap-4 lg:grid-cols-[minmax(0,2fr)_minmax(280px,1fr)]">
                 <div className="grid content-start gap-4">
-                  <View of={problems}>{({ items }) => <Problems items={items} />}</View>
-                  {overview.registries.length > 0 && (
-                    <Panel title="Registries" flush>
-                      <ul>
-                        {overview.registries.map((registry) => (
-                          <li key={registry.name} className="flex h-9 items-center gap-3 border-b border-line px-4 last:border-b-0">
-                            <span className="flex-1 font-medium">{registry.name}</span>
-                            <span className="text-soft">{`${plural(registry.services ?? 0, "service")}, ${plural(registry.endpoints ?? 0, "endpoint")}`}</span>
-                            <Status word={registry.state} />
-                          </li>
-                        ))}
-                      </ul>
+                  <View of={problems} rows={3}>{({ items }) => <Problems items={items} />}</View>
+                  {!overview.first_run && (
+                    <Panel title="Traffic of the mesh">
+                      <Suspense fallback={<div className="skeleton h-36" />}>
+                        <Charts query={{}} height={128} wide />
+                      </Suspense>
                     </Panel>
                   )}
+                  <Latest />
                 </div>
                 <div className="grid content-start gap-4">
                   <Top title="Most errors" none={none("No service answers with errors.")} nodes={top(nodes, (node) => node.error_ratio)} value={(node) => <Errors ratio={node.error_ratio} />} />
                   <Top title="Slowest (p95)" none={none("No latencies are known yet.")} nodes={top(nodes, (node) => node.latency_ms?.p95)} value={(node) => milliseconds(node.latency_ms?.p95)} />
                   <Top title="Most requests" none={none("No traffic in this time.")} nodes={top(nodes, (node) => node.requests_per_second)} value={(node) => `${rate(node.requests_per_second)}/s · ${percent(node.error_ratio)} err`} />
+                  <Registries overview={overview} />
                 </div>
               </div>
             </div>
