@@ -1,11 +1,13 @@
-//! How soon a change in Consul reaches a proxy: 1,000 services of 10 instances in a real Consul, the registry, the
-//! catalog and the discovery service as the control plane wires them, and a client that follows the endpoints of all
-//! services. A change counts from the moment it is sent to Consul until the client holds it.
+//! How soon a change in Consul reaches a proxy: 1,000 services of 10 instances in a real Consul with its default limit
+//! of connections, the registry as it is without settings, the catalog and the discovery service as the control plane
+//! wires them, and a client that follows the endpoints of all services. Instances come and go, move, and turn critical;
+//! each change counts from the moment it is sent to Consul until the client holds it.
 //!
-//! `cargo bench --bench consul`, or with fewer or more changes: `-- 500`.
+//! `cargo bench --bench consul`, or with another number of changes and of nodes: `-- 500 1000`.
 
 #![allow(clippy::unwrap_used)]
 
+mod counter;
 #[path = "../../registry/tests/consul/server.rs"]
 #[allow(dead_code)]
 mod server;
@@ -15,53 +17,128 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::TrustDomain;
+use counter::Counter;
 use pilot::{Discovery, Inputs, MeshConfig};
 use registry::{Catalog, Consul, ConsulEnvironment, ConsulOptions, Policy, Registry};
 use serde_json::{Value, json};
 use server::Server;
+use subscriber::{Subscriber, Wanted};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 
 const SERVICES: usize = 1_000;
 const INSTANCES: usize = 10;
+/// Machines that they are on, where nothing else is asked for.
+const NODES: usize = 100;
+/// How long nothing changes, while queries are counted.
+const IDLE: Duration = Duration::from_secs(10);
 /// Between one change and the next.
 const PACE: Duration = Duration::from_millis(20);
 /// What is aimed for at the 99th percentile.
 const GOAL: Duration = Duration::from_millis(500);
 
 fn main() {
-    let changes = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1_000);
-    let server = Server::start();
-    server.register_all((0..SERVICES * INSTANCES).map(|number| instance(number / INSTANCES, number % INSTANCES, None)));
+    let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
+    let (changes, nodes) = (numbers.next().unwrap_or(1_000), numbers.next().unwrap_or(NODES));
+    let server = Server::with(json!({ "limits": { "http_max_conns_per_client": 200 } }));
+    server.register_all((0..SERVICES * INSTANCES).map(|number| instance(number, nodes, "passing", address(number))));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(measure(Arc::new(server), changes));
+    runtime.block_on(measure(Arc::new(server), changes, nodes));
 }
 
-/// Instance `number` of a service; a changed one is at an address that no other has.
-fn instance(service: usize, number: usize, changed: Option<usize>) -> Value {
-    let address = match changed {
-        None => format!("10.{}.{}.{number}", 2 + service / 250, service % 250),
-        Some(change) => marker(change),
-    };
+/// Instance `number` of all, with its check.
+fn instance(number: usize, nodes: usize, status: &str, address: String) -> Value {
+    let (service, node) = (number / INSTANCES, number % nodes);
+    let (id, name) = (format!("i{number}"), format!("node-{node}"));
     json!({
-        "Node": format!("node-{number}"), "Address": format!("10.1.0.{}", number + 1),
-        "Service": { "ID": format!("s{service}-{number}"), "Service": format!("s{service}"), "Port": 9080, "Address": address },
+        "Node": name, "Address": format!("10.1.{}.{}", node / 250, node % 250 + 1), "SkipNodeUpdate": true,
+        "Service": { "ID": id, "Service": format!("s{service}"), "Port": 9080, "Address": address },
+        "Check": { "Node": name, "CheckID": id, "Name": "http", "Status": status, "ServiceID": id },
     })
 }
 
-fn marker(change: usize) -> String {
+fn address(number: usize) -> String {
+    format!("10.{}.{}.{}", 2 + number / 62_500, number / 250 % 250, number % 250)
+}
+
+/// An address that no instance had before.
+fn fresh(change: usize) -> String {
     format!("172.{}.{}.{}", 16 + change / 62_500, change / 250 % 250, change % 250)
 }
 
-async fn measure(server: Arc<Server>, changes: usize) {
-    let options =
-        ConsulOptions::parse(&format!("{}?max-connections=1500", server.url()), &ConsulEnvironment::default());
+/// A change by its number: what is sent to Consul, and what the client is to see. Four kinds take turns, each of them on
+/// an instance that nothing else changes.
+fn change(number: usize, nodes: usize) -> (&'static str, Value, Wanted) {
+    let (register, deregister) = ("/v1/catalog/register", "/v1/catalog/deregister");
+    let service = number * 7 % SERVICES;
+    let at = service * INSTANCES + number / SERVICES % INSTANCES;
+    let wanted = |address: String, there| Wanted { cluster: cluster(service), address, there };
+    match number % 4 {
+        0 => (register, instance(at, nodes, "passing", fresh(number)), wanted(fresh(number), true)),
+        1 => (register, instance(at, nodes, "critical", address(at)), wanted(address(at), false)),
+        2 => {
+            let gone = json!({ "Node": format!("node-{}", at % nodes), "ServiceID": format!("i{at}") });
+            (deregister, gone, wanted(address(at), false))
+        }
+        _ => {
+            let mut new = instance(at, nodes, "passing", fresh(number));
+            let id = format!("new-{number}");
+            (new["Service"]["ID"], new["Check"]["CheckID"], new["Check"]["ServiceID"]) =
+                (json!(id), json!(id), json!(id));
+            (register, new, wanted(fresh(number), true))
+        }
+    }
+}
+
+fn cluster(service: usize) -> String {
+    format!("outbound|9080||s{service}.default.svc.cluster.local")
+}
+
+async fn measure(server: Arc<Server>, changes: usize, nodes: usize) {
+    let counter = Counter::before(server.at()).await;
+    let options = ConsulOptions::parse(&counter.url(), &ConsulEnvironment::default());
     let consul = Consul::open("consul", "cluster.local", options.unwrap()).unwrap();
     let registries: Vec<Arc<dyn Registry>> = vec![Arc::new(consul)];
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     let start = Instant::now();
     tokio::spawn(registry::run(registries, Policy::default(), publish));
+    let mut subscriber = Subscriber::connect(discovery(catalog).await, (0..SERVICES).map(cluster).collect()).await;
+    subscriber.until_all(SERVICES).await;
+    println!(
+        "{SERVICES} services of {INSTANCES} instances on {nodes} nodes read and delivered in {:?}",
+        start.elapsed()
+    );
+    // What is set up after the first reading ends.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("to read and to begin to follow: {}", counter.told());
+    tokio::time::sleep(IDLE).await;
+    println!("in {IDLE:?} without a change: {}", counter.told());
+
+    let wanted = (0..changes).map(|number| change(number, nodes).2).collect();
+    let changed = server.clone();
+    let changer = tokio::task::spawn_blocking(move || {
+        let sent = (0..changes).map(|number| {
+            let at = Instant::now();
+            let (path, body, _) = change(number, nodes);
+            changed.put(path, body);
+            std::thread::park_timeout(PACE.saturating_sub(at.elapsed()));
+            at
+        });
+        sent.collect::<Vec<Instant>>()
+    });
+    let seen = subscriber.until_seen(wanted).await;
+    let sent = changer.await.unwrap();
+    let mut taken: Vec<Duration> = sent.iter().zip(seen).map(|(at, seen)| seen.duration_since(*at)).collect();
+    taken.sort_unstable();
+    let at = |part: f64| taken[((taken.len() - 1) as f64 * part) as usize];
+    println!("{changes} changes, one each {PACE:?}: p50 {:?}, p99 {:?}, slowest {:?}", at(0.5), at(0.99), at(1.0));
+    println!("for these changes: {}", counter.told());
+    println!("goal: p99 below {GOAL:?}: {}", if at(0.99) < GOAL { "met" } else { "missed" });
+}
+
+/// The discovery service of that catalog, and where it listens.
+async fn discovery(catalog: watch::Receiver<Arc<Catalog>>) -> std::net::SocketAddr {
     let (inputs, followed) = watch::channel(Inputs {
         catalog: Arc::default(),
         config: Arc::default(),
@@ -79,35 +156,7 @@ async fn measure(server: Arc<Server>, changes: usize) {
             .add_service(discovery.server())
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
     );
-
-    let names: Vec<String> =
-        (0..SERVICES).map(|service| format!("outbound|9080||s{service}.default.svc.cluster.local")).collect();
-    let mut subscriber = subscriber::Subscriber::connect(address, names).await;
-    subscriber.until_all(SERVICES).await;
-    println!("{SERVICES} services of {INSTANCES} instances read and delivered in {:?}", start.elapsed());
-
-    let mut sent = Vec::with_capacity(changes);
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let changer = tokio::task::spawn_blocking(move || {
-        for change in 0..changes {
-            let at = Instant::now();
-            let service = change * 7 % SERVICES;
-            server.put("/v1/catalog/register", instance(service, change / SERVICES % INSTANCES, Some(change)));
-            tell.send(at).unwrap();
-            std::thread::park_timeout(PACE.saturating_sub(at.elapsed()));
-        }
-    });
-    let seen = subscriber.until_seen((0..changes).map(marker).collect()).await;
-    changer.await.unwrap();
-    while let Ok(at) = told.try_recv() {
-        sent.push(at);
-    }
-    let mut taken: Vec<Duration> =
-        sent.iter().enumerate().map(|(change, at)| seen[&marker(change)].duration_since(*at)).collect();
-    taken.sort_unstable();
-    let at = |part: f64| taken[((taken.len() - 1) as f64 * part) as usize];
-    println!("{changes} changes, one each {PACE:?}: p50 {:?}, p99 {:?}, slowest {:?}", at(0.5), at(0.99), at(1.0));
-    println!("goal: p99 below {GOAL:?}: {}", if at(0.99) < GOAL { "met" } else { "missed" });
+    address
 }
 
 async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, inputs: watch::Sender<Inputs>) {

@@ -1,4 +1,4 @@
-//! A client of the discovery service that follows the endpoints of many clusters, and notes when it saw an address.
+//! A client of the discovery service that follows the endpoints of many clusters, and notes when it saw an address come or go.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -61,28 +61,45 @@ impl Subscriber {
         }
     }
 
-    /// Waits until all of these addresses were seen; when each was first.
-    pub async fn until_seen(&mut self, mut wanted: BTreeSet<String>) -> HashMap<String, Instant> {
-        let mut seen = HashMap::new();
-        while !wanted.is_empty() {
+    /// Waits until all of this was seen; when each was first.
+    pub async fn until_seen(&mut self, wanted: Vec<Wanted>) -> Vec<Instant> {
+        let mut by_cluster: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, wanted) in wanted.iter().enumerate() {
+            by_cluster.entry(&wanted.cluster).or_default().push(number);
+        }
+        let mut seen = vec![None; wanted.len()];
+        let mut left = wanted.len();
+        while left > 0 {
             let all = self.next().await;
             let now = Instant::now();
-            for address in all.iter().flat_map(addresses) {
-                if wanted.remove(&address) {
-                    seen.insert(address, now);
+            for assignment in &all {
+                let addresses: BTreeSet<&str> = addresses(assignment).collect();
+                for number in by_cluster.get(assignment.cluster_name.as_str()).into_iter().flatten() {
+                    let wanted = &wanted[*number];
+                    if seen[*number].is_none() && addresses.contains(wanted.address.as_str()) == wanted.there {
+                        seen[*number] = Some(now);
+                        left -= 1;
+                    }
                 }
             }
         }
-        seen
+        seen.into_iter().flatten().collect()
     }
 }
 
-fn addresses(assignment: &endpoint::ClusterLoadAssignment) -> impl Iterator<Item = String> + '_ {
+/// An endpoint that is to come, or to go.
+pub struct Wanted {
+    pub cluster: String,
+    pub address: String,
+    pub there: bool,
+}
+
+fn addresses(assignment: &endpoint::ClusterLoadAssignment) -> impl Iterator<Item = &str> {
     let endpoints = assignment.endpoints.iter().flat_map(|group| &group.lb_endpoints);
     endpoints.filter_map(|one| {
         let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(at)) = &one.host_identifier else { return None };
         match at.address.as_ref()?.address.as_ref()? {
-            core::address::Address::SocketAddress(address) => Some(address.address.clone()),
+            core::address::Address::SocketAddress(address) => Some(address.address.as_str()),
             _ => None,
         }
     })

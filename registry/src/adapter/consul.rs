@@ -1,7 +1,8 @@
 //! The registry of a Consul datacenter: its services, and the instances behind them with their health.
 //!
-//! One blocking query follows the names of the services and one for each service its instances, so that a change costs
-//! one query and nothing is read twice. When the server is away, what it told stays in force, and once it is back
+//! Blocking queries follow the names of the services, and the instances of each service as long as Consul takes so many
+//! queries; else the nodes and the checks that do not pass, which tell what service to read anew. So a change costs a
+//! query or two, and where nothing changes nothing is read. When the server is away, what it told stays in force, and once it is back
 //! everything is read anew before anything is withdrawn.
 
 mod book;
@@ -12,6 +13,9 @@ mod entry;
 mod limits;
 mod options;
 mod poll;
+mod seen;
+mod session;
+mod update;
 mod watch;
 
 use std::sync::Arc;

@@ -99,11 +99,16 @@ async fn a_line_that_falls_silent_is_noticed() {
     let mut followed = Followed::new(&format!("{}?wait=1s", relay.url()));
     followed.synced().await;
     relay.set(Line::Frozen);
+    followed.events.clear();
     let reason = followed.lost().await;
     assert!(reason.contains("no answer within"), "{reason}");
+    server.check("fail", "reviews-1");
+    server.register("reviews", "reviews-2", "10.0.0.2", json!({}));
+    assert_eq!(followed.endpoints("reviews"), ["10.0.0.1 healthy"]);
     relay.set(Line::Open);
     followed.synced().await;
-    assert_eq!(followed.endpoints("reviews"), ["10.0.0.1 healthy"]);
+    assert_nothing_was_taken(&followed.events);
+    assert_eq!(followed.endpoints("reviews"), ["10.0.0.1 unhealthy", "10.0.0.2 healthy"]);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ struct Counts {
     names: AtomicUsize,
     /// Questions for the instances of one.
     instances: AtomicUsize,
+    all: AtomicUsize,
 }
 
 impl Relay {
@@ -55,6 +56,11 @@ impl Relay {
 
     pub fn connections(&self) -> usize {
         self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many questions there were.
+    pub fn questions(&self) -> usize {
+        self.counts.all.load(Ordering::Relaxed)
     }
 
     /// How often names and instances were asked for.
@@ -108,6 +114,9 @@ async fn copy(
 
 /// A client sends the head of a question in one piece.
 fn count(bytes: &[u8], counts: &Counts) {
+    if bytes.starts_with(b"GET ") {
+        counts.all.fetch_add(1, Ordering::Relaxed);
+    }
     if bytes.starts_with(b"GET /v1/catalog/services") {
         counts.names.fetch_add(1, Ordering::Relaxed);
     } else if bytes.starts_with(b"GET /v1/health/service/") {

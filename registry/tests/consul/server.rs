@@ -16,6 +16,8 @@ pub struct Server {
     token: Option<String>,
 }
 
+/// Consul takes 64 operations in one transaction: a node, a service and a check each.
+pub const PER_TRANSACTION: usize = 21;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The one that `acl` in the settings makes valid.
 pub const MASTER: &str = "6d1c3a0e-0000-4000-8000-000000000001";
@@ -106,17 +108,19 @@ impl Server {
         self.put(&format!("/v1/agent/check/{verdict}/check-{id}"), Value::Null);
     }
 
-    /// Puts instances on nodes that have no agent, many at a time.
+    /// Puts instances, and their checks, on nodes that have no agent, many at a time.
     pub fn register_all(&self, instances: impl Iterator<Item = Value>) {
         let all: Vec<Value> = instances.collect();
-        for some in all.chunks(32) {
+        for some in all.chunks(PER_TRANSACTION) {
             let operations = some.iter().flat_map(|instance| {
                 let node = json!({ "Node": instance["Node"], "Address": instance["Address"] });
                 let service = json!({ "Node": instance["Node"], "Service": instance["Service"] });
-                [
+                let mut set = vec![
                     json!({ "Node": { "Verb": "set", "Node": node } }),
                     json!({ "Service": { "Verb": "set", "Node": instance["Node"], "Service": service["Service"] } }),
-                ]
+                ];
+                set.extend(instance.get("Check").map(|check| json!({ "Check": { "Verb": "set", "Check": check } })));
+                set
             });
             self.put("/v1/txn", Value::Array(operations.collect()));
         }

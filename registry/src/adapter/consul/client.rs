@@ -15,8 +15,8 @@ use consulrs::client::{ConsulClient, ConsulClientSettings};
 use consulrs::error::ClientError;
 use rustify::Endpoint;
 
-use super::endpoints::{Instances, Services};
-use super::entry::Entry;
+use super::endpoints::{InState, Instances, Nodes, OnNode, Services};
+use super::entry::{Check, Entry, Named, Occupied};
 use super::options::{ConsulError, ConsulOptions, Token};
 
 /// How long an answer may take beyond the time that the query blocks for.
@@ -43,6 +43,12 @@ pub(super) struct Client {
 pub(super) struct Answer<T> {
     pub index: u64,
     pub value: T,
+}
+
+impl<T> Answer<T> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { index: self.index, value: change(self.value) }
+    }
 }
 
 /// The names of all services that the token may see.
@@ -98,6 +104,36 @@ impl Client {
         Ok(Answer { index: answer.index, value: Names { names, hidden } })
     }
 
+    /// The index of a service's last change, without its instances: no instance has this ID.
+    pub async fn moved(&self, service: &str) -> Result<u64, String> {
+        let (dc, ns, partition) = self.place();
+        let nothing =
+            Features { filter: Some("Service.ID == \"\"".into()), ..self.features(Ask::Now).unwrap_or_default() };
+        let asked = Instances { service: service.to_owned(), features: Some(nothing), dc, ns, partition };
+        let answer: Answer<Vec<Entry>> = self.exec(asked, Ask::Now).await?;
+        Ok(answer.index)
+    }
+
+    pub async fn nodes(&self, ask: Ask) -> Result<Answer<BTreeSet<String>>, String> {
+        let (dc, ns, partition) = self.place();
+        let answer: Answer<Vec<Named>> =
+            self.exec(Nodes { features: self.features(ask), dc, ns, partition }, ask).await?;
+        Ok(answer.map(|all| all.into_iter().map(|named| named.node).collect()))
+    }
+
+    pub async fn on_node(&self, node: &str, ask: Ask) -> Result<Answer<Occupied>, String> {
+        let (dc, ns, partition) = self.place();
+        let asked = OnNode { node: node.to_owned(), features: self.features(ask), dc, ns, partition };
+        let answer: Answer<Option<Occupied>> = self.exec(asked, ask).await?;
+        Ok(answer.map(Option::unwrap_or_default))
+    }
+
+    pub async fn in_state(&self, status: &str, ask: Ask) -> Result<Answer<Vec<Check>>, String> {
+        let (dc, ns, partition) = self.place();
+        let asked = InState { status: status.to_owned(), features: self.features(ask), dc, ns, partition };
+        self.exec(asked, ask).await
+    }
+
     pub async fn instances(&self, service: &str, ask: Ask) -> Result<Answer<Vec<Entry>>, String> {
         let (dc, ns, partition) = self.place();
         let asked = Instances { service: service.to_owned(), features: self.features(ask), dc, ns, partition };
@@ -108,6 +144,11 @@ impl Client {
             true => Err("the server answers without regard to the partition; it is no Consul Enterprise".into()),
             false => Ok(answer),
         }
+    }
+
+    /// Whether any server may answer, also one that is behind another.
+    pub fn is_stale(&self) -> bool {
+        self.options.stale
     }
 
     fn place(&self) -> (Option<String>, Option<String>, Option<String>) {
@@ -222,6 +263,11 @@ fn unusable(path: &Path, what: &'static str, reason: &str) -> ConsulError {
 
 fn late(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs())
+}
+
+/// Whether the server will go on answering so, as to a token that may not ask this.
+pub(super) fn is_refusal(reason: &str) -> bool {
+    ["403 ", "404 ", "405 "].iter().any(|code| reason.starts_with(code))
 }
 
 fn explain(error: &ClientError) -> String {

@@ -1,4 +1,4 @@
-//! The two questions asked of Consul.
+//! The questions asked of Consul.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use consulrs::api::Features;
 use consulrs::api::features::FeaturedEndpoint;
 use rustify_derive::Endpoint;
 
-use super::entry::Entry;
+use super::entry::{Check, Entry, Named, Occupied};
 
 /// The names of all services, with the tags that instances of each have.
 #[derive(Debug, Endpoint)]
@@ -38,14 +38,60 @@ pub(super) struct Instances {
     pub partition: Option<String>,
 }
 
-impl FeaturedEndpoint for Services {
-    fn features(&self) -> Option<Features> {
-        self.features.clone()
-    }
+/// The nodes of the catalog.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "catalog/nodes", response = "Vec<Named>")]
+pub(super) struct Nodes {
+    #[endpoint(skip)]
+    pub features: Option<Features>,
+    #[endpoint(query)]
+    pub dc: Option<String>,
+    #[endpoint(query)]
+    pub ns: Option<String>,
+    #[endpoint(query)]
+    pub partition: Option<String>,
 }
 
-impl FeaturedEndpoint for Instances {
-    fn features(&self) -> Option<Features> {
-        self.features.clone()
-    }
+/// A node and the instances on it; nothing once it is gone.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "catalog/node/{self.node}", response = "Option<Occupied>")]
+pub(super) struct OnNode {
+    #[endpoint(skip)]
+    pub node: String,
+    #[endpoint(skip)]
+    pub features: Option<Features>,
+    #[endpoint(query)]
+    pub dc: Option<String>,
+    #[endpoint(query)]
+    pub ns: Option<String>,
+    #[endpoint(query)]
+    pub partition: Option<String>,
 }
+
+/// The checks of this status, of all nodes and services.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "health/state/{self.status}", response = "Vec<Check>")]
+pub(super) struct InState {
+    #[endpoint(skip)]
+    pub status: String,
+    #[endpoint(skip)]
+    pub features: Option<Features>,
+    #[endpoint(query)]
+    pub dc: Option<String>,
+    #[endpoint(query)]
+    pub ns: Option<String>,
+    #[endpoint(query)]
+    pub partition: Option<String>,
+}
+
+macro_rules! featured {
+    ($($endpoint:ty),*) => {
+        $(impl FeaturedEndpoint for $endpoint {
+            fn features(&self) -> Option<Features> {
+                self.features.clone()
+            }
+        })*
+    };
+}
+
+featured!(Services, Instances, Nodes, OnNode, InState);

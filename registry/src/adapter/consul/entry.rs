@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub locality: Option<Place>,
     /// Of Consul Enterprise.
     pub partition: Option<String>,
+    /// Of its last change.
+    pub modify_index: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +36,7 @@ pub(super) struct Node {
 pub(super) struct Instance {
     #[serde(rename = "ID")]
     pub id: String,
+    pub modify_index: u64,
     pub service: String,
     pub tags: Option<Vec<String>>,
     pub address: String,
@@ -84,6 +87,32 @@ pub(super) struct Check {
     #[serde(rename = "CheckID")]
     pub id: String,
     pub status: String,
+    pub node: String,
+    /// Empty for a check of the whole node.
+    pub service_name: String,
+}
+
+/// What a node carries (`/v1/catalog/node/:node`), as far as it tells what changed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Occupied {
+    pub node: Node,
+    pub services: Option<BTreeMap<String, Listed>>,
+}
+
+/// A service instance of a node, by its ID.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Listed {
+    pub service: String,
+    pub modify_index: u64,
+}
+
+/// A node of the catalog (`/v1/catalog/nodes`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Named {
+    pub node: String,
 }
 
 impl Instance {

@@ -1,55 +1,51 @@
-//! How much is asked of one Consul at a time.
-//!
-//! Each service has a long query of its own as long as they fit in the connections allowed. Beyond that they take
-//! turns, each blocking for so short a time that every service has its turn in some seconds.
+//! How much is asked of one Consul at a time, and by which way its changes are found.
 
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 /// Queries that read the state now, at a time.
 const READS: usize = 16;
-/// The connection that follows the names of the services, and one to spare.
-const KEPT: usize = 2;
-/// How long it takes, where services take turns, until each has had one.
-const ROUND: Duration = Duration::from_secs(5);
-const SHORTEST: Duration = Duration::from_millis(250);
+/// What follows the names of services, the nodes, and the checks that are critical or warn; and some to spare.
+const KEPT: usize = 6;
+
+/// How changes are found. Consul allows one address 200 connections, and a query that waits holds one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Way {
+    /// A query waits for each service.
+    Services,
+    /// A query waits for each node, and one each for the checks that are critical and that warn: together they tell
+    /// which services to read anew.
+    Nodes,
+    /// More services and more nodes than queries may wait: where the catalog says that something changed, each service
+    /// is asked for the index of its last change.
+    Search,
+}
 
 pub(super) struct Limits {
     pub reads: Semaphore,
-    pub polls: Semaphore,
+    /// How long a query waits.
+    pub wait: Duration,
+    /// Queries that may wait for a service or node each.
     places: usize,
-    longest: Duration,
-    /// How long a query blocks now.
-    wait: watch::Sender<Duration>,
 }
 
 impl Limits {
     /// For a server that takes this many queries at a time.
-    pub fn new(queries: usize, longest: Duration) -> Self {
+    pub fn new(queries: usize, wait: Duration) -> Self {
         let reads = READS.min(queries / 4).max(1);
-        let places = queries.saturating_sub(reads + KEPT).max(1);
-        Self {
-            reads: Semaphore::new(reads),
-            polls: Semaphore::new(places),
-            places,
-            longest,
-            wait: watch::Sender::new(longest),
+        Self { reads: Semaphore::new(reads), wait, places: queries.saturating_sub(reads + KEPT).max(1) }
+    }
+
+    /// How so many services are followed that are on so many nodes, where that is known. Who goes another way comes back
+    /// only once there is room to spare, so that one service more or less does not change the way each time.
+    pub fn way(&self, now: Option<Way>, services: usize, nodes: Option<usize>) -> Option<Way> {
+        let spare = self.places - self.places / 8;
+        let room = |way| if now.is_none_or(|now| now == way) { self.places } else { spare };
+        if services <= room(Way::Services) {
+            return Some(Way::Services);
         }
-    }
-
-    /// So many services are to be followed from now on; the longest that a change may go unseen, where they take turns.
-    pub fn services(&self, count: usize) -> Option<Duration> {
-        let crowded = count > self.places;
-        let turn = ROUND.mul_f64(self.places as f64 / count.max(1) as f64).max(SHORTEST);
-        let wait = if crowded { turn.min(self.longest) } else { self.longest };
-        self.wait.send_if_modified(|known| std::mem::replace(known, wait) != wait);
-        crowded.then(|| wait * count.div_ceil(self.places) as u32)
-    }
-
-    /// How long a query blocks, to be followed.
-    pub fn wait(&self) -> watch::Receiver<Duration> {
-        self.wait.subscribe()
+        Some(if nodes? <= room(Way::Nodes) { Way::Nodes } else { Way::Search })
     }
 }
 
@@ -58,12 +54,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_take_turns_only_where_there_are_too_many() {
+    fn the_fewer_of_services_and_nodes_are_waited_for() {
         let limits = Limits::new(150, Duration::from_secs(55));
-        assert_eq!(limits.services(132), None);
-        assert_eq!(*limits.wait().borrow(), Duration::from_secs(55));
-        let unseen = limits.services(1_000).unwrap();
-        assert!(unseen >= ROUND && unseen < ROUND * 2, "{unseen:?}");
-        assert!(*limits.wait().borrow() < Duration::from_secs(1));
+        assert_eq!(limits.way(None, 128, None), Some(Way::Services));
+        assert_eq!(limits.way(None, 1_000, None), None);
+        assert_eq!(limits.way(None, 1_000, Some(100)), Some(Way::Nodes));
+        assert_eq!(limits.way(None, 1_000, Some(1_000)), Some(Way::Search));
+    }
+
+    #[test]
+    fn the_way_is_changed_back_only_with_room_to_spare() {
+        let limits = Limits::new(150, Duration::from_secs(55));
+        assert_eq!(limits.way(Some(Way::Services), 128, None), Some(Way::Services));
+        assert_eq!(limits.way(Some(Way::Nodes), 128, Some(10)), Some(Way::Nodes));
+        assert_eq!(limits.way(Some(Way::Nodes), 100, Some(10)), Some(Way::Services));
+        assert_eq!(limits.way(Some(Way::Search), 1_000, Some(128)), Some(Way::Search));
     }
 }

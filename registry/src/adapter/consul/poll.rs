@@ -1,40 +1,34 @@
-//! One task that follows one thing in Consul: the names of all services, or the instances of one.
+//! Tasks that ask Consul: one that follows one subject, one that reads a service anew, one that searches for services
+//! that changed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use rand::RngExt as _;
 use runtime::Backoff;
-use tokio::sync::{AcquireError, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::client::{Answer, Ask, Client, Names};
-use super::entry::Entry;
+use super::client::{Answer, Ask, Client, is_refusal};
 use super::limits::Limits;
-
-/// What a task found.
-#[derive(Debug)]
-pub(super) enum Update {
-    Services(Names),
-    Instances {
-        service: String,
-        entries: Vec<Entry>,
-    },
-    /// A service's instances cannot be read.
-    Failed {
-        service: String,
-        reason: String,
-    },
-    /// The server does not answer.
-    Lost(String),
-}
+use super::update::{Found, Subject, Update};
 
 /// After an answer, so that one thing that changes all the time is not read all the time.
 const GAP: Duration = Duration::from_millis(25);
+/// The same for each thing in an answer: a large one is rarer.
+const GAP_EACH: Duration = Duration::from_micros(50);
+const LONGEST_GAP: Duration = Duration::from_millis(250);
 /// After an answer with an index that cannot be waited on.
 const NO_INDEX: Duration = Duration::from_secs(1);
 /// The list of names blocks for no longer: its answer is the sign that the server is there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Between two searches.
+const SEARCH_GAP: Duration = Duration::from_millis(50);
+/// Between two searches where nothing tells that the health of an instance changed.
+const ROUND: Duration = Duration::from_secs(5);
+/// How long a server that is behind may take until it has what another told of.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// What every task works with.
 #[derive(Clone)]
@@ -44,53 +38,27 @@ pub(super) struct Tools {
     pub updates: mpsc::Sender<Update>,
 }
 
-/// Follows the names of services, from an answer that was read at this index, until the server does not answer.
-pub(super) async fn names(tools: Tools, mut index: u64, longest: Duration) {
-    let wait = longest.min(HEARTBEAT);
+/// Follows a subject, from what was read of it at this index, for as long as it is polled.
+pub(super) async fn follow(tools: Tools, subject: Subject, mut index: u64) {
+    let mut backoff = backoff();
+    let longest = if subject == Subject::Names { tools.limits.wait.min(HEARTBEAT) } else { tools.limits.wait };
     loop {
-        let ask = if index == 0 { Ask::Now } else { Ask::Newer(index, wait) };
-        match tools.client.services(ask).await {
+        let waits = index != 0;
+        let how = if waits { Ask::Newer(index, longest) } else { Ask::Now };
+        let (update, pause) = match ask(&tools, &subject, how).await {
             Ok(answer) => {
-                let changed = answer.index != index;
-                let pause = pause(answer.index);
-                index = next_index(index, answer.index);
-                if changed && tools.updates.send(Update::Services(answer.value)).await.is_err() {
-                    return;
-                }
-                sleep(pause).await;
-            }
-            Err(reason) => {
-                // That nobody listens any more is as good an end.
-                let _ = tools.updates.send(Update::Lost(reason)).await;
-                return;
-            }
-        }
-    }
-}
-
-/// Follows the instances of one service for as long as it is polled.
-pub(super) async fn instances(tools: Tools, service: String) {
-    let mut index = 0;
-    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-    // After a failure and at the beginning the leader has to confirm the state, since a server that has just started
-    // may not know all yet.
-    let mut first = Ask::Confirmed;
-    // The limits' semaphores are never closed.
-    while let Ok(answer) = ask(&tools, &service, index, first).await {
-        let (update, pause) = match answer {
-            None => continue,
-            Some(Ok(answer)) => {
                 backoff.reset();
-                first = Ask::Now;
-                let changed = index == 0 || answer.index != index;
-                let pause = pause(answer.index);
+                let changed = !waits || answer.index != index;
+                let pause = pause(&answer);
                 index = next_index(index, answer.index);
-                let service = service.clone();
-                (changed.then_some(Update::Instances { service, entries: answer.value }), pause)
+                let update = Update::Found { subject: subject.clone(), index: answer.index, found: answer.value };
+                (changed.then_some(update), pause)
             }
-            Some(Err(reason)) => {
-                (index, first) = (0, Ask::Confirmed);
-                (Some(Update::Failed { service: service.clone(), reason }), jittered(backoff.failed()))
+            Err(reason) if subject == Subject::Names => (Some(Update::Lost(reason)), Duration::ZERO),
+            Err(reason) => {
+                index = 0;
+                let refused = is_refusal(&reason);
+                (Some(Update::Failed { subject: subject.clone(), reason, refused }), jittered(backoff.failed()))
             }
         };
         if let Some(update) = update
@@ -102,24 +70,78 @@ pub(super) async fn instances(tools: Tools, service: String) {
     }
 }
 
-/// The answer; none if another length of the wait came into force meanwhile.
-async fn ask(
-    tools: &Tools,
-    service: &str,
-    index: u64,
-    first: Ask,
-) -> Result<Option<Result<Answer<Vec<Entry>>, String>>, AcquireError> {
-    if index == 0 {
-        let _place = tools.limits.reads.acquire().await?;
-        return Ok(Some(tools.client.instances(service, first).await));
-    }
-    let _place = tools.limits.polls.acquire().await?;
-    let mut wait = tools.limits.wait();
-    let longest = *wait.borrow_and_update();
-    Ok(tokio::select! {
-        answer = tools.client.instances(service, Ask::Newer(index, longest)) => Some(answer),
-        _ = wait.changed() => None,
+async fn ask(tools: &Tools, subject: &Subject, ask: Ask) -> Result<Answer<Found>, String> {
+    let Tools { client, limits, .. } = tools;
+    // What is answered at once takes its turn; the semaphore is never closed.
+    let _turn = if matches!(ask, Ask::Newer(..)) { None } else { limits.reads.acquire().await.ok() };
+    Ok(match subject {
+        Subject::Names => client.services(ask).await?.map(Found::Names),
+        Subject::Nodes => client.nodes(ask).await?.map(Found::Nodes),
+        Subject::Node(node) => client.on_node(node, ask).await?.map(Found::Node),
+        Subject::Checks(status) => client.in_state(status, ask).await?.map(Found::Checks),
+        Subject::Service(service) => client.instances(service, ask).await?.map(Found::Instances),
     })
+}
+
+/// Reads a service until that succeeds. The leader has to confirm what was not read before, since a server that has
+/// just started may not know all yet; and a server that may be behind is asked for what is newer than `index`.
+pub(super) async fn read(tools: Tools, service: String, index: u64) {
+    let mut backoff = backoff();
+    let mut how = match index {
+        0 => Ask::Confirmed,
+        _ if tools.client.is_stale() => Ask::Newer(index, BEHIND),
+        _ => Ask::Now,
+    };
+    let subject = Subject::Service(service);
+    loop {
+        let Ok(turn) = tools.limits.reads.acquire().await else { return };
+        let answer = tools.client.instances(subject.service(), how).await;
+        drop(turn);
+        let (update, pause) = match answer {
+            Ok(Answer { index, value }) => {
+                (Update::Found { subject: subject.clone(), index, found: Found::Instances(value) }, None)
+            }
+            Err(reason) => {
+                how = Ask::Confirmed;
+                let refused = is_refusal(&reason);
+                (Update::Failed { subject: subject.clone(), reason, refused }, Some(jittered(backoff.failed())))
+            }
+        };
+        // That nobody listens any more is as good an end.
+        let listens = tools.updates.send(update).await.is_ok();
+        let (true, Some(pause)) = (listens, pause) else { return };
+        sleep(pause).await;
+    }
+}
+
+/// Tells which of these services, that were read at these indexes, changed since. Those that changed last come first,
+/// as they are the likeliest to have changed again. A search that takes long is followed by a longer rest.
+pub(super) async fn search(tools: Tools, mut services: Vec<(String, u64)>) {
+    let start = Instant::now();
+    services.sort_unstable_by_key(|(_, index)| std::cmp::Reverse(*index));
+    let tools = &tools;
+    let asked = futures_util::stream::iter(services).for_each_concurrent(None, |(service, index)| async move {
+        let Ok(_turn) = tools.limits.reads.acquire().await else { return };
+        // One that cannot be asked is read, which tells why.
+        let now = tools.client.moved(&service).await.ok();
+        if now != Some(index) {
+            let _ = tools.updates.send(Update::Moved(service, now)).await;
+        }
+    });
+    asked.await;
+    sleep(SEARCH_GAP.max(start.elapsed() / 2)).await;
+    let _ = tools.updates.send(Update::Searched).await;
+}
+
+/// Tells from time to time that a search is due.
+pub(super) async fn rounds(tools: Tools) {
+    while tools.updates.send(Update::Round).await.is_ok() {
+        sleep(ROUND).await;
+    }
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(30))
 }
 
 /// The index to ask on from (Consul, blocking queries): one that went back starts over, and 0 cannot be waited on.
@@ -127,8 +149,11 @@ pub(super) fn next_index(before: u64, now: u64) -> u64 {
     if now < before { 0 } else { now.max(1) }
 }
 
-fn pause(index: u64) -> Duration {
-    if index == 0 { NO_INDEX } else { GAP }
+fn pause(answer: &Answer<Found>) -> Duration {
+    match answer.index {
+        0 => NO_INDEX,
+        _ => (GAP + GAP_EACH * answer.value.len() as u32).min(LONGEST_GAP),
+    }
 }
 
 /// Between half of a delay and the whole, so that clients that lost one server do not come back as one.
