@@ -29,6 +29,12 @@ pub fn is_dns_label(text: &str) -> bool {
         && bytes[bytes.len() - 1] != b'-'
 }
 
+/// Whether a text is a label of a hostname: as in DNS-1123, or with underscores, which are no rarity in Consul and in the
+/// DNS itself (RFC 8552).
+fn is_host_label(text: &str) -> bool {
+    is_dns_label(text) || text.contains('_') && is_dns_label(&text.replace('_', "x"))
+}
+
 impl Hostname {
     /// Checks a hostname; upper case is lowered and one trailing dot dropped.
     pub fn new(text: &str) -> Result<Self, HostnameError> {
@@ -41,7 +47,7 @@ impl Hostname {
             return Err(HostnameError::Wildcard(host));
         }
         if !labels.is_empty()
-            && let Some(label) = labels.split('.').find(|label| !is_dns_label(label))
+            && let Some(label) = labels.split('.').find(|label| !is_host_label(label))
         {
             return Err(HostnameError::Label { label: label.to_owned(), host: host.clone() });
         }
@@ -118,8 +124,14 @@ mod tests {
     }
 
     #[test]
+    fn a_label_may_have_underscores() {
+        assert_eq!(Hostname::new("Book_Reviews.example").unwrap().as_str(), "book_reviews.example");
+        assert!(Hostname::new("_http._tcp.example").is_ok());
+    }
+
+    #[test]
     fn what_is_no_dns_name_is_refused() {
-        for bad in ["", ".", "a..b", "-a", "a-", "a_b", "a.*.b", "a*", "*a.b", "a b", &"a".repeat(64)] {
+        for bad in ["", ".", "a..b", "-a", "a-", "a_b-", "a.*.b", "a*", "*a.b", "a b", &"a".repeat(64)] {
             assert!(Hostname::new(bad).is_err(), "{bad:?} was accepted");
         }
     }

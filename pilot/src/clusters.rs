@@ -94,6 +94,8 @@ impl<'a> Target<'a> {
         let service = &self.entry.service;
         let by_name = !service.host().is_wildcard();
         match service.resolution {
+            // EDS carries no names (Envoy: `ClusterLoadAssignment` of EDS holds IP addresses only).
+            Resolution::Static if endpoints::has_names(self.entry) => Some(DiscoveryType::StrictDns),
             Resolution::Static => Some(DiscoveryType::Eds),
             Resolution::DnsRoundRobin => Some(DiscoveryType::LogicalDns),
             Resolution::Dns => Some(DiscoveryType::StrictDns),

@@ -10,7 +10,7 @@ use api::envoy::config::endpoint::v3 as endpoint;
 use api::prost_types::Struct;
 use endpoint::lb_endpoint::HostIdentifier;
 use galley::kinds::{MtlsMode, selects};
-use registry::{Address, Endpoint, Health, Locality, TlsMode, Workload};
+use registry::{Address, Endpoint, Entry, Health, Locality, Resolution, TlsMode, Workload};
 
 pub(crate) use locality::{fails_over, localities_matter};
 
@@ -83,7 +83,9 @@ impl<'a> Assignment<'a> {
 pub(crate) fn dns(target: &Target<'_>, discovery: DiscoveryType) -> endpoint::ClusterLoadAssignment {
     let assignment = Assignment::new(target);
     let mut endpoints: Vec<_> = assignment.groups.iter().map(|group| assignment.locality(group, |_| true)).collect();
-    if endpoints.is_empty() && !target.entry.service.host().is_wildcard() {
+    // Whose endpoints are known, and none of them usable, is not looked up by its own name.
+    let by_host = target.entry.service.resolution != Resolution::Static && !target.entry.service.host().is_wildcard();
+    if endpoints.is_empty() && by_host {
         let address = wire::socket_address(target.entry.service.host().as_str(), target.port.number);
         endpoints.push(endpoint::LocalityLbEndpoints {
             lb_endpoints: vec![at(address)],
@@ -96,6 +98,11 @@ pub(crate) fn dns(target: &Target<'_>, discovery: DiscoveryType) -> endpoint::Cl
         endpoints.iter_mut().for_each(|group| group.lb_endpoints.truncate(1));
     }
     endpoint::ClusterLoadAssignment { cluster_name: target.name.clone(), endpoints, ..Default::default() }
+}
+
+/// Whether an endpoint is to be looked up by the DNS.
+pub(crate) fn has_names(entry: &Entry) -> bool {
+    entry.endpoints.iter().any(|endpoint| matches!(endpoint.address, Address::Name(_)))
 }
 
 /// An endpoint of which nothing but the address is known.

@@ -42,6 +42,8 @@ pub(super) struct Converted {
 
 /// Where an instance belongs and what its endpoint is.
 struct Placed {
+    /// What of it is not as it says, in words for an operator.
+    warning: Option<String>,
     key: ServiceKey,
     port: ServicePort,
     endpoint: Endpoint,
@@ -63,6 +65,9 @@ pub(super) fn convert(context: &Context, name: &str, mut entries: Vec<Entry>) ->
                 continue;
             }
         };
+        if let Some(warning) = &placed.warning {
+            converted.findings.push(format!("service {name}: {} on {}: {warning}", entry.service.id, entry.node.node));
+        }
         if seen.insert((placed.key.clone(), placed.endpoint.address.clone(), placed.endpoint.port)) {
             add(&mut converted, name, placed);
         }
@@ -130,7 +135,7 @@ fn place(context: &Context, name: &str, entry: &Entry) -> Result<Placed, String>
     let host = Hostname::resolve(name, namespace, &context.domain)
         .map_err(|error| format!("the service's name makes no hostname: {error}"))?;
     let (address, number) = location(instance, node, context.wan)?;
-    let port = service_port(instance, number)?;
+    let (port, warning) = service_port(instance, number)?;
     let endpoint = Endpoint {
         address,
         port: number,
@@ -145,6 +150,7 @@ fn place(context: &Context, name: &str, entry: &Entry) -> Result<Placed, String>
         },
     };
     Ok(Placed {
+        warning,
         key: ServiceKey::new(host, namespace),
         port,
         endpoint,
@@ -188,28 +194,46 @@ fn location(instance: &Instance, node: &Node, wan: bool) -> Result<(Address, u16
         (None, "") => (node_wan.unwrap_or(&node.address).as_str(), instance.port),
         (None, own) => (own, instance.port),
     };
-    let ip: IpAddr = text.parse().map_err(|_| format!("its address {text:?} is no IP address"))?;
-    match u16::try_from(port) {
-        Ok(0) | Err(_) => Err(format!("its port is {port}; register the port that it listens on")),
-        Ok(port) => Ok((Address::Ip(ip), port)),
+    let port = u16::try_from(port).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| format!("its port is {}; register the port that it listens on", instance.port))?;
+    Ok((address(text)?, port))
+}
+
+/// An IP address, or a name that callers look up, as those of Consul's DNS do.
+fn address(text: &str) -> Result<Address, String> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(Address::Ip(ip));
+    }
+    match Hostname::new(text) {
+        Ok(name) if !name.is_wildcard() => Ok(Address::Name(name.as_str().to_owned())),
+        _ => Err(format!("its address {text:?} is neither an IP address nor the name of a host")),
     }
 }
 
-/// The port that callers name: the meta `weft-port`, else the one that the instance listens on.
-fn service_port(instance: &Instance, listens: u16) -> Result<ServicePort, String> {
+/// The port that callers name: the meta `weft-port`, else the one that the instance listens on. A protocol that is not
+/// known is carried as it is.
+fn service_port(instance: &Instance, listens: u16) -> Result<(ServicePort, Option<String>), String> {
     let number = match instance.meta("weft-port").map(str::parse::<u16>) {
         None => listens,
         Some(Ok(number)) if number > 0 => number,
         Some(_) => return Err("its meta weft-port is no port; give the number that callers use".into()),
     };
-    let declared = instance.meta("protocol").map(|word| {
-        Protocol::named(word).ok_or_else(|| {
-            format!("its meta protocol is {word:?}; give http, http2, grpc, tcp, tls, mongo, mysql or redis")
-        })
-    });
-    let protocol = declared.transpose()?.unwrap_or_else(|| Protocol::of_port("", number));
+    let (protocol, warning) = match instance.meta("protocol") {
+        None => (Protocol::of_port("", number), None),
+        Some(word) => match Protocol::named(word) {
+            Some(protocol) => (protocol, None),
+            None => (Protocol::Tcp, Some(unknown_protocol(word))),
+        },
+    };
     let word = if protocol == Protocol::Auto { "auto".into() } else { protocol.as_str().to_ascii_lowercase() };
-    Ok(ServicePort { name: format!("{word}-{number}"), number, protocol })
+    Ok((ServicePort { name: format!("{word}-{number}"), number, protocol }, warning))
+}
+
+fn unknown_protocol(word: &str) -> String {
+    format!(
+        "its meta protocol is {word:?}, which is not known, so it is carried as tcp; give http, http2, grpc, tcp, tls, \
+         mongo, mysql or redis"
+    )
 }
 
 /// A critical check takes an instance out, maintenance lets it finish, and so does a warning of weight 0.

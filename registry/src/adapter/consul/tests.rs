@@ -3,7 +3,7 @@
 use super::book::Book;
 use super::convert::{Context, Converted, convert};
 use super::entry::Entry;
-use crate::model::{Health, Platform, Protocol, TlsMode};
+use crate::model::{Address, Health, Platform, Protocol, TlsMode};
 use crate::source::Event;
 
 fn context() -> Context {
@@ -100,11 +100,10 @@ fn sidecar_proxies_are_no_services_and_native_ones_are_told() {
 fn what_cannot_be_used_is_told_and_the_rest_is_served() {
     let good = instance("good", r#""Address": "10.0.0.1""#, "");
     for (service, words) in [
-        (r#""Address": "db.example""#, "no IP address"),
-        (r#""Meta": {"protocol": "spdy"}"#, "meta protocol is \"spdy\""),
+        (r#""Address": "db/1""#, "neither an IP address nor the name of a host"),
         (r#""Meta": {"weft-port": "http"}"#, "weft-port is no port"),
         (r#""Meta": {"weft-identity": "a/b/c"}"#, "weft-identity is \"a/b/c\""),
-        (r#""Meta": {"weft-namespace": "Shop_1"}"#, "makes no hostname"),
+        (r#""Meta": {"weft-namespace": "shop/1"}"#, "makes no hostname"),
         (r#""SocketPath": "/run/x.sock""#, "Unix socket"),
     ] {
         let both = format!("[{},{good}]", instance("bad", service, ""));
@@ -113,6 +112,32 @@ fn what_cannot_be_used_is_told_and_the_rest_is_served() {
         assert!(converted.findings[0].starts_with("service reviews: bad on node-a"), "{converted:?}");
         assert!(converted.findings[0].contains(words), "{converted:?}");
     }
+}
+
+#[test]
+fn a_host_name_is_an_address_that_callers_look_up() {
+    let converted = reviews(r#""Address": "DB.example""#, "");
+    assert_eq!(converted.findings, [""; 0]);
+    assert_eq!(converted.services.values().next().unwrap().1[0].address, Address::Name("db.example".into()));
+}
+
+#[test]
+fn a_name_with_an_underscore_is_a_host() {
+    let entries = entries(&format!("[{}]", instance("a", r#""Address": "10.0.0.1""#, "")));
+    let converted = convert(&context(), "book_reviews", entries);
+    let (key, (service, _)) = converted.services.first_key_value().unwrap();
+    assert_eq!(key.host.as_str(), "book_reviews.default.svc.cluster.local");
+    assert_eq!(service.aliases[0].as_str(), "book_reviews.service.consul");
+}
+
+#[test]
+fn an_unknown_protocol_is_carried_as_tcp_and_told() {
+    let converted = reviews(r#""Meta": {"protocol": "spdy"}"#, "");
+    let (service, endpoints) = converted.services.values().next().unwrap();
+    assert_eq!((service.ports[0].protocol, service.ports[0].name.as_str()), (Protocol::Tcp, "tcp-9080"));
+    assert_eq!(endpoints[0].service_port, "tcp-9080");
+    let told = "service reviews: reviews-1 on node-a: its meta protocol is \"spdy\", which is not known";
+    assert!(converted.findings[0].starts_with(told), "{converted:?}");
 }
 
 #[test]

@@ -112,9 +112,9 @@ async fn what_is_not_there_or_not_whole_is_refused() {
 async fn a_name_that_is_no_hostname_is_listed_but_not_routed() {
     let discovery = opened(&Arc::default()).await;
     let mut events = discovery.watch();
-    discovery.check_in("my_service", said([10, 0, 0, 1])).await.unwrap();
+    discovery.check_in("my service", said([10, 0, 0, 1])).await.unwrap();
     discovery.check_in("web", said([10, 0, 0, 1])).await.unwrap();
-    assert_eq!(discovery.hosts("my_service").await.unwrap().len(), 1);
+    assert_eq!(discovery.hosts("my service").await.unwrap().len(), 1);
     let first = events.by_ref().filter_map(|event| async move {
         match event {
             Event::Service(service) => Some(service.host().to_string()),
