@@ -22,7 +22,7 @@ const COLUMNS: [Column; 6] = [
     ("NAMESPACE", |item| text(item, "namespace")),
     ("HOST", |item| text(item, "host")),
     ("PORTS", ports),
-    ("ENDPOINTS", |item| format!("{}/{}", item["endpoints"]["healthy"], item["endpoints"]["total"])),
+    ("ENDPOINTS", endpoints),
     ("PLATFORMS", platforms),
     ("FROM", |item| words(&item["registries"])),
 ];
@@ -39,6 +39,12 @@ fn ports(item: &Value) -> String {
     words.join(",")
 }
 
+/// Healthy of all. That a registry which tells of them cannot be asked now is part of what is known.
+fn endpoints(item: &Value) -> String {
+    let stale = if item["stale"] == true { " (stale)" } else { "" };
+    format!("{}/{}{stale}", item["endpoints"]["healthy"], item["endpoints"]["total"])
+}
+
 /// `consul 2/3, vm 1/1`: healthy of all.
 fn platforms(item: &Value) -> String {
     let platforms = item["platforms"].as_object().into_iter().flatten();
@@ -50,4 +56,18 @@ fn platforms(item: &Value) -> String {
 fn words(list: &Value) -> String {
     let words: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     words.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_whose_registry_is_out_of_reach_is_marked() {
+        let item = |stale: bool| json!({ "endpoints": { "healthy": 2, "total": 3 }, "stale": stale });
+        assert_eq!(endpoints(&item(false)), "2/3");
+        assert_eq!(endpoints(&item(true)), "2/3 (stale)");
+    }
 }
