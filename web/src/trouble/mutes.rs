@@ -203,7 +203,10 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
+    use crate::router::tests::Mesh;
 
     fn order(code: &str, object: &str, reason: &str, ttl_seconds: u64) -> Order {
         Order { code: code.into(), object: object.into(), reason: reason.into(), ttl_seconds }
@@ -224,5 +227,38 @@ mod tests {
         assert_eq!((mute.until, mute.reason.as_str()), (1060, "being replaced"));
         let again = order("WFT1301", "reviews-v1.default", "other", 60).check("you", 2000).unwrap();
         assert_eq!(mute.id, again.id, "the same problem is muted once");
+    }
+
+    const NOWHERE: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost, namespace: default}
+spec: {hosts: [lost], http: [{route: [{destination: {host: nowhere}}]}]}
+";
+
+    async fn send(mesh: &Mesh, method: &str, path: &str, body: impl ToString) -> (StatusCode, Value) {
+        mesh.send(mesh.request(method, path).body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_muted_problem_comes_last_and_counts_for_nothing_until_it_is_unmuted() {
+        let mesh = Mesh::start().await;
+        assert_eq!(send(&mesh, "POST", "/api/v1/_apply", NOWHERE).await.0, StatusCode::OK);
+        let problems = mesh.get("/api/v1/problems").await.1["items"].clone();
+        let (code, object) = (&problems[0]["code"], &problems[0]["object"]);
+        let count = async || mesh.get("/api/v1/overview").await.1["problems"].clone();
+        let before = count().await;
+
+        let order = json!({ "code": code, "object": object, "reason": "comes tomorrow", "ttl_seconds": 60 });
+        let (status, mute) = send(&mesh, "POST", "/api/v1/problems/_mutes", &order).await;
+        assert_eq!(status, StatusCode::CREATED, "{mute}");
+        let after = mesh.get("/api/v1/problems").await.1["items"].clone();
+        let last = after.as_array().and_then(|all| all.last()).unwrap();
+        assert_eq!((&last["code"], &last["muted"]["reason"]), (code, &json!("comes tomorrow")));
+        assert_ne!(count().await, before);
+
+        let path = format!("/api/v1/problems/_mutes/{}", mute["id"].as_str().unwrap());
+        assert_eq!(send(&mesh, "DELETE", &path, "").await.0, StatusCode::OK);
+        assert_eq!(send(&mesh, "DELETE", &path, "").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(count().await, before);
     }
 }
