@@ -29,6 +29,31 @@ fn run(script: &str, words: &[&str]) {
 }
 
 #[test]
+fn a_third_of_the_pages_and_what_is_partial_is_told_in_each_state() {
+    run("states.mjs", &["0/3"]);
+}
+
+#[test]
+fn another_third_of_the_pages_is_told_in_each_state() {
+    run("states.mjs", &["1/3"]);
+}
+
+#[test]
+fn the_last_third_of_the_pages_is_told_in_each_state() {
+    run("states.mjs", &["2/3"]);
+}
+
+#[test]
+fn the_matrix_of_access_follows_a_policy() {
+    run("matrix.mjs", &[]);
+}
+
+#[test]
+fn the_root_of_trust_is_changed_step_by_step_and_back() {
+    run("authority.mjs", &[]);
+}
+
+#[test]
 fn every_page_loads_without_errors_and_is_accessible_in_the_light_theme() {
     run("pages.mjs", &["light"]);
 }

@@ -38,6 +38,12 @@ await main("editor", async ({ page }) => {
   await screenshot(page, "editor-broken");
   assert.equal((await api(RULE)).status, 404, "nothing was applied");
 
+  // What is doubtful only stands at its line, too.
+  await write(page, yaml("3s").replace("host: reviews", "host: nowhere"));
+  await page.locator('[data-dryrun="valid"]').getByText(/line 1[23]:/).first().waitFor();
+  await page.locator("[data-editor] .cm-lintRange-warning").first().waitFor();
+  await screenshot(page, "editor-doubtful");
+
   await write(page, yaml("3s"));
   await page.locator('[data-dryrun="valid"]').waitFor();
   await page.keyboard.press("Control+Enter");

@@ -1,4 +1,5 @@
-// Each page in one theme: no errors, nothing that axe calls serious, and a picture of it.
+// Each page in one theme: no errors, nothing that axe calls serious, and a picture of it. In a narrow window it is one
+// column.
 import assert from "node:assert/strict";
 import { serious } from "./axe.mjs";
 import { api, base, go, main, screenshot, settled, signIn, until } from "./kit.mjs";
@@ -12,6 +13,10 @@ const PAGES = [
   ["service", "/services/default/reviews"],
   ["service-traffic", "/services/default/reviews?tab=traffic"],
   ["service-fault", "/services/default/reviews?tab=traffic&wizard=fault"],
+  ["service-routing", "/services/default/reviews?tab=routing"],
+  ["service-policies", "/services/default/reviews?tab=policies"],
+  ["service-identity", "/services/default/reviews?tab=identity"],
+  ["service-config", "/services/default/reviews?tab=config"],
   ["service-figures", "/services/default/reviews?tab=figures"],
   ["service-endpoints", "/services/default/reviews?tab=endpoints"],
   ["proxies", "/proxies"],
@@ -32,6 +37,7 @@ const PAGES = [
   ["machines-tokens", "/machines?tab=tokens"],
   ["security", "/security"],
   ["security-modes", "/security?tab=modes"],
+  ["security-allowed", "/security?tab=allowed"],
   ["security-identities", "/security?tab=identities"],
   ["security-authority", "/security?tab=authority"],
   ["control-plane", "/control-plane"],
@@ -39,6 +45,19 @@ const PAGES = [
   ["activity-audit", "/activity?tab=audit"],
   ["access", "/access"],
 ];
+
+/** What needs a second scroll bar at the width of a phone, or at 1280 pixels enlarged to 400 % (WCAG 1.4.10). */
+async function reflow(page) {
+  const bad = [];
+  const size = page.viewportSize();
+  for (const width of [390, 320]) {
+    await page.setViewportSize({ width, height: 800 });
+    const wide = await page.evaluate(() => Math.max(document.documentElement.scrollWidth, document.querySelector("main").scrollWidth));
+    if (wide > width) bad.push(`is ${wide} pixels wide in a window of ${width}`);
+  }
+  await page.setViewportSize(size);
+  return bad;
+}
 
 async function visit(page, errors, theme) {
   const bad = [];
@@ -50,6 +69,7 @@ async function visit(page, errors, theme) {
     bad.push(...(await serious(page)).map((found) => `${name} in ${theme}: ${found}`));
     bad.push(...errors.splice(0).map((error) => `${name} in ${theme}: ${error}`));
     await screenshot(page, `${name}-${theme}`);
+    if (theme === "light") bad.push(...(await reflow(page)).map((found) => `${name} ${found}`));
   }
   return bad;
 }

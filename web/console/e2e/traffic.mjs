@@ -1,6 +1,6 @@
 // The graph: six services with figures that move, a shift that it follows, a fault that turns it and the problems red.
 import assert from "node:assert/strict";
-import { api, go, main, screenshot, settled, signIn, until } from "./kit.mjs";
+import { api, base, go, main, screenshot, settled, signIn, until } from "./kit.mjs";
 
 const NODES = ["gateway", "productpage", "details", "reviews", "ratings"];
 
@@ -11,19 +11,29 @@ async function shares() {
   return Object.fromEntries((reviews?.versions ?? []).map((each) => [each.version, all > 0 ? (each.requests_per_second ?? 0) / all : 0]));
 }
 
+/** Does something and tells how long it took; the deadline is that of the promise. */
+async function within(seconds, what, done) {
+  const began = Date.now();
+  await done(seconds * 1000);
+  console.log(`${what}: ${((Date.now() - began) / 1000).toFixed(1)} s of ${seconds}`);
+}
+
+const moment = (page) => page.locator("[data-graph-at]").getAttribute("data-graph-at");
+
 await main("traffic", async ({ page, errors }) => {
   await signIn(page);
-  await go(page, "/topology");
-  for (const name of NODES) await page.locator(`[data-node$="/${name}"]`).waitFor();
-  await until("figures on every edge", async () => {
-    const labels = await page.locator("[data-edge]").allInnerTexts();
-    return labels.length >= 4 && labels.every((label) => /\d/.test(label));
+  await within(15, "the graph with figures that move", async (timeout) => {
+    await go(page, "/topology");
+    for (const name of NODES) await page.locator(`[data-node$="/${name}"]`).waitFor({ timeout });
+    await until("figures on every edge", async () => {
+      const labels = await page.locator("[data-edge]").allInnerTexts();
+      return labels.length >= 4 && labels.every((label) => /\d/.test(label));
+    }, timeout);
+    const before = await moment(page);
+    await until("the figures move", async () => (await moment(page)) !== before, timeout);
   });
   const versions = await page.locator('[data-node="default/reviews"]').innerText();
   assert.match(versions, /v1.*v2.*v3/s);
-  const moment = () => page.locator("[data-graph-at]").getAttribute("data-graph-at");
-  const before = await moment();
-  await until("the figures move", async () => (await moment()) !== before);
   await settled(page);
   await screenshot(page, "graph-moving");
 
@@ -49,18 +59,35 @@ await main("traffic", async ({ page, errors }) => {
   });
   await screenshot(page, "shift-followed");
 
-  // Every request to ratings fails.
+  // Every request to ratings fails; others look at the graph and at home.
+  const [graph, home] = [await page.context().newPage(), await page.context().newPage()];
+  await graph.goto(`${base}/topology`);
+  await graph.locator('[data-edge^="default/reviews>default/ratings"]').waitFor();
+  await home.goto(base);
+  await home.getByRole("heading", { name: "Problems" }).waitFor();
   await go(page, "/services/default/ratings?tab=traffic&wizard=fault");
   await page.getByLabel("Answer with an error").check();
   await page.getByLabel("Percent of requests aborted").fill("100");
   await page.locator('[data-dryrun="valid"]').waitFor();
   await page.getByRole("button", { name: "Apply", exact: true }).click();
   await page.getByText(/^Applied:/).waitFor();
-  await go(page, "/topology");
-  await page.locator('[data-edge^="default/reviews>default/ratings"].text-bad').waitFor();
-  await screenshot(page, "fault-red");
-  await go(page, "/");
-  await page.locator('[data-problem^="WFT16"]').first().waitFor();
-  await screenshot(page, "fault-problems");
+  await within(10, "the edge and the problems turn red", (timeout) =>
+    Promise.all([
+      graph.locator('[data-edge^="default/reviews>default/ratings"].text-bad').waitFor({ timeout }),
+      home.locator('[data-problem^="WFT16"][data-severity="error"]').first().waitFor({ timeout }),
+    ]),
+  );
+  await screenshot(graph, "fault-red");
+  await screenshot(home, "fault-problems");
+
+  // Somebody knows of it: it goes to the end of the list, with the reason, and counts for nothing.
+  await home.getByRole("button", { name: /^Mute WFT16/ }).first().click();
+  await home.getByLabel("Why nobody needs to look at it").fill("a fault on purpose");
+  await home.getByRole("dialog").getByRole("button", { name: "Mute", exact: true }).click();
+  const muted = home.locator('[data-problem^="WFT16"][data-muted]').first();
+  await muted.getByText("a fault on purpose").waitFor();
+  await screenshot(home, "fault-muted");
+  await muted.getByRole("button", { name: /^Unmute/ }).click();
+  await muted.waitFor({ state: "detached" });
   assert.deepEqual(errors.splice(0), []);
 });

@@ -26,6 +26,9 @@ export function setPaused(next: boolean) {
   tell();
 }
 
+/** Only what may be over in a moment is asked for again at once: no answer, or that of something in between. */
+export const again = (count: number, error: Error) => error instanceof ApiError && (error.problem.status === 0 || error.problem.status >= 502) && count < 2;
+
 /** Reads a view, keeps what was read while the next is on its way, and reads again when the API says it changed. */
 export function useGet<T>(path: string | null, query?: Query, every?: number): UseQueryResult<T, Error> {
   const state = useStream();
@@ -38,7 +41,7 @@ export function useGet<T>(path: string | null, query?: Query, every?: number): U
     placeholderData: keepPreviousData,
     refetchInterval: interval,
     staleTime: 2_000,
-    retry: (count, error) => error instanceof ApiError && (error.problem.status === 0 || error.problem.status >= 502) && count < 2,
+    retry: again,
   });
 }
 

@@ -1,7 +1,7 @@
 import { keepPreviousData, useQueries } from "@tanstack/react-query";
 import { KINDS } from "../lib/kinds";
 import { get } from "./client";
-import { useStream } from "./hooks";
+import { again, useStream } from "./hooks";
 import type { List, Resource } from "./types";
 
 export interface Resources {
@@ -23,11 +23,12 @@ export function useResources(kinds: string[] = KINDS.map((each) => each.plural),
       queryKey: ["/config", kind, namespace],
       queryFn: ({ signal }: { signal: AbortSignal }) => get<List<Resource>>(`/${kind}`, { namespace, limit: 1000 }, signal),
       placeholderData: keepPreviousData,
+      retry: again,
       refetchInterval: live ? 60_000 : 10_000,
     })),
   });
   const failed = results.flatMap((result, at) => (result.isError && result.data === undefined ? [kinds[at] as string] : []));
-  const old = results.filter((result) => result.isError && !result.isFetching && result.data !== undefined).map((result) => result.dataUpdatedAt);
+  const old = results.filter((result) => result.isError && result.data !== undefined).map((result) => result.dataUpdatedAt);
   return {
     items: results.flatMap((result) => result.data?.items ?? []),
     missing: failed,

@@ -1,5 +1,5 @@
 import { useGet } from "../api/hooks";
-import type { Authority, ControlPlane, List, Overview, Proxy } from "../api/types";
+import type { ControlPlane, List, Overview, Proxy } from "../api/types";
 import { ago, clock, milliseconds, plural, until } from "../lib/format";
 import { useKept } from "../lib/params";
 import { CopyAs } from "../ui/copy";
@@ -8,7 +8,7 @@ import { Partial, View } from "../ui/states";
 import { Badge, Status } from "../ui/status";
 import { Table } from "../ui/table";
 import { Sync, syncOf } from "./proxies";
-import { RotationPanel } from "./rotation";
+import { RotationPanel, useAuthority } from "./rotation";
 
 /** How many proxies run on which version. */
 export function byVersion(proxies: Proxy[]): { version: string; count: number }[] {
@@ -77,7 +77,7 @@ const STORES: Record<string, string> = {
 export default function ControlPlanePage() {
   const overview = useGet<Overview>("/overview");
   const proxies = useGet<List<Proxy>>("/proxies", { limit: 1000 });
-  const authority = useGet<Authority>("/ca");
+  const authority = useAuthority();
   const self = useGet<ControlPlane>("/control-plane", undefined, 10_000);
   return (
     <Page title="Control plane" about="What it knows, what it sends, and who runs on what." actions={<CopyAs cli="weft version" path="/control-plane" />}>

@@ -59,7 +59,7 @@ function Overview({ proxy }: { proxy: Proxy }) {
             ["Version", proxy.version],
             ["Connected from", proxy.address ?? "–"],
             ["Since", `${clock(proxy.connected_at)} (${ago(proxy.connected_at)})`],
-            ...(certificate ? ([["Certificate", <span className="flex items-center gap-2"><Badge tone={certificate.state === "valid" ? "ok" : "bad"} icon="lock">{certificate.state}</Badge>{`ends ${until(certificate.not_after)}, by ${certificate.attested_by}`}</span>]] as [string, React.ReactNode][]) : []),
+            ...(certificate ? ([["Certificate", <span className="flex flex-wrap items-center gap-2"><Badge tone={certificate.state === "valid" ? "ok" : "bad"} icon="lock">{certificate.state}</Badge><span className="min-w-0 break-all">{`ends ${until(certificate.not_after)}, by ${certificate.attested_by}`}</span></span>]] as [string, React.ReactNode][]) : []),
             ...(proxy.config_bytes !== undefined ? ([["Configuration", bytes(proxy.config_bytes)]] as [string, string][]) : []),
           ]}
         />

@@ -1,7 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { useCan } from "../api/can";
 import { call } from "../api/client";
+import { useGet } from "../api/hooks";
 import type { Authority, Rotation } from "../api/types";
 import { plural, until } from "../lib/format";
 import { CopyAs } from "../ui/copy";
@@ -12,6 +13,14 @@ import { Badge } from "../ui/status";
 import { Table } from "../ui/table";
 
 type Phase = Rotation["phase"];
+
+/** Looked at more often while a change of roots is under way, so that one sees who follows. */
+export function useAuthority() {
+  const moving = useRef(false);
+  const authority = useGet<Authority>("/ca", undefined, moving.current ? 2_000 : undefined);
+  moving.current = authority.data !== undefined && authority.data.rotation.phase !== "idle";
+  return authority;
+}
 
 /** What each phase is, what the next step does, and where the command line stops then. */
 const PHASES: Record<Phase, { now: string; next: string; does: string; to: string; undo: string }> = {

@@ -1,7 +1,7 @@
 import { useGraph } from "../api/graph";
 import { useGet } from "../api/hooks";
 import { useResources } from "../api/resources";
-import type { Authority, GraphEdge, Identity, List, Resource } from "../api/types";
+import type { GraphEdge, Identity, List, Resource } from "../api/types";
 import { ago, clock, percent, plural, rate, until } from "../lib/format";
 import { weighted } from "../lib/graph";
 import { useKept } from "../lib/params";
@@ -12,7 +12,7 @@ import { Badge, Mtls } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
 import { AllowedMatrix } from "./matrix";
-import { RotationPanel } from "./rotation";
+import { RotationPanel, useAuthority } from "./rotation";
 
 const EDGES: Column<GraphEdge>[] = [
   { key: "source", header: "From", sort: (edge) => edge.source, cell: (edge) => edge.source },
@@ -82,7 +82,7 @@ function Modes() {
 }
 
 function Chain() {
-  const authority = useGet<Authority>("/ca");
+  const authority = useAuthority();
   return (
     <View of={authority}>
       {(authority) => {

@@ -42,7 +42,7 @@ export function EmptyFirst({ icon = "info", title, children, command, action }: 
 export function Command({ text }: { text: string }) {
   return (
     <div className="flex max-w-full items-center gap-2 rounded-md bg-raised py-1 pr-1 pl-3 text-left">
-      <code className="mono overflow-x-auto whitespace-pre">{text}</code>
+      <code className="mono overflow-x-auto whitespace-pre" tabIndex={0}>{text}</code>
       <CopyButton text={text} />
     </div>
   );
@@ -160,7 +160,7 @@ export function View<T>({ of, rows, children }: { of: UseQueryResult<T, Error>; 
   if (of.data !== undefined) {
     return (
       <>
-        {of.isError && !of.isFetching && <Stale since={of.dataUpdatedAt} />}
+        {of.isError && <Stale since={of.dataUpdatedAt} />}
         {children(of.data)}
       </>
     );

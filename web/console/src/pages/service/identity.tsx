@@ -21,7 +21,7 @@ function One({ identity }: { identity: Identity }) {
   const told: [string, ReactNode][] = certificate
     ? [
         ["Certificate", <span className="grid gap-1.5">{`issued ${ago(certificate.issued)}, ends ${until(certificate.not_after)} (${clock(certificate.not_after)})`}<Life issued={certificate.issued} ends={certificate.not_after} /></span>],
-        ["Proved by", certificate.attested_by],
+        ["Proved by", <span className="break-all">{certificate.attested_by}</span>],
         ["Serial", <code className="mono break-all">{certificate.serial}</code>],
       ]
     : [];

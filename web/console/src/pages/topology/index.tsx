@@ -95,7 +95,10 @@ export default function TopologyPage() {
   const paused = usePaused();
   const opener = useRef("");
   const query = { window: `${window}s`, namespace: scope, at: moment };
-  const read = useGet<Graph>("/graph", query, moment ? 600_000 : 5_000);
+  // A small graph costs little to read, and what fails is to be seen within seconds.
+  const size = useRef(0);
+  const read = useGet<Graph>("/graph", query, moment ? 600_000 : size.current > CROWD ? 5_000 : 2_500);
+  size.current = read.data?.nodes.length ?? 0;
   const grouped = group === "namespace" || (group === "auto" && (read.data?.nodes.length ?? 0) > CROWD);
   const graph = useMemo(() => (read.data && grouped ? byNamespace(read.data, open) : read.data), [read.data, grouped, open]);
   const found = useCallback((node: GraphNode) => !filter || matches(filter, fields(node)), [filter]);
@@ -125,7 +128,7 @@ export default function TopologyPage() {
     <div className="flex h-full flex-col max-sm:h-auto">
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-panel px-4 py-2 sm:px-6">
         <h1 className="mr-2 text-xl leading-8 font-semibold">Topology</h1>
-        <input data-filter="" className="field w-72 max-w-full max-sm:flex-1" aria-label="Find in the graph" placeholder="Find: name, ns:, health:, version:" value={filter} onChange={(event) => setFilter(event.target.value)} />
+        <input data-filter="" className="field w-72 max-w-full max-sm:w-full" aria-label="Find in the graph" placeholder="Find: name, ns:, health:, version:" value={filter} onChange={(event) => setFilter(event.target.value)} />
         <select className="field" aria-label="Group" value={group} onChange={(event) => { setGroup(event.target.value); setOpen(new Set()); }}>
           <option value="auto">Group when crowded</option>
           <option value="namespace">By namespace</option>
@@ -190,7 +193,7 @@ function Seen({ graph, view, chosen, choose, found, filter, setFilter, still, st
   const edges = graph.edges.filter((each) => !filter || ids.has(each.source) || ids.has(each.destination));
   return (
     <div className="flex min-h-0 flex-1 gap-3 p-3 max-md:flex-col max-md:overflow-auto max-sm:overflow-visible">
-      <div className="flex min-w-0 flex-1 flex-col">
+      <div className="flex min-w-0 flex-1 flex-col max-md:flex-none">
         {stale && <p className="mb-2 rounded-md bg-warn-soft px-3 py-2 text-warn" role="status">Not up to date: read at {clock(since).slice(11)}. Trying again by itself.</p>}
         {missing > 0 && <Partial answered={graph.reporting.fresh} total={graph.reporting.known} missing={graph.reporting.stale} />}
         {!some ? (
@@ -201,7 +204,7 @@ function Seen({ graph, view, chosen, choose, found, filter, setFilter, still, st
             <div className="panel"><h2 className="panel-title">{plural(edges.length, "edge")}</h2><Table label="Edges" rows={edges} columns={EDGES} id={(each) => each.id} onOpen={(each) => choose(each.id)} selected={chosen} order="source" param="edges" /></div>
           </div>
         ) : (
-          <div className="panel relative min-h-0 flex-1 overflow-hidden max-md:min-h-96 max-sm:h-[70vh]">
+          <div className="panel relative min-h-0 flex-1 overflow-hidden max-md:h-[70vh] max-md:flex-none">
             <Suspense fallback={<Loading />}>
               <Picture graph={graph} chosen={chosen} choose={choose} found={found} still={still} />
             </Suspense>
