@@ -52,8 +52,9 @@ async function reflow(page) {
   const size = page.viewportSize();
   for (const width of [390, 320]) {
     await page.setViewportSize({ width, height: 800 });
-    const wide = await page.evaluate(() => Math.max(document.documentElement.scrollWidth, document.querySelector("main").scrollWidth));
-    if (wide > width) bad.push(`is ${wide} pixels wide in a window of ${width}`);
+    const widest = () => Math.max(document.documentElement.scrollWidth, document.querySelector("main").scrollWidth);
+    const fits = page.waitForFunction(`(${widest})() <= ${width}`, undefined, { timeout: 10_000 });
+    await fits.catch(async () => bad.push(`is ${await page.evaluate(widest)} pixels wide in a window of ${width}`));
   }
   await page.setViewportSize(size);
   return bad;

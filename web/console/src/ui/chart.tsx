@@ -50,7 +50,7 @@ export default function Chart({ title, start, step, lines, format, height = 140 
   }, [times, lines, format, height, theme]);
   const shown = [...times.keys()].slice(-12).reverse();
   return (
-    <figure className="m-0">
+    <figure className="m-0 min-w-0">
       <figcaption className="mb-1 flex flex-wrap items-center gap-x-3 text-xs font-semibold">
         {title}
         {lines.map((line) => (
@@ -62,7 +62,7 @@ export default function Chart({ title, start, step, lines, format, height = 140 
           </span>
         ))}
       </figcaption>
-      <div ref={box} aria-hidden="true" style={{ height }} />
+      <div ref={box} className="overflow-hidden" aria-hidden="true" style={{ height }} />
       <details className="mt-1 text-xs">
         <summary className="text-soft">As a table</summary>
         <table className="grid-table mt-1">
