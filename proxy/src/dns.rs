@@ -12,14 +12,18 @@ mod upstream;
 pub use counters::Counters;
 pub use server::Server;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+use resolv_conf::ResolvConf;
 
 /// Where it listens, and whom it asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
     /// UDP and TCP. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The same over IPv6, where captured questions come to.
+    pub also: Option<SocketAddr>,
     /// The nameservers for all other names. Empty: those of `resolv_conf`.
     pub upstreams: Vec<SocketAddr>,
     /// Its nameservers are followed when they change; so is its search domain.
@@ -31,6 +35,8 @@ pub struct DnsSettings {
 pub struct DnsOptions {
     pub listen: Listen,
     pub upstreams: Vec<SocketAddr>,
+    /// Questions to nameservers at IPv6 addresses are captured, which bring them to `[::1]`.
+    pub captured_ipv6: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +58,16 @@ impl DnsOptions {
             Listen::At(address) => address,
             Listen::Off => return None,
         };
-        Some(DnsSettings { listen, upstreams: self.upstreams.clone(), resolv_conf: PathBuf::from("/etc/resolv.conf") })
+        let captured = SocketAddr::from((Ipv6Addr::LOCALHOST, PORT));
+        let also = (self.captured_ipv6 && listen != captured).then_some(captured);
+        let resolv_conf = PathBuf::from("/etc/resolv.conf");
+        Some(DnsSettings { listen, also, upstreams: self.upstreams.clone(), resolv_conf })
     }
+}
+
+/// Whom a machine with this `resolv.conf` asks.
+pub fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
+    ResolvConf::parse(resolv_conf).nameservers
 }
 
 #[cfg(test)]

@@ -98,10 +98,7 @@ enum Doors {
 impl Doors {
     async fn bind(settings: &Settings) -> Result<Self, ProxyError> {
         let dns = match &settings.dns {
-            Some(wanted) => {
-                let bound = dns::Server::bind(wanted, &settings.namespace, &settings.domain).await;
-                Some(bound.map_err(|error| ProxyError::Bind { address: wanted.listen, error })?)
-            }
+            Some(wanted) => Some(dns::Server::bind(wanted, &settings.namespace, &settings.domain).await?),
             None => None,
         };
         Ok(Self::Own {

@@ -9,12 +9,14 @@ pub mod options;
 mod ports;
 mod record;
 mod settings;
+mod ssh;
 mod system;
 
 pub use self::guard::{GUARD, Options as GuardOptions, run as guard};
 pub use self::keep::{Keep, take_group};
 pub use self::record::{FILE, Outcome, outcome, release, release_stranded, reset};
 pub use self::settings::{Backend, Settings};
+pub use self::ssh::ports as ssh_ports;
 
 /// Where captured connections that go out come to.
 pub const OUTBOUND_PORT: u16 = 15001;

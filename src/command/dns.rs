@@ -18,7 +18,8 @@ pub struct DnsFlags {
 
 impl DnsFlags {
     pub fn given(&self) -> DnsOptions {
-        DnsOptions { listen: self.listen_dns.unwrap_or_default(), upstreams: self.dns_upstreams.clone() }
+        let (listen, upstreams) = (self.listen_dns.unwrap_or_default(), self.dns_upstreams.clone());
+        DnsOptions { listen, upstreams, captured_ipv6: false }
     }
 
     pub fn asks_for_one(&self) -> bool {

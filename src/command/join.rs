@@ -14,9 +14,9 @@ use ::api::weft::v1::Member;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use proxy::Membership;
-use proxy::identity::{Identity, IdentityOptions};
+use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use proxy::joined::{keep, own_address, run as run_joined, towards};
-use runtime::shutdown;
+use runtime::{Backoff, shutdown};
 use tokio::sync::watch;
 
 use self::state::{Joining, State};
@@ -24,7 +24,7 @@ use self::unit::{Systemd, Unit};
 use super::capture::options::CaptureOptions;
 use super::capture::{self, Keep, Outcome};
 use super::failure::{Exit, Failure};
-use super::output::{line, write};
+use super::output::{line, tell, write};
 use super::sidecar;
 use super::{dns, duration};
 
@@ -145,7 +145,7 @@ async fn enter(
     identity: IdentityOptions,
     trust_domain: &TrustDomain,
 ) -> anyhow::Result<(Member, IpAddr, String)> {
-    let identity = Identity::load_or_join(identity).await.map_err(|error| match error.retryable() {
+    let identity = obtain(identity).await.map_err(|error| match error.retryable() {
         true => anyhow::Error::from(Failure::new(Exit::Unreachable, error.to_string())),
         false => error.into(),
     })?;
@@ -167,6 +167,28 @@ async fn enter(
         _ => anyhow::anyhow!("the control plane does not take this machine as it is: {}", status.message()),
     })?;
     Ok((member, address, id))
+}
+
+/// The identity, kept or new. While the control plane is out of reach it says so, and why.
+async fn obtain(options: IdentityOptions) -> Result<Identity, IdentityError> {
+    const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+    let deadline = Instant::now() + options.patience;
+    let once = IdentityOptions { patience: Duration::ZERO, ..options };
+    let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
+    let mut told = String::new();
+    tell(format_args!("asking the control plane at {} for an identity", once.control_plane));
+    loop {
+        let error = match Identity::load_or_join(once.clone()).await {
+            Err(error) if error.retryable() && Instant::now() < deadline => error.to_string(),
+            done => return done,
+        };
+        if error != told {
+            let left = deadline.saturating_duration_since(Instant::now());
+            tell(format_args!("{error}; trying again for {} s", left.as_secs_f32().ceil()));
+            told = error;
+        }
+        tokio::time::sleep(backoff.failed()).await;
+    }
 }
 
 /// Waits until capture is in force for good, or is not.
@@ -209,6 +231,8 @@ pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
     // Of an agent that was killed together with its guard, or of a time before the machine was started.
     capture::release_stranded(state.dir()).await?;
     capture::take_group(settings.group)?;
+    // They may have changed since the machine joined.
+    let settings = settings.with_ssh(&capture::ssh_ports().await);
     let keep = Keep::new(state.dir(), settings);
     let reaching = joined.clone();
     let ended = tokio::select! {

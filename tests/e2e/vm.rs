@@ -8,6 +8,8 @@ pub mod kit;
 mod limits;
 mod machine;
 mod namespace;
+mod reboot;
+mod system;
 
 use std::fs;
 use std::time::Duration;
@@ -111,4 +113,20 @@ fn nonsense_is_refused_in_words() {
     assert!(refused(&["http://127.0.0.1:15012"]).contains("write it as https://HOST:15012"));
     assert!(refused(&["https://127.0.0.1:1", "--token", "weft_pat_a_b"]).contains("this is no join token"));
     assert!(refused(&["https://127.0.0.1:1"]).contains("give a join token"));
+}
+
+#[test]
+fn whoever_joins_an_unreachable_control_plane_is_told_at_once_what_is_tried_and_why_it_fails() {
+    let control_plane = ControlPlane::start(&[]);
+    control_plane.mesh(&["apply", "-f", "-"], GROUP);
+    let token = control_plane.token(&[]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let log = control_plane.dir("join.log");
+    let (url, state) = (format!("https://{nobody}"), control_plane.dir("vm"));
+    let join = ["join", &url, "--token", &token, "--state-dir", state.to_str().unwrap()];
+    let mut joining = kit::Process::start(&[], &join, &control_plane.dir(""), &log);
+    let told = || fs::read_to_string(&log).unwrap();
+    until("why it fails", SOON, || told().contains("cannot be reached: ") && told().contains("; trying again for "));
+    assert!(told().starts_with(&format!("asking the control plane at {url} for an identity\n")), "{}", told());
+    assert!(!joining.has_ended());
 }

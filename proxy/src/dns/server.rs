@@ -18,6 +18,7 @@ use super::names::Names;
 use super::packet::{self, Addresses, Code, NoQuery, Query, Transport};
 use super::upstream::{Upstream, framed};
 use crate::config::Snapshot;
+use crate::run::ProxyError;
 
 /// Questions that wait for upstream at a time; more are told to come again.
 const WAITING: usize = 1024;
@@ -29,10 +30,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that has its sockets.
 pub struct Server {
-    udp: Arc<UdpSocket>,
-    tcp: TcpListener,
+    sockets: Sockets,
+    also: Option<Sockets>,
     address: SocketAddr,
     shared: Arc<Shared>,
+}
+
+/// What listens at one address.
+struct Sockets {
+    tcp: TcpListener,
+    udp: UdpSocket,
+    address: SocketAddr,
 }
 
 struct Shared {
@@ -55,19 +63,24 @@ enum Verdict {
 
 impl Server {
     /// For a workload of this namespace, in a mesh with this domain.
-    pub async fn bind(settings: &DnsSettings, namespace: &str, domain: &str) -> io::Result<Self> {
-        let (tcp, udp) = sockets(settings.listen).await?;
-        let address = udp.local_addr()?;
+    pub async fn bind(settings: &DnsSettings, namespace: &str, domain: &str) -> Result<Self, ProxyError> {
+        let sockets = bound(settings.listen).await?;
+        let also = match settings.also {
+            Some(place) => Some(bound(place).await?),
+            None => None,
+        };
+        let address = sockets.address;
+        let own = std::iter::once(&sockets).chain(&also).map(|sockets| sockets.address).collect();
         let shared = Shared {
             names: RwLock::default(),
             namespace: namespace.to_owned(),
             domain: domain.to_owned(),
-            upstream: Upstream::new(settings.clone(), address),
+            upstream: Upstream::new(settings.clone(), own),
             cache: Cache::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             counters: Arc::default(),
         };
-        Ok(Self { udp: Arc::new(udp), tcp, address, shared: Arc::new(shared) })
+        Ok(Self { sockets, also, address, shared: Arc::new(shared) })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -80,22 +93,32 @@ impl Server {
 
     /// Answers for ever, from the names of the snapshot that is in force.
     pub async fn serve(self, snapshots: watch::Receiver<Arc<Snapshot>>) {
-        tokio::join!(
-            Arc::clone(&self.shared).follow(snapshots),
-            Arc::clone(&self.shared).serve_udp(self.udp),
-            self.shared.serve_tcp(self.tcp),
-        );
+        let shared = &self.shared;
+        let serve = async |Sockets { tcp, udp, .. }| {
+            tokio::join!(Arc::clone(shared).serve_udp(Arc::new(udp)), Arc::clone(shared).serve_tcp(tcp));
+        };
+        let serve_also = async {
+            if let Some(also) = self.also {
+                serve(also).await;
+            }
+        };
+        tokio::join!(Arc::clone(shared).follow(snapshots), serve(self.sockets), serve_also);
     }
 }
 
+async fn bound(address: SocketAddr) -> Result<Sockets, ProxyError> {
+    try_bound(address).await.map_err(|error| ProxyError::Bind { address, error })
+}
+
 /// Both on one port, also where any will do.
-async fn sockets(listen: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+async fn try_bound(listen: SocketAddr) -> io::Result<Sockets> {
     const TRIES: usize = 16;
     let mut tried = 0;
     loop {
         let tcp = TcpListener::bind(listen).await?;
-        match UdpSocket::bind(tcp.local_addr()?).await {
-            Ok(udp) => return Ok((tcp, udp)),
+        let address = tcp.local_addr()?;
+        match UdpSocket::bind(address).await {
+            Ok(udp) => return Ok(Sockets { tcp, udp, address }),
             Err(_) if listen.port() == 0 && tried < TRIES => tried += 1,
             Err(error) => return Err(error),
         }

@@ -252,12 +252,36 @@ async fn one_connection_asks_many_questions() {
 }
 
 #[tokio::test]
+async fn questions_over_ipv6_are_answered_beside_the_others() {
+    let taken = match std::net::TcpListener::bind("[::1]:0") {
+        Ok(taken) => taken.local_addr().unwrap(),
+        Err(_) => return eprintln!("skipped: there is no IPv6 here"),
+    };
+    let given = DnsOptions { listen: Listen::At(taken), captured_ipv6: true, upstreams: vec![] };
+    let captured = given.settings(taken.ip()).unwrap().also;
+    assert_eq!(captured, Some("[::1]:15053".parse().unwrap()));
+    let usual = DnsOptions { listen: Listen::Usual, ..given };
+    assert_eq!(usual.settings(taken.ip()).unwrap().also, None, "it is there already");
+
+    let settings = DnsSettings { also: Some(taken), ..settings(vec![]) };
+    let asker = Asker::at(&settings, Some(table())).await;
+    let asked = question(7, "reviews", A);
+    let expected = asker.udp(&asked).await;
+    let beside = asker.asking(taken);
+    assert_eq!(beside.udp(&asked).await, expected);
+    assert_eq!(beside.tcp(&asked).await, expected);
+
+    let error = Server::bind(&settings, "shop", "cluster.local").await.err().unwrap();
+    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+}
+
+#[tokio::test]
 async fn the_nameservers_of_resolv_conf_are_followed() {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("resolv.conf");
     std::fs::write(&path, "nameserver 192.0.2.1\nsearch a.example\n").unwrap();
     let own: SocketAddr = "192.0.2.2:53".parse().unwrap();
-    let upstream = upstream::Upstream::new(DnsSettings { resolv_conf: path.clone(), ..settings(vec![]) }, own);
+    let upstream = upstream::Upstream::new(DnsSettings { resolv_conf: path.clone(), ..settings(vec![]) }, vec![own]);
     assert_eq!(upstream.conf().search.as_deref(), Some("a.example"));
     std::fs::write(&path, "nameserver 192.0.2.1\nsearch b.example\n").unwrap();
     let later = std::fs::File::options().write(true).open(&path).unwrap();

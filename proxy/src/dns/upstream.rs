@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Upstream {
     settings: DnsSettings,
-    /// The server's own address, which it never asks.
-    own: SocketAddr,
+    /// The server's own addresses, which it never asks.
+    own: Vec<SocketAddr>,
     conf: Mutex<Conf>,
     flights: Flights,
 }
@@ -47,7 +47,7 @@ struct Flights(Arc<Mutex<HashSet<Ticket>>>);
 struct Flight(Flights, Ticket);
 
 impl Upstream {
-    pub fn new(settings: DnsSettings, own: SocketAddr) -> Self {
+    pub fn new(settings: DnsSettings, own: Vec<SocketAddr>) -> Self {
         Self { settings, own, conf: Mutex::default(), flights: Flights::default() }
     }
 
@@ -76,7 +76,7 @@ impl Upstream {
     fn servers(&self) -> Vec<SocketAddr> {
         let given = &self.settings.upstreams;
         let mut servers = if given.is_empty() { self.conf().nameservers.clone() } else { given.clone() };
-        servers.retain(|server| !is_same(*server, self.own));
+        servers.retain(|server| !self.own.iter().any(|own| is_same(*server, *own)));
         servers
     }
 

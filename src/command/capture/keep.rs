@@ -81,7 +81,7 @@ impl Keep {
         if self.settings.name_servers.iter().any(|server| server.is_ipv4()) {
             places.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
-        if self.settings.name_servers.iter().any(|server| server.is_ipv6()) {
+        if self.settings.captures_dns_over_ipv6() {
             places.push((Ipv6Addr::LOCALHOST, DNS_PORT).into());
         }
         if self.settings.ipv6 {

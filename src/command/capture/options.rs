@@ -8,16 +8,16 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use nix::unistd::{Gid, Group, User};
-use proxy::dns::Listen;
+use proxy::dns::{Listen, nameservers};
 
 use super::ports::Ports;
 use super::settings::{Backend, Exclude, Mode, Settings};
+use super::ssh;
 use crate::command::duration;
 use crate::command::failure::{Exit, Failure};
 
 /// Istio's proxies have this one.
 const GROUP: u32 = 1337;
-const SSH: u16 = 22;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Debug, Args)]
@@ -44,10 +44,10 @@ pub struct CaptureOptions {
     /// The group that the agent takes, whose connections are not captured [default: 1337]
     #[arg(long, value_name = "GID", requires = "capture")]
     capture_gid: Option<u32>,
-    /// Ports whose connections come in as they are, besides that of ssh: 9100,9200-9300
+    /// Ports whose connections come in as they are, besides those of sshd: 9100,9200-9300
     #[arg(long, value_name = "PORTS", value_delimiter = ',', requires = "capture")]
     capture_exclude_inbound_ports: Vec<Ports>,
-    /// Ports to which connections go out as they are, besides that of ssh
+    /// Ports to which connections go out as they are, besides those of sshd
     #[arg(long, value_name = "PORTS", value_delimiter = ',', requires = "capture")]
     capture_exclude_outbound_ports: Vec<Ports>,
     /// Networks to which connections go out as they are: 10.8.0.0/16,fd00::/8
@@ -68,24 +68,26 @@ impl CaptureOptions {
     /// `None` without capture. `control_plane` is `https://host:port`.
     pub async fn settings(&self, control_plane: &str, dns: Listen) -> anyhow::Result<Option<Settings>> {
         let Some(backend) = self.capture else { return Ok(None) };
-        let ssh = ssh_ports(std::env::var("SSH_CONNECTION").ok().as_deref());
-        let with_ssh = |ports: &[Ports]| ssh.iter().chain(ports).copied().collect();
-        Ok(Some(Settings {
+        let ipv6 = TcpListener::bind("[::1]:0").is_ok();
+        let settings = Settings {
             backend,
             mode: self.capture_mode,
-            ipv6: TcpListener::bind("[::1]:0").is_ok(),
+            ipv6,
             group: self.group()?,
-            name_servers: if self.capture_dns { name_servers(dns)? } else { Vec::new() },
+            name_servers: if self.capture_dns { name_servers(dns, ipv6)? } else { Vec::new() },
             control_plane: resolve(control_plane).await?,
             exclude: Exclude {
-                inbound_ports: with_ssh(&self.capture_exclude_inbound_ports),
-                outbound_ports: with_ssh(&self.capture_exclude_outbound_ports),
+                inbound_ports: self.capture_exclude_inbound_ports.clone(),
+                outbound_ports: self.capture_exclude_outbound_ports.clone(),
                 outbound_ranges: self.capture_exclude_outbound_ranges.clone(),
                 users: self.capture_exclude_users.iter().map(|user| uid(user)).collect::<Result<_, _>>()?,
             },
             patience_ms: u64::try_from(self.capture_timeout.as_millis()).unwrap_or(u64::MAX),
             grace_ms: u64::try_from(self.capture_grace.as_millis()).unwrap_or(u64::MAX),
-        }))
+        };
+        let here = ssh::of_connection(std::env::var("SSH_CONNECTION").ok().as_deref());
+        let ports: Vec<u16> = ssh::ports().await.into_iter().chain(here).collect();
+        Ok(Some(settings.with_ssh(&ports)))
     }
 
     fn group(&self) -> anyhow::Result<u32> {
@@ -104,40 +106,25 @@ impl CaptureOptions {
     }
 }
 
-/// The usual port of ssh, and the one by which the operator is here.
-fn ssh_ports(connection: Option<&str>) -> Vec<Ports> {
-    let here = connection.and_then(|words| words.split(' ').nth(3)?.parse::<u16>().ok());
-    let mut ports = vec![SSH];
-    ports.extend(here.filter(|port| *port != SSH));
-    ports.into_iter().map(Ports::from).collect()
-}
-
 /// Those that the machine asks.
-fn name_servers(dns: Listen) -> anyhow::Result<Vec<IpAddr>> {
+fn name_servers(dns: Listen, ipv6: bool) -> anyhow::Result<Vec<IpAddr>> {
     ensure!(
         dns == Listen::Usual,
-        Failure::new(Exit::Usage, "--capture-dns hands questions to 127.0.0.1:15053; leave --listen-dns out")
+        Failure::new(Exit::Usage, "--capture-dns hands questions to port 15053 of loopback; leave --listen-dns out")
     );
     let text = fs::read_to_string(RESOLV_CONF).with_context(|| format!("{RESOLV_CONF} cannot be read"))?;
-    let servers = of_resolv_conf(&text);
+    let servers: Vec<IpAddr> = nameservers(&text).iter().map(SocketAddr::ip).collect();
     ensure!(
-        !servers.is_empty() && servers.iter().all(IpAddr::is_ipv4),
+        ipv6 || servers.iter().all(IpAddr::is_ipv4),
         Failure::new(
             Exit::Usage,
             format!(
-                "--capture-dns takes questions to nameservers at IPv4 addresses, and {RESOLV_CONF} names {servers:?}; leave it out"
+                "--capture-dns takes questions over IPv6 only where IPv6 is switched on, and {RESOLV_CONF} names \
+                 {servers:?}; leave it out"
             )
         )
     );
     Ok(servers)
-}
-
-fn of_resolv_conf(text: &str) -> Vec<IpAddr> {
-    let server = |line: &str| {
-        let mut words = line.split_whitespace();
-        (words.next()? == "nameserver").then(|| words.next()?.parse().ok())?
-    };
-    text.lines().filter_map(server).collect()
 }
 
 async fn resolve(control_plane: &str) -> anyhow::Result<Vec<SocketAddr>> {
@@ -168,21 +155,6 @@ fn network(text: &str) -> Result<IpNet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_port_by_which_the_operator_came_is_left_alone() {
-        let ports = |connection| ssh_ports(connection).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(ports(None), ["22"]);
-        assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 22")), ["22"]);
-        assert_eq!(ports(Some("192.0.2.1 50000 192.0.2.2 2222")), ["22", "2222"]);
-    }
-
-    #[test]
-    fn the_nameservers_of_the_machine_are_read() {
-        let text = "# nameserver 192.0.2.9\nsearch example.com\nnameserver 127.0.0.53\n nameserver\t2001:db8::1 \nnameserver x\n";
-        let servers: Vec<String> = of_resolv_conf(text).iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["127.0.0.53", "2001:db8::1"]);
-    }
 
     #[test]
     fn networks_and_ports_are_read_and_nonsense_is_refused() {

@@ -77,6 +77,19 @@ impl Settings {
         proxy::Capture { interception, ipv6: self.ipv6 }
     }
 
+    pub fn captures_dns_over_ipv6(&self) -> bool {
+        self.name_servers.iter().any(IpAddr::is_ipv6)
+    }
+
+    /// With what this machine's ssh is reached by at the time.
+    pub fn with_ssh(mut self, ports: &[u16]) -> Self {
+        for excluded in [&mut self.exclude.inbound_ports, &mut self.exclude.outbound_ports] {
+            let more = ports.iter().copied().map(Ports::from).filter(|port| !excluded.contains(port));
+            excluded.splice(0..0, more.collect::<Vec<_>>());
+        }
+        self
+    }
+
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.patience_ms)
     }

@@ -57,7 +57,11 @@ impl Joining {
             labels: self.labels,
             locality: self.locality,
             forward: self.forward,
-            dns: DnsOptions { listen, upstreams: self.dns_upstreams },
+            dns: DnsOptions {
+                listen,
+                upstreams: self.dns_upstreams,
+                captured_ipv6: self.capture.as_ref().is_some_and(capture::Settings::captures_dns_over_ipv6),
+            },
             capture: self.capture.as_ref().map(capture::Settings::of_proxy),
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),

@@ -89,12 +89,12 @@ impl Unit {
 /// filter and a group of its own need. Should the agent come to a bad end, its guard stays to give the next agent the
 /// rules or to take them back; where the guard is gone too, they go before the next start.
 fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
-    let (program, state) = (program.display(), state_dir.display());
+    let (program, state) = (quoted(program), quoted(state_dir));
     let (capabilities, after, restart) = match captures {
         true => (
             " CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID",
             format!(
-                "ExecStopPost=\"{program}\" agent --state-dir \"{state}\" --end-capture --unless-guarded\n\
+                "ExecStopPost={program} agent --state-dir {state} --end-capture --unless-guarded\n\
                  KillMode=process\n"
             ),
             // Within the grace that the guard gives.
@@ -110,7 +110,7 @@ fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
          StartLimitIntervalSec=0\n\
          \n\
          [Service]\n\
-         ExecStart=\"{program}\" agent --state-dir \"{state}\"\n\
+         ExecStart={program} agent --state-dir {state}\n\
          {after}\
          Restart=always\n\
          RestartSec={restart}\n\
@@ -125,6 +125,12 @@ fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
          [Install]\n\
          WantedBy=multi-user.target\n"
     )
+}
+
+/// As a word of a command line of systemd, which reads quotes, variables and specifiers in it (systemd.service(5)).
+fn quoted(path: &Path) -> String {
+    let escaped = path.to_string_lossy().replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('%', "%%").replace('$', "$$"))
 }
 
 /// What starts the unit: nothing, where only its files are wanted.
@@ -188,4 +194,43 @@ async fn systemctl(arguments: &[&str]) -> anyhow::Result<()> {
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "systemctl {} failed: {}", arguments.join(" "), told.trim());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of a setting, in the order of its lines.
+    fn values<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+        text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn an_agent_without_capture_is_started_again_with_no_more_rights_than_a_proxy_needs() {
+        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), false);
+        assert_eq!(values(&text, "ExecStart"), [r#""/usr/bin/weft" agent --state-dir "/var/lib/weft""#]);
+        assert_eq!(values(&text, "Restart"), ["always"]);
+        assert_eq!(values(&text, "RestartSec"), ["5"]);
+        // However often it ends.
+        assert_eq!(values(&text, "StartLimitIntervalSec"), ["0"]);
+        assert_eq!(values(&text, "CapabilityBoundingSet"), ["CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE"]);
+        assert_eq!(values(&text, "WantedBy"), ["multi-user.target"]);
+        assert!(values(&text, "KillMode").is_empty() && values(&text, "ExecStopPost").is_empty());
+    }
+
+    #[test]
+    fn with_capture_the_guard_outlives_the_agent_and_stranded_rules_go_before_the_next_start() {
+        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), true);
+        assert_eq!(values(&text, "KillMode"), ["process"]);
+        let stop = r#""/usr/bin/weft" agent --state-dir "/var/lib/weft" --end-capture --unless-guarded"#;
+        assert_eq!(values(&text, "ExecStopPost"), [stop]);
+        // Sooner than the guard gives up, which is after ten seconds unless told otherwise.
+        assert_eq!(values(&text, "RestartSec"), ["1"]);
+        assert!(values(&text, "CapabilityBoundingSet")[0].ends_with("CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID"));
+    }
+
+    #[test]
+    fn paths_are_what_they_are_to_systemd_too() {
+        assert_eq!(quoted(Path::new(r#"/a b/50%/$HOME/"\"#)), r#""/a b/50%%/$$HOME/\"\\""#);
+    }
 }

@@ -18,7 +18,7 @@ fn serves(vm: &Vm) {
 }
 
 #[test]
-fn a_reboot_needs_no_token() {
+fn a_machine_whose_registration_ended_meanwhile_needs_no_token_to_come_back() {
     let control_plane = ControlPlane::start(&["--registration-grace", "1s"]);
     let app = App::start();
     let mut vm = running(&control_plane, "127.7.3.7", &app);

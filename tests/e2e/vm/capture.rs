@@ -18,12 +18,18 @@ fn unmodified_programs_talk_mutual_tls_by_iptables_and_redirect() {
 
 #[test]
 fn unmodified_programs_talk_mutual_tls_by_iptables_and_tproxy_over_ipv6() {
-    captured("b", ["fd00:214:1::", "fd00:214:2::"], &["--capture", "--capture-mode", "tproxy"], "WEFT_TPROXY");
+    captured(
+        "b",
+        ["fd00:214:1::", "fd00:214:2::"],
+        &["--capture", "--capture-dns", "--capture-mode", "tproxy"],
+        "WEFT_TPROXY",
+    );
 }
 
 #[test]
 fn unmodified_programs_talk_mutual_tls_by_nftables_and_redirect_over_ipv6() {
-    captured("c", ["fd00:214:3::", "fd00:214:4::"], &["--capture=nftables"], "jump redirect_in");
+    let options = ["--capture=nftables", "--capture-dns"];
+    captured("c", ["fd00:214:3::", "fd00:214:4::"], &options, "jump redirect_in");
 }
 
 #[test]
@@ -47,8 +53,7 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
         return;
     };
     link(&client, &server);
-    let (control_plane, port) =
-        control_plane(&["caller", "web"], if ipv6 { "::" } else { "0.0.0.0" }, &format!("{}1", networks[0]));
+    let (control_plane, port) = control_plane(&["caller", "web"], if ipv6 { "::" } else { "0.0.0.0" });
     let url = |network: &str| format!("https://{}", SocketAddr::new(format!("{network}1").parse().unwrap(), port));
 
     let _web = server.web_server("8000");
@@ -122,21 +127,17 @@ fn capture_is_rolled_back_when_the_control_plane_is_lost_by_it() {
         eprintln!("skipped: network namespaces and packet filters need root");
         return;
     };
-    let (control_plane, port) = control_plane(&["web"], "0.0.0.0", "10.214.5.1");
+    let (control_plane, port) = control_plane(&["web"], "0.0.0.0");
     // Whoever restores the first rules finds the control plane gone the moment they are in force.
-    let tools = machine.root.path().join("tools");
-    fs::create_dir(&tools).unwrap();
-    let (cut, script) = (machine.root.path().join("cut"), tools.join("iptables-restore"));
+    let cut = machine.root.path().join("cut");
     let program = machine.run(&["sh", "-c", "command -v iptables-restore"]);
-    let stop = format!(
-        "#!/bin/sh\n{} \"$@\" || exit\n[ -e {cut} ] || {{ touch {cut}; kill -STOP -{}; }}\n",
+    let script = format!(
+        "{} \"$@\" || exit\n[ -e {cut} ] || {{ touch {cut}; kill -STOP -{}; }}",
         program.trim(),
         control_plane.id(),
         cut = cut.display(),
     );
-    fs::write(&script, stop).unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("PATH={}:{}", tools.display(), std::env::var("PATH").unwrap());
+    machine.tool("iptables-restore", &script);
 
     let before = machine.network();
     let (url, token, state) = (format!("https://10.214.5.1:{port}"), token(&control_plane, "web"), machine.state());
@@ -144,8 +145,9 @@ fn capture_is_rolled_back_when_the_control_plane_is_lost_by_it() {
     let join = [&join[..], &["--capture", "--capture-timeout", "3s", "--foreground"]].concat();
     let log = control_plane.dir("agent.log");
     let said = || fs::read_to_string(&log).unwrap();
-    let environment = machine.namespace.exec(&["env", &path]);
-    let mut agent = Process::start(&environment, &join, Path::new("/nonexistent"), &log);
+    let within = machine.within(&[]);
+    let within: Vec<&str> = within.iter().map(String::as_str).collect();
+    let mut agent = Process::start(&within, &join, Path::new("/nonexistent"), &log);
     until("the word of it", SOON, || {
         said().contains("capture was rolled back: the control plane could not be reached")
     });

@@ -30,7 +30,7 @@ impl Scene {
             eprintln!("skipped: network namespaces and packet filters need root");
             return None;
         };
-        let (control_plane, port) = control_plane(&["web"], "0.0.0.0", &format!("{network}1"));
+        let (control_plane, port) = control_plane(&["web"], "0.0.0.0");
         let ssh = machine.echo_server();
         let place = SocketAddr::new(machine.address.parse().unwrap(), 22);
         until("the server", SOON, || TcpStream::connect(place).is_ok());
@@ -60,18 +60,16 @@ impl Scene {
 
     /// Joins and runs the agent, with a program of its own in the place of one that sets rules.
     fn join_with(&self, script: &str, options: &[&str]) -> Process {
-        let tools = self.machine.root.path().join("tools");
-        fs::create_dir(&tools).unwrap();
         let real = self.machine.run(&["sh", "-c", "command -v iptables-restore"]);
-        let (place, done) = (tools.join("iptables-restore"), tools.join("done"));
+        let done = self.machine.root.path().join("done");
         let script = script.replace("REAL", real.trim()).replace("DONE", done.to_str().unwrap());
-        fs::write(&place, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let path = format!("PATH={}:{}", tools.display(), std::env::var("PATH").unwrap());
+        self.machine.tool("iptables-restore", &script);
         let (token, state) = (token(&self.control_plane, "web"), self.machine.state());
         let join = ["join", &self.url, "--token", &token, "--state-dir", state.to_str().unwrap(), "--drain", "0s"];
         let join = [&join[..], &["--capture", "--foreground"], options].concat();
-        Process::start(&self.machine.namespace.exec(&["env", &path]), &join, Path::new("/nonexistent"), &self.log)
+        let within = self.machine.within(&[]);
+        let within: Vec<&str> = within.iter().map(String::as_str).collect();
+        Process::start(&within, &join, Path::new("/nonexistent"), &self.log)
     }
 
     fn agent(&self) -> u32 {

@@ -16,42 +16,70 @@ pub struct Machine {
     pub namespace: Namespace,
     /// Its own address, by which it reaches the control plane.
     pub address: String,
-    /// Its files.
+    /// Its files: `run` is its /run, and programs in `tools` come before the system's.
     pub root: tempfile::TempDir,
+    network: String,
+    length: u8,
 }
 
 impl Machine {
     /// `None` where that is not allowed. The network is `PREFIX{number}`, with the control plane at 1 and it at 2.
     pub fn make(tag: &str, network: &str, length: u8) -> Option<Self> {
         let namespace = Namespace::make(tag)?;
-        let nodad: &[&str] = if network.contains(':') { &["nodad"] } else { &[] };
-        let (host, address) = (format!("{network}1/{length}"), format!("{network}2/{length}"));
-        assert!(ip(&[&["addr", "add", &host, "dev", &namespace.link], nodad].concat()));
-        assert!(namespace.ip(&[&["addr", "add", &address, "dev", "eth0"], nodad].concat()));
-        assert!(namespace.ip(&["route", "add", "default", "via", &format!("{network}1")]));
         let root = tempfile::TempDir::new().unwrap();
         // Nobody answers there.
         fs::write(root.path().join("resolv.conf"), format!("nameserver {network}1\n")).unwrap();
-        fs::create_dir_all(root.path().join("etc/systemd/system")).unwrap();
+        for directory in ["etc/systemd/system", "tools"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        let machine = Self { namespace, address: format!("{network}2"), root, network: network.to_owned(), length };
+        machine.boot();
+        Some(machine)
+    }
+
+    /// What the system does by itself when it comes up.
+    fn boot(&self) {
+        let (network, length) = (&self.network, self.length);
+        fs::create_dir(self.root.path().join("run")).unwrap();
+        let nodad: &[&str] = if network.contains(':') { &["nodad"] } else { &[] };
+        let (host, address) = (format!("{network}1/{length}"), format!("{network}2/{length}"));
+        assert!(ip(&[&["addr", "add", &host, "dev", &self.namespace.link], nodad].concat()));
+        assert!(self.namespace.ip(&[&["addr", "add", &address, "dev", "eth0"], nodad].concat()));
+        assert!(self.namespace.ip(&["route", "add", "default", "via", &format!("{network}1")]));
         // What else is there, and has to stay.
-        let machine = Self { namespace, address: format!("{network}2"), root };
-        machine.run(&["iptables", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "REDIRECT"]);
-        machine.run(&[
+        self.run(&["iptables", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "REDIRECT"]);
+        self.run(&[
             "nft",
             "add table inet other { chain input { type filter hook input priority 0; tcp dport 7 drop; }; }",
         ]);
-        Some(machine)
+    }
+
+    /// Comes up with its files as they are on disk, and nothing of what the kernel and /run knew. Whatever ran on it
+    /// has been killed.
+    pub fn reboot(&self) {
+        fs::remove_dir_all(self.root.path().join("run")).unwrap();
+        self.namespace.remove();
+        assert!(self.namespace.create());
+        self.boot();
+    }
+
+    /// Puts a script in the place of a program of the system.
+    pub fn tool(&self, name: &str, script: &str) {
+        let path = self.root.path().join("tools").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
     pub fn state(&self) -> PathBuf {
         self.root.path().join("var/lib/weft")
     }
 
-    /// A command as the machine runs it, which has a nameserver of its own.
+    /// A command as the machine runs it, which has a nameserver and a /run of its own.
     pub fn within(&self, arguments: &[&str]) -> Vec<String> {
-        let resolv_conf = self.root.path().join("resolv.conf");
-        let mount = "mount --bind $0 $(readlink -f /etc/resolv.conf) && exec \"$@\"";
-        let before = self.namespace.exec(&["sh", "-c", mount, resolv_conf.to_str().unwrap()]);
+        const MOUNT: &str = "mount --bind $0/run /run && file=$(readlink -f /etc/resolv.conf) \
+            && { [ -e $file ] || install -D /dev/null $file; } && mount --bind $0/resolv.conf $file \
+            && PATH=$0/tools:$PATH exec \"$@\"";
+        let before = self.namespace.exec(&["sh", "-c", MOUNT, self.root.path().to_str().unwrap()]);
         before.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
     }
 
@@ -190,8 +218,9 @@ pub fn group(name: &str) -> String {
     )
 }
 
-pub fn control_plane(groups: &[&str], any: &str, here: &str) -> (ControlPlane, u16) {
-    let port = TcpListener::bind((here, 0)).unwrap().local_addr().unwrap().port();
+/// On all addresses, of `any` family.
+pub fn control_plane(groups: &[&str], any: &str) -> (ControlPlane, u16) {
+    let port = TcpListener::bind((any, 0)).unwrap().local_addr().unwrap().port();
     let control_plane = ControlPlane::start_at(SocketAddr::new(any.parse().unwrap(), port), &[]);
     for name in groups {
         control_plane.mesh(&["apply", "-f", "-"], &group(name));

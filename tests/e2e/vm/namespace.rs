@@ -19,15 +19,16 @@ impl Namespace {
     pub fn make(family: &str) -> Option<Self> {
         let pid = std::process::id();
         let namespace = Self { name: format!("weft{family}-{pid}"), link: format!("wv{family}-{pid}") };
-        if !nix::unistd::geteuid().is_root() || !ip(&["netns", "add", &namespace.name]) {
-            return None;
-        }
-        let link = ["link", "add", &namespace.link, "type", "veth", "peer", "name", "eth0", "netns", &namespace.name];
-        let up = ip(&link)
-            && ip(&["link", "set", &namespace.link, "up"])
-            && namespace.ip(&["link", "set", "lo", "up"])
-            && namespace.ip(&["link", "set", "eth0", "up"]);
-        up.then_some(namespace)
+        (nix::unistd::geteuid().is_root() && namespace.create()).then_some(namespace)
+    }
+
+    pub fn create(&self) -> bool {
+        let link = ["link", "add", &self.link, "type", "veth", "peer", "name", "eth0", "netns", &self.name];
+        ip(&["netns", "add", &self.name])
+            && ip(&link)
+            && ip(&["link", "set", &self.link, "up"])
+            && self.ip(&["link", "set", "lo", "up"])
+            && self.ip(&["link", "set", "eth0", "up"])
     }
 
     pub fn ip(&self, arguments: &[&str]) -> bool {
@@ -37,11 +38,17 @@ impl Namespace {
     pub fn exec<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
         [&["ip", "netns", "exec", &self.name], arguments].concat()
     }
+
+    pub fn remove(&self) {
+        // The namespace takes its end of the link with it, only later.
+        let _ = ip(&["link", "del", &self.link]);
+        let _ = ip(&["netns", "del", &self.name]);
+    }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = ip(&["netns", "del", &self.name]);
+        self.remove();
     }
 }
 
@@ -72,9 +79,9 @@ fn machine(family: &str, addresses: [&str; 3], length: &str) {
     assert!(namespace.ip(&[&["addr", "add", &first, "dev", "eth0"], nodad].concat()));
 
     let here: IpAddr = addresses[0].parse().unwrap();
-    let port = TcpListener::bind((here, 0)).unwrap().local_addr().unwrap().port();
     // On all addresses of its machine: the joining one proves it by the token, under any name.
     let any = if family == "6" { "::" } else { "0.0.0.0" };
+    let port = TcpListener::bind((any, 0)).unwrap().local_addr().unwrap().port();
     let control_plane = ControlPlane::start_at(SocketAddr::new(any.parse().unwrap(), port), &[]);
     control_plane.mesh(&["apply", "-f", "-"], GROUP);
     let (echo, app) = (App::start(), App::start());

@@ -73,7 +73,8 @@ pub fn table() -> NameTable {
 }
 
 pub fn settings(upstreams: Vec<SocketAddr>) -> DnsSettings {
-    DnsSettings { listen: (Ipv4Addr::LOCALHOST, 0).into(), upstreams, resolv_conf: PathBuf::from("/nonexistent") }
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    DnsSettings { listen, also: None, upstreams, resolv_conf: PathBuf::from("/nonexistent") }
 }
 
 pub struct Asker {
@@ -101,9 +102,12 @@ impl Asker {
     /// One whose only nameserver is itself.
     pub async fn asking_itself() -> Self {
         let free = nobody().await;
-        let settings = DnsSettings { listen: free, ..settings(vec![free]) };
-        let server = Server::bind(&settings, "shop", "cluster.local").await.unwrap();
-        Self::run(server, Some(table()), tempfile::TempDir::new().unwrap()).await
+        Self::at(&DnsSettings { listen: free, ..settings(vec![free]) }, Some(table())).await
+    }
+
+    pub async fn at(settings: &DnsSettings, names: Option<NameTable>) -> Self {
+        let server = Server::bind(settings, "shop", "cluster.local").await.unwrap();
+        Self::run(server, names, tempfile::TempDir::new().unwrap()).await
     }
 
     async fn run(server: Server, names: Option<NameTable>, directory: tempfile::TempDir) -> Self {
@@ -114,12 +118,18 @@ impl Asker {
         Self { server: address, counters, snapshots, _directory: directory }
     }
 
+    /// The same, asked at another address.
+    pub fn asking(self, server: SocketAddr) -> Self {
+        Self { server, ..self }
+    }
+
     pub fn put(&self, names: NameTable) {
         self.snapshots.send_replace(Arc::new(Snapshot { names: Some(Arc::new(names)), ..Snapshot::default() }));
     }
 
     pub async fn udp(&self, asked: &[u8]) -> Vec<u8> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let any = if self.server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = UdpSocket::bind(any).await.unwrap();
         socket.connect(self.server).await.unwrap();
         socket.send(asked).await.unwrap();
         let mut buffer = vec![0; 65535];
