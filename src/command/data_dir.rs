@@ -106,7 +106,10 @@ impl DataDir {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {
-                anyhow::bail!("workload {name:?} already runs on this machine; give --name")
+                anyhow::bail!(
+                    "workload {name:?} already runs on this machine; give this one another name, by --name or as \
+                     `name` in the file of a node proxy"
+                )
             }
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{} cannot be locked", path.display()))
@@ -152,7 +155,7 @@ mod tests {
         let data = DataDir::locate(Some(dir.path().into())).unwrap();
         let first = data.lock_workload("default", "dup").unwrap();
         let refused = data.lock_workload("default", "dup").unwrap_err();
-        assert_eq!(refused.to_string(), "workload \"dup\" already runs on this machine; give --name");
+        assert!(refused.to_string().starts_with("workload \"dup\" already runs on this machine; give"), "{refused}");
         data.lock_workload("other", "dup").unwrap();
         drop(first);
         data.lock_workload("default", "dup").unwrap();

@@ -60,8 +60,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let mut workloads = Vec::new();
     // Held for as long as they run.
     let mut held = Vec::new();
-    for entry in file.workloads {
-        let (workload, kept) = workload(&options, entry, address, &data).await?;
+    for (number, entry) in file.workloads.into_iter().enumerate() {
+        let place = || format!("{}: workloads[{number}]", options.file.display());
+        let (workload, kept) = workload(&options, entry, address, &data).await.with_context(place)?;
         workloads.push(workload);
         held.push(kept);
     }
