@@ -11,6 +11,7 @@ mod configuration;
 mod consul;
 mod credentials;
 mod end_to_end;
+mod image;
 #[path = "../e2e/load.rs"]
 #[allow(dead_code)]
 mod load;
