@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::istio::v1::auth::IstioCertificateRequest;
+use api::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use api::weft::v1::trust_client::TrustClient;
 use api::{SpiffeId, TrustDomain};
 use citadel::{
@@ -257,4 +259,44 @@ async fn whoever_is_denied_gets_nothing_and_is_told_why_and_the_others_keep_the_
     let dir = mesh.dir.path().join("workloads/2");
     let restarted = Identity::load_or_join(IdentityOptions { dir, ..mesh.workload(&vacant) }).await.unwrap();
     assert_eq!(restarted.current().denied().len(), 1, "the last list holds while the control plane is away");
+}
+
+/// Asks for a certificate over a channel that may have another's requests on it too.
+async fn sign(channel: tonic::transport::Channel) -> Result<(), tonic::Status> {
+    let csr = rcgen::CertificateParams::default().serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let request = IstioCertificateRequest { csr: csr.pem().unwrap(), validity_duration: 0, metadata: None };
+    IstioCertificateServiceClient::new(channel).create_certificate(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_floods_is_told_when_to_come_again_and_all_others_are_served() {
+    const AGENTS: usize = 40;
+    const EACH: usize = 5;
+    const FLOOD: usize = 600;
+    let mesh = Mesh::new().await;
+    let address = mesh.serve().await;
+    let channel = async |number| {
+        let (identity, _) = follower(&mesh, &address, number).await;
+        proxy::control_plane_channel(&address, &identity, mesh.control_plane())
+    };
+    let flooding = channel(0).await;
+    let flood: Vec<_> = (0..FLOOD).map(|_| tokio::spawn(sign(flooding.clone()))).collect();
+    let mut others = Vec::new();
+    for number in 1..=AGENTS {
+        let channel = channel(number).await;
+        others.extend((0..EACH).map(|_| tokio::spawn(sign(channel.clone()))));
+    }
+    for served in others {
+        served.await.unwrap().unwrap();
+    }
+    let mut refused = 0;
+    for answer in flood {
+        let Err(status) = answer.await.unwrap() else { continue };
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+        assert!(
+            status.message().contains("come again in") && status.metadata().get("grpc-retry-pushback-ms").is_some()
+        );
+        refused += 1;
+    }
+    assert!(refused > 0 && refused < FLOOD, "{refused} of {FLOOD} were refused");
 }

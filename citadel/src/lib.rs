@@ -7,9 +7,11 @@ mod access;
 mod api_tokens;
 mod attest;
 mod authority;
+mod chain;
 mod csr;
 mod denials;
 mod describe;
+mod fair;
 mod incoming;
 mod ledger;
 mod members;
@@ -31,9 +33,11 @@ pub use attest::{
     Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, JoinToken, Refusal, RefusalKind, identity,
 };
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
+pub use chain::{CertificateDescription, certificates, describe, judge};
 pub use csr::{CsrError, SubjectKey};
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
+pub use fair::{Client, Queue, Rates, TooMuch};
 pub use incoming::{Connection, incoming};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};

@@ -13,14 +13,15 @@ use api::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use api::{DenyList, SpiffeId, TrustDomain};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tokio::time::Instant;
+use tonic::{Code, Request, Response, Status};
 
 pub use issuances::Issuances;
 
 use crate::self_signed::pem;
 use crate::{
-    Attestation, Attestor, Authority, Evidence, IssueError, IssueRequest, MemberError, Members, PeerCertificates,
-    Refusal, RefusalKind, SubjectKey, identity,
+    Attestation, Attestor, Authority, Client, Evidence, IssueError, IssueRequest, MemberError, Members,
+    PeerCertificates, Queue, Rates, Refusal, RefusalKind, SubjectKey, identity,
 };
 
 /// A request is a signing request and little else.
@@ -37,6 +38,8 @@ pub struct Signing {
     trust_domain: TrustDomain,
     reserved: SpiffeId,
     denied: watch::Receiver<Arc<DenyList>>,
+    rates: Rates,
+    queue: Queue,
     issuances: Issuances,
 }
 
@@ -55,6 +58,8 @@ impl Signing {
             trust_domain: reserved.trust_domain().clone(),
             reserved,
             denied: watch::channel(Arc::default()).1,
+            rates: Rates::default(),
+            queue: Queue::new(at_once()),
             issuances: Issuances::default(),
         }
     }
@@ -105,6 +110,14 @@ impl Signing {
         }
     }
 
+    /// Signs when it is the client's turn, if it does not ask too much.
+    async fn sign_in_turn(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+        let client = Client::of(request.extensions().get::<PeerCertificates>());
+        self.rates.take(&client, Instant::now())?;
+        let _turn = self.queue.turn(client).await?;
+        self.sign(request).await
+    }
+
     async fn sign(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
         let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -139,16 +152,23 @@ impl IstioCertificateService for Signing {
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let from = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.address);
         self.issuances.asked();
-        let signed = self.sign(request).await;
+        let signed = self.sign_in_turn(request).await;
         self.issuances.ended(&signed);
         match signed {
             Ok(cert_chain) => Ok(Response::new(IstioCertificateResponse { cert_chain })),
+            // Whoever floods would flood the log.
+            Err(status) if status.code() == Code::ResourceExhausted => Err(status),
             Err(status) => {
                 tracing::warn!(?from, code = ?status.code(), reason = status.message(), "no certificate was issued");
                 Err(status)
             }
         }
     }
+}
+
+/// More than there are cores: a request waits for the store too.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) * 16
 }
 
 fn bearer<T>(request: &Request<T>) -> Result<Option<&str>, Status> {

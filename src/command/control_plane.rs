@@ -170,13 +170,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let telemetry = TelemetryService::server(mixer.clone(), Arc::new(joined.clone()));
     let membership = MembershipServer::new(membership::Memberships(joined));
 
-    let authenticate = join::Authenticate(denials.watch());
+    let authenticate = join::Authenticate { denied: denials.watch(), rates: citadel::Rates::default() };
     let xds = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(InterceptedService::new(discovery.server(), authenticate.clone()))
         .add_service(InterceptedService::new(membership, authenticate.clone()))
-        .add_service(InterceptedService::new(telemetry, authenticate))
-        .add_service(citadel::Trust::server(rotation.clone(), denials.watch()))
+        .add_service(InterceptedService::new(telemetry, authenticate.clone()))
+        .add_service(InterceptedService::new(citadel::Trust::server(rotation.clone(), denials.watch()), authenticate))
         .add_service(signing)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;

@@ -26,6 +26,9 @@ use super::{IdentityError, IdentityOptions, Svid};
 /// Connecting, the handshake, and the call have this long each.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// A control plane that wants to be left alone for longer is asked all the same.
+const LONGEST_PUSHBACK: Duration = Duration::from_secs(60);
+
 /// Carries an expired certificate and its intermediate.
 const EXPIRED: &str = "weft-expired-certificate-bin";
 
@@ -114,12 +117,17 @@ impl ControlPlane {
         let message = status.message().to_owned();
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => IdentityError::Refused(message),
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted => {
-                IdentityError::Busy(message)
-            }
+            Code::ResourceExhausted => IdentityError::TooMuch { after: pushback(&status), message },
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => IdentityError::Busy(message),
             _ => self.unreachable(status),
         }
     }
+}
+
+/// When to come again (gRFC A6).
+fn pushback(status: &Status) -> Duration {
+    let told = status.metadata().get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_millis(told.unwrap_or(0)).min(LONGEST_PUSHBACK)
 }
 
 impl Signer for ControlPlane {

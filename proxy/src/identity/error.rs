@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::tls::Failure;
 
@@ -25,6 +26,8 @@ pub enum IdentityError {
     Refused(String),
     #[error("the control plane cannot sign now: {0}")]
     Busy(String),
+    #[error("{message}")]
+    TooMuch { message: String, after: Duration },
     #[error("the control plane's answer is of no use: {0}")]
     BadAnswer(String),
     #[error("a key or signing request cannot be made: {0}")]
@@ -36,6 +39,14 @@ pub enum IdentityError {
 impl IdentityError {
     /// Whether the same attempt may succeed later, without anybody changing anything here.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Busy(_))
+        matches!(self, Self::Unreachable { .. } | Self::Busy(_) | Self::TooMuch { .. })
+    }
+
+    /// How long the control plane wants to be left alone.
+    pub fn after(&self) -> Duration {
+        match self {
+            Self::TooMuch { after, .. } => *after,
+            _ => Duration::ZERO,
+        }
     }
 }

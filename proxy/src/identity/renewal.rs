@@ -147,7 +147,7 @@ impl<S: Signer> Agent<S> {
             match self.obtain(&key, Credential::Token(token.clone())).await {
                 Err(error) if error.retryable() && Instant::now() < deadline => {
                     tracing::warn!(%error, "cannot join yet; trying again");
-                    sleep(pause(failures, LAST_PAUSE)).await;
+                    sleep(self.pause(failures, LAST_PAUSE, &error)).await;
                 }
                 done => return done,
             }
@@ -169,7 +169,7 @@ impl<S: Signer> Agent<S> {
             match self.rejoin(&expired).await {
                 Err(error) if error.retryable() && Instant::now() < deadline => {
                     tracing::warn!(%error, "the certificate expired and cannot be renewed yet; trying again");
-                    sleep(pause(failures, LAST_PAUSE)).await;
+                    sleep(self.pause(failures, LAST_PAUSE, &error)).await;
                 }
                 done => return done,
             }
@@ -203,9 +203,11 @@ impl<S: Signer> Agent<S> {
         loop {
             match self.renew(current).await {
                 Ok(svid) => return svid,
-                Err(error) => self.complain(&error, current, life, &mut alarmed),
+                Err(error) => {
+                    self.complain(&error, current, life, &mut alarmed);
+                    sleep(self.pause(failures, life, &error)).await;
+                }
             }
-            sleep(pause(failures, life)).await;
             failures += 1;
         }
     }
@@ -216,6 +218,12 @@ impl<S: Signer> Agent<S> {
             return self.obtain(&KeyPair::generate()?, Credential::Svid(current.clone())).await;
         }
         self.rejoin(current).await
+    }
+
+    /// As long as after any failure, or as the control plane asks for, so spread that not all come again at once.
+    fn pause(&self, failures: u32, life: Duration, error: &IdentityError) -> Duration {
+        let spread = 1.25 + 0.25 * (self.jitter)().clamp(-1.0, 1.0);
+        pause(failures, life).max(error.after().mul_f64(spread))
     }
 
     fn complain(&self, error: &IdentityError, current: &Svid, life: Duration, alarmed: &mut bool) {

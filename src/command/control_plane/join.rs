@@ -5,23 +5,30 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::api::DenyList;
-use citadel::{Member, Members, PeerCertificates};
+use citadel::{Client, Member, Members, PeerCertificates, Rates};
 use galley::{Galley, kinds::WorkloadGroup};
 use pilot::{Attached, Attachments, Node, NodeKind, Peer};
 use registry::{Agents, Attachment, Catalog, Health, RegisteredPort, Registration};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::claims::Claims;
 
-/// Puts the identity of a connection's certificate into its requests, and turns away whoever is denied.
+/// Puts the identity of a connection's certificate into its requests; turns away whoever is denied, and whoever begins
+/// more streams than anybody needs.
 #[derive(Clone)]
-pub struct Authenticate(pub watch::Receiver<Arc<DenyList>>);
+pub struct Authenticate {
+    pub denied: watch::Receiver<Arc<DenyList>>,
+    pub rates: Rates,
+}
 
 impl Interceptor for Authenticate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        authenticate(request, &self.0.borrow())
+        let client = Client::of(request.extensions().get::<PeerCertificates>());
+        self.rates.take(&client, Instant::now())?;
+        authenticate(request, &self.denied.borrow())
     }
 }
 
