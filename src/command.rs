@@ -7,6 +7,7 @@ mod apply;
 mod authz;
 mod ca;
 mod capture;
+mod cert;
 mod check;
 mod child;
 mod completion;
@@ -178,6 +179,9 @@ enum Verb {
     /// Put configuration back to what it was at a revision, as a revision of its own
     #[command(after_help = "Example: weft rollback virtualservice/reviews@41")]
     Rollback(history::RollbackOptions),
+    /// Show a certificate: of a proxy, of a file, or of this machine's agent
+    #[command(after_help = cert::HELP)]
+    Cert(cert::Options),
     /// Show the certificate authority, and change its root
     #[command(subcommand, after_help = "Example: weft ca status")]
     Ca(ca::Verb),
@@ -273,6 +277,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::History(options) => on_main_thread(history::run(options, data()?))?,
         Verb::Diff(options) => on_main_thread(history::diff(options, data()?))?,
         Verb::Rollback(options) => on_main_thread(history::rollback(options, data()?))?,
+        Verb::Cert(options) => on_main_thread(cert::run(options, data()?))?,
         Verb::Ca(verb) => on_main_thread(ca::run(verb, data()?))?,
         Verb::Access(verb) => on_main_thread(access::run(verb, data()?))?,
         Verb::Authz(verb) => on_main_thread(authz::run(verb, data()?))?,

@@ -24,6 +24,12 @@ pub struct LedgerEntry {
     /// SHA-256 of the root above it, in hexadecimal; empty in entries of before.
     #[serde(default)]
     pub root: String,
+    /// SHA-256 of the certificate, in hexadecimal; empty in entries of before.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The name of the authority that signed it; empty in entries of before.
+    #[serde(default)]
+    pub issuer: String,
 }
 
 /// Reads and writes the log.

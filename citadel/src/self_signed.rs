@@ -58,6 +58,8 @@ struct Root {
 }
 
 struct Intermediate {
+    /// Its subject.
+    name: String,
     certificate: CertificateDer<'static>,
     key: KeyPair,
     not_before: SystemTime,
@@ -146,7 +148,7 @@ impl Authority for SelfSigned {
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
-        self.ledger.enter(&entry(&request, &issued, &root, now)).await?;
+        self.ledger.enter(&entry(&request, &issued, &root, &intermediate.name, now)).await?;
         self.prune_ledger(now).await;
         tracing::info!(
             identity = %request.id, serial = issued.serial, attested_by = request.attested_by, ttl_s = ttl.as_secs(),
@@ -168,8 +170,10 @@ impl Intermediate {
     }
 }
 
-fn entry(request: &IssueRequest, issued: &Issued, root: &Root, now: SystemTime) -> LedgerEntry {
+fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now: SystemTime) -> LedgerEntry {
     LedgerEntry {
+        fingerprint: issued.chain.first().map(|leaf| sha256(leaf)).unwrap_or_default(),
+        issuer: issuer.to_owned(),
         root: sha256(&root.certificate),
         serial: issued.serial.clone(),
         identity: request.id.to_string(),

@@ -25,6 +25,7 @@ mod graph;
 mod history;
 mod idempotency;
 mod identities;
+mod issued;
 mod kept;
 mod limiter;
 mod list;

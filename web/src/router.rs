@@ -47,6 +47,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(workloads::routes())
         .merge(identities::routes())
         .merge(crate::denials::routes())
+        .merge(crate::issued::routes())
         .merge(why::routes())
         .merge(crate::authz::routes())
         .merge(endpoints::routes())

@@ -129,7 +129,8 @@ impl Directory {
             && instant(parsed.validity().not_after.timestamp()) > now;
         let not_before = instant(parsed.validity().not_before.timestamp());
         let not_after = instant(parsed.validity().not_after.timestamp());
-        Ok(usable.then_some(Intermediate { key, not_before, not_after, certificate }))
+        let name = parsed.subject().to_string();
+        Ok(usable.then_some(Intermediate { name, key, not_before, not_after, certificate }))
     }
 
     pub fn make_intermediate(

@@ -38,8 +38,9 @@ pub fn intermediate(
     params.use_authority_key_identifier_extension = true;
     let (not_before, not_after) = date(&mut params, now - MAX_BACKDATE, root.not_after.min(now + INTERMEDIATE_TTL));
     let issuer = Issuer::from_ca_cert_der(&root.certificate, root_key)?;
-    let certificate = params.signed_by(&key, &issuer)?.into();
-    Ok(Intermediate { certificate, key, not_before, not_after })
+    let certificate: CertificateDer<'static> = params.signed_by(&key, &issuer)?.into();
+    let name = crate::describe(&certificate).map(|told| told.subject).unwrap_or_default();
+    Ok(Intermediate { name, certificate, key, not_before, not_after })
 }
 
 /// A workload's SVID. The subject names the member, if it is one; else it is empty, which makes the SPIFFE ID critical.

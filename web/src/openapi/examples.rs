@@ -40,6 +40,7 @@ pub fn of(method: &str, path: &str) -> Example {
         ("get", "/series") => example.path += "?service=default/reviews&window=15m",
         ("get", "/services") => example.path += "?labels=app=reviews&sort=name&fields=name,namespace,health",
         ("get", "/endpoints") => example.path += "?service=reviews",
+        ("get", "/ca/certificates") => example.path += "?q=sa/bookinfo-reviews&limit=10",
         ("get", "/traces") => example.path += "?limit=10",
         ("get", "/history") => example.path += "?kind=virtualservice&limit=10",
         ("get", "/history/_diff") => example.path += "?from=$REVISION",
