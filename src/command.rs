@@ -9,6 +9,7 @@ mod ca;
 mod capture;
 mod cert;
 mod check;
+mod check_in;
 mod child;
 mod completion;
 mod console;

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+use super::check_in::CheckInOptions;
 use super::data_dir::{Address, DataDir};
 use super::duration;
 use super::platforms::Platforms;
@@ -57,12 +58,8 @@ pub struct Options {
     /// Where the control plane's own metrics are, at /metrics; loopback only, no token asked
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15014")]
     listen_metrics: SocketAddr,
-    /// Where hosts check in by the registration API of lyft/discovery; loopback only, no token asked [default: nowhere]
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen_registration: Option<SocketAddr>,
-    /// How long a host stays registered after it checked in
-    #[arg(long, default_value = "10m", value_parser = duration::parse)]
-    registration_ttl: Duration,
+    #[command(flatten)]
+    check_in: CheckInOptions,
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
@@ -141,7 +138,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
     let platforms = options.platforms.open(&mesh.domain).await?;
     registries.extend(platforms.remembered(&store));
-    let registration = Registration::open(&options, store.clone(), &mesh, clock.clone()).await?;
+    let registration =
+        Registration::open(&options.check_in, api_tls.clone(), store.clone(), &mesh, clock.clone()).await?;
     registries.extend(registration.as_ref().map(Registration::registry));
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     platforms.attach(&galley, &catalog);

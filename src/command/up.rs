@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::check_in::CheckInOptions;
 use super::data_dir::DataDir;
 use super::duration;
 use super::output::{OutputOptions, tell};
@@ -46,6 +47,8 @@ pub struct Options {
     store: StoreOptions,
     #[command(flatten)]
     platforms: Platforms,
+    #[command(flatten)]
+    check_in: CheckInOptions,
     /// Set by --detach for the process that stays
     #[arg(long, hide = true)]
     supervise: bool,
@@ -56,6 +59,7 @@ pub struct Options {
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let format = options.output.output;
     options.platforms.check().await?;
+    options.check_in.on_loopback()?;
     for directory in options.config.iter().filter(|directory| !directory.is_dir()) {
         tell(format_args!(
             "weft: --config {} is no directory; its files are served once it is there",

@@ -63,7 +63,7 @@ pub use kept::Kept;
 pub use limiter::Rate;
 pub use listen::{ListenError, bind, bind_any, serve, serve_metrics};
 pub use problem::{Finding, Problem};
-pub use registration::serve_registration;
+pub use registration::{CheckIns, serve_registration};
 pub use router::router;
 pub use state::State;
 pub use tls::ApiTls;

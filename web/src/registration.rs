@@ -1,7 +1,7 @@
 //! The HTTP API of lyft/discovery, on a listener of its own: hosts check in, and whoever balances load over them reads
 //! the list. Envoy's first service discovery was written against it.
 //!
-//! Valid calls are answered as the API is described. Bodies are HTML forms; besides them a JSON object with
+//! Valid calls are answered as the API is described; what is read has an entity tag. Bodies are HTML forms; besides them a JSON object with
 //! the same names is taken, where `tags` may be an object and `ip` an IPv6 address.
 
 mod fields;
@@ -11,8 +11,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Path, State as Shared};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{ConnectInfo, Path, Request, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,29 +22,62 @@ use runtime::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::etag;
+use crate::listen::Peer;
 use crate::problem::Problem;
+use crate::tls::{ApiTls, TlsListener};
 use fields::Fields;
 
-/// What the calls need. Cloning shares.
+/// The hosts, and who may speak of them. Cloning shares.
 #[derive(Clone)]
-struct State {
+pub struct CheckIns {
     hosts: Discovery,
     environment: Arc<str>,
+    /// The hash of what callers have to send, where anything is asked for.
+    token: Option<Arc<str>>,
 }
 
-/// Serves the API until drained; `environment` is the word that lists are marked with.
+impl CheckIns {
+    /// `environment` is the word that lists are marked with.
+    pub fn new(hosts: Discovery, environment: &str, token: Option<&str>) -> Self {
+        let token = token.map(|token| citadel::sha256(token.as_bytes()).into());
+        Self { hosts, environment: environment.into(), token }
+    }
+
+    /// Hashes are compared, so the time that it takes tells nothing of the token.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let sent = || headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
+        self.token
+            .as_deref()
+            .is_none_or(|kept| sent().is_some_and(|sent| citadel::sha256(sent.trim().as_bytes()) == kept))
+    }
+}
+
+/// Serves the API until drained.
 pub async fn serve_registration(
     listener: TcpListener,
-    hosts: Discovery,
-    environment: &str,
+    tls: Option<ApiTls>,
+    check_ins: CheckIns,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let app = router(State { hosts, environment: environment.into() });
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.draining().await }).await
+    let service = router(check_ins).into_make_service_with_connect_info::<Peer>();
+    let draining = async move { shutdown.draining().await };
+    match tls {
+        None => axum::serve(listener, service).with_graceful_shutdown(draining).await,
+        Some(tls) => axum::serve(TlsListener::new(listener, &tls)?, service).with_graceful_shutdown(draining).await,
+    }
 }
 
-fn router(state: State) -> Router {
+async fn require(Shared(state): Shared<CheckIns>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/healthcheck" || state.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let words = "send the token that the control plane was given with --registration-token-file as \
+                 `authorization: Bearer TOKEN`";
+    Problem::unauthorized(words).into_response()
+}
+
+fn router(state: CheckIns) -> Router {
     Router::new()
         .route("/v1/registration/{service}", get(list).post(check_in))
         .route("/v1/registration/{service}/{address}", axum::routing::delete(remove))
@@ -54,25 +88,27 @@ fn router(state: State) -> Router {
         .route("/healthcheck", get(|| async { "OK" }))
         .fallback(|| async { Problem::not_found("there are /v1/registration, /v1/loadbalancing and /healthcheck") })
         .method_not_allowed_fallback(|| async { Problem::method() })
+        .layer(middleware::from_fn(etag::answer))
+        .layer(middleware::from_fn_with_state(state.clone(), require))
         .with_state(state)
 }
 
-async fn list(Shared(state): Shared<State>, Path(service): Path<String>) -> Result<Response, Problem> {
+async fn list(Shared(state): Shared<CheckIns>, Path(service): Path<String>) -> Result<Response, Problem> {
     let hosts = state.hosts.hosts(&service).await.map_err(Problem::internal)?;
     let hosts = hosts.iter().map(page::Host::of).collect();
     Ok(Json(page::OfService { service: &service, env: &state.environment, hosts }).into_response())
 }
 
-async fn list_repository(Shared(state): Shared<State>, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn list_repository(Shared(state): Shared<CheckIns>, Path(name): Path<String>) -> Result<Response, Problem> {
     let hosts = state.hosts.hosts_of_repository(&name).await.map_err(Problem::internal)?;
     let hosts = hosts.iter().map(page::Host::of).collect();
     Ok(Json(page::OfRepository { service_repo_name: &name, env: &state.environment, hosts }).into_response())
 }
 
 async fn check_in(
-    Shared(state): Shared<State>,
+    Shared(state): Shared<CheckIns>,
     Path(service): Path<String>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
@@ -95,23 +131,26 @@ async fn check_in(
     done(state.hosts.check_in(&service, said).await)
 }
 
-async fn remove(state: Shared<State>, Path((service, address)): Path<(String, String)>) -> Result<Response, Problem> {
+async fn remove(
+    state: Shared<CheckIns>,
+    Path((service, address)): Path<(String, String)>,
+) -> Result<Response, Problem> {
     match address.parse() {
         Ok(address) => done(state.hosts.remove(&service, address).await),
         Err(_) => Ok(answer(StatusCode::BAD_REQUEST, json!({}))),
     }
 }
 
-async fn remove_of_repo(state: Shared<State>, Path(address): Path<String>) -> Result<Response, Problem> {
+async fn remove_of_repo(state: Shared<CheckIns>, Path(address): Path<String>) -> Result<Response, Problem> {
     remove(state, Path(("repo".into(), address))).await
 }
 
-async fn weigh_all(state: Shared<State>, Path(service): Path<String>, fields: Fields) -> Result<Response, Problem> {
+async fn weigh_all(state: Shared<CheckIns>, Path(service): Path<String>, fields: Fields) -> Result<Response, Problem> {
     weigh(&state.hosts, &service, None, &fields).await
 }
 
 async fn weigh_one(
-    state: Shared<State>,
+    state: Shared<CheckIns>,
     Path((service, address)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, Problem> {

@@ -20,6 +20,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::asking_for(None).await
+    }
+
+    async fn asking_for(token: Option<&str>) -> Self {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + NOW);
         let options = DiscoveryOptions {
             domain: "cluster.local".into(),
@@ -29,8 +33,8 @@ impl Server {
         let hosts = Discovery::open(Arc::new(Memory::new()), options, Clock::clone(&clock.clock())).await.unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(State { hosts, environment: "development".into() });
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let app = router(CheckIns::new(hosts, "development", token));
+        let service = app.into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         Self { address, clock }
     }
@@ -201,4 +205,30 @@ async fn a_host_is_listed_until_its_time_is_over() {
     server.clock.advance(Duration::from_micros(1));
     let nobody = r#"{"service":"web","env":"development","hosts":[]} 200"#;
     assert_eq!(server.curl(&[], "/v1/registration/web").await, nobody);
+}
+
+#[tokio::test]
+async fn who_has_a_list_already_is_told_so() {
+    let server = Server::start().await;
+    let host = ["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", TAGS];
+    server.curl(&host, "/v1/registration/web").await;
+    let answer = server.curl(&["-i"], "/v1/registration/web").await;
+    let tag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().trim();
+    let known = format!("if-none-match: {tag}");
+    assert_eq!(server.curl(&["-H", &known], "/v1/registration/web").await, " 304");
+    server.curl(&["-d", "load_balancing_weight=9"], "/v1/loadbalancing/web").await;
+    assert!(server.curl(&["-H", &known], "/v1/registration/web").await.ends_with(" 200"));
+}
+
+#[tokio::test]
+async fn where_a_token_is_asked_for_nobody_reads_or_writes_without_it() {
+    let server = Server::asking_for(Some("secret")).await;
+    let host = ["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", TAGS];
+    assert!(server.curl(&host, "/v1/registration/web").await.ends_with(" 401"));
+    assert!(server.curl(&["-H", "authorization: Bearer wrong"], "/v1/registration/web").await.ends_with(" 401"));
+    assert_eq!(server.curl(&[], "/healthcheck").await, "OK 200");
+    let token = ["-H", "authorization: Bearer secret"];
+    let nobody = r#"{"service":"web","env":"development","hosts":[]} 200"#;
+    assert_eq!(server.curl(&token, "/v1/registration/web").await, nobody);
+    assert_eq!(server.curl(&[&token[..], &host].concat(), "/v1/registration/web").await, "{} 200");
 }
