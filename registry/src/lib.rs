@@ -6,6 +6,7 @@ mod agents;
 mod catalog;
 mod memory;
 mod model;
+mod ownership;
 mod remembered;
 mod source;
 mod told;
@@ -21,5 +22,6 @@ pub use model::{
     Address, Credential, Credentials, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution,
     Service, ServiceKey, ServicePort, TlsMode, Visibility, Workload,
 };
+pub use ownership::{NotOwn, own_host};
 pub use remembered::Remembered;
 pub use source::{Event, EventStream, Registry};

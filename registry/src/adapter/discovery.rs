@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, Notify};
 pub use host::Host;
 
 use crate::model::ServiceKey;
+use crate::ownership::{NotOwn, own_host};
 use crate::source::{EventStream, Registry};
 use crate::told::{self, Told};
 
@@ -191,16 +192,28 @@ impl Shared {
         if let Some(tag) = missing {
             return invalid(format!("the tag {tag} is missing"));
         }
-        if self.key(service).is_none() {
+        if Hostname::resolve(service, &self.options.namespace, &self.options.domain).is_err() {
             tracing::warn!(service, "this name of a service is no hostname, so the mesh cannot route to it");
+            return Ok(());
         }
-        Ok(())
+        match self.own_host(service) {
+            Ok(_) => Ok(()),
+            Err(error) => invalid(format!(
+                "{error}; hosts that check in serve names without a dot, in namespace {}: declare others by a \
+                 ServiceEntry, or let their hosts join as workloads",
+                self.options.namespace
+            )),
+        }
     }
 
-    /// What the mesh calls a service; `None` for a name that cannot be a host's.
+    /// What the mesh calls a service. Nobody asks who checks in here, so nobody serves what may be another's.
+    fn own_host(&self, service: &str) -> Result<Hostname, NotOwn> {
+        own_host(service, &self.options.namespace, &self.options.domain)
+    }
+
+    /// `None` for a name that the mesh does not route to.
     fn key(&self, service: &str) -> Option<ServiceKey> {
-        let host = Hostname::resolve(service, &self.options.namespace, &self.options.domain).ok()?;
-        Some(ServiceKey::new(host, &self.options.namespace))
+        Some(ServiceKey::new(self.own_host(service).ok()?, &self.options.namespace))
     }
 
     async fn keep(&self, book: &mut Book, service: &str, hosts: Vec<Host>) -> Result<(), StoreError> {

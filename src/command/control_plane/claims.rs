@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use citadel::Grant;
-use registry::{Address, Catalog, Endpoint, RegisteredPort, Registration, ServiceKey};
+use registry::{Address, Catalog, Endpoint, NotOwn, RegisteredPort, Registration, ServiceKey, own_host};
 
 /// What claims are held to.
 pub struct Claims<'a> {
@@ -24,7 +24,7 @@ impl Claims<'_> {
     /// The error is for the workload's operator.
     pub fn check(&self, registration: &Registration) -> Result<(), String> {
         for port in &registration.ports {
-            own_namespace(&port.service, &registration.namespace, self.domain)?;
+            self.check_host(&port.service, &registration.namespace)?;
             if let Some(grant) = self.grant {
                 grant.check_port(&port.service, port.port, &registration.namespace, self.domain)?;
             }
@@ -32,6 +32,40 @@ impl Claims<'_> {
             self.check_endpoint(registration, port)?;
         }
         self.check_address(registration.address)
+    }
+
+    /// A workload serves services of its namespace, and other hosts by word of its operator only. Nobody's word makes
+    /// another namespace's service its own.
+    fn check_host(&self, service: &str, namespace: &str) -> Result<(), String> {
+        let Err(not_own) = own_host(service, namespace, self.domain) else { return Ok(()) };
+        if let (NotOwn::Unnamed(_), true) = (&not_own, self.is_named()) {
+            return match self.of_longer_name(service) {
+                None => Ok(()),
+                Some(owner) => Err(format!(
+                    "service {service:?}: callers know {} by this name; name another service, or join with a token for \
+                     namespace {}",
+                    owner.host, owner.namespace
+                )),
+            };
+        }
+        match not_own {
+            NotOwn::Never(why) => Err(why),
+            NotOwn::Unnamed(why) => Err(format!(
+                "{why}, and the join token does not name it; make the join token with --allow-service {service}, or \
+                 name a service of {namespace} by one word"
+            )),
+        }
+    }
+
+    /// The service that `name.namespace` stands for.
+    fn of_longer_name(&self, service: &str) -> Option<&ServiceKey> {
+        let host = ::api::Hostname::new(&format!("{service}.svc.{}", self.domain)).ok()?;
+        self.catalog.by_host(&host).next().map(|entry| &entry.service.key)
+    }
+
+    /// Whether an operator said which services the workload serves; `check_port` holds it to these.
+    fn is_named(&self) -> bool {
+        self.grant.is_some_and(|grant| !grant.services.is_empty() || grant.workload_group.is_some())
     }
 
     /// An address is one's own if the token says so, or if one speaks from it. From the control plane's own machine,
@@ -51,8 +85,7 @@ impl Claims<'_> {
 
     /// A service that others serve is joined by word of its operator only: by the token, or a WorkloadGroup.
     fn check_service(&self, registration: &Registration, port: &RegisteredPort) -> Result<(), String> {
-        let is_named = |grant: &Grant| !grant.services.is_empty() || grant.workload_group.is_some();
-        if self.grant.is_some_and(is_named) {
+        if self.is_named() {
             return Ok(());
         }
         let others = self.endpoints(registration, port).find(|endpoint| !is_of(endpoint, registration));
@@ -113,18 +146,6 @@ fn named(endpoint: &Endpoint) -> String {
     match endpoint.workload.service_account.as_str() {
         "" => "a workload without an identity".to_owned(),
         account => format!("service account {account}"),
-    }
-}
-
-/// Below the mesh's own domain, a workload serves hosts of its own namespace.
-fn own_namespace(service: &str, namespace: &str, domain: &str) -> Result<(), String> {
-    let host = ::api::Hostname::resolve(service, namespace, domain).map_err(|error| error.to_string())?;
-    let below = host.as_str().strip_suffix(&format!(".svc.{domain}"));
-    match below.and_then(|name| name.rsplit_once('.')) {
-        Some((_, other)) if other != namespace => {
-            Err(format!("{host} is a service of namespace {other}, and this workload is of namespace {namespace}"))
-        }
-        _ => Ok(()),
     }
 }
 

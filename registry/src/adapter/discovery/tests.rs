@@ -109,6 +109,16 @@ async fn what_is_not_there_or_not_whole_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_checks_in_under_a_name_that_may_be_anothers() {
+    let discovery = opened(&Arc::default()).await;
+    for name in ["*", "10.96.0.10", "reviews.prod", "reviews.prod.svc", "api.example.com", "*.svc.cluster.local"] {
+        let told = discovery.check_in(name, said([10, 0, 0, 1])).await;
+        assert!(matches!(&told, Err(Refused::Invalid(text)) if text.contains(name)), "{name}: {told:?}");
+        assert!(discovery.hosts(name).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_is_no_hostname_is_listed_but_not_routed() {
     let discovery = opened(&Arc::default()).await;
     let mut events = discovery.watch();

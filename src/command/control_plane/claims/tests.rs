@@ -117,9 +117,29 @@ fn a_workload_is_where_it_connects_from_unless_its_token_says_otherwise() {
 
 #[test]
 fn a_workload_registers_no_host_of_another_namespace() {
-    let check = |service: &str| own_namespace(service, "default", "cluster.local");
-    assert_eq!(check("reviews"), Ok(()));
-    assert_eq!(check("reviews.default.svc.cluster.local"), Ok(()));
-    assert_eq!(check("reviews.example.com"), Ok(()));
-    assert!(check("reviews.prod.svc.cluster.local").unwrap_err().contains("namespace prod"));
+    let told = |service: &str, grant: &Grant| check(&registration("new", service, "10.0.0.66", 80), grant, "10.0.0.66");
+    let named = |service: &str| Grant { services: vec![service.into()], ..Grant::default() };
+    for own in ["reviews", "reviews.default.svc.cluster.local"] {
+        assert_eq!(told(own, &Grant::default()), Ok(()));
+    }
+    let others = ["reviews.prod", "api.example.com", "*.example.com", "api.example.com.default.svc.cluster.local"];
+    for foreign in others {
+        let error = told(foreign, &Grant::default()).unwrap_err();
+        assert!(error.contains(&format!("--allow-service {foreign}")), "{error}");
+        assert_eq!(told(foreign, &named(foreign)), Ok(()), "by word of its operator");
+    }
+    for never in ["*", "10.96.0.10", "*.svc.cluster.local", "reviews.prod.svc", "reviews.prod.svc.cluster.local"] {
+        for grant in [Grant::default(), named(never)] {
+            assert!(told(never, &grant).unwrap_err().starts_with("service \""), "{never}");
+        }
+    }
+}
+
+#[test]
+fn no_token_gives_away_the_name_by_which_another_service_is_known() {
+    let named = Grant { services: vec!["bank.default".into()], ..Grant::default() };
+    let mut of_other = registration("new", "bank.default", "10.0.0.66", 80);
+    of_other.namespace = "other".into();
+    let error = check(&of_other, &named, "10.0.0.66").unwrap_err();
+    assert!(error.contains("callers know bank.default.svc.cluster.local by this name"), "{error}");
 }
