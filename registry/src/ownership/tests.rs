@@ -38,8 +38,13 @@ fn a_shorter_form_of_its_own_is_told_how_to_be_written() {
 
 #[test]
 fn all_else_waits_for_an_operators_word() {
-    let others =
-        ["cart.prod", "api.example.com", "*.example.com", "svc.cluster.local", "api.example.com.shop.svc.cluster.local"];
+    let others = [
+        "cart.prod",
+        "api.example.com",
+        "*.example.com",
+        "svc.cluster.local",
+        "api.example.com.shop.svc.cluster.local",
+    ];
     for name in others {
         assert!(matches!(of(name), Err(NotOwn::Unnamed(_))), "{name}: {:?}", of(name));
     }
