@@ -59,7 +59,7 @@ impl Mesh {
         let signing = Signing::new(self.authority.clone(), attestors, self.members.clone(), self.control_plane());
         let signing = signing.refusing(self.denials.watch()).into_service();
         let trust = Trust::server(self.rotation.clone(), self.denials.watch());
-        let server = tonic::transport::Server::builder().add_service(signing).add_service(trust);
+        let server = citadel::server().add_service(signing).add_service(trust);
         tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
         address
     }

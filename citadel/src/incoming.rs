@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::{PeerCertificates, ServerTls};
@@ -23,14 +24,30 @@ use crate::{PeerCertificates, ServerTls};
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Handshakes in flight; more clients wait in the listener's queue.
 const MAX_HANDSHAKES: usize = 256;
+/// How long a peer without a certificate may stay: it asks for one, and comes again with it.
+const STRANGER: Duration = Duration::from_secs(30);
+/// Calls of one connection at a time. A proxy has its xDS stream, membership, reports, trust and a signing.
+const STREAMS: u32 = 100;
+/// Bytes of the headers of a call (HPACK, RFC 9113 §6.5.2); a token is a few hundred.
+const HEADERS: u32 = 8 << 10;
+/// A peer that does not answer a ping is gone.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after the system refused to accept, for want of file descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection after its handshake. tonic puts its `PeerCertificates` into the extensions of each request.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
-    /// Ends when the peer is denied while it is connected; none for a peer without a certificate.
-    denied: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Ends when the peer is denied while it is connected, or, without a certificate, when its time is over.
+    cut: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// A server for such connections. Peers need not have shown a certificate, so what one connection may hold is bounded.
+pub fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
 }
 
 /// The connections of a listener. It stops accepting when the stream is dropped.
@@ -88,15 +105,19 @@ impl Connection {
     fn new(stream: TlsStream<TcpStream>, denied: watch::Receiver<Arc<DenyList>>) -> Self {
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let svid = leaf.and_then(|leaf| X509Svid::parse(leaf).ok());
-        Self { stream, denied: svid.map(|svid| Box::pin(until_denied(svid, denied)) as _) }
+        let cut: Pin<Box<dyn Future<Output = ()> + Send>> = match svid {
+            Some(svid) => Box::pin(until_denied(svid, denied)),
+            None => Box::pin(tokio::time::sleep(STRANGER)),
+        };
+        Self { stream, cut: Some(cut) }
     }
 
-    fn poll_denied(&mut self, cx: &mut Context<'_>) -> bool {
-        let denied = self.denied.as_mut().is_some_and(|denied| denied.as_mut().poll(cx).is_ready());
-        if denied {
-            self.denied = None;
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        let cut = self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready());
+        if cut {
+            self.cut = None;
         }
-        denied
+        cut
     }
 }
 
@@ -124,7 +145,7 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.poll_denied(cx) {
+        if self.poll_cut(cx) {
             return Poll::Ready(Err(io::ErrorKind::PermissionDenied.into()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)

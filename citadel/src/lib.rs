@@ -38,7 +38,7 @@ pub use csr::{CsrError, SubjectKey};
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
 pub use fair::{Client, Queue, Rates, TooMuch};
-pub use incoming::{Connection, incoming};
+pub use incoming::{Connection, incoming, server};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};

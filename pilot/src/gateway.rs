@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
-use galley::kinds::{Gateway, GatewayHost, Server};
+use galley::kinds::{Gateway, GatewayHost, Server, ServerTlsMode};
 use galley::{Config, Meta};
 
 use crate::compile::Own;
@@ -91,6 +91,12 @@ impl Compile<'_> {
     fn tls(&mut self) -> Vec<listener::FilterChain> {
         let mut made: Vec<listener::FilterChain> = Vec::new();
         for bound in &self.port.servers {
+            if bound.server.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::AutoPassthrough) {
+                let message =
+                    "AUTO_PASSTHROUGH is not implemented; use PASSTHROUGH and a VirtualService with a tls route";
+                bound.complain(self.findings, Code::Unsupported, message);
+                continue;
+            }
             let chains = if bound.server.terminates_tls() {
                 self.terminating(bound).into_iter().collect()
             } else {

@@ -29,7 +29,6 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
 
 use super::check_in::CheckInOptions;
 use super::data_dir::{Address, DataDir};
@@ -88,7 +87,6 @@ pub struct Options {
 
 /// How long requests in flight may take when the control plane stops.
 const DRAIN: Duration = Duration::from_secs(5);
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signals(DRAIN)?;
@@ -169,8 +167,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let membership = MembershipServer::new(membership::Memberships(joined));
 
     let authenticate = join::Authenticate { denied: denials.watch(), rates: citadel::Rates::default() };
-    let xds = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
+    let xds = citadel::server()
         .add_service(InterceptedService::new(discovery.server(), authenticate.clone()))
         .add_service(InterceptedService::new(membership, authenticate.clone()))
         .add_service(InterceptedService::new(telemetry, authenticate.clone()))

@@ -65,6 +65,10 @@ impl ControlPlane {
         let _ = std::fs::remove_file(self.path().join("control-plane/address.json"));
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().0.id()
+    }
+
     pub fn log(&self) -> std::path::PathBuf {
         self.path().join("log")
     }

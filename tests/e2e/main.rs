@@ -26,6 +26,7 @@ mod prometheus;
 mod replicas;
 mod rotation;
 mod secrets;
+mod strangers;
 mod svids;
 mod telemetry;
 mod tokens;

@@ -153,19 +153,34 @@ fn keys_uri(place: &Place<'_>) -> Option<KeysUri> {
     if parsed.is_none() {
         place.error(format!("{uri:?} is no URI such as https://host:port/path"));
     }
-    if parsed.as_ref().is_some_and(|uri| is_link_local(&uri.host)) {
+    let host = parsed.as_ref().map_or("", |uri| uri.host.as_str());
+    if is_odd_address(host) {
+        place.error(format!("{host:?} is another spelling of an address; write it as four numbers, or name the host"));
+    } else if tells_secrets(host) {
         place.error("is a link-local address, where clouds tell machines their secrets; name the issuer's host");
     }
     parsed
 }
 
-fn is_link_local(host: &str) -> bool {
-    match host.parse() {
-        Ok(IpAddr::V4(address)) => address.is_link_local(),
-        Ok(IpAddr::V6(address)) => {
-            address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
-        }
-        Err(_) => false,
+/// Resolvers take 2852039166, 0xa9fea9fe and 169.254.43518 for addresses (inet_aton), but they do not look like one. A
+/// name's last label is never a number (RFC 1123 §2.1).
+fn is_odd_address(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let digits =
+        last.strip_prefix("0x").map_or(!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()), |hex| {
+            hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+    digits && !check::is_address(host)
+}
+
+/// Where the machines of a cloud find its metadata: link-local, and what some clouds have besides.
+fn tells_secrets(host: &str) -> bool {
+    const OTHERS: [&str; 3] = ["fd00:ec2::254", "100.100.100.200", "168.63.129.16"];
+    let Ok(address) = host.parse::<IpAddr>() else { return false };
+    match address.to_canonical() {
+        IpAddr::V4(v4) if v4.is_link_local() => true,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
+        canonical => OTHERS.iter().any(|other| other.parse() == Ok(canonical)),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod matching;
 mod operation;
+mod ports;
 mod rule;
 mod source;
 mod term;
@@ -24,6 +25,7 @@ use crate::http_manager::http_filter;
 use crate::index::Index;
 use crate::mesh::MeshConfig;
 use crate::node::Node;
+use crate::visibility::View;
 
 /// The policies that hold for one workload.
 pub(super) struct Access<'a> {
@@ -78,7 +80,8 @@ impl<'a> Access<'a> {
     }
 
     /// Nobody can be asked yet: what should be asked about is denied.
-    pub fn complain(&self, findings: &mut Findings) {
+    pub fn complain(&self, view: &View<'_>, node: &Node, findings: &mut Findings) {
+        ports::complain(&self.policies, view, node, findings);
         for policy in self.policies.iter().filter(|policy| policy.spec.action == AccessAction::Custom) {
             let message = format!(
                 "no provider {:?} is configured: what the rules cover is denied; use ALLOW or DENY",

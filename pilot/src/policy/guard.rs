@@ -26,7 +26,7 @@ pub(crate) struct Guard {
 impl Guard {
     pub fn new(view: &View<'_>, node: &Node, findings: &mut Findings) -> Self {
         let access = Access::of(view.index, node);
-        access.complain(findings);
+        access.complain(view, node, findings);
         let (tokens, clusters) = tokens::compile(view, node, findings);
         let http = access.asked().into_iter().chain(tokens).chain(access.decided()).collect();
         Self { http, network: access.of_connections(), clusters, judges_paths: access.judges_paths() }

@@ -82,12 +82,17 @@ impl CertificateFact {
         let wanted = names.value.general_names.iter().filter_map(|name| match (self, name) {
             (Self::UriSan, GeneralName::URI(text))
             | (Self::DnsSan, GeneralName::DNSName(text))
-            | (Self::EmailSan, GeneralName::RFC822Name(text)) => Some((*text).to_owned()),
+            | (Self::EmailSan, GeneralName::RFC822Name(text)) => whole(text),
             (Self::IpSan, GeneralName::IPAddress(bytes)) => ip(bytes),
             _ => None,
         });
         Some(wanted.collect())
     }
+}
+
+/// A name that holds a NUL is none: a rule that compares its beginning would take it for another's (CVE-2025-66220).
+fn whole(name: &str) -> Option<String> {
+    (!name.contains('\0')).then(|| name.to_owned())
 }
 
 /// What a leaf calls its holder: URIs, DNS names, the subject.
@@ -96,11 +101,11 @@ pub(super) fn names(chain: &[CertificateDer<'static>]) -> Vec<String> {
     let alternative = leaf.subject_alternative_name().ok().flatten();
     let all = alternative.iter().flat_map(|names| &names.value.general_names);
     let uris = all.clone().filter_map(|name| match name {
-        GeneralName::URI(text) => Some((*text).to_owned()),
+        GeneralName::URI(text) => whole(text),
         _ => None,
     });
     let dns = all.filter_map(|name| match name {
-        GeneralName::DNSName(text) => Some((*text).to_owned()),
+        GeneralName::DNSName(text) => whole(text),
         _ => None,
     });
     uris.chain(dns).chain([name(leaf.subject())]).collect()

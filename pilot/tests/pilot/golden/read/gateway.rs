@@ -48,6 +48,7 @@ fn tls(of: &Value) -> ServerTls {
             "SIMPLE" => ServerTlsMode::Simple,
             "MUTUAL" => ServerTlsMode::Mutual,
             "ISTIO_MUTUAL" => ServerTlsMode::IstioMutual,
+            "AUTO_PASSTHROUGH" => ServerTlsMode::AutoPassthrough,
             _ => ServerTlsMode::Passthrough,
         },
         credential_names: of.some_text("credentialName").into_iter().collect(),
