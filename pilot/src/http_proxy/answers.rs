@@ -12,7 +12,8 @@ pub(super) fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
         OutboundPolicy::AllowAny => "allow_any",
         OutboundPolicy::RegistryOnly => "block_all",
     };
-    let body = "no service of this name is in the mesh; see `weft services` for those that are\n";
+    let body = "no service of this name is in the mesh, and this proxy leads nowhere else; see `weft services`, or name \
+                the host in no_proxy\n";
     route::VirtualHost {
         name: name.into(),
         domains: vec!["*".into()],
