@@ -49,6 +49,11 @@ impl Expression {
         &self.text
     }
 
+    /// Whether it can be true at all: not a text, a number, a time or a list.
+    pub fn is_condition(&self) -> bool {
+        self.tree.is_condition()
+    }
+
     /// `None` where a part has no value, or the parts do not fit together: CEL's errors.
     pub fn evaluate<'a>(&'a self, of: &'a impl Attributes) -> Option<Value<'a>> {
         evaluate::tree(&self.tree, of)

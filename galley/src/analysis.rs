@@ -1,6 +1,7 @@
 //! Analysis across objects: what each alone is right about and all together are not. Pure; nothing is refused for it.
 
 mod mesh_hosts;
+mod providers;
 mod references;
 
 use std::collections::BTreeSet;
@@ -35,15 +36,18 @@ pub enum Analyser {
     References,
     /// Two VirtualServices that claim one host in the mesh (IST0109).
     MeshHosts,
+    /// Providers of telemetry that the mesh's settings do not have (IST0101).
+    Providers,
 }
 
 impl Analyser {
-    pub const ALL: [Self; 2] = [Self::References, Self::MeshHosts];
+    pub const ALL: [Self; 3] = [Self::References, Self::MeshHosts, Self::Providers];
 
     pub fn run(self, scene: &Scene<'_>) -> Vec<Found> {
         match self {
             Self::References => references::run(scene),
             Self::MeshHosts => mesh_hosts::run(scene),
+            Self::Providers => providers::run(scene),
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::object::{Object, ObjectKey};
 use crate::snapshot::Snapshot;
 use crate::state::{PREFIX, State};
 use crate::static_registry::StaticRegistry;
+use crate::yaml;
 
 /// What a galley is made of.
 #[derive(Clone)]
@@ -184,11 +185,18 @@ impl Galley {
         self.analyse_snapshot(&snapshot, known)
     }
 
-    /// What would be wrong across objects if the text were applied.
+    /// What would be wrong across objects if the text were applied, each finding at its place in the text.
     pub fn analyse_with(&self, text: &str, origin: &str, known: &BTreeSet<Hostname>) -> Result<Vec<Found>, Rejection> {
         let (documents, _) = checked(text, origin)?;
         let snapshot = self.shared.state.lock().preview(documents, now());
-        Ok(self.analyse_snapshot(&snapshot, known))
+        let mut found = self.analyse_snapshot(&snapshot, known);
+        for Found { object, diagnostic } in &mut found {
+            if let Some(at) = yaml::place(text, object, &diagnostic.path) {
+                (diagnostic.line, diagnostic.column) = (at.line, at.column);
+                origin.clone_into(&mut diagnostic.file);
+            }
+        }
+        Ok(found)
     }
 
     fn analyse_snapshot(&self, snapshot: &Snapshot, known: &BTreeSet<Hostname>) -> Vec<Found> {

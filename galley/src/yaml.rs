@@ -2,8 +2,10 @@
 
 mod build;
 mod scalar;
+mod seek;
 
 pub(crate) use build::parse;
+pub(crate) use seek::place;
 
 /// Line and column, both from 1; zero when the tree did not come from a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

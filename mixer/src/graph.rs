@@ -15,6 +15,7 @@ use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
 use nodes::Nodes;
+pub use nodes::namespace;
 use sum::{Sum, denied};
 
 /// What is asked for.
@@ -38,7 +39,7 @@ pub struct Graph {
     pub reporting: Reporting,
 }
 
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct NodeView {
     pub id: String,
     /// `service`, `workload`, `gateway`, `external` or `unknown`.

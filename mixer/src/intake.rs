@@ -34,6 +34,14 @@ pub struct Reporter {
     pub metrics_path: String,
 }
 
+impl Reporter {
+    /// By its id in discovery, whole or in short, or by its workload.
+    pub fn is_called(&self, name: &str) -> bool {
+        let wire::Workload { name: workload, namespace, .. } = &self.workload;
+        name == self.node || name == workload || name.strip_prefix(workload.as_str()) == Some(&format!(".{namespace}"))
+    }
+}
+
 /// What is known of a proxy's counts.
 #[derive(Debug)]
 pub struct Proxy {

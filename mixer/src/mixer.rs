@@ -14,7 +14,7 @@ use crate::edge::{Delta, History, slot_of};
 use crate::export::{Exports, Ledger};
 use crate::graph::{self, Graph, GraphQuery};
 use crate::intake::{EdgeKey, Last, Pools, Proxy, Reporter, Told};
-use crate::names::Names;
+use crate::names::{self, Names, UNKNOWN};
 use crate::series::{self, SeriesQuery, SeriesView};
 use crate::tap::{TapQuery, TapStream, Taps};
 use crate::traces::{TraceQuery, TraceSummary, TraceView, Traces};
@@ -174,6 +174,23 @@ impl Mixer {
 
     pub fn trace(&self, id: u128) -> Option<TraceView> {
         self.0.state.lock().traces.get(id)
+    }
+
+    /// Whether there is a node of this id: a service, or whoever had to do with the traffic that is still known.
+    pub fn knows_node(&self, id: &str) -> bool {
+        let catalog = self.0.catalog.borrow().clone();
+        if id == UNKNOWN || catalog.entries().any(|entry| names::id(&entry.service) == id) {
+            return true;
+        }
+        let state = self.0.state.lock();
+        let reports = |proxy: &Proxy| *state.names.workload(&proxy.reporter.workload) == *id;
+        state.edges.keys().any(|key| *key.source == *id || *key.destination == *id)
+            || state.proxies.values().any(reports)
+    }
+
+    /// Whether a proxy of this id, or one of a workload of this name, has reported.
+    pub fn knows_proxy(&self, name: &str) -> bool {
+        self.0.state.lock().proxies.values().any(|proxy| proxy.reporter.is_called(name))
     }
 
     /// Begins to look at live requests; `None` if too many look already.

@@ -145,18 +145,12 @@ impl Taps {
 impl TapQuery {
     /// An edge is shown by the caller's side, where it has one.
     fn concerns(&self, reporter: &Reporter, node: &str) -> bool {
-        let by_name = |name: &String| {
-            let workload = &reporter.workload;
-            *name == reporter.node
-                || *name == workload.name
-                || *name == format!("{}.{}", workload.name, workload.namespace)
-        };
         let by_edge = match (&self.source, &self.destination) {
             (Some(source), _) if source != UNKNOWN => source == node,
             (_, Some(destination)) => destination == node,
             _ => true,
         };
-        self.proxy.as_ref().is_none_or(by_name) && (by_edge || self.proxy.is_some())
+        self.proxy.as_ref().is_none_or(|name| reporter.is_called(name)) && (by_edge || self.proxy.is_some())
     }
 }
 

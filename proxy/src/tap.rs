@@ -154,7 +154,7 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// A path without the values of query parameters that are secrets by their names.
-fn shown_path(path: &str) -> String {
+pub fn shown_path(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let shown = |pair: &str| match pair.split_once('=') {
         Some((name, _))

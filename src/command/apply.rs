@@ -125,7 +125,7 @@ fn report(answer: &Value, suffix: &str) -> anyhow::Result<()> {
 }
 
 /// `warning: ` and what it is about.
-fn warn(warning: &Value) -> String {
+pub fn warn(warning: &Value) -> String {
     let mut unmarked = warning.clone();
     unmarked["severity"] = Value::Null;
     format!("warning: {}", finding(&unmarked))

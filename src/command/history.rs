@@ -141,6 +141,9 @@ pub async fn rollback(options: RollbackOptions, data: DataDir) -> anyhow::Result
     if options.output.output != Format::Table {
         return print_value(options.output.output, &done);
     }
+    for warning in done["warnings"].as_array().into_iter().flatten() {
+        tell(apply::warn(warning));
+    }
     let changed = done["changes"].as_array().map(Vec::len).unwrap_or_default();
     if options.dry_run {
         return print_diff(&done);

@@ -13,6 +13,8 @@ pub(crate) enum Need {
     Caller(Verb),
     /// One thing.
     One(Verb, Option<Kind>, Option<String>),
+    /// A list of things in namespaces: its handler leaves those that the caller may see.
+    Seen(Verb),
     /// To write each object that the body names.
     Documents,
     /// To do something in the namespace that the body, a JSON object, names.
@@ -34,6 +36,14 @@ pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value)
     })
+}
+
+/// The namespaces that a list is asked of; none: all that the caller may see.
+pub(crate) fn namespaces(query: &str) -> Option<Vec<String>> {
+    let text = decoded(parameter(query, "namespace")?).replace('+', " ");
+    let names: Vec<String> =
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    (!names.is_empty()).then_some(names)
 }
 
 /// What a request needs, by its method and its path below `/api/v1`.
@@ -65,12 +75,22 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
             ([namespace, ..], _) => Need::One(Verb::Write, Some(kind), owned(namespace)),
             _ => one(Verb::ManageAccess),
         },
+        (["services" | "endpoints" | "workloads" | "proxies" | "problems" | "graph" | "series" | "overview"], true) => {
+            Need::Seen(Verb::Read)
+        }
+        (["proxies", id], true) => Need::One(Verb::Read, None, namespace_of_proxy(&decoded(id))),
         // Proxies were told of rules of all namespaces.
         (["services", _, _, "_config"], true) => one(Verb::Read),
         (["services" | "workloads", namespace, _, ..], true) => Need::One(Verb::Read, None, owned(namespace)),
         (_, true) => one(Verb::Read),
         _ => one(Verb::ManageAccess),
     }
+}
+
+/// The namespace in a proxy's id (`reviews-v1.default`) or node id (`sidecar~10.0.0.1~reviews-v1.default~…`).
+fn namespace_of_proxy(id: &str) -> Option<String> {
+    let name = id.split('~').nth(2).unwrap_or(id);
+    name.rsplit_once('.').map(|(_, namespace)| namespace.to_owned())
 }
 
 /// The object that a path names.
@@ -146,7 +166,11 @@ mod tests {
         for (method, path) in [("POST", "/anything"), ("PUT", "/services/a/b"), ("DELETE", "/"), ("PUT", "/vs")] {
             assert_eq!(needed(method, path, ""), one(Verb::ManageAccess, None, ""), "{method} {path}");
         }
-        assert_eq!(needed("GET", "/services", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("GET", "/registries", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("GET", "/services", ""), Need::Seen(Verb::Read));
+        assert_eq!(needed("GET", "/proxies/a-v1.shop", ""), one(Verb::Read, None, "shop"));
+        assert_eq!(needed("GET", "/proxies/sidecar~10.0.0.1~a-v1.shop~x.y", ""), one(Verb::Read, None, "shop"));
+        assert_eq!(needed("GET", "/proxies/a-v1.shop/_config", ""), one(Verb::Read, None, ""));
         assert_eq!(needed("GET", "/services/shop/a", ""), one(Verb::Read, None, "shop"));
     }
 }

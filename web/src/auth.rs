@@ -72,6 +72,16 @@ impl Known {
         self.access().check(&wish).map_err(Problem::forbidden)
     }
 
+    /// The namespaces that the token is for; none is all.
+    pub fn namespaces(&self) -> &[String] {
+        &self.access().scopes.namespaces
+    }
+
+    /// Whether what is in a namespace is shown.
+    pub fn sees(&self, namespace: &str) -> bool {
+        self.namespaces().is_empty() || self.namespaces().iter().any(|own| own == namespace)
+    }
+
     pub fn may(&self, verb: Verb, key: &galley::ObjectKey) -> bool {
         self.check(verb, key).is_ok()
     }

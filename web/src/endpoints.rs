@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
+use axum::{Extension, Json};
 use registry::{Catalog, Entry, TlsMode};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::extract::{Asked, At};
 use crate::feed::{News, Topic};
 use crate::list::{self, List, ListQuery, LiveQuery};
@@ -65,11 +66,16 @@ fn takes(query: &LiveQuery, entry: &Entry) -> bool {
 /// The endpoints of all services, or of those that are asked for.
 #[utoipa::path(get, path = "/endpoints", params(LiveQuery),
     responses((status = 200, description = "A page of endpoints", body = List<Endpoint>)))]
-async fn endpoints(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+async fn endpoints(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Asked(query): Asked<LiveQuery>,
+) -> Result<Response, Problem> {
     let concerns = |news: &News| matches!(news.topic, Topic::Services | Topic::Endpoints);
     let all = || {
         let catalog = state.catalog();
         let entries = catalog.entries().filter(|entry| takes(&query, entry));
+        let entries = entries.filter(|entry| known.sees(entry.service.namespace()));
         entries.flat_map(|entry| of_entry(&state, &catalog, entry)).collect::<Vec<_>>()
     };
     list::live(&state, &LiveQuery { service: None, ..query.clone() }, concerns, all).await

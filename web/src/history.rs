@@ -3,8 +3,9 @@
 use axum::extract::State as Shared;
 use axum::{Extension, Json};
 use citadel::Verb;
+use galley::analysis::Found;
 use galley::history::{Changed, Revision};
-use galley::{Author, Kind, NoWayBack, ObjectKey};
+use galley::{Author, Diagnostic, Kind, NoWayBack, ObjectKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -13,13 +14,13 @@ use utoipa_axum::routes;
 
 use crate::auth::{Known, Noted};
 use crate::extract::{Asked, At, Body};
-use crate::objects::is_dry;
-use crate::problem::Problem;
+use crate::objects::{KindName, is_dry};
+use crate::problem::{Finding, Problem};
 use crate::state::State;
 
 pub fn routes() -> OpenApiRouter<State> {
     let reads = OpenApiRouter::new().routes(routes!(list)).routes(routes!(read)).routes(routes!(between));
-    reads.routes(routes!(roll_back))
+    reads.routes(routes!(of_object)).routes(routes!(roll_back))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -44,10 +45,39 @@ async fn list(
     Extension(known): Extension<Known>,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Value>, Problem> {
+    revisions(&state, &known, question)
+}
+
+/// Which of the revisions of an object.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// 1 to 1000.
+    limit: Option<usize>,
+    /// Revisions before this one, for the next page.
+    before: Option<u64>,
+}
+
+/// The revisions of one object, the newest first; one that was deleted still has them.
+#[utoipa::path(get, path = "/{kind}/{namespace}/{name}/_history", params(("kind" = KindName, Path),
+        ("namespace" = String, Path), ("name" = String, Path), Page),
+    responses((status = 200, description = "Revisions, and in `next` the `before` of the next page", body = Value)))]
+async fn of_object(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    At((kind, namespace, name)): At<(String, String, String)>,
+    Asked(Page { limit, before }): Asked<Page>,
+) -> Result<Json<Value>, Problem> {
+    let (kind, namespace, name) = (Some(kind), Some(namespace), Some(name));
+    revisions(&state, &known, Question { kind, namespace, name, author: None, limit, before })
+}
+
+fn revisions(state: &State, known: &Known, question: Question) -> Result<Json<Value>, Problem> {
     let kind = question.kind.as_deref().map(kind).transpose()?;
     let limit = question.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
-        return Err(Problem::malformed("limit is 1 to 1000"));
+        return Err(Problem::malformed(format!("limit is {limit}; it is from 1 to 1000")));
     }
     let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
     let wanted = |key: &ObjectKey| {
@@ -61,7 +91,7 @@ async fn list(
     });
     let items: Vec<Revision> = revisions.take(limit).collect();
     let next = items.last().filter(|_| items.len() == limit).map(|revision| revision.revision);
-    let items: Vec<Value> = items.iter().map(|revision| summary(revision, &known)).collect();
+    let items: Vec<Value> = items.iter().map(|revision| summary(revision, known)).collect();
     Ok(Json(json!({ "items": items, "next": next })))
 }
 
@@ -170,6 +200,7 @@ async fn roll_back(
         known.check(if changed.after.is_some() { Verb::Write } else { Verb::Delete }, &changed.key)?;
     }
     let dry_run = is_dry(query.dry_run.as_deref())?;
+    let (before, after) = (state.galley.analyse(&state.known_hosts()), text_of(&planned));
     let message = match order.message.is_empty() {
         true => format!("rollback to revision {}", order.revision),
         false => order.message.clone(),
@@ -191,8 +222,28 @@ async fn roll_back(
         ..Noted::default()
     };
     let items: Vec<Value> = changes.iter().map(whole).collect();
-    let answer = json!({ "revision": revision, "changes": items, "diff": diff(&changes), "dry_run": dry_run });
+    let found = state.galley.analyse_with(&after, "the revision", &state.known_hosts()).unwrap_or_default();
+    let of_this = |found: &Found| changes.iter().any(|changed| changed.key == found.object) || !before.contains(found);
+    let told = found.iter().filter(|found| of_this(found) && known.may(Verb::Read, &found.object));
+    let warnings: Vec<Finding> = told.map(|found| Finding::from(&without_place(&found.diagnostic))).collect();
+    let answer = json!({
+        "revision": revision,
+        "changes": items,
+        "diff": diff(&changes),
+        "dry_run": dry_run,
+        "warnings": warnings,
+    });
     Ok((Extension(noted), Json(answer)))
+}
+
+/// What a rollback writes, as one text.
+fn text_of(changes: &[Changed]) -> String {
+    changes.iter().filter_map(|changed| changed.after.as_ref()).map(|after| format!("---\n{after}\n")).collect()
+}
+
+/// The text is of nobody's file.
+fn without_place(found: &Diagnostic) -> Diagnostic {
+    Diagnostic { line: 0, column: 0, ..found.clone() }
 }
 
 impl Named {

@@ -1,6 +1,7 @@
 //! What all lists have in common: filters, order, chosen fields, and pages that stay as they were when the first was
 //! read.
 
+mod expression;
 mod filter;
 mod pages;
 mod wait;
@@ -14,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::feed::News;
 use crate::problem::Problem;
+use crate::scope;
 use crate::state::State;
 
 pub(crate) use pages::Pages;
@@ -37,7 +39,7 @@ pub struct List<T> {
 }
 
 /// How to choose from a list.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
@@ -47,6 +49,9 @@ pub struct ListQuery {
     pub q: Option<String>,
     /// Only items with these labels: `app=reviews,version!=v1,tier`.
     pub labels: Option<String>,
+    /// Only items of which this holds: `health == "failing" and endpoints.total > 2`, `name contains "rev"`,
+    /// `platforms is not empty`, `"v2" in versions`; with `and`, `or`, `not` and brackets.
+    pub filter: Option<String>,
     /// Sort by this field; with a `-` before it from the greatest.
     pub sort: Option<String>,
     /// Only these fields of each item, with commas between.
@@ -69,6 +74,9 @@ pub struct LiveQuery {
     pub q: Option<String>,
     /// Only items with these labels: `app=reviews,version!=v1,tier`.
     pub labels: Option<String>,
+    /// Only items of which this holds: `health == "failing" and endpoints.total > 2`, `name contains "rev"`,
+    /// `platforms is not empty`, `"v2" in versions`; with `and`, `or`, `not` and brackets.
+    pub filter: Option<String>,
     /// Sort by this field; with a `-` before it from the greatest.
     pub sort: Option<String>,
     /// Only these fields of each item, with commas between.
@@ -93,8 +101,8 @@ pub struct LiveQuery {
 impl LiveQuery {
     /// What of it chooses from the list.
     pub fn chosen(&self) -> ListQuery {
-        let Self { namespace, q, labels, sort, fields, limit, cursor, .. } = self.clone();
-        ListQuery { namespace, q, labels, sort, fields, limit, cursor }
+        let Self { namespace, q, labels, filter, sort, fields, limit, cursor, .. } = self.clone();
+        ListQuery { namespace, q, labels, filter, sort, fields, limit, cursor }
     }
 }
 
@@ -139,10 +147,12 @@ fn page_of<T: Serialize>(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::malformed(format!("limit is 1 to {MAX_LIMIT}, not {limit}")));
     }
+    let path = scope::current().map(|scope| scope.path).unwrap_or_default();
+    let of = pages::Of { path, query: ListQuery { cursor: None, limit: None, ..query.clone() } };
     if let Some(cursor) = &query.cursor {
-        return state.kept.pages.next(cursor, limit);
+        return state.kept.pages.next(&of, cursor, limit);
     }
     let items: Result<Vec<Value>, _> = items.into_iter().map(serde_json::to_value).collect();
     let items = filter::choose(items.map_err(Problem::internal)?, query)?;
-    Ok(state.kept.pages.first(items, limit, revision))
+    Ok(state.kept.pages.first(of, items, limit, revision))
 }

@@ -27,6 +27,7 @@ use crate::list::{self, List, LiveQuery};
 use crate::problem::Problem;
 use crate::state::State;
 pub use apply::is_dry;
+use impact::Impact;
 pub use view::{KindName, ObjectView};
 
 /// The largest text that `_apply` takes.
@@ -34,12 +35,11 @@ const MAX_APPLY: usize = 10 << 20;
 
 pub fn routes() -> OpenApiRouter<State> {
     let apply = routes!(apply::apply).layer(axum::extract::DefaultBodyLimit::max(MAX_APPLY));
-    OpenApiRouter::new().routes(apply).routes(routes!(list, write::create)).routes(routes!(
-        read,
-        write::put,
-        write::patch,
-        write::delete
-    ))
+    OpenApiRouter::new()
+        .routes(apply)
+        .routes(routes!(list, write::create))
+        .routes(routes!(read, write::put, write::patch, write::delete))
+        .routes(routes!(impact_of))
 }
 
 /// Which object is meant.
@@ -75,7 +75,11 @@ async fn list(
 
 /// The changes of one kind, each with the whole object.
 fn watch(state: &State, kind: Kind, query: &LiveQuery, headers: &HeaderMap) -> Result<Response, Problem> {
-    let chooses_more = query.q.is_some() || query.labels.is_some() || query.sort.is_some() || query.fields.is_some();
+    let chooses_more = query.q.is_some()
+        || query.labels.is_some()
+        || query.filter.is_some()
+        || query.sort.is_some()
+        || query.fields.is_some();
     if chooses_more
         || query.limit.is_some()
         || query.cursor.is_some()
@@ -101,6 +105,16 @@ fn watch(state: &State, kind: Kind, query: &LiveQuery, headers: &HeaderMap) -> R
 async fn read(Shared(state): Shared<State>, At(named): At<Named>) -> Result<Response, Problem> {
     let object = find(&state, &named)?;
     Ok(([(header::ETAG, etag(&object))], Json(ObjectView::of(&object))).into_response())
+}
+
+/// Whom an object concerns: what would change for the connected proxies if it were not there.
+#[utoipa::path(get, path = "/{kind}/{namespace}/{name}/_impact", params(Named),
+    responses((status = 200, description = "Which proxies, and how many resources of theirs", body = Impact)))]
+async fn impact_of(Shared(state): Shared<State>, At(named): At<Named>) -> Result<Json<Impact>, Problem> {
+    let object = find(&state, &named)?;
+    let told = impact::of(&state, state.galley.preview_without(&object.key)).await;
+    told.map(Json)
+        .ok_or_else(|| Problem::unavailable("the control plane starts, and does not know the proxies yet; ask again"))
 }
 
 /// Who changes, why, and at which revision the object must be.

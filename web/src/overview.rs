@@ -1,12 +1,13 @@
 //! The mesh at a glance.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::certificates::CertificateView;
 use crate::kept::now_seconds;
 use crate::registries::{self, RegistryView};
@@ -79,11 +80,11 @@ struct Expiring {
 
 /// The mesh at a glance: how it is, how many of what, what ends soon.
 #[utoipa::path(get, path = "/overview", responses((status = 200, description = "The mesh", body = Overview)))]
-async fn overview(Shared(state): Shared<State>) -> Json<Overview> {
+async fn overview(Shared(state): Shared<State>, Extension(known): Extension<Known>) -> Json<Overview> {
     trouble::mutes::refresh(&state).await;
     let catalog = state.catalog();
     let mut services = ServiceCounts::default();
-    for entry in catalog.entries() {
+    for entry in catalog.entries().filter(|entry| known.sees(entry.service.namespace())) {
         services.total += 1;
         match health(count(entry)) {
             "healthy" => services.healthy += 1,
@@ -93,15 +94,15 @@ async fn overview(Shared(state): Shared<State>) -> Json<Overview> {
         }
     }
     let mut counts = ProxyCounts::default();
-    for status in state.discovery.proxies() {
+    for status in state.discovery.proxies().iter().filter(|status| known.sees(&status.namespace)) {
         counts.total += 1;
-        match proxies::sync(&status) {
+        match proxies::sync(status) {
             "synced" => counts.synced += 1,
             "nack" => counts.nack += 1,
             _ => counts.stale += 1,
         }
     }
-    let problems = trouble::count(&trouble::collect(&state));
+    let problems = trouble::count(&trouble::seen(&state, &known));
     let root = identities::roots(&state).into_iter().find(|root| root.signs);
     Json(Overview {
         mesh: Mesh {
@@ -113,16 +114,21 @@ async fn overview(Shared(state): Shared<State>) -> Json<Overview> {
         score: score(problems, &counts),
         problems,
         proxies: counts,
-        first_run: services.total == 0,
+        first_run: catalog.entries().next().is_none(),
         services,
-        registries: registries::all(&catalog),
-        certificates: Certificates { expiring: expiring(&state), root_not_after: root.map(|root| root.not_after) },
+        // Platforms are of the whole mesh.
+        registries: if known.namespaces().is_empty() { registries::all(&catalog) } else { Vec::new() },
+        certificates: Certificates {
+            expiring: expiring(&state, &known),
+            root_not_after: root.map(|root| root.not_after),
+        },
     })
 }
 
-fn expiring(state: &State) -> Vec<Expiring> {
+fn expiring(state: &State, known: &Known) -> Vec<Expiring> {
     let (issued, now) = (state.kept.certificates.all(), now_seconds());
-    let connected = state.discovery.proxies().into_iter().filter_map(|proxy| proxy.identity);
+    let proxies = state.discovery.proxies().into_iter().filter(|proxy| known.sees(&proxy.namespace));
+    let connected = proxies.filter_map(|proxy| proxy.identity);
     let names: std::collections::BTreeSet<String> = connected.map(|identity| identity.to_string()).collect();
     let late = names.into_iter().filter_map(|identity| {
         let certificate = CertificateView::of(issued.get(&identity)?, now);

@@ -5,15 +5,16 @@ pub(crate) mod inside;
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
+use axum::{Extension, Json};
 use pilot::{ProxyStatus, SyncState};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::certificates::CertificateView;
 use crate::extract::{Asked, At};
 use crate::feed::Topic;
@@ -75,18 +76,31 @@ pub struct DiagnosticView {
 /// The connected proxies.
 #[utoipa::path(get, path = "/proxies", params(LiveQuery),
     responses((status = 200, description = "A page of proxies", body = List<Proxy>)))]
-async fn proxies(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
-    let all = || all(&state);
-    list::live(&state, &query, |news| news.topic == Topic::Proxies, all).await
+async fn proxies(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Asked(query): Asked<LiveQuery>,
+) -> Result<Response, Problem> {
+    let seen = || all(&state).into_iter().filter_map(|proxy| proxy.seen_by(&known));
+    list::live(&state, &query, |news| news.topic == Topic::Proxies, seen).await
 }
 
 /// One proxy.
 #[utoipa::path(get, path = "/proxies/{id}", params(("id" = String, Path, description = "Its id or node id")),
     responses((status = 200, description = "The proxy", body = Proxy)))]
-async fn proxy(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Proxy>, Problem> {
-    let status = find(&state, &id)?;
+async fn proxy(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    At(id): At<String>,
+) -> Result<Json<Proxy>, Problem> {
+    one(&state, &known, &id).map(Json)
+}
+
+pub fn one(state: &State, known: &Known, id: &str) -> Result<Proxy, Problem> {
+    let status = find(state, id)?;
     let size = state.discovery.snapshot(&status.node).map_or(0, |snapshot| dump::size(&snapshot));
-    Ok(Json(Proxy::of(&state, &status, size)))
+    let hidden = || Problem::forbidden(format!("the token is not for namespace {}, where it is", status.namespace));
+    Proxy::of(state, &status, size).seen_by(known).ok_or_else(hidden)
 }
 
 fn all(state: &State) -> Vec<Proxy> {
@@ -114,6 +128,16 @@ pub fn sync(status: &ProxyStatus) -> &'static str {
 }
 
 impl Proxy {
+    /// As much of it as the caller may see: nothing of other namespaces, and no words about objects there.
+    fn seen_by(mut self, known: &Known) -> Option<Self> {
+        let in_sight = |object: &str| {
+            let (_, place) = object.split_once(' ').unwrap_or(("", object));
+            known.sees(place.split_once('/').map_or("", |(namespace, _)| namespace))
+        };
+        self.diagnostics.retain(|found| in_sight(&found.object));
+        known.sees(&self.namespace).then_some(self)
+    }
+
     fn of(state: &State, status: &ProxyStatus, config_bytes: usize) -> Self {
         let identity = status.identity.as_ref().map(ToString::to_string);
         let issued = state.kept.certificates.all();

@@ -4,15 +4,16 @@ mod details;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
+use axum::{Extension, Json};
 use registry::{Catalog, Entry, Health, Location, RegistryState, Resolution};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::extract::{Asked, At};
 use crate::feed::{News, Topic};
 use crate::list::{self, List, LiveQuery};
@@ -73,9 +74,14 @@ pub struct Count {
 /// The services of all registries.
 #[utoipa::path(get, path = "/services", params(LiveQuery),
     responses((status = 200, description = "A page of services", body = List<Service>)))]
-async fn services(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+async fn services(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Asked(query): Asked<LiveQuery>,
+) -> Result<Response, Problem> {
     let concerns = |news: &News| matches!(news.topic, Topic::Services | Topic::Endpoints);
-    list::live(&state, &query, concerns, || all(&state, &state.catalog())).await
+    let seen = || all(&state, &state.catalog()).into_iter().filter(|service| known.sees(&service.namespace));
+    list::live(&state, &query, concerns, seen).await
 }
 
 /// One service.
@@ -86,9 +92,13 @@ async fn service(
     Shared(state): Shared<State>,
     At((namespace, name)): At<(String, String)>,
 ) -> Result<Json<Service>, Problem> {
+    one(&state, &namespace, &name).map(Json)
+}
+
+pub fn one(state: &State, namespace: &str, name: &str) -> Result<Service, Problem> {
     let catalog = state.catalog();
-    let entry = find(&state, &catalog, &namespace, &name)?;
-    Ok(Json(Service::of(&state, &catalog, entry)))
+    let entry = find(state, &catalog, namespace, name)?;
+    Ok(Service::of(state, &catalog, entry))
 }
 
 pub fn all(state: &State, catalog: &Catalog) -> Vec<Service> {

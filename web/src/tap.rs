@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::extract::Asked;
+use crate::graph::known_node;
 use crate::problem::Problem;
 use crate::state::State;
 
@@ -56,6 +57,12 @@ async fn tap(
         return Err(Problem::malformed(format!("rate is {per_second}; it is from 1 to {MOST_A_SECOND}")));
     }
     let (proxy, source, destination) = (wish.proxy, wish.source, wish.destination);
+    if let Some(name) = &proxy {
+        known_proxy(&state, name)?;
+    }
+    for (parameter, id) in [("source", &source), ("destination", &destination)] {
+        known_node(&state, parameter, id.as_deref())?;
+    }
     let query = TapQuery { proxy, source, destination, matches, per_second };
     let requests = state
         .mixer
@@ -66,6 +73,16 @@ async fn tap(
         Some((Ok(event), (requests, state)))
     });
     Ok(Sse::new(shown).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// Nothing ever comes from a proxy that is not there.
+fn known_proxy(state: &State, name: &str) -> Result<(), Problem> {
+    let is = |proxy: &pilot::ProxyStatus| proxy.id == name || proxy.node == name || proxy.workload == name;
+    if state.mixer.knows_proxy(name) || state.discovery.proxies().iter().any(is) {
+        return Ok(());
+    }
+    let known = "no proxy of that id is connected, and none of a workload of that name; /api/v1/proxies lists them";
+    Err(Problem::not_found(format!("proxy is {name:?}: {known}")))
 }
 
 /// `None` when the server stops.

@@ -7,6 +7,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::catalogue::Code;
 use crate::extract::Asked;
 use crate::feed::Topic;
@@ -88,9 +90,20 @@ impl Trouble {
 /// What is wrong with the mesh now.
 #[utoipa::path(get, path = "/problems", params(LiveQuery),
     responses((status = 200, description = "A page of problems, the worst first", body = List<Trouble>)))]
-async fn problems(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+async fn problems(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Asked(query): Asked<LiveQuery>,
+) -> Result<Response, Problem> {
     mutes::refresh(&state).await;
-    list::live(&state, &query, |news| news.topic == Topic::Problems, || collect(&state)).await
+    list::live(&state, &query, |news| news.topic == Topic::Problems, || seen(&state, &known)).await
+}
+
+/// What the caller may know of: all, or what is in their namespaces.
+pub fn seen(state: &State, known: &Known) -> Vec<Trouble> {
+    let mut all = collect(state);
+    all.retain(|trouble| known.namespaces().is_empty() || trouble.namespace.as_ref().is_some_and(|of| known.sees(of)));
+    all
 }
 
 /// How many there are of each severity that are not muted.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use registry::{Health, TlsMode};
@@ -10,6 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::extract::Asked;
 use crate::feed::{News, Topic};
 use crate::list::{self, List, LiveQuery};
@@ -58,9 +60,14 @@ pub struct Serves {
 /// The workloads of all services, and the proxies that serve none.
 #[utoipa::path(get, path = "/workloads", params(LiveQuery),
     responses((status = 200, description = "A page of workloads", body = List<Workload>)))]
-async fn workloads(Shared(state): Shared<State>, Asked(query): Asked<LiveQuery>) -> Result<Response, Problem> {
+async fn workloads(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Asked(query): Asked<LiveQuery>,
+) -> Result<Response, Problem> {
     let concerns = |news: &News| matches!(news.topic, Topic::Endpoints | Topic::Services | Topic::Proxies);
-    list::live(&state, &query, concerns, || all(&state)).await
+    let seen = || all(&state).into_iter().filter(|workload| known.sees(&workload.namespace));
+    list::live(&state, &query, concerns, seen).await
 }
 
 pub fn all(state: &State) -> Vec<Workload> {

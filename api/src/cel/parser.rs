@@ -27,6 +27,24 @@ pub enum Tree {
     Matches(Box<Tree>, Regex),
 }
 
+impl Tree {
+    pub fn is_condition(&self) -> bool {
+        match self {
+            Self::Literal(value) => matches!(value, Value::Bool(_)),
+            Self::One(attribute) => *attribute == Attribute::ConnectionMtls,
+            Self::Conditional(parts) => parts[1..].iter().all(Self::is_condition),
+            Self::Not(inner) => inner.is_condition(),
+            Self::And(both) | Self::Or(both) => both.iter().all(Self::is_condition),
+            Self::Binary(operator, _) => {
+                use Operator::{AtLeast, AtMost, Equal, Greater, Less, NotEqual};
+                matches!(operator, Equal | NotEqual | Less | AtMost | Greater | AtLeast)
+            }
+            Self::In(_) | Self::HasKey(..) | Self::Has(_) | Self::CallWith(..) | Self::Matches(..) => true,
+            Self::List(_) | Self::Entry(..) | Self::Negative(_) | Self::Call(..) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     Equal,

@@ -92,3 +92,19 @@ fn what_cannot_be_evaluated_is_refused_by_name() {
     let deep = format!("{}1", "!".repeat(400));
     assert!(Expression::parse(&deep).unwrap_err().message.contains("too deep"));
 }
+
+#[test]
+fn what_can_be_true_is_told_from_what_cannot() {
+    let is = |text: &str| Expression::parse(text).unwrap().is_condition();
+    for yes in [
+        "response.code >= 400",
+        "true",
+        "connection.mtls && !has(request.referer)",
+        "'x-log' in request.headers",
+        "request.path.startsWith('/a') ? true : response.code == 200",
+    ] {
+        assert!(is(yes), "{yes}");
+    }
+    let others = ["response.code", "'text'", "1 + 2", "request.headers['a']", "size(request.path)", "true ? 1 : 2"];
+    assert_eq!(others.map(is), [false; 6]);
+}

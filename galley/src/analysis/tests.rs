@@ -50,6 +50,21 @@ fn what_is_declared_nowhere_is_named() {
 }
 
 #[test]
+fn a_provider_of_telemetry_that_the_mesh_does_not_have_is_named() {
+    let telemetry = |spec: &str| {
+        format!("---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: t}}\nspec: {{{spec}}}\n")
+    };
+    let mesh = "---\napiVersion: mesh.weft.dev/v1alpha1\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\n\
+                spec: {extensionProviders: [{name: sink, zipkin: {service: z.example.com, port: 9411}}]}\n";
+    let own = "tracing: [{providers: [{name: Sink}]}], metrics: [{providers: [{name: prometheus}]}]";
+    assert_eq!(findings(&format!("{mesh}{}", telemetry(own)), &[]), [""; 0]);
+    let logs = "tracing: [{providers: [{name: weft}]}], accessLogging: [{providers: [{name: envoy}, {name: nolog}]}]";
+    let found = findings(&telemetry(logs), &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("spec.accessLogging[0].providers[1].name: Referenced provider not found: \"nolog\""));
+}
+
+#[test]
 fn the_later_of_two_claims_is_named() {
     let known = ["reviews.default.svc.cluster.local"];
     let two = |extra: &str| {

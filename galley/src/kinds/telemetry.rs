@@ -72,8 +72,20 @@ fn mode(o: &Object<'_>) -> WorkloadMode {
 
 fn expression(place: &Place<'_>) -> Option<String> {
     let text = place.text()?;
-    if let Err(error) = api::cel::Expression::parse(&text) {
-        place.error(format!("no expression (CEL): {error}"));
+    parsed(place, &text);
+    Some(text)
+}
+
+/// An expression that is true or false: no line would ever be written for one that is neither.
+fn condition(place: &Place<'_>) -> Option<String> {
+    let text = place.text()?;
+    if parsed(place, &text).is_some_and(|expression| !expression.is_condition()) {
+        place.error(format!("{text:?} is neither true nor false; write a condition, such as response.code >= 400"));
     }
     Some(text)
+}
+
+fn parsed(place: &Place<'_>, text: &str) -> Option<api::cel::Expression> {
+    let wrong = |error| place.error(format!("no expression (CEL): {error}"));
+    api::cel::Expression::parse(text).map_err(wrong).ok()
 }

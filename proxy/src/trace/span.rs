@@ -14,6 +14,7 @@ use crate::filter::Stream;
 use crate::http::headers::Headers;
 use crate::http::message::RequestHead;
 use crate::route::Route;
+use crate::tap::shown_path;
 
 /// A span that is under way.
 pub struct Active {
@@ -179,6 +180,7 @@ impl Finished {
         }
         let proto = text("x-forwarded-proto").unwrap_or_else(|| head.scheme.to_owned());
         let path = text("x-envoy-original-path").unwrap_or_else(|| head.path.clone());
+        let path = shown_path(&path);
         let end = path.floor_char_boundary(max_path);
         self.set("http.url", format!("{proto}://{}{}", head.authority, &path[..end]));
         self.set("http.method", head.method.clone());

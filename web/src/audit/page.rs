@@ -39,13 +39,25 @@ struct Question {
 async fn list(Shared(state): Shared<State>, Asked(question): Asked<Question>) -> Result<Json<Value>, Problem> {
     let limit = question.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
-        return Err(Problem::malformed("limit is 1 to 1000"));
+        return Err(Problem::malformed(format!("limit is {limit}; it is from 1 to 1000")));
+    }
+    if question.before == Some(0) {
+        return Err(Problem::malformed(
+            "before is 0; entries count from 1, and the `next` of an answer is the one to give",
+        ));
+    }
+    if let Some(result) = question.result.as_deref().filter(|result| !is_result(result)) {
+        return Err(Problem::malformed(format!("result is {result:?}; it is done, or the status of a refusal: 403")));
     }
     let Question { before, actor, verb, object, result, .. } = question;
     let wanted = Wanted { before: before.unwrap_or(0), limit, actor, verb, object, result };
     let lines = state.door.audit.lines(wanted).await.map_err(Problem::internal)?;
     let next = lines.last().map(|line| line.seq).filter(|seq| lines.len() == limit && *seq > 1);
     Ok(Json(json!({ "items": lines, "next": next })))
+}
+
+fn is_result(result: &str) -> bool {
+    result == "done" || result.parse().is_ok_and(|status: u16| (400..600).contains(&status))
 }
 
 /// Whether a line of this control plane's audit log was changed.

@@ -43,7 +43,9 @@ impl Asked {
         let method = request.method().as_str();
         let query = request.uri().query().unwrap_or_default();
         let verb = match access::needed(method, path, query) {
-            Need::Caller(verb) | Need::One(verb, ..) | Need::InNamespaceOfBody(verb) => verb.as_str(),
+            Need::Caller(verb) | Need::One(verb, ..) | Need::Seen(verb) | Need::InNamespaceOfBody(verb) => {
+                verb.as_str()
+            }
             Need::Documents => citadel::Verb::Write.as_str(),
         };
         let looks = matches!(method, "GET" | "HEAD") || ["/_why", "/_can"].contains(&path);

@@ -42,6 +42,14 @@ pub async fn check(
             }
             Ok((named.into_iter().collect(), request))
         }
+        Need::Seen(verb) => {
+            let own = known.namespaces().first().map(String::as_str);
+            match access::namespaces(&query) {
+                None => allowed(verb, None, own)?,
+                Some(asked) => asked.iter().try_for_each(|namespace| allowed(verb, None, Some(namespace)))?,
+            }
+            Ok((Vec::new(), request))
+        }
         Need::InNamespaceOfBody(verb) => {
             let (bytes, request) = read(request, 1 << 20).await?;
             let placed = serde_json::from_slice::<Placed>(&bytes).ok().and_then(|placed| placed.namespace);

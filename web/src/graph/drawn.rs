@@ -19,8 +19,11 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 /// How many are kept.
 const MOST: usize = 16;
 
+/// What is asked for, and to which namespaces the one who asks is kept.
+pub type Wish = (GraphQuery, Vec<String>);
+
 #[derive(Default)]
-pub struct Drawn(Mutex<HashMap<GraphQuery, Arc<Mutex<Option<Kept>>>>>);
+pub struct Drawn(Mutex<HashMap<Wish, Arc<Mutex<Option<Kept>>>>>);
 
 #[derive(Clone)]
 struct Kept {
@@ -33,16 +36,16 @@ impl Drawn {
     /// The graph that is asked for. Of several who ask at the same time one has it made, and the others wait for that.
     pub async fn answer(
         &self,
-        query: GraphQuery,
-        make: impl FnOnce(&GraphQuery) -> Graph + Send + 'static,
+        wish: Wish,
+        make: impl FnOnce(&GraphQuery, &[String]) -> Graph + Send + 'static,
     ) -> Result<Response, Problem> {
-        let place = self.place(&query).await;
+        let place = self.place(&wish).await;
         let mut place = place.lock().await;
         let kept = match place.clone().filter(|kept| kept.at.elapsed() < GOOD_FOR) {
             Some(kept) => kept,
             None => {
                 let at = Instant::now();
-                let body = tokio::task::spawn_blocking(move || serde_json::to_vec(&make(&query))).await;
+                let body = tokio::task::spawn_blocking(move || serde_json::to_vec(&make(&wish.0, &wish.1))).await;
                 let body: Bytes = body.map_err(Problem::internal)?.map_err(Problem::internal)?.into();
                 let mut hasher = DefaultHasher::new();
                 hasher.write(&body);
@@ -53,9 +56,9 @@ impl Drawn {
             .into_response())
     }
 
-    async fn place(&self, query: &GraphQuery) -> Arc<Mutex<Option<Kept>>> {
+    async fn place(&self, wish: &Wish) -> Arc<Mutex<Option<Kept>>> {
         let mut places = self.0.lock().await;
-        if !places.contains_key(query) && places.len() >= MOST {
+        if !places.contains_key(wish) && places.len() >= MOST {
             // One that is being made is in use, and is not kept for the next who asks.
             let is_good = |place: &Arc<Mutex<Option<Kept>>>| {
                 place.try_lock().is_ok_and(|kept| kept.as_ref().is_some_and(|kept| kept.at.elapsed() < GOOD_FOR))
@@ -65,7 +68,7 @@ impl Drawn {
                 places.clear();
             }
         }
-        Arc::clone(places.entry(query.clone()).or_default())
+        Arc::clone(places.entry(wish.clone()).or_default())
     }
 }
 
@@ -85,7 +88,8 @@ mod tests {
         let (drawn, made) = (Drawn::default(), Arc::new(AtomicUsize::new(0)));
         let ask = |window_seconds| {
             let made = Arc::clone(&made);
-            drawn.answer(GraphQuery { window_seconds, ..GraphQuery::default() }, move |_| graph(&made))
+            let query = GraphQuery { window_seconds, ..GraphQuery::default() };
+            drawn.answer((query, Vec::new()), move |_, _| graph(&made))
         };
         let (first, second) = tokio::join!(ask(60), ask(60));
         assert_eq!((first.unwrap().headers(), made.load(Ordering::Relaxed)), (second.unwrap().headers(), 1));

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::ListQuery;
+use super::expression::Expression;
 use crate::problem::Problem;
 
 pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Problem> {
@@ -22,6 +23,13 @@ pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Pr
         }
         items.retain(|item| terms.iter().all(|term| term.holds(&item["labels"])));
     }
+    if let Some(text) = &query.filter {
+        let wanted = Expression::parse(text).map_err(|wrong| Problem::malformed(format!("filter: {wrong}")))?;
+        if let Some(field) = wanted.fields().into_iter().find(|field| !known(&items, field)) {
+            return Err(unknown("filter", field, &items));
+        }
+        items.retain(|item| wanted.holds(item));
+    }
     if let Some(text) = &query.q {
         let text = text.to_lowercase();
         items.retain(|item| holds(item, &text));
@@ -32,7 +40,7 @@ pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Pr
     if let Some(fields) = &query.fields {
         let fields: Vec<&str> = fields.split(',').map(str::trim).collect();
         for field in &fields {
-            if !items.is_empty() && items.iter().all(|item| at(item, field).is_none()) {
+            if !known(&items, field) {
                 return Err(unknown("fields", field, &items));
             }
         }
@@ -86,7 +94,7 @@ fn holds(item: &Value, text: &str) -> bool {
 
 fn sort(items: &mut [Value], field: &str) -> Result<(), Problem> {
     let (field, greatest_first) = field.strip_prefix('-').map_or((field, false), |field| (field, true));
-    if !items.is_empty() && items.iter().all(|item| at(item, field).is_none()) {
+    if !known(items, field) {
         return Err(unknown("sort", field, items));
     }
     items.sort_by(|a, b| {
@@ -94,6 +102,11 @@ fn sort(items: &mut [Value], field: &str) -> Result<(), Problem> {
         if greatest_first { order.reverse() } else { order }
     });
     Ok(())
+}
+
+/// Whether any item has the field; of no items nothing can be said.
+fn known(items: &[Value], field: &str) -> bool {
+    items.is_empty() || items.iter().any(|item| at(item, field).is_some())
 }
 
 fn compare(a: &Value, b: &Value) -> Ordering {
@@ -109,7 +122,7 @@ fn compare(a: &Value, b: &Value) -> Ordering {
 }
 
 /// `endpoints.total`
-fn at<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
+pub fn at<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
     field.split('.').try_fold(item, |value, name| value.get(name))
 }
 

@@ -67,9 +67,14 @@ pub async fn apply(
     let author = super::author(&caller, &headers, query.message.as_deref(), None);
     let applied = state.galley.apply(&text, origin, author).await;
     let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
-    let found = state.galley.analyse(&state.known_hosts());
+    let found = across(&state, &text, origin);
     let items = applied.iter().map(|applied| Outcome::of(applied, &found)).collect();
     Ok(Json(Outcomes { items, dry_run: false }).into_response())
+}
+
+/// What is doubtful about what was just written, among all that is in force.
+pub fn across(state: &State, text: &str, origin: &str) -> Vec<Found> {
+    state.galley.analyse_with(text, origin, &state.known_hosts()).unwrap_or_default()
 }
 
 /// Whether `?dryRun` asks for words instead of deeds.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::apply::{change, is_dry};
+use super::apply::{across, change, is_dry};
 use super::effect::{self, DryRun};
 use super::patch::merge;
 use super::view::ObjectView;
@@ -215,7 +215,7 @@ async fn write(state: &State, key: &ObjectKey, text: &str, author: Author) -> Re
     let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
     let gone = || Problem::conflict(format!("{key} was deleted at the same moment"));
     let object = state.galley.get(key.kind, &key.namespace, &key.name).ok_or_else(gone)?;
-    let found = state.galley.analyse(&state.known_hosts());
+    let found = across(state, text, ORIGIN);
     let across = found.iter().filter(|found| found.object == *key).map(|found| &found.diagnostic);
     let warnings = applied.iter().flat_map(|applied| &applied.warnings).chain(across).map(Finding::from).collect();
     let change = applied.first().map_or("unchanged", |applied| change(applied.change));

@@ -286,6 +286,11 @@ async fn references_to_nothing_are_warnings_of_apply_and_problems_while_in_force
     ];
     let (status, tried) = mesh.post("/api/v1/_apply?dryRun=server", DANGLING).await;
     assert_eq!((status, warnings(&tried)), (StatusCode::OK, expected.map(str::to_owned).to_vec()));
+    let places = |answer: &Value| {
+        let found = answer["items"][0]["warnings"].as_array().unwrap().clone();
+        found.iter().map(|found| (found["line"].clone(), found["column"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&tried), [(json!(7), json!(20)), (json!(6), json!(14))], "{tried}");
     assert_eq!(mesh.get("/api/v1/problems").await.1["items"], json!([]));
 
     let (_, applied) = mesh.post("/api/v1/_apply", DANGLING).await;

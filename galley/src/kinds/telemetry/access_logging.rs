@@ -1,6 +1,6 @@
 //! Which requests are written down, and where.
 
-use super::{WorkloadMode, expression, mode, providers};
+use super::{WorkloadMode, condition, mode, providers};
 use crate::reader::{Object, Place};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,5 +23,5 @@ pub(super) fn read(place: &Place<'_>) -> Option<AccessLogging> {
 }
 
 fn filter(place: &Place<'_>) -> Option<Option<String>> {
-    place.object(|o: &Object<'_>| o.required("expression").and_then(|place| expression(&place)))
+    place.object(|o: &Object<'_>| o.required("expression").and_then(|place| condition(&place)))
 }

@@ -70,7 +70,13 @@ async fn a_token_for_a_namespace_reaches_no_other() {
     assert_eq!(status(&mesh, &shop, "GET", "/virtualservices/default/a", "").await, 403);
     assert_eq!(status(&mesh, &shop, "GET", "/virtualservices", "").await, 403);
     assert_eq!(status(&mesh, &shop, "GET", "/virtualservices?namespace=shop", "").await, 200);
-    assert_eq!(status(&mesh, &shop, "GET", "/services", "").await, 403);
+    assert_eq!(status(&mesh, &shop, "GET", "/services?namespace=shop", "").await, 200);
+    for mine in ["/virtualservices/shop/a/_history", "/virtualservices/shop/a/_impact", "/_wri/wri:vs:shop:a"] {
+        assert_eq!(status(&mesh, &shop, "GET", mine, "").await, 200, "{mine}");
+    }
+    for theirs in ["/services?namespace=shop,default", "/registries", "/events", "/series", "/_wri/wri:vs:default:a"] {
+        assert_eq!(status(&mesh, &shop, "GET", theirs, "").await, 403, "{theirs}");
+    }
     // Its operator changes traffic, not who may talk to whom.
     let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\n\
                   spec: {mtls: {mode: STRICT}}\n";
@@ -302,4 +308,56 @@ async fn nobody_but_an_administrator_says_for_whom_he_writes() {
     assert_eq!(author(&mesh, "one").await, "alice");
     mesh.token = token(&mesh, Role::Operator, &["default"]).await;
     assert_eq!(author(&mesh, "two").await, "operator");
+}
+
+#[tokio::test]
+async fn the_lists_of_a_token_of_one_namespace_hold_that_and_nothing_else() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = reviews(&mut mesh).await;
+    let everybody = mesh.token.clone();
+    let shop = token(&mesh, Role::Viewer, &["shop"]).await;
+    let own = token(&mesh, Role::Viewer, &["default"]).await;
+    for path in ["/services", "/endpoints", "/workloads"] {
+        for (bearer, expected) in [(&everybody, 1), (&own, 1), (&shop, 0)] {
+            assert_eq!(ask(&mesh, bearer, "GET", path, "").await.1["total"], expected, "{path}");
+        }
+    }
+    for path in ["/proxies", "/problems", "/overview", "/graph"] {
+        assert_eq!(status(&mesh, &shop, "GET", path, "").await, 200, "{path}");
+    }
+    let ids =
+        |graph: Value| graph["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(ask(&mesh, &own, "GET", "/graph", "").await.1), ["default/reviews"]);
+    assert_eq!(ids(ask(&mesh, &shop, "GET", "/graph", "").await.1), [""; 0]);
+    assert_eq!(ask(&mesh, &shop, "GET", "/overview", "").await.1["services"]["total"], 0);
+    assert_eq!(status(&mesh, &own, "GET", "/series?service=default/reviews", "").await, 200);
+    assert_eq!(status(&mesh, &shop, "GET", "/series?service=default/reviews", "").await, 403);
+    assert_eq!(status(&mesh, &shop, "GET", "/_wri/wri:service:default:reviews", "").await, 403);
+    let (_, named) = ask(&mesh, &own, "GET", "/_wri/wri:service:default:reviews", "").await;
+    assert_eq!(named["host"], "reviews.default.svc.cluster.local");
+}
+
+#[tokio::test]
+async fn nonsense_in_a_question_is_told_and_not_waited_for() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = reviews(&mut mesh).await;
+    let now = mesh.state.mixer.now();
+    for (path, expected) in [
+        ("/tap?proxy=nobody".to_owned(), 404),
+        ("/tap?destination=default/nobody".into(), 404),
+        ("/tap?source=nobody".into(), 404),
+        ("/series?service=default/nobody".into(), 404),
+        ("/series?service=default/reviews&window=25h".into(), 400),
+        ("/graph?window=2h".into(), 400),
+        (format!("/graph?at={}", now - 7_200_000), 400),
+        (format!("/graph?at={now}"), 200),
+        ("/audit?result=perhaps".into(), 400),
+        ("/audit?before=0".into(), 400),
+        ("/services?filter=nonsense".into(), 400),
+        ("/services?filter=colour%20==%20red".into(), 400),
+        ("/services?filter=name%20==%20reviews".into(), 200),
+    ] {
+        let (status, told) = mesh.get(&format!("/api/v1{path}")).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {told}");
+    }
 }
