@@ -87,7 +87,7 @@ struct Mesh {
 
 impl Mesh {
     async fn serve(folder: std::path::PathBuf) -> Self {
-        let store: Arc<dyn store::Store> = Arc::new(store::Sled::open(&folder.join("store")).unwrap());
+        let store: Arc<dyn store::Store> = Arc::new(store::Sled::open(folder.join("store")).unwrap());
         let (clock, trust_domain) = (Clock::system(), TrustDomain::new("cluster.local").unwrap());
         let own = trust_domain.workload("istio-system", "control-plane").unwrap();
         let authority = SelfSigned::open(&folder.join("ca"), &trust_domain, store.clone(), clock.clone()).unwrap();

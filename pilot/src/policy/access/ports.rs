@@ -13,7 +13,7 @@ use crate::visibility::View;
 pub(super) fn complain(policies: &[&Config<AuthorizationPolicy>], view: &View<'_>, node: &Node, found: &mut Findings) {
     let domain = &view.index.mesh().domain;
     let hosts = node.services.iter().map(|served| api::Hostname::resolve(&served.service, &node.namespace, domain));
-    let services = hosts.filter_map(|host| view.named(&host.ok()?.to_string()).map(|entry| &*entry.service));
+    let services = hosts.filter_map(|host| view.named(host.ok()?.as_ref()).map(|entry| &*entry.service));
     let services: Vec<&Service> = services.collect();
     let listens = |port: u16| node.services.iter().any(|served| served.port == port);
     let served: Vec<String> = node.services.iter().map(|served| served.port.to_string()).collect();

@@ -134,17 +134,14 @@ impl<'a> Session<'a> {
 
     fn failed(&mut self, subject: &Subject, reason: String, refused: bool) {
         match subject {
-            Subject::Service(service) => {
-                if self.services.contains_key(service) {
-                    self.unread.remove(service);
-                    self.book.failed(service, reason);
-                }
+            Subject::Service(service) if self.services.contains_key(service) => {
+                self.unread.remove(service);
+                self.book.failed(service, reason);
             }
             Subject::Nodes | Subject::Node(_) if refused => self.no_nodes = true,
-            Subject::Checks(_) if refused => {
-                if !std::mem::replace(&mut self.no_checks, true) {
-                    self.tasks.spawn(poll::rounds(self.tools.clone()));
-                }
+            Subject::Checks(_) if refused && !self.no_checks => {
+                self.no_checks = true;
+                self.tasks.spawn(poll::rounds(self.tools.clone()));
             }
             // It is asked again.
             _ => {}
