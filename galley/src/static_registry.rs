@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use registry::{Endpoint, Event, EventStream, Registry, Service, ServiceKey};
+use registry::{Endpoint, Event, EventStream, Provenance, Registry, Service, ServiceKey};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -23,7 +23,7 @@ pub(crate) struct StaticRegistry {
 }
 
 impl StaticRegistry {
-    pub const NAME: &'static str = "static";
+    pub const NAME: &'static str = Provenance::DECLARED;
 
     pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, domain: &str) -> Self {
         Self { snapshots, domain: domain.into(), awaited: Arc::default() }

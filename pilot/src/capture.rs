@@ -1,6 +1,7 @@
 //! What a sidecar needs beyond its services where the machine's connections are captured: the two listeners that all of
 //! them come to, and a way on for those that are nobody's of the mesh (Istio, `virtualOutbound` and `virtualInbound`).
 
+mod held;
 mod inbound;
 mod outbound;
 

@@ -2,10 +2,9 @@
 
 mod answers;
 mod domains;
+mod hosts;
+mod rules;
 pub(crate) mod tunnel;
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
@@ -13,6 +12,8 @@ use api::envoy::config::route::v3 as route;
 use galley::kinds::VirtualService;
 use registry::{Protocol, Service, ServicePort};
 
+use self::hosts::{Domain, Hosts, Right};
+pub(crate) use self::rules::MeshRules;
 use crate::diagnostic::Findings;
 use crate::http_manager::{self, Routes, Side};
 use crate::names;
@@ -48,10 +49,10 @@ pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::Ro
     for entry in view.services() {
         table.other_ports(&entry.service);
     }
-    table.hosts.push(answers::nowhere(view.index.mesh().outbound_policy));
+    let rest = answers::nowhere(view.index.mesh().outbound_policy);
     route::RouteConfiguration {
         name: names::HTTP_PROXY.into(),
-        virtual_hosts: table.hosts,
+        virtual_hosts: table.finish(rest),
         validate_clusters: Some(false),
         max_direct_response_body_size_bytes: Some(1 << 20),
         ..Default::default()
@@ -72,10 +73,10 @@ pub(crate) fn captured_table(
     if number == PLAIN_HTTP {
         table.hosts_without_service();
     }
-    table.hosts.push(answers::as_meant(view.index.mesh().outbound_policy));
+    let rest = answers::as_meant(view.index.mesh().outbound_policy);
     route::RouteConfiguration {
         name: names::captured_http(number),
-        virtual_hosts: table.hosts,
+        virtual_hosts: table.finish(rest),
         validate_clusters: Some(false),
         ..Default::default()
     }
@@ -83,51 +84,32 @@ pub(crate) fn captured_table(
 
 /// Whether there are hosts that only VirtualServices know, which are asked for on port 80.
 pub(crate) fn has_hosts_without_service(view: &View<'_>) -> bool {
-    let mut rules = MeshRules::new(view).0.into_iter();
-    rules.any(|rules| rules.hosts.iter().any(|host| view.service(host.as_str()).is_none()))
-}
-
-/// The VirtualServices that sidecars see, oldest first.
-pub(crate) struct MeshRules<'a>(Vec<&'a Arc<Rules>>);
-
-impl<'a> MeshRules<'a> {
-    pub fn new(view: &View<'a>) -> Self {
-        let visible = view.index.config.virtual_services.visible_in(&view.audience.namespace);
-        Self(visible.filter(|rules| rules.is_bound_to(VirtualService::MESH)).collect())
-    }
-
-    /// The rules that own a host: those that name it most specifically, of these the oldest.
-    pub fn of_host(&self, host: &str) -> Option<Arc<Rules>> {
-        let covering = self.0.iter().rev().filter_map(|rules| Some((rules.covers(host)?, *rules)));
-        covering.max_by_key(|(specific, _)| *specific).map(|(_, rules)| Arc::clone(rules))
-    }
+    MeshRules::new(view).hosts_without_service(view).next().is_some()
 }
 
 struct Table<'a> {
     view: &'a View<'a>,
     rules: MeshRules<'a>,
-    /// Domains already given away; Envoy takes each only once.
-    taken: BTreeSet<String>,
-    hosts: Vec<route::VirtualHost>,
+    hosts: Hosts,
     findings: &'a mut Findings,
 }
 
 impl<'a> Table<'a> {
     fn new(view: &'a View<'a>, findings: &'a mut Findings) -> Self {
-        Self { view, rules: MeshRules::new(view), taken: BTreeSet::new(), hosts: Vec::new(), findings }
+        Self { view, rules: MeshRules::new(view), hosts: Hosts::default(), findings }
     }
 
     /// A port of a service where requests come as they were sent: under every name, with the port and without.
     fn captured_port(&mut self, service: &Service, port: &ServicePort) {
-        let rules = self.rules.of_host(service.host().as_str());
+        let rules = self.rules.of_host(service.host().as_str(), service.namespace());
         let routes = self.http_routes(service, port, rules.as_deref());
         let domains = domains::of_captured(service, port.number, self.view);
-        self.host(names::virtual_host(service.host().as_str(), port.number), domains, routes);
+        self.host(service, names::virtual_host(service.host().as_str(), port.number), domains, routes);
     }
 
     fn service_port(&mut self, service: &Service, port: &ServicePort) {
         let domains = domains::of(service, port.number, self.view);
-        let rules = self.rules.of_host(service.host().as_str());
+        let rules = self.rules.of_host(service.host().as_str(), service.namespace());
         let mut routes = Vec::new();
         if !port.protocol.is_http() {
             routes.push(tunnel::route(self.view, service, port, rules.as_deref(), self.findings));
@@ -136,13 +118,13 @@ impl<'a> Table<'a> {
             routes.extend(self.http_routes(service, port, rules.as_deref()));
         }
         routes.extend(answers::wrong_way(service, port));
-        self.host(names::virtual_host(service.host().as_str(), port.number), domains, routes);
+        self.host(service, names::virtual_host(service.host().as_str(), port.number), domains, routes);
     }
 
     /// What else a service is asked for: a port that it does not have, or none where it has several.
     fn other_ports(&mut self, service: &Service) {
         let domains = domains::of_any_port(service, self.view);
-        self.host(format!("{}:*", service.host()), domains, answers::no_such_port(service));
+        self.host(service, format!("{}:*", service.host()), domains, answers::no_such_port(service));
     }
 
     fn http_routes(&mut self, service: &Service, port: &ServicePort, rules: Option<&Rules>) -> Vec<route::Route> {
@@ -157,26 +139,26 @@ impl<'a> Table<'a> {
     }
 
     fn hosts_without_service(&mut self) {
-        for rules in self.rules.0.clone() {
-            for host in rules.hosts.iter().filter(|host| self.view.service(host.as_str()).is_none()) {
-                let covers_services =
-                    host.is_wildcard() && self.view.services().any(|e| host.covers(e.service.host().as_str()));
-                if covers_services {
-                    continue;
-                }
-                let routes = self.compile(rules, PLAIN_HTTP);
-                let domains = vec![host.to_string(), format!("{host}:{PLAIN_HTTP}")];
-                if !routes.is_empty() {
-                    self.host(names::virtual_host(host.as_str(), PLAIN_HTTP), domains, routes);
-                }
+        let (mesh, view) = (self.rules.clone(), self.view);
+        for (rules, host) in mesh.hosts_without_service(view) {
+            let covers_services = host.is_wildcard() && view.services().any(|e| host.covers(e.service.host().as_str()));
+            if covers_services {
+                continue;
+            }
+            let routes = self.compile(rules, PLAIN_HTTP);
+            let domains = [host.to_string(), format!("{host}:{PLAIN_HTTP}")].map(|domain| (Right::Rule, domain));
+            if !routes.is_empty() {
+                let name = names::virtual_host(host.as_str(), PLAIN_HTTP);
+                self.hosts.add(rules.object(), name, domains.into(), routes);
             }
         }
     }
 
-    fn host(&mut self, name: String, mut domains: Vec<String>, routes: Vec<route::Route>) {
-        domains.retain(|domain| self.taken.insert(domain.clone()));
-        if !domains.is_empty() {
-            self.hosts.push(route::VirtualHost { name, domains, routes, ..Default::default() });
-        }
+    fn host(&mut self, service: &Service, name: String, domains: Vec<Domain>, routes: Vec<route::Route>) {
+        self.hosts.add(format!("service {}", service.key), name, domains, routes);
+    }
+
+    fn finish(self, rest: route::VirtualHost) -> Vec<route::VirtualHost> {
+        self.hosts.finish(rest, self.findings)
     }
 }

@@ -110,9 +110,10 @@ impl Rules {
         gateways.iter().any(|name| name == gateway)
     }
 
-    /// How specific the host is by which this covers a name: longer is more, a wildcard is less than a name.
+    /// How specific the host is by which this covers a name: longer is more, a wildcard is less than a name. Every host
+    /// at once is for gateways only.
     pub fn covers(&self, host: &str) -> Option<(bool, usize)> {
-        let covering = self.hosts.iter().filter(|own| own.covers(host));
+        let covering = self.hosts.iter().filter(|own| own.as_str() != "*" && own.covers(host));
         covering.map(|own| (!own.is_wildcard(), own.as_str().len())).max()
     }
 }

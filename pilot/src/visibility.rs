@@ -71,8 +71,49 @@ impl<'a> View<'a> {
         self.index.config.rules.of(self.audience, host, namespace, self.index.mesh())
     }
 
-    /// Of services with the same host in several namespaces the client's own comes first, then the oldest.
-    fn rank(&self, entry: &Entry) -> (bool, u64) {
-        (entry.service.namespace() != self.audience.namespace, entry.service.created)
+    /// The name of a service in its namespace, if its host is one of its namespace.
+    pub fn short_name<'s>(&self, service: &'s Service) -> Option<&'s str> {
+        short_name(service, &self.index.mesh().domain)
     }
+
+    /// The namespaces of the services that anybody knows by a name, seen from here or not: `name.namespace` and
+    /// `name.namespace.svc` stand for a longer host.
+    pub fn owners(&self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let domain = &self.index.mesh().domain;
+        let hosts = [name.to_owned(), format!("{name}.svc.{domain}"), format!("{name}.{domain}")];
+        let catalog = &self.index.inputs.catalog;
+        let hosts = hosts.into_iter().filter_map(|host| Hostname::new(&host).ok());
+        hosts.flat_map(move |host| catalog.by_host(&host).collect::<Vec<_>>()).map(|entry| entry.service.namespace())
+    }
+
+    /// How a service stands against another that claims the same address.
+    pub fn standing(&self, service: &Service) -> Standing {
+        Standing {
+            declared: service.provenance.is_declared(),
+            foreign: service.namespace() != self.audience.namespace,
+            created: service.created,
+        }
+    }
+
+    /// Of services with the same host in several namespaces the client's own comes first, then that of the namespace
+    /// that the host names, then what runs somewhere before what is only declared, then the oldest.
+    fn rank(&self, entry: &Entry) -> (bool, bool, bool, u64) {
+        let service = &*entry.service;
+        let Standing { declared, foreign, created } = self.standing(service);
+        (foreign, short_name(service, &self.index.mesh().domain).is_none(), declared, created)
+    }
+}
+
+/// Who has an address: what runs somewhere before what is only declared, then the client's own namespace, then the
+/// oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing {
+    declared: bool,
+    foreign: bool,
+    created: u64,
+}
+
+fn short_name<'s>(service: &'s Service, domain: &str) -> Option<&'s str> {
+    let below = service.host().as_str().strip_suffix(domain)?.strip_suffix(".svc.")?;
+    below.strip_suffix(service.namespace())?.strip_suffix('.').filter(|short| !short.is_empty())
 }

@@ -109,6 +109,16 @@ pub struct Provenance {
     pub object: String,
 }
 
+impl Provenance {
+    /// The registry of what configuration declares.
+    pub const DECLARED: &str = "static";
+
+    /// Whether somebody only wrote it down: no platform tells of it, and no workload came to serve it.
+    pub fn is_declared(&self) -> bool {
+        &*self.registry == Self::DECLARED
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Address {
     Ip(IpAddr),

@@ -1,13 +1,14 @@
 //! Connections that go out. HTTP goes by the host that it asks for; other protocols go by the address that the program
 //! dialled, or by the server name of their TLS. What is nobody's of the mesh goes where it was meant to go, if it may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
 use registry::{Entry, Protocol, Service, ServicePort};
 
+use super::held::Held;
 use super::{OUTBOUND_PORT, SILENCE, black_hole, end_of_loops, everywhere, passthrough};
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::{self, Routes, Side};
@@ -57,7 +58,7 @@ type Of<'a> = (&'a Service, &'a ServicePort);
 #[derive(Default)]
 struct Services<'a> {
     ports: BTreeMap<u16, Port<'a>>,
-    /// The first of several services of one address and port has it.
+    /// By the address that the program dialled.
     addressed: BTreeMap<(IpAddr, u16), Of<'a>>,
 }
 
@@ -75,10 +76,11 @@ struct Port<'a> {
 impl<'a> Services<'a> {
     fn of(view: &View<'a>, capture: Capture, findings: &mut Findings) -> Self {
         let mut services = Self::default();
-        for entry in view.services() {
-            for port in entry.service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
-                services.add(entry, port, capture, findings);
-            }
+        let ports = view.services().flat_map(|entry| entry.service.ports.iter().map(move |port| (entry, port)));
+        let ports: Vec<_> = ports.filter(|(_, port)| port.protocol != Protocol::Udp).collect();
+        let held = Held::of(view, &ports);
+        for (entry, port) in ports {
+            services.add(entry, port, &held, capture, findings);
         }
         if http_proxy::has_hosts_without_service(view) {
             services.ports.entry(http_proxy::PLAIN_HTTP).or_default();
@@ -86,7 +88,14 @@ impl<'a> Services<'a> {
         services
     }
 
-    fn add(&mut self, entry: &'a Entry, port: &'a ServicePort, capture: Capture, findings: &mut Findings) {
+    fn add(
+        &mut self,
+        entry: &'a Entry,
+        port: &'a ServicePort,
+        held: &Held<'a>,
+        capture: Capture,
+        findings: &mut Findings,
+    ) {
         let service = &*entry.service;
         let of = (service, port);
         if port.protocol.is_http() || port.protocol == Protocol::Auto {
@@ -98,8 +107,8 @@ impl<'a> Services<'a> {
         let families = entry.virtual_addresses().into_iter().filter(|net| capture.ipv6 || net.addr().is_ipv4());
         let (single, networks): (Vec<ipnet::IpNet>, Vec<ipnet::IpNet>) =
             families.partition(|net| net.prefix_len() == net.max_prefix_len());
-        for net in &single {
-            self.addressed.entry((net.addr(), port.number)).or_insert(of);
+        for net in single.iter().filter(|net| held.has(service, **net, port.number, findings)) {
+            self.addressed.insert((net.addr(), port.number), of);
         }
         // Who did not ask the agent for the address has another than the one that was given.
         let unknown = single.is_empty() || entry.automatic.is_some();
@@ -107,8 +116,8 @@ impl<'a> Services<'a> {
         if named {
             self.ports.entry(port.number).or_default().tls.push(of);
         }
-        for net in &networks {
-            self.ports.entry(port.number).or_default().networks.entry(*net).or_insert(of);
+        for net in networks.iter().filter(|net| held.has(service, **net, port.number, findings)) {
+            self.ports.entry(port.number).or_default().networks.insert(*net, of);
         }
         if single.is_empty() && networks.is_empty() && !named && port.protocol != Protocol::Auto {
             let object = format!("service {}", service.key);
@@ -150,7 +159,9 @@ impl Outbound<'_, '_> {
         if !port.http.is_empty() || number == http_proxy::PLAIN_HTTP {
             chains.push(self.http_chain("0.0.0.0", number));
         }
-        chains.extend(port.tls.iter().map(|of| self.tls_chain(*of)));
+        // A name that is somebody's host is nobody's alias; Envoy takes each only once.
+        let mut taken = port.tls.iter().map(|(service, _)| service.host().to_string()).collect();
+        chains.extend(port.tls.iter().map(|of| self.tls_chain(*of, &mut taken)));
         chains.extend(port.networks.iter().map(|(net, of)| self.network_chain(*net, *of)));
         let made = everywhere(&names::listener("0.0.0.0", number), number, self.capture, OUTBOUND);
         self.waiting(made, chains, self.nobodys(), !port.tls.is_empty())
@@ -201,10 +212,10 @@ impl Outbound<'_, '_> {
         listener::FilterChain { filter_chain_match: Some(matches), ..chain(String::new(), filter) }
     }
 
-    fn tls_chain(&mut self, (service, port): Of<'_>) -> listener::FilterChain {
+    fn tls_chain(&mut self, (service, port): Of<'_>, taken: &mut BTreeSet<String>) -> listener::FilterChain {
         let filter = self.forward(service, port);
         let mut made = chain_for(service.host().to_string(), TLS, &[], filter, None);
-        let aliases = service.aliases.iter().map(ToString::to_string);
+        let aliases = service.aliases.iter().map(ToString::to_string).filter(|alias| taken.insert(alias.clone()));
         let names = std::iter::once(service.host().to_string()).chain(aliases).collect();
         made.filter_chain_match.get_or_insert_default().server_names = names;
         made
@@ -221,7 +232,7 @@ impl Outbound<'_, '_> {
     }
 
     fn forward(&mut self, service: &Service, port: &ServicePort) -> listener::Filter {
-        let rules = self.rules.of_host(service.host().as_str());
+        let rules = self.rules.of_host(service.host().as_str(), service.namespace());
         let clusters = tunnel::clusters(self.view, service, port, rules.as_deref(), self.findings);
         let stat_prefix = clusters.first().map(|(name, _)| name.clone()).unwrap_or_default();
         tcp_proxy(self.view, false, &stat_prefix, clusters)

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod names;
+mod ownership;
 mod read;
 
 use std::fmt::Write as _;

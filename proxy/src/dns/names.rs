@@ -27,16 +27,21 @@ impl Names {
     /// As a workload in `namespace` of a mesh with this domain calls them.
     pub fn new(table: &NameTable, namespace: &str, domain: &str) -> Self {
         let mut by_name: HashMap<String, Name> = table.names.clone().into_iter().collect();
-        for (host, name) in &table.names {
-            let Some((short, home)) = &name.short else { continue };
-            // What ends in another domain is another mesh's, of which these forms say nothing.
-            if *host != format!("{short}.{home}.svc.{domain}") {
-                continue;
+        // What ends in another domain is another mesh's, of which these forms say nothing.
+        let shortened = table.names.iter().filter_map(|(host, name)| {
+            let (short, home) = name.short.as_ref()?;
+            (*host == format!("{short}.{home}.svc.{domain}")).then_some((name, short, home))
+        });
+        // Forms that tell the namespace are its service's, whoever else is called so.
+        for (name, short, home) in shortened.clone() {
+            for form in [format!("{short}.{home}"), format!("{short}.{home}.svc")] {
+                if table.names.get(&form).is_none_or(|other| other.short.is_none()) {
+                    by_name.insert(form, name.clone());
+                }
             }
-            let forms = [format!("{short}.{home}"), format!("{short}.{home}.svc")].into_iter();
-            for form in forms.chain((home == namespace).then(|| short.clone())) {
-                by_name.entry(form).or_insert_with(|| name.clone());
-            }
+        }
+        for (name, short, _) in shortened.filter(|(_, _, home)| *home == namespace) {
+            by_name.entry(short.clone()).or_insert_with(|| name.clone());
         }
         Self { by_name, by_address: owners(table) }
     }

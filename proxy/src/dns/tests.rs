@@ -293,3 +293,15 @@ async fn the_nameservers_of_resolv_conf_are_followed() {
     };
     timeout(Duration::from_secs(30), followed).await.unwrap();
 }
+
+#[test]
+fn a_name_that_tells_its_namespace_is_its_services_whoever_else_is_called_so() {
+    let mut told = table();
+    for spelled in ["ratings.other", "ratings.other.svc"] {
+        told.names.insert(spelled.into(), kit::name(&["192.0.2.66"]));
+    }
+    let names = names::Names::new(&told, "shop", "cluster.local");
+    for form in ["ratings.other", "ratings.other.svc", "ratings.other.svc.cluster.local"] {
+        assert_eq!(names.find(form, None).unwrap().name.v4, [std::net::Ipv4Addr::new(10, 0, 0, 2)], "{form}");
+    }
+}

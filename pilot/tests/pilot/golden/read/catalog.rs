@@ -50,8 +50,11 @@ fn service(of: &Value) -> Service {
         },
         subject_alt_names: of.texts("subjectAltNames"),
         labels: of.labels("labels"),
-        created: 0,
-        provenance: provenance(),
+        created: of.number("created").unwrap_or_default().into(),
+        provenance: Provenance {
+            registry: of.some_text("registry").unwrap_or_else(|| "test".into()).into(),
+            ..provenance()
+        },
     }
 }
 
