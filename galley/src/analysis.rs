@@ -1,5 +1,6 @@
 //! Analysis across objects: what each alone is right about and all together are not. Pure; nothing is refused for it.
 
+mod foreign_hosts;
 mod mesh_hosts;
 mod providers;
 mod references;
@@ -7,17 +8,19 @@ mod references;
 use std::collections::BTreeSet;
 
 use api::Hostname;
+use registry::ServiceKey;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kind::Kind;
+use crate::kinds::MeshConfig;
 use crate::object::ObjectKey;
 use crate::snapshot::{Meta, Provenance, Snapshot};
 
 /// What analysers look at.
 pub struct Scene<'s> {
     pub snapshot: &'s Snapshot,
-    /// Hosts of all services known, from every registry.
-    pub hosts: &'s BTreeSet<Hostname>,
+    /// All services known, from every registry.
+    pub services: &'s BTreeSet<ServiceKey>,
     /// The mesh's DNS domain.
     pub domain: &'s str,
 }
@@ -36,17 +39,20 @@ pub enum Analyser {
     References,
     /// Two VirtualServices that claim one host in the mesh (IST0109).
     MeshHosts,
+    /// VirtualServices for hosts of other namespaces (WFT1109).
+    ForeignHosts,
     /// Providers of telemetry that the mesh's settings do not have (IST0101).
     Providers,
 }
 
 impl Analyser {
-    pub const ALL: [Self; 3] = [Self::References, Self::MeshHosts, Self::Providers];
+    pub const ALL: [Self; 4] = [Self::References, Self::MeshHosts, Self::ForeignHosts, Self::Providers];
 
     pub fn run(self, scene: &Scene<'_>) -> Vec<Found> {
         match self {
             Self::References => references::run(scene),
             Self::MeshHosts => mesh_hosts::run(scene),
+            Self::ForeignHosts => foreign_hosts::run(scene),
             Self::Providers => providers::run(scene),
         }
     }
@@ -57,12 +63,34 @@ pub fn analyse(scene: &Scene<'_>) -> Vec<Found> {
     Analyser::ALL.into_iter().flat_map(|analyser| analyser.run(scene)).collect()
 }
 
-impl Scene<'_> {
+impl<'s> Scene<'s> {
     fn knows(&self, host: &Hostname) -> bool {
-        self.hosts.contains(host)
-            || self.hosts.iter().any(|known| known.is_wildcard() && known.covers(host.as_str()))
-            || host.is_wildcard() && self.hosts.iter().any(|known| host.covers(known.as_str()))
+        self.of_host(host).next().is_some() || self.services.iter().any(|known| overlap(&known.host, host))
     }
+
+    /// The services of exactly this host, in whatever namespace.
+    fn of_host(&self, host: &Hostname) -> impl Iterator<Item = &'s ServiceKey> + use<'s> {
+        let host = host.clone();
+        self.services.range(ServiceKey::new(host.clone(), "")..).take_while(move |known| known.host == host)
+    }
+
+    /// The namespaces that serve a host, or any of those that a wildcard covers; `name.namespace` and
+    /// `name.namespace.svc` stand for a longer host.
+    fn owners(&self, host: &Hostname) -> BTreeSet<&'s str> {
+        let longer = [format!("{host}.svc.{}", self.domain), format!("{host}.{}", self.domain)];
+        let longer = longer.iter().filter_map(|host| Hostname::new(host).ok()).flat_map(|host| self.of_host(&host));
+        let covered = self.services.iter().filter(|known| host.is_wildcard() && host.covers(known.host.as_str()));
+        self.of_host(host).chain(longer).chain(covered).map(|known| &*known.namespace).collect()
+    }
+
+    /// Whether all callers heed rules of a namespace for a host of another, and not its own callers only.
+    fn is_for_all(&self, namespace: &str, owner: &str) -> bool {
+        namespace == owner || namespace == MeshConfig::NAMESPACE
+    }
+}
+
+fn overlap(known: &Hostname, host: &Hostname) -> bool {
+    known.is_wildcard() && known.covers(host.as_str()) || host.is_wildcard() && host.covers(known.as_str())
 }
 
 /// A finding about an object as a whole.

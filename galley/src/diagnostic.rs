@@ -25,7 +25,7 @@ pub enum Severity {
     Error,
 }
 
-/// Codes in use, by Istio's names, and one of ours.
+/// Codes in use, by Istio's names, and two of ours.
 pub mod code {
     pub const DEPRECATED: &str = "IST0002";
     pub const REFERENCE_NOT_FOUND: &str = "IST0101";
@@ -37,6 +37,8 @@ pub mod code {
 
     /// Ours: the object is not at the revision that its author saw.
     pub const MOVED: &str = "WFT1108";
+    /// Ours: a VirtualService for a host of another namespace, which callers of third ones do not heed.
+    pub const FOREIGN_HOST: &str = "WFT1109";
 
     /// What Istio calls a message of this code, and whether it is an error to Istio's analysis.
     pub fn istio(code: &str) -> (&'static str, bool) {
@@ -46,6 +48,7 @@ pub mod code {
             CONFLICTING_MESH_HOSTS => ("ConflictingMeshGatewayVirtualServiceHosts", true),
             UNREACHABLE_RULE => ("VirtualServiceUnreachableRule", false),
             SCHEMA_WARNING => ("SchemaWarning", false),
+            FOREIGN_HOST => ("VirtualServiceHostOfAnotherNamespace", false),
             ADDRESSES_REQUIRED => ("ServiceEntryAddressesRequired", false),
             _ => ("SchemaValidationError", true),
         }

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use api::Hostname;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use registry::Registry;
+use registry::{Registry, ServiceKey};
 use store::{Listing, Store, StoreError};
 use tokio::sync::watch;
 
@@ -180,13 +180,18 @@ impl Galley {
     }
 
     /// What is wrong across the objects in force, given the hosts that registries know.
-    pub fn analyse(&self, known: &BTreeSet<Hostname>) -> Vec<Found> {
+    pub fn analyse(&self, known: &BTreeSet<ServiceKey>) -> Vec<Found> {
         let snapshot = self.shared.snapshots.borrow().clone();
         self.analyse_snapshot(&snapshot, known)
     }
 
     /// What would be wrong across objects if the text were applied, each finding at its place in the text.
-    pub fn analyse_with(&self, text: &str, origin: &str, known: &BTreeSet<Hostname>) -> Result<Vec<Found>, Rejection> {
+    pub fn analyse_with(
+        &self,
+        text: &str,
+        origin: &str,
+        known: &BTreeSet<ServiceKey>,
+    ) -> Result<Vec<Found>, Rejection> {
         let (documents, _) = checked(text, origin)?;
         let snapshot = self.shared.state.lock().preview(documents, now());
         let mut found = self.analyse_snapshot(&snapshot, known);
@@ -199,11 +204,15 @@ impl Galley {
         Ok(found)
     }
 
-    fn analyse_snapshot(&self, snapshot: &Snapshot, known: &BTreeSet<Hostname>) -> Vec<Found> {
-        let declared = snapshot.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
-        let mut hosts: BTreeSet<Hostname> = declared.filter_map(|host| Hostname::new(host).ok()).collect();
-        hosts.extend(known.iter().cloned());
-        analysis::analyse(&Scene { snapshot, hosts: &hosts, domain: &self.shared.options.domain })
+    fn analyse_snapshot(&self, snapshot: &Snapshot, known: &BTreeSet<ServiceKey>) -> Vec<Found> {
+        let domain = &self.shared.options.domain;
+        let mut services = known.clone();
+        for entry in &snapshot.service_entries {
+            let namespace = &entry.meta.namespace;
+            let hosts = entry.spec.hosts.iter().filter_map(|host| Hostname::resolve(host, namespace, domain).ok());
+            services.extend(hosts.map(|host| ServiceKey::new(host, namespace)));
+        }
+        analysis::analyse(&Scene { snapshot, services: &services, domain })
     }
 
     /// The object in force under that name, as written.

@@ -53,7 +53,7 @@ codes! {
     DANGLING = "WFT1102", Warning, "A rule refers to something that is not there",
         "apply what is missing, or correct the name: requests that meet this rule fail or are not matched";
     CLAIMED_TWICE = "WFT1103", Warning, "Two objects claim the same",
-        "the older one is in force; merge the two, or delete one";
+        "one is in force, mostly the older, and the other is not; merge the two, or delete one";
     DOUBTFUL = "WFT1104", Warning, "A rule does not do what it seems to",
         "read the message: the rule is in force, and part of it has no effect";
     UNSERVED = "WFT1105", Warning, "A field is understood and cannot be served here",
@@ -62,6 +62,8 @@ codes! {
         "give the destination a port.number that the service has";
     BAD_DELEGATE = "WFT1107", Warning, "A VirtualService delegates to nothing usable",
         "apply the delegate, and let it match only what its root matches";
+    FOREIGN_HOST = "WFT1109", Warning, "A VirtualService is for a host of another namespace",
+        "only callers of its own namespace heed it: apply it in the namespace of the host to route for all of them";
     REGISTRY_LOST = "WFT1201", Warning, "A registry is out of reach",
         "what it last told stays in force; see that its platform runs, and that address and credentials are right";
     REGISTRIES_DISAGREE = "WFT1202", Warning, "Registries disagree about a service",

@@ -200,7 +200,7 @@ async fn roll_back(
         known.check(if changed.after.is_some() { Verb::Write } else { Verb::Delete }, &changed.key)?;
     }
     let dry_run = is_dry(query.dry_run.as_deref())?;
-    let (before, after) = (state.galley.analyse(&state.known_hosts()), text_of(&planned));
+    let (before, after) = (state.galley.analyse(&state.known_services()), text_of(&planned));
     let message = match order.message.is_empty() {
         true => format!("rollback to revision {}", order.revision),
         false => order.message.clone(),
@@ -222,7 +222,7 @@ async fn roll_back(
         ..Noted::default()
     };
     let items: Vec<Value> = changes.iter().map(whole).collect();
-    let found = state.galley.analyse_with(&after, "the revision", &state.known_hosts()).unwrap_or_default();
+    let found = state.galley.analyse_with(&after, "the revision", &state.known_services()).unwrap_or_default();
     let of_this = |found: &Found| changes.iter().any(|changed| changed.key == found.object) || !before.contains(found);
     let told = found.iter().filter(|found| of_this(found) && known.may(Verb::Read, &found.object));
     let warnings: Vec<Finding> = told.map(|found| Finding::from(&without_place(&found.diagnostic))).collect();

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::{Hostname, TrustDomain};
-use registry::Catalog;
+use api::TrustDomain;
+use registry::{Catalog, ServiceKey};
 use tokio::sync::watch;
 
 use crate::auth::Door;
@@ -49,8 +49,8 @@ impl State {
         self.inputs.borrow().mesh.domain.clone()
     }
 
-    /// The hosts of all services of all registries.
-    pub(crate) fn known_hosts(&self) -> BTreeSet<Hostname> {
-        self.catalog().entries().map(|entry| entry.service.host().clone()).collect()
+    /// The services of all registries.
+    pub(crate) fn known_services(&self) -> BTreeSet<ServiceKey> {
+        self.catalog().entries().map(|entry| entry.service.key.clone()).collect()
     }
 }

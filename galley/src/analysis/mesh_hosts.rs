@@ -1,6 +1,6 @@
 //! Finds VirtualServices that claim the same host in the mesh: only the oldest is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::Hostname;
 
@@ -19,14 +19,15 @@ pub(super) fn run(scene: &Scene<'_>) -> Vec<Found> {
             }
         }
     }
-    claims.iter().flat_map(|(host, claimants)| conflicts(host, claimants)).collect()
+    claims.iter().flat_map(|(host, claimants)| conflicts(scene, host, claimants)).collect()
 }
 
 /// A finding for each claimant that meets an older one.
-fn conflicts(host: &Hostname, claimants: &[&Config<VirtualService>]) -> Vec<Found> {
+fn conflicts(scene: &Scene<'_>, host: &Hostname, claimants: &[&Config<VirtualService>]) -> Vec<Found> {
+    let owners = scene.owners(host);
     let mut found = Vec::new();
     for (index, later) in claimants.iter().enumerate() {
-        let older = claimants[..index].iter().find(|older| meet(older, later));
+        let older = claimants[..index].iter().find(|older| meet(scene, &owners, older, later));
         if let Some(older) = older {
             let (namespace, name) = (&older.meta.namespace, &older.meta.name);
             let message = format!(
@@ -39,9 +40,24 @@ fn conflicts(host: &Hostname, claimants: &[&Config<VirtualService>]) -> Vec<Foun
     found
 }
 
+/// Whether callers of some namespace heed both: a rule for a host of others is for those of its own only.
+fn meet(scene: &Scene<'_>, owners: &BTreeSet<&str>, a: &Config<VirtualService>, b: &Config<VirtualService>) -> bool {
+    let own_callers = |config: &Config<VirtualService>| {
+        let namespace = config.meta.namespace.clone();
+        let narrow = !owners.is_empty() && !owners.iter().any(|owner| scene.is_for_all(&namespace, owner));
+        narrow.then_some(namespace)
+    };
+    let sees_both = |name: &str| a.spec.export_to.visible_in(name) && b.spec.export_to.visible_in(name);
+    match (own_callers(a), own_callers(b)) {
+        (Some(one), Some(other)) => one == other && sees_both(&one),
+        (Some(only), None) | (None, Some(only)) => sees_both(&only),
+        (None, None) => share_callers(&a.spec.export_to, &b.spec.export_to),
+    }
+}
+
 /// Whether some namespace sees both.
-fn meet(a: &Config<VirtualService>, b: &Config<VirtualService>) -> bool {
-    match (&a.spec.export_to, &b.spec.export_to) {
+fn share_callers(a: &ExportTo, b: &ExportTo) -> bool {
+    match (a, b) {
         (ExportTo::Namespaces(names), other) | (other, ExportTo::Namespaces(names)) => {
             names.iter().any(|name| other.visible_in(name))
         }

@@ -4,8 +4,12 @@ use super::*;
 
 fn findings(text: &str, hosts: &[&str]) -> Vec<String> {
     let snapshot = Snapshot::parse(text, "a.yaml").unwrap();
-    let hosts = hosts.iter().map(|host| Hostname::new(host).unwrap()).collect();
-    let scene = Scene { snapshot: &snapshot, hosts: &hosts, domain: "cluster.local" };
+    let key = |host: &&str| {
+        let namespace = host.strip_suffix(".svc.cluster.local").and_then(|below| below.split('.').next_back());
+        ServiceKey::new(Hostname::new(host).unwrap(), namespace.unwrap_or("default"))
+    };
+    let services = hosts.iter().map(key).collect();
+    let scene = Scene { snapshot: &snapshot, services: &services, domain: "cluster.local" };
     analyse(&scene).into_iter().map(|found| format!("{} {}", found.diagnostic.code, found.diagnostic)).collect()
 }
 
@@ -77,4 +81,38 @@ fn the_later_of_two_claims_is_named() {
     let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec: {servers: [{port: \
                    {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n";
     assert_eq!(findings(&format!("{}{gateway}", two("gateways: [gw],")), &known), [""; 0]);
+}
+
+fn of_namespace(namespace: &str, name: &str, host: &str, extra: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: \
+         {namespace}}}\nspec: {{hosts: [\"{host}\"], {extra} http: [{{redirect: {{uri: /}}}}]}}\n"
+    )
+}
+
+#[test]
+fn a_rule_for_another_namespaces_host_is_told_whom_it_is_for() {
+    let known = ["reviews.prod.svc.cluster.local", "own.shop.svc.cluster.local"];
+    let found = |namespace: &str, host: &str, extra: &str| findings(&of_namespace(namespace, "a", host, extra), &known);
+    for host in ["reviews.prod.svc.cluster.local", "reviews.prod", "*.prod.svc.cluster.local", "*.svc.cluster.local"] {
+        let [told] = &found("shop", host, "")[..] else { panic!("{host}: {:?}", found("shop", host, "")) };
+        assert!(told.starts_with("WFT1109 a.yaml (VirtualService shop/a): warning: spec.hosts[0]: "), "{told}");
+        assert!(told.contains("of namespace prod: only callers in namespace shop heed"), "{told}");
+    }
+    assert_eq!(found("shop", "reviews.prod.svc.cluster.local", "exportTo: [\".\"],"), [""; 0], "it says so itself");
+    for (namespace, host) in [("shop", "own"), ("shop", "nobody.example.com"), ("prod", "reviews")] {
+        assert_eq!(found(namespace, host, ""), [""; 0], "{namespace} {host}");
+    }
+    assert_eq!(found("istio-system", "reviews.prod.svc.cluster.local", ""), [""; 0], "the root namespace is for all");
+}
+
+#[test]
+fn rules_that_no_caller_heeds_both_of_are_no_conflict() {
+    let host = "reviews.prod.svc.cluster.local";
+    let two = |one: &str, other: &str| {
+        let text = [of_namespace(one, "a", host, ""), of_namespace(other, "b", host, "")].concat();
+        findings(&text, &[host]).into_iter().filter(|told| told.starts_with("IST0109")).count()
+    };
+    assert_eq!(two("shop", "bar"), 0, "each is for callers of its own namespace");
+    assert_eq!((two("shop", "prod"), two("prod", "istio-system"), two("shop", "shop")), (1, 1, 1));
 }

@@ -39,8 +39,13 @@ impl VirtualService {
         self.hosts.is_empty()
     }
 
+    /// Whether sidecars heed it, or any of its rules: a match may name other gateways than the object.
     pub fn in_mesh(&self) -> bool {
-        self.gateways.iter().any(|name| name == Self::MESH)
+        let http = self.http.iter().flat_map(|rule| &rule.matches).map(|of| &of.gateways);
+        let tls = self.tls.iter().flat_map(|rule| &rule.matches);
+        let tcp = self.tcp.iter().flat_map(|rule| &rule.matches);
+        let of_matches = http.chain(tls.chain(tcp).map(|of| &of.gateways));
+        of_matches.chain([&self.gateways]).flatten().any(|name| name == Self::MESH)
     }
 }
 
@@ -302,12 +307,18 @@ pub(crate) fn read(o: &Object<'_>, scope: &Scope<'_>) -> VirtualService {
     o.at_least_one(&["http", "tls", "tcp"]);
     let http: Vec<_> = o.each("http", |place| http::read(place, &context));
     reach::check(o, &http);
-    VirtualService {
+    let read = VirtualService {
         tls: o.each("tls", |place| l4::tls(place, &context, &hosts)),
         tcp: o.each("tcp", |place| l4::tcp(place, &context)),
         http,
         hosts,
         gateways: if gateways.is_empty() { vec![VirtualService::MESH.to_owned()] } else { gateways },
         export_to: check::export_to(o, scope, false),
+    };
+    if !in_mesh && read.in_mesh() && read.hosts.iter().any(|host| host == "*") {
+        let why =
+            "\"*\" is not allowed in the mesh, which a match names; put that rule into an object with hosts of its own";
+        o.error_at("hosts", why);
     }
+    read
 }

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Hostname;
-use registry::Catalog;
 use registry::kubernetes::{WriteError, now};
+use registry::{Catalog, ServiceKey};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -31,17 +30,17 @@ pub(super) async fn run(attached: Arc<Attached>, mut catalog: watch::Receiver<Ar
     let mut refused = false;
     loop {
         let known = catalog.borrow_and_update().clone();
-        let hosts = hosts_of(&known);
+        let services = services_of(&known);
         let ready = known.synced() && !known.registries.is_empty() && attached.galley.is_synced();
         snapshots.borrow_and_update();
         if ready {
-            refused = write(&attached, &hosts, &mut written).await;
+            refused = write(&attached, &services, &mut written).await;
         }
         // Endpoints come and go without changing anything that is said here.
-        let hosts_changed = async {
+        let services_changed = async {
             while catalog.changed().await.is_ok() {
                 let known = catalog.borrow_and_update().clone();
-                if !ready || hosts_of(&known) != hosts {
+                if !ready || services_of(&known) != services {
                     return;
                 }
             }
@@ -50,21 +49,21 @@ pub(super) async fn run(attached: Arc<Attached>, mut catalog: watch::Receiver<Ar
         tokio::select! {
             () = attached.news.notified() => {}
             changed = snapshots.changed() => if changed.is_err() { return },
-            () = hosts_changed => {}
+            () = services_changed => {}
             () = tokio::time::sleep(AGAIN), if refused => {}
         }
         tokio::time::sleep(QUIET).await;
     }
 }
 
-fn hosts_of(catalog: &Catalog) -> BTreeSet<Hostname> {
-    catalog.entries().map(|entry| entry.service.host().clone()).collect()
+fn services_of(catalog: &Catalog) -> BTreeSet<ServiceKey> {
+    catalog.entries().map(|entry| entry.service.key.clone()).collect()
 }
 
 /// Writes what is not said yet; true if the server refused any of it.
-async fn write(attached: &Attached, hosts: &BTreeSet<Hostname>, written: &mut Written) -> bool {
+async fn write(attached: &Attached, services: &BTreeSet<ServiceKey>, written: &mut Written) -> bool {
     let mut across: BTreeMap<ObjectKey, Vec<Diagnostic>> = BTreeMap::new();
-    for found in attached.galley.analyse(hosts) {
+    for found in attached.galley.analyse(services) {
         across.entry(found.object).or_default().push(found.diagnostic);
     }
     let seen = attached.seen.lock().clone();

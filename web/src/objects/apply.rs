@@ -74,7 +74,7 @@ pub async fn apply(
 
 /// What is doubtful about what was just written, among all that is in force.
 pub fn across(state: &State, text: &str, origin: &str) -> Vec<Found> {
-    state.galley.analyse_with(text, origin, &state.known_hosts()).unwrap_or_default()
+    state.galley.analyse_with(text, origin, &state.known_services()).unwrap_or_default()
 }
 
 /// Whether `?dryRun` asks for words instead of deeds.

@@ -83,7 +83,7 @@ pub async fn of_text(state: &State, text: &str, origin: &str) -> Result<DryRun, 
         Err(rejection) => return Ok(DryRun::refused(&rejection)),
     };
     let refused = |rejection: Rejection| Problem::rejected(&rejection);
-    let found = state.galley.analyse_with(text, origin, &state.known_hosts()).map_err(refused)?;
+    let found = state.galley.analyse_with(text, origin, &state.known_services()).map_err(refused)?;
     let manifests = state.galley.manifests(text, origin).map_err(refused)?;
     let items: Vec<Effect> =
         planned.iter().map(|planned| Effect::of(state, planned, &found, manifests.get(&key_of(planned)))).collect();

@@ -46,6 +46,9 @@ struct Rules {
     hosts: Vec<String>,
     /// `mesh`, or gateways as `namespace/name`.
     gateways: Vec<String>,
+    /// The namespace whose callers alone heed it in the mesh, as rules of neither the host's namespace nor the root's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_for_callers_in: Option<String>,
     /// Whether the caller may not read it: then nothing but its name is told.
     hidden: bool,
     /// As written: `http`, `tls` and `tcp` of the object.
@@ -77,10 +80,14 @@ async fn routing(
     let entry = find(&state, &catalog, &namespace, &name)?;
     let (snapshot, domain) = (state.galley.snapshots().borrow().clone(), state.domain());
     let host = entry.service.host();
+    let root = state.inputs.borrow().mesh.root_namespace.clone();
     let (mut claimed_by, mut led_to_by) = (Vec::new(), Vec::new());
     for config in &snapshot.virtual_services {
         if claims(&config.spec, &config.meta, host, &domain) {
-            claimed_by.push(rules(&state, &known, &config.meta, &config.spec));
+            let claim = rules(&state, &known, &config.meta, &config.spec);
+            let namespace = config.meta.namespace.as_str();
+            let narrow = config.spec.in_mesh() && ![entry.service.namespace(), &root].contains(&namespace);
+            claimed_by.push(Rules { only_for_callers_in: narrow.then(|| namespace.to_owned()), ..claim });
         } else if leads_to(&config.spec, &config.meta, host, &domain) {
             led_to_by.push(rules(&state, &known, &config.meta, &config.spec));
         }
@@ -105,6 +112,7 @@ fn rules(state: &State, known: &Known, meta: &Meta, spec: &VirtualService) -> Ru
         name: meta.name.clone(),
         hosts: if readable { spec.hosts.clone() } else { Vec::new() },
         gateways: if readable { spec.gateways.clone() } else { Vec::new() },
+        only_for_callers_in: None,
         hidden: !readable,
         rules: Value::Object(chains.collect()),
         link: format!("/api/v1/{}/{}/{}", Kind::VirtualService.plural(), meta.namespace, meta.name),

@@ -18,7 +18,7 @@ use crate::state::State;
 
 pub fn all(state: &State) -> Vec<Trouble> {
     let mut all: Vec<Trouble> = state.galley.problems().iter().map(file).collect();
-    let across = state.galley.analyse(&state.known_hosts());
+    let across = state.galley.analyse(&state.known_services());
     all.extend(across.iter().map(analysed));
     let dangling = across.iter().filter(|found| found.diagnostic.code == galley::code::REFERENCE_NOT_FOUND);
     let dangling: BTreeSet<String> = dangling.map(|found| found.object.to_string()).collect();
@@ -54,6 +54,7 @@ fn analysed(found: &Found) -> Trouble {
     let code = match found.diagnostic.code {
         galley::code::REFERENCE_NOT_FOUND => &codes::DANGLING,
         galley::code::CONFLICTING_MESH_HOSTS => &codes::CLAIMED_TWICE,
+        galley::code::FOREIGN_HOST => &codes::FOREIGN_HOST,
         _ => &codes::DOUBTFUL,
     };
     let message = format!("{}: {}", found.diagnostic.path, found.diagnostic.message);
