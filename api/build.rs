@@ -73,6 +73,8 @@ const ROOTS: &[&str] = &[
     "opentelemetry/proto/collector/logs/v1/logs_service.proto",
     "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+    "spiffe/workload.proto",
+    "weft/v1/jwt.proto",
     "weft/v1/membership.proto",
     "weft/v1/telemetry.proto",
     "weft/v1/trust.proto",
@@ -159,7 +161,8 @@ fn schema(descriptors: &FileDescriptorSet) -> Vec<u8> {
 }
 
 fn gather<'a>(outer: &str, message: &'a DescriptorProto, found: &mut BTreeMap<String, &'a DescriptorProto>) {
-    let name = format!("{outer}.{}", message.name());
+    // The messages of SPIFFE are of no package.
+    let name = format!("{outer}.{}", message.name()).trim_start_matches('.').to_owned();
     for inner in &message.nested_type {
         gather(&name, inner, found);
     }

@@ -42,6 +42,7 @@ mod token;
 mod top;
 mod up;
 mod version;
+mod workload_api;
 
 use std::future::Future;
 use std::process::ExitCode;

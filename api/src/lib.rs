@@ -27,6 +27,16 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/mod.rs"));
 }
 
+/// The SPIFFE Workload API; its messages are of no package.
+pub mod workload_api {
+    pub use crate::generated::spiffe_workload_api_client as client;
+    pub use crate::generated::spiffe_workload_api_server as server;
+    pub use crate::generated::{
+        JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+        ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
+    };
+}
+
 /// Type URLs of the discovery services (Envoy `xds_protocol`).
 pub mod type_url {
     pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";

@@ -114,4 +114,28 @@ mod tests {
         // As long as P-256, but another curve.
         assert!(curve("ec_paramgen_curve:secp256k1").is_err());
     }
+
+    #[test]
+    fn no_change_of_a_request_gets_another_key_certified() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+        let good = SubjectKey::from_csr_pem(&request.pem().unwrap()).unwrap();
+        let pem = |der: &[u8]| {
+            use base64::Engine as _;
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
+        };
+        let der = request.der().to_vec();
+        assert_eq!(SubjectKey::from_csr_pem(&pem(&der)), Ok(good.clone()));
+        for at in 0..der.len() {
+            for change in [1, 0x80, 0xff] {
+                let mut changed = der.clone();
+                changed[at] ^= change;
+                let taken = SubjectKey::from_csr_pem(&pem(&changed));
+                assert!(taken.as_ref().map_or(true, |taken| *taken == good), "byte {at} ^ {change:#x}: {taken:?}");
+            }
+            assert!(SubjectKey::from_csr_pem(&pem(&der[..at])).is_err(), "cut at {at}");
+        }
+        assert!(SubjectKey::from_csr_pem(&pem(&[&der[..], &[0]].concat())).is_err());
+    }
 }

@@ -6,6 +6,7 @@ mod dns;
 mod first_bytes;
 mod http1;
 mod http2;
+mod identity;
 mod jwt;
 mod routing;
 mod text;
@@ -13,7 +14,7 @@ mod text;
 /// A fuzz target; its seeds stand in `fuzz/seeds/NAME/`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 17] = [
     ("http1_request", http1::request),
     ("http1_answer", http1::answer),
     ("http1_chunked", http1::chunked),
@@ -27,6 +28,10 @@ pub const TARGETS: [Target; 13] = [
     ("access_log", text::access_log),
     ("spiffe_id", text::spiffe_id),
     ("dns", dns::dns),
+    ("certificate", identity::certificate),
+    ("jwt_svid", identity::jwt_svid),
+    ("join_token", identity::join_token),
+    ("workload_api", identity::workload_api),
 ];
 
 /// Runs the target of that name.

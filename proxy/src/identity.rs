@@ -12,7 +12,7 @@ pub mod live;
 mod renewal;
 mod svid;
 pub mod tls;
-mod token;
+pub(crate) mod token;
 mod trust;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::identity::{Identity, IdentityOptions};
 use crate::probe;
 use crate::run::{ProxyError, run_as};
 use crate::settings::{Capture, Role, Served, Settings};
+use crate::workload_api::{self, WorkloadApi};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ pub struct Joined {
     pub forward: BTreeMap<u16, SocketAddr>,
     pub capture: Option<Capture>,
     pub dns: DnsOptions,
+    /// Where programs of the workload get its identity.
+    pub workload_api: Option<WorkloadApi>,
     pub workers: usize,
     pub drain: Duration,
 }
@@ -72,7 +75,9 @@ enum Stopped {
 
 /// Runs until it is told to end. An error is one that time does not mend: the identity is refused, or a port is taken.
 pub async fn run(joined: Joined, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
+    let api = workload_api::bind(joined.workload_api.as_ref())?;
     let Some(identity) = obtain(&joined, &shutdown).await? else { return Ok(()) };
+    let _api = workload_api::start(api, &identity, &joined.control_plane)?;
     let mut presents = member::follow(&joined, &identity, address::follow(&joined));
     loop {
         let present = tokio::select! {
@@ -222,6 +227,8 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         readiness: SocketAddr::new(own, READINESS),
         metrics: SocketAddr::new(*address, METRICS),
         dns: joined.dns.settings(own),
+        // It outlives the proxy of one place.
+        workload_api: None,
         drain: joined.drain,
     }
 }

@@ -46,6 +46,7 @@ mod token_bucket;
 mod trace;
 mod upstream;
 mod worker;
+pub mod workload_api;
 pub mod xds;
 
 pub use bootstrap::{BootstrapError, Format, parse_bootstrap, read_bootstrap};

@@ -12,6 +12,7 @@ mod member;
 mod series;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use runtime::shutdown::Shutdown;
@@ -26,6 +27,7 @@ use self::front::Front;
 use self::member::Member;
 use crate::run::{ProxyError, bind};
 use crate::settings::Settings;
+use crate::workload_api::{self, Decide, Denied, Selectors, Socket};
 
 /// What a node proxy is told when it starts.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct NodeSettings {
     pub readiness: SocketAddr,
     /// Where the metrics can be read from elsewhere, and nothing else.
     pub metrics: SocketAddr,
+    /// Where programs get the identity of their workload; `None`: nowhere.
+    pub workload_socket: Option<PathBuf>,
     pub workloads: Vec<NodeWorkload>,
 }
 
@@ -48,6 +52,8 @@ pub struct NodeWorkload {
     pub uid: u32,
     /// Its `admin`, `readiness` and `dns` are not used, and its `metrics` are the node's.
     pub settings: Settings,
+    /// Which of its user's programs get its identity.
+    pub callers: Selectors,
 }
 
 /// What its parts share.
@@ -81,6 +87,7 @@ pub enum NodeError {
 pub async fn run(settings: NodeSettings, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
     let table = Table::of(&settings.workloads).map_err(|error| ProxyError::Refused(error.to_string()))?;
     let sockets = Sockets::bind(&settings).await?;
+    let workload_socket = settings.workload_socket.as_deref().map(Socket::bind).transpose()?;
     let members = settings.workloads.into_iter().map(|workload| Arc::new(Member::new(workload))).collect();
     let shared = Arc::new(Shared { members, table, counters: Counters::default() });
     let mut workloads = JoinSet::new();
@@ -93,6 +100,9 @@ pub async fn run(settings: NodeSettings, shutdown: Shutdown, ready: watch::Sende
         doors.spawn(front.clone().outgoing(socket));
     }
     doors.spawn(front.incoming(sockets.incoming));
+    if let Some(socket) = workload_socket {
+        doors.spawn(workload_api::serve(socket, identities(Arc::clone(&shared))));
+    }
     doors.spawn(crate::admin::serve(sockets.admin, Arc::new(NodeAdmin(Arc::clone(&shared)))));
     doors.spawn(crate::admin::serve(sockets.readiness, Arc::new(NodeReadiness(Arc::clone(&shared)))));
     doors.spawn(crate::admin::serve(sockets.metrics, Arc::new(NodeMetrics(Arc::clone(&shared)))));
@@ -106,6 +116,14 @@ pub async fn run(settings: NodeSettings, shutdown: Shutdown, ready: watch::Sende
     // Each ends when it is told to, or has wound down.
     while workloads.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Each caller's workload, by what the operator said of its programs.
+fn identities(shared: Arc<Shared>) -> Decide {
+    Arc::new(move |caller| {
+        let member = shared.members.iter().find(|member| member.callers.fit(caller)).ok_or(Denied::Nobody)?;
+        member.source().ok_or(Denied::NotYet)
+    })
 }
 
 /// Bound before anything else is begun.

@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use crate::stats::StatsView;
 use crate::telemetry::Reporter;
 use crate::tls::TlsSettings;
+use crate::workload_api::{self, SocketError};
 use crate::xds;
 
 /// Why a proxy could not start.
@@ -35,6 +36,8 @@ pub enum ProxyError {
     Identity(#[from] IdentityError),
     #[error("the trust domain or an identity in it is malformed: {0}")]
     Spiffe(#[from] api::SpiffeError),
+    #[error(transparent)]
+    WorkloadApi(#[from] SocketError),
     #[error("the workers could not be started: {0}")]
     Workers(io::Error),
     /// A static configuration could not be put in force.
@@ -48,12 +51,14 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Runs a proxy until it is told to end. `ready` becomes true once a configuration is in force.
 pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bool>) -> Result<(), ProxyError> {
     let doors = Doors::bind(&settings).await?;
+    let api = workload_api::bind(settings.workload_api.as_ref())?;
     let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
     options.token = settings.token.clone();
     let identity = tokio::select! {
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),
     };
+    let _api = workload_api::start(api, &identity, &settings.control_plane)?;
     serve(settings, doors, identity, shutdown, ready, None).await
 }
 

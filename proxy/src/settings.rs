@@ -12,6 +12,7 @@ use api::prost_types::{ListValue, Struct, Value};
 
 use crate::config::WorkloadRef;
 use crate::dns::DnsSettings;
+use crate::workload_api::WorkloadApi;
 
 /// What a proxy is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub struct Settings {
     pub metrics: SocketAddr,
     /// `None`: no DNS server.
     pub dns: Option<DnsSettings>,
+    /// Where programs of the workload get its identity; `None`: nowhere.
+    pub workload_api: Option<WorkloadApi>,
     /// How long connections may take to end when the proxy stops.
     pub drain: std::time::Duration,
 }

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use super::capture;
 use super::data_dir::DataDir;
 use super::join;
+use super::output::tell;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
+use super::workload_api::{self, WorkloadApiFlags};
 
 #[derive(Debug, Args)]
 pub struct Options {
     /// Run what `weft join` set up in this directory; everything else is written there
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "name", "address"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "name", "address", "workload_socket"])]
     state_dir: Option<PathBuf>,
     /// Take back the rules of capture that an agent left behind, and end; with --state-dir
     #[arg(long, requires = "state_dir")]
@@ -27,6 +29,8 @@ pub struct Options {
     service: ServiceOptions,
     #[command(flatten)]
     workload: WorkloadOptions,
+    #[command(flatten)]
+    workload_api: WorkloadApiFlags,
 }
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
@@ -39,7 +43,12 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         }
         return join::run_agent(state_dir).await;
     }
-    let workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
+    let workload_api = options.workload_api.given()?;
+    let mut workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
+    if let Some(api) = &workload_api {
+        tell(workload_api::told(&api.socket));
+    }
+    workload.settings.workload_api = workload_api;
     let asked = shutdown::on_signals(workload.settings.drain)?;
     Ok(proxy::run(workload.settings, asked, watch::Sender::new(false)).await?)
 }

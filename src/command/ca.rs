@@ -17,6 +17,9 @@ pub enum Verb {
     /// Show the roots of trust, until when they hold, and how far their change is
     #[command(after_help = "Example: weft ca status")]
     Status(Status),
+    /// Print the trust domain's bundle, for other trust domains and verifiers: a set of keys in JSON
+    #[command(after_help = "Example: weft ca bundle\n         weft ca bundle > bundle.json")]
+    Bundle(Bundle),
     /// Replace the root of trust, phase by phase: each waits until everybody has followed
     #[command(after_help = ROTATE_HELP)]
     Rotate(Rotate),
@@ -44,6 +47,12 @@ Example: weft ca rotate
 pub struct Status {
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct Bundle {
     #[command(flatten)]
     api: ApiOptions,
 }
@@ -101,6 +110,10 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
         Verb::Deny(options) => denials::deny(options, data).await,
         Verb::Allow(options) => denials::allow(options, data).await,
         Verb::Denied(options) => denials::list(options, data).await,
+        Verb::Bundle(options) => {
+            let bundle = Client::open(&data, &options.api)?.get("ca/bundle").await?;
+            print_value(Format::Json, &bundle)
+        }
         Verb::Rotate(options) if options.back => {
             let client = Client::open(&data, &options.api)?;
             let now = step(&client, "back", options.force).await?;

@@ -1,6 +1,7 @@
 //! `weft control-plane`: the wiring page. Builds everything in order, and binds every socket before it serves.
 
 mod access;
+mod bundle;
 mod claims;
 mod exports;
 mod join;
@@ -38,6 +39,7 @@ use super::store::{StoreOptions, agree_on_root};
 use ::api::TrustDomain;
 use ::api::weft::v1::membership_server::MembershipServer;
 use access::ApiAccess;
+use bundle::{BundleOptions, Endpoint, Jwt};
 use registration::Registration;
 
 #[derive(Debug, Args)]
@@ -79,6 +81,8 @@ pub struct Options {
     registration_grace: Duration,
     #[command(flatten)]
     api_access: ApiAccess,
+    #[command(flatten)]
+    bundle: BundleOptions,
     #[command(flatten)]
     store: StoreOptions,
     #[command(flatten)]
@@ -125,6 +129,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
         Box::new(ExpiredCertificate::new(bundle.clone(), clock.clone(), options.rejoin_grace)),
     ];
+    let jwt = Jwt::open(&options.bundle, &data, &authority, &own, store.clone(), clock.clone()).await?;
+    let endpoint = Endpoint::bind(&options.bundle, &tls).await?;
+    let current = CurrentCertificate::new(bundle.clone(), clock.clone());
+    let tokens = jwt.service(current, members.clone(), &denials, own.clone());
     let signing = Signing::new(authority, attestors, members.clone(), own).refusing(denials.watch());
     let issuances = signing.issuances();
     let signing = signing.into_service();
@@ -173,6 +181,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(telemetry, authenticate.clone()))
         .add_service(InterceptedService::new(citadel::Trust::server(rotation.clone(), denials.watch()), authenticate))
         .add_service(signing)
+        .add_service(tokens)
         .serve_with_incoming(citadel::incoming(xds_listener, tls));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
     let sessions = Sessions::new(store.clone(), api_tokens.clone(), clock.clone());
@@ -190,6 +199,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         door,
         trust_domain,
         bundle,
+        spiffe_bundle: jwt.bundle.clone(),
         rotation,
         denials,
         ledger: Ledger::new(store.clone(), clock.clone()),
@@ -208,7 +218,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let metrics = web::serve_metrics(metrics_listener, state.clone(), shutdown.clone());
     tokio::spawn(announce(catalog, data, address));
     let registration = Registration::serve(registration, shutdown.clone());
-    serve(xds, api, metrics, registration, shutdown).await?;
+    let bundle = jwt.serve(endpoint, shutdown.clone());
+    serve(xds, api, metrics, registration, bundle, shutdown).await?;
     // The last figures are written when the end begins.
     kept.await.context("the traffic of the last minute is not kept")
 }
@@ -219,9 +230,10 @@ async fn serve(
     api: impl Future<Output = std::io::Result<()>>,
     metrics: impl Future<Output = std::io::Result<()>>,
     registration: impl Future<Output = std::io::Result<()>>,
+    bundle: impl Future<Output = std::io::Result<()>>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let rest = async { tokio::try_join!(api, metrics, registration) };
+    let rest = async { tokio::try_join!(api, metrics, registration, bundle) };
     tokio::pin!(rest);
     tokio::select! {
         ended = xds => ended.context("the xDS port failed")?,

@@ -26,6 +26,7 @@ use super::capture::{self, Keep, Outcome};
 use super::failure::{Exit, Failure};
 use super::output::{line, tell, write};
 use super::sidecar;
+use super::workload_api::{self, WorkloadApiFlags};
 use super::{dns, duration};
 
 /// Where a machine keeps what it is in the mesh.
@@ -70,6 +71,8 @@ pub struct Options {
     drain: Duration,
     #[command(flatten)]
     dns: dns::DnsFlags,
+    #[command(flatten)]
+    workload_api: WorkloadApiFlags,
     /// Run the agent here instead of by systemd
     #[arg(long)]
     foreground: bool,
@@ -88,6 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let permitted = captured.is_none() || options.root.is_some() || nix::unistd::geteuid().is_root();
     ensure!(permitted, Failure::new(Exit::Usage, "--capture changes the packet filter; run weft join as root"));
+    let workload_api = options.workload_api.given()?;
     let state = State::at(&options.state_dir)?;
     let before = state.read()?;
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
@@ -104,8 +108,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut joining = joining(&options, &member);
     joining.made = made;
     joining.capture = captured;
+    joining.workload_api = workload_api;
     joining.unit = match (&systemd, options.foreground) {
-        (Some(_), false) => Some(Unit::new(state.dir(), options.root.as_deref(), joining.capture.is_some())?),
+        (Some(_), false) => Some(Unit::new(state.dir(), options.root.as_deref(), &joining)?),
         _ => before.as_ref().and_then(|before| before.unit.clone()),
     };
     if let Some(before) = before.as_ref().and_then(|before| before.unit.as_ref())
@@ -286,6 +291,7 @@ fn joining(options: &Options, member: &Member) -> Joining {
         made: Vec::new(),
         unit: None,
         capture: None,
+        workload_api: None,
     }
 }
 
@@ -305,6 +311,9 @@ fn summary(options: &Options, joining: &Joining, member: &Member, address: IpAdd
     ));
     if let Some(dns) = options.dns.given().settings(own_address(address)) {
         lines.push(format!("names of the mesh are answered over DNS on {}", dns.listen));
+    }
+    if let Some(api) = &joining.workload_api {
+        lines.push(format!("programs get the workload's identity with {}", workload_api::told(&api.socket)));
     }
     if joining.capture.is_some() {
         lines.push("or without a proxy: connections of this machine are captured once the agent is ready".to_owned());

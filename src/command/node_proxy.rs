@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use proxy::joined::{own_address, towards};
+use proxy::workload_api::SOCKET;
 use proxy::{NodeSettings, NodeWorkload, Role};
 use runtime::shutdown;
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use super::data_dir::DataDir;
 use super::duration;
 use super::output::tell;
 use super::sidecar::{self, ADMIN, METRICS, READINESS, ServiceOptions, Workload, WorkloadOptions};
+use super::workload_api;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -40,6 +42,10 @@ pub struct Options {
     /// The same, for gRPC
     #[arg(long, default_value_t = 4340, value_name = "PORT")]
     grpc_port: u16,
+    /// Give programs the identity of their workload on a Unix socket: the SPIFFE Workload API, and secrets for Envoy
+    /// [default: no socket; without a PATH, /run/weft/workload.sock]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = SOCKET)]
+    workload_socket: Option<PathBuf>,
     /// The control plane [default: that of the data directory's mesh]
     #[arg(long, value_name = "https://HOST:PORT", env = "WEFT_CONTROL_PLANE")]
     control_plane: Option<String>,
@@ -74,10 +80,13 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         admin: at(&ADMIN),
         readiness: at(&READINESS),
         metrics: SocketAddr::new(address, METRICS),
+        workload_socket: options.workload_socket.as_deref().map(workload_api::absolute).transpose()?,
         workloads,
     };
+    let api = settings.workload_socket.as_deref();
+    let api = api.map_or_else(String::new, |socket| format!(", {}", workload_api::told(socket)));
     let place = format!(
-        "{} workloads are behind this proxy: http_proxy=http://{}, admin http://{}",
+        "{} workloads are behind this proxy: http_proxy=http://{}, admin http://{}{api}",
         settings.workloads.len(),
         settings.outgoing[0],
         settings.admin
@@ -117,6 +126,7 @@ async fn workload(
     data: &DataDir,
 ) -> anyhow::Result<(NodeWorkload, Workload)> {
     let uid = entry.uid()?;
+    let callers = entry.callers()?;
     let token = entry.token()?;
     let services = entry.served();
     let first = entry.services.first();
@@ -150,5 +160,5 @@ async fn workload(
     settings.http_proxy_address = own_address(address);
     settings.node_proxy_port = Some(options.incoming_port);
     settings.dns = None;
-    Ok((NodeWorkload { uid, settings: settings.clone() }, workload))
+    Ok((NodeWorkload { uid, settings: settings.clone(), callers }, workload))
 }

@@ -18,6 +18,7 @@ use super::child;
 use super::data_dir::DataDir;
 use super::output::tell;
 use super::sidecar::{self, ServiceOptions, WorkloadOptions};
+use super::workload_api::{self, WorkloadApiFlags};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -25,6 +26,8 @@ pub struct Options {
     service: ServiceOptions,
     #[command(flatten)]
     workload: WorkloadOptions,
+    #[command(flatten)]
+    workload_api: WorkloadApiFlags,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -34,7 +37,9 @@ pub struct Options {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
-    let workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
+    let workload_api = options.workload_api.given()?;
+    let mut workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
+    workload.settings.workload_api = workload_api;
     let asked = shutdown::on_signals(PATIENCE)?;
     let (stop, told) = shutdown::channel();
     let mut command = program(&options.command, &workload.settings);
@@ -87,6 +92,9 @@ fn program(words: &[OsString], settings: &Settings) -> Command {
     if let Some(served) = settings.services.first() {
         command.env("PORT", served.target.port().to_string());
     }
+    if let Some(api) = &settings.workload_api {
+        command.env("SPIFFE_ENDPOINT_SOCKET", workload_api::endpoint(&api.socket));
+    }
     let way_out = way_out(settings);
     for (name, value) in [("http_proxy", way_out.as_str()), ("no_proxy", "localhost,127.0.0.1")] {
         command.env(name, value).env(name.to_ascii_uppercase(), value);
@@ -107,7 +115,9 @@ fn place(settings: &Settings) -> String {
     // Of port 0 it is not known yet which it will be; the log says it.
     let dns = settings.dns.as_ref().map(|dns| dns.listen).filter(|listen| listen.port() != 0);
     let dns = dns.map_or_else(String::new, |listen| format!(", DNS on {listen}"));
-    let ways = format!("http_proxy={}{dns}", way_out(settings));
+    let api = settings.workload_api.as_ref();
+    let api = api.map_or_else(String::new, |api| format!(", {}", workload_api::told(&api.socket)));
+    let ways = format!("http_proxy={}{dns}{api}", way_out(settings));
     let Some(served) = settings.services.first() else {
         return format!("{}.{namespace} is in the mesh ({ways})", settings.workload);
     };

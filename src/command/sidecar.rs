@@ -183,6 +183,7 @@ pub async fn prepare(
             Role::Sidecar => options.dns.given().settings(own),
             Role::Gateway => None,
         },
+        workload_api: None,
         drain: options.drain,
     };
     Ok(Workload { settings, _reserved: reserved, _lock: lock })

@@ -32,3 +32,4 @@ mod telemetry;
 mod tokens;
 mod traffic;
 mod vm;
+mod workload_api;

@@ -20,7 +20,7 @@ use crate::state::State;
 use crate::workloads;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(identities)).routes(routes!(ca)).routes(routes!(rotate))
+    OpenApiRouter::new().routes(routes!(identities)).routes(routes!(ca)).routes(routes!(bundle)).routes(routes!(rotate))
 }
 
 /// A SPIFFE ID of the mesh.
@@ -121,6 +121,11 @@ pub struct WaitingView {
     pub until: u64,
 }
 
+/// A set of keys in JSON (RFC 7517) with `spiffe_sequence` and `spiffe_refresh_hint`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(value_type = Object)]
+pub struct BundleView(serde_json::Value);
+
 /// A step of the change of roots.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -165,6 +170,14 @@ async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
         roots: roots(&state),
         live_certificates: entries.iter().filter(|entry| entry.not_after > now).count(),
     }))
+}
+
+/// The trust domain's bundle as other trust domains read it: roots of certificates and keys of tokens (SPIFFE Trust
+/// Domain and Bundle, section 4).
+#[utoipa::path(get, path = "/ca/bundle", responses((status = 200, description = "A set of keys", body = BundleView)))]
+async fn bundle(Shared(state): Shared<State>) -> Result<Json<BundleView>, Problem> {
+    let document = state.spiffe_bundle.document().await.map_err(Problem::internal)?;
+    Ok(Json(BundleView(document)))
 }
 
 /// Takes a step of the change from one root of trust to the next, or the last one back.

@@ -9,6 +9,7 @@ mod access;
 mod audit;
 mod auth;
 mod authz;
+mod bundle;
 pub mod catalogue;
 mod certificates;
 mod compression;
@@ -58,6 +59,7 @@ mod wri;
 
 pub use audit::{Audit, Record as AuditRecord};
 pub use auth::Door;
+pub use bundle::{BundleTls, serve_bundle};
 pub use follow::follow;
 pub use kept::Kept;
 pub use limiter::Rate;

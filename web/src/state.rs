@@ -27,6 +27,8 @@ pub struct State {
     pub trust_domain: TrustDomain,
     /// The roots that vouch for the mesh.
     pub bundle: watch::Receiver<Arc<citadel::TrustBundle>>,
+    /// The same, and the keys of tokens, as other trust domains read them.
+    pub spiffe_bundle: citadel::SpiffeBundle,
     pub rotation: citadel::Rotation,
     pub denials: citadel::Denials,
     /// What certificates were issued.

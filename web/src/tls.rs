@@ -58,6 +58,10 @@ impl ApiTls {
         Ok(Self { config: Arc::new(config), files })
     }
 
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// SHA-256 of the certificate in force, in hexadecimal: by it this machine's own verbs know the API.
     pub fn pin(&self) -> String {
         self.files.current.lock().1.cert.first().map(|leaf| citadel::sha256(leaf)).unwrap_or_default()
@@ -106,9 +110,13 @@ pub struct TlsListener {
 
 impl TlsListener {
     pub fn new(listener: TcpListener, tls: &ApiTls) -> io::Result<Self> {
+        Self::with(listener, tls.config.clone())
+    }
+
+    pub fn with(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
         let (sender, accepted) = mpsc::channel(WAITING);
         let address = listener.local_addr()?;
-        tokio::spawn(accept(listener, TlsAcceptor::from(tls.config.clone()), sender));
+        tokio::spawn(accept(listener, TlsAcceptor::from(config), sender));
         Ok(Self { address, accepted })
     }
 }

@@ -22,6 +22,8 @@ pub struct Svid {
     chain: Vec<CertificateDer<'static>>,
     roots: Vec<CertificateDer<'static>>,
     certified: Arc<CertifiedKey>,
+    /// PKCS#8 in DER, for programs of the workload that ask for it.
+    key: Arc<Zeroizing<Vec<u8>>>,
     anchors: Arc<RootCertStore>,
     denied: Arc<DenyList>,
 }
@@ -41,7 +43,8 @@ impl Svid {
         let certified = CertifiedKey::new(chain.clone(), any_supported_type(&private)?);
         certified.keys_match()?;
         let anchors = Arc::new(anchors(&roots));
-        Ok(Self { leaf, chain, roots, certified: Arc::new(certified), anchors, denied: Arc::default() })
+        let (certified, key) = (Arc::new(certified), Arc::new(key.clone()));
+        Ok(Self { leaf, chain, roots, certified, key, anchors, denied: Arc::default() })
     }
 
     /// The same with other roots.
@@ -50,6 +53,7 @@ impl Svid {
             leaf: self.leaf.clone(),
             chain: self.chain.clone(),
             certified: Arc::clone(&self.certified),
+            key: Arc::clone(&self.key),
             anchors: Arc::new(anchors(&roots)),
             denied: Arc::clone(&self.denied),
             roots,
@@ -63,6 +67,7 @@ impl Svid {
             chain: self.chain.clone(),
             roots: self.roots.clone(),
             certified: Arc::clone(&self.certified),
+            key: Arc::clone(&self.key),
             // The very same: what was verified under them stays known.
             anchors: Arc::clone(&self.anchors),
             denied,
@@ -115,6 +120,11 @@ impl Svid {
     /// The trust bundle.
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
+    }
+
+    /// PKCS#8 in DER.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
     }
 
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {

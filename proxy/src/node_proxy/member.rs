@@ -1,6 +1,6 @@
 //! One workload behind the node proxy: kept running, whatever ends it, without touching the others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use super::NodeWorkload;
 use crate::admin::Admin;
 use crate::run::run_at_node;
 use crate::settings::Settings;
+use crate::workload_api::{Selectors, Source};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
@@ -20,16 +21,21 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 pub struct Member {
     pub uid: u32,
     pub settings: Settings,
+    pub callers: Selectors,
     /// While it runs.
     shown: watch::Sender<Option<Arc<Admin>>>,
+    /// Its identity as programs get it, and the run that it is of.
+    handed_out: Mutex<Option<(Weak<Admin>, Arc<Source>)>>,
     /// Why it last ended.
     ended: Mutex<Option<String>>,
 }
 
 impl Member {
     pub fn new(workload: NodeWorkload) -> Self {
-        let NodeWorkload { uid, settings } = workload;
-        Self { uid, settings, shown: watch::Sender::new(None), ended: Mutex::default() }
+        let NodeWorkload { uid, settings, mut callers } = workload;
+        callers.users = vec![uid];
+        let shown = watch::Sender::new(None);
+        Self { uid, settings, callers, shown, handed_out: Mutex::default(), ended: Mutex::default() }
     }
 
     /// `reviews-v1.default`
@@ -40,6 +46,20 @@ impl Member {
     /// How it is reached while it runs.
     pub fn admin(&self) -> Option<Arc<Admin>> {
         self.shown.borrow().clone()
+    }
+
+    /// Its identity as programs get it, while it has one.
+    pub fn source(&self) -> Option<Arc<Source>> {
+        let admin = self.admin()?;
+        let mut handed_out = self.handed_out.lock();
+        if let Some((run, source)) = &*handed_out
+            && run.as_ptr() == Arc::as_ptr(&admin)
+        {
+            return Some(Arc::clone(source));
+        }
+        let source = Arc::new(Source::of(admin.identity.as_ref()?, &self.settings.control_plane).ok()?);
+        *handed_out = Some((Arc::downgrade(&admin), Arc::clone(&source)));
+        Some(source)
     }
 
     /// How it is reached while it has a configuration.

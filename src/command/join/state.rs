@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proxy::dns::DnsOptions;
 use proxy::joined::Joined;
+use proxy::workload_api::WorkloadApi;
 use runtime::files;
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +44,17 @@ pub struct Joining {
     pub unit: Option<Unit>,
     #[serde(default)]
     pub capture: Option<capture::Settings>,
+    /// Where programs get the workload's identity, and which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_api: Option<WorkloadApi>,
 }
 
 impl Joining {
+    /// Whether the agent looks at which program asks for the workload's identity.
+    pub fn tells_programs_apart(&self) -> bool {
+        self.workload_api.as_ref().is_some_and(|api| !api.callers.paths.is_empty())
+    }
+
     pub fn joined(self, state_dir: &Path) -> anyhow::Result<Joined> {
         let listen = dns::of_words(self.listen_dns.as_deref()).map_err(|rule| anyhow!("listen_dns: {rule}"))?;
         Ok(Joined {
@@ -63,6 +72,7 @@ impl Joining {
                 captured_ipv6: self.capture.as_ref().is_some_and(capture::Settings::captures_dns_over_ipv6),
             },
             capture: self.capture.as_ref().map(capture::Settings::of_proxy),
+            workload_api: self.workload_api,
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),
         })

@@ -12,7 +12,7 @@ use runtime::files;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::state::{missing, remove_empty};
+use super::state::{Joining, missing, remove_empty};
 use crate::command::sidecar;
 
 const NAME: &str = "weft.service";
@@ -32,13 +32,13 @@ pub struct Unit {
 
 impl Unit {
     /// `root` stands before all its paths.
-    pub fn new(state_dir: &Path, root: Option<&Path>, captures: bool) -> anyhow::Result<Self> {
+    pub fn new(state_dir: &Path, root: Option<&Path>, joining: &Joining) -> anyhow::Result<Self> {
         let root = std::path::absolute(root.unwrap_or(Path::new("/")))?;
         let program = std::env::current_exe().context("this program's own path cannot be told")?;
         let (units, wants) = (root.join(UNITS), root.join(WANTS));
         Ok(Self {
             path: units.join(NAME),
-            text: text(&program, state_dir, captures),
+            text: text(&program, state_dir, joining.capture.is_some(), joining.tells_programs_apart()),
             link: wants.join(NAME),
             made: missing(&wants),
         })
@@ -86,9 +86,10 @@ impl Unit {
 }
 
 /// Root's capabilities are cut down to what a proxy on ports below 1024 needs, and where it captures, to what the packet
-/// filter and a group of its own need. Should the agent come to a bad end, its guard stays to give the next agent the
+/// filter and a group of its own need, and where it tells programs apart, to see which one a process of another user runs
+/// (proc_pid_exe(5)). Should the agent come to a bad end, its guard stays to give the next agent the
 /// rules or to take them back; where the guard is gone too, they go before the next start.
-fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
+fn text(program: &Path, state_dir: &Path, captures: bool, tells_apart: bool) -> String {
     let (program, state) = (quoted(program), quoted(state_dir));
     let (capabilities, after, restart) = match captures {
         true => (
@@ -102,6 +103,7 @@ fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
         ),
         false => ("", String::new(), 5),
     };
+    let looking = if tells_apart { " CAP_SYS_PTRACE" } else { "" };
     format!(
         "[Unit]\n\
          Description=weft agent: this machine's workload in the mesh\n\
@@ -117,7 +119,7 @@ fn text(program: &Path, state_dir: &Path, captures: bool) -> String {
          TimeoutStopSec=30\n\
          LimitNOFILE=1048576\n\
          NoNewPrivileges=yes\n\
-         CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE{capabilities}\n\
+         CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE{capabilities}{looking}\n\
          ProtectSystem=full\n\
          ProtectKernelTunables=yes\n\
          ProtectControlGroups=yes\n\
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_agent_without_capture_is_started_again_with_no_more_rights_than_a_proxy_needs() {
-        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), false);
+        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), false, false);
         assert_eq!(values(&text, "ExecStart"), [r#""/usr/bin/weft" agent --state-dir "/var/lib/weft""#]);
         assert_eq!(values(&text, "Restart"), ["always"]);
         assert_eq!(values(&text, "RestartSec"), ["5"]);
@@ -220,13 +222,19 @@ mod tests {
 
     #[test]
     fn with_capture_the_guard_outlives_the_agent_and_stranded_rules_go_before_the_next_start() {
-        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), true);
+        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), true, false);
         assert_eq!(values(&text, "KillMode"), ["process"]);
         let stop = r#""/usr/bin/weft" agent --state-dir "/var/lib/weft" --end-capture --unless-guarded"#;
         assert_eq!(values(&text, "ExecStopPost"), [stop]);
         // Sooner than the guard gives up, which is after ten seconds unless told otherwise.
         assert_eq!(values(&text, "RestartSec"), ["1"]);
         assert!(values(&text, "CapabilityBoundingSet")[0].ends_with("CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID"));
+    }
+
+    #[test]
+    fn who_tells_programs_apart_may_see_which_one_a_process_runs() {
+        let text = text(Path::new("/usr/bin/weft"), Path::new("/var/lib/weft"), false, true);
+        assert!(values(&text, "CapabilityBoundingSet")[0].ends_with(" CAP_SYS_PTRACE"));
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use nix::unistd::User as SystemUser;
 use proxy::Served;
+use proxy::workload_api::Selectors;
 use serde::Deserialize;
 
 use crate::command::failure::{Exit, Failure};
 use crate::command::sidecar::protocol;
+use crate::command::workload_api;
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,6 +45,17 @@ pub struct Entry {
     pub register: bool,
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Of its user's programs, those that get its identity on the node proxy's socket; else all.
+    #[serde(default)]
+    identity: Programs,
+}
+
+/// Programs beside their user.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Programs {
+    programs: Vec<PathBuf>,
+    units: Vec<String>,
 }
 
 /// A service that a workload serves.
@@ -108,15 +120,12 @@ impl Entry {
     pub fn uid(&self) -> anyhow::Result<u32> {
         match &self.user {
             User::Number(uid) => Ok(*uid),
-            User::Name(name) => {
-                let found =
-                    SystemUser::from_name(name).with_context(|| format!("user {name:?} cannot be looked up"))?;
-                let missing = || {
-                    Failure::new(Exit::Rejected, format!("there is no user {name:?} on this machine; make it first"))
-                };
-                Ok(found.ok_or_else(missing)?.uid.as_raw())
-            }
+            User::Name(name) => workload_api::uid(name),
         }
+    }
+
+    pub fn callers(&self) -> anyhow::Result<Selectors> {
+        workload_api::programs(&self.identity.programs, &self.identity.units)
     }
 
     pub fn token(&self) -> anyhow::Result<Option<String>> {
@@ -152,6 +161,11 @@ mod tests {
         let entry = &file.workloads[0];
         assert_eq!((entry.uid().unwrap(), entry.namespace.as_str(), entry.register), (1001, "default", true));
         assert!(entry.served().is_empty());
+        assert_eq!(entry.callers().unwrap(), Selectors::default());
+        let text = "workloads:\n- {user: 1, name: a, identity: {programs: [/bin/sh], units: [a.service]}}\n";
+        let callers = File::parse(text).unwrap().workloads[0].callers().unwrap();
+        assert_eq!((callers.paths, callers.units), (vec!["/bin/sh".into()], vec!["a.service".to_owned()]));
+        assert!(File::parse(&text.replace("a.service", "a")).unwrap().workloads[0].callers().is_err());
         let root = File::parse("workloads:\n- user: root\n  name: batch\n").unwrap();
         assert_eq!(root.workloads[0].uid().unwrap(), 0);
     }

@@ -51,6 +51,10 @@ impl Mesh {
         let dir = tempfile::tempdir().unwrap();
         let authority = citadel::SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), clock.clone());
         let rotation = citadel::Rotation::new(Arc::new(authority.unwrap()), false);
+        let ca = dir.path().join("ca");
+        let jwt = citadel::JwtAuthority::open(&ca, &trust_domain, None, store.clone(), clock.clone());
+        let keys = jwt.await.unwrap().told();
+        let spiffe_bundle = citadel::SpiffeBundle::new(rotation.bundles(), keys, store.clone());
         let own = trust_domain.workload("istio-system", "control-plane").unwrap();
         let grace = std::time::Duration::ZERO;
         let denials = citadel::Denials::open(store.clone(), clock.clone(), own, grace).await.unwrap();
@@ -75,6 +79,7 @@ impl Mesh {
             mixer,
             trust_domain,
             bundle: rotation.bundles(),
+            spiffe_bundle,
             rotation,
             denials,
             ledger,

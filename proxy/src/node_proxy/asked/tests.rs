@@ -18,7 +18,7 @@ fn workload(uid: u32, name: &str, served: &[(&str, u16)]) -> NodeWorkload {
         protocol: "http".to_owned(),
         target: "127.0.0.1:1".parse().unwrap(),
     });
-    NodeWorkload { uid, settings: settings(name, services.collect()) }
+    NodeWorkload { uid, settings: settings(name, services.collect()), callers: Default::default() }
 }
 
 fn settings(workload: &str, services: Vec<Served>) -> Settings {
@@ -49,6 +49,7 @@ fn settings(workload: &str, services: Vec<Served>) -> Settings {
         readiness: SocketAddr::new(address, 0),
         metrics: SocketAddr::new(address, 0),
         dns: None,
+        workload_api: None,
         drain: std::time::Duration::ZERO,
     }
 }

@@ -1,0 +1,185 @@
+//! Who is at the other end of a Unix socket, by the kernel's word at the time of the connection. The process is held by
+//! a descriptor of its directory in /proc, found by the socket's pidfd (Linux 6.5), so that a process that takes its
+//! number later is never taken for it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+use tokio::net::UnixStream;
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Caller {
+    pub uid: u32,
+    process: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    /// `/proc/PID`, which names nobody once the process is gone.
+    directory: File,
+    /// Where the kernel gives one.
+    pidfd: Option<OwnedFd>,
+}
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl Caller {
+    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+        let peer = stream.peer_cred()?;
+        let process = match getsockopt(stream, sockopt::PeerPidfd) {
+            Ok(pidfd) => Process::of_pidfd(pidfd),
+            // An older kernel has the number only.
+            Err(Errno::ENOPROTOOPT) => peer.pid().and_then(|pid| Process::open(pid, None)),
+            // It is gone already.
+            Err(_) => None,
+        };
+        Ok(Self { uid: peer.uid(), process })
+    }
+
+    #[cfg(test)]
+    pub(super) fn user(uid: u32) -> Self {
+        Self { uid, process: None }
+    }
+
+    /// The file that it runs. Names do not matter: in a mount namespace of its own, a program may have any.
+    pub fn executable(&self) -> Option<FileId> {
+        let process = self.process.as_ref()?;
+        let file = fs::metadata(process.place("exe")).ok()?;
+        process.is_there().then(|| FileId::of(&file))
+    }
+
+    /// The systemd unit that it belongs to.
+    pub fn unit(&self) -> Option<String> {
+        let process = self.process.as_ref()?;
+        let groups = fs::read_to_string(process.place("cgroup")).ok()?;
+        process.is_there().then(|| unit(&groups))?
+    }
+
+    /// Whether it still is the process that connected.
+    pub fn is_there(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_there)
+    }
+}
+
+impl Process {
+    fn of_pidfd(pidfd: OwnedFd) -> Option<Self> {
+        let process = Self::open(pid_of(&pidfd)?, Some(pidfd))?;
+        // The directory was opened by number: it is the right one if the process is still there now.
+        process.is_there().then_some(process)
+    }
+
+    fn open(pid: i32, pidfd: Option<OwnedFd>) -> Option<Self> {
+        Some(Self { pid, directory: File::open(format!("/proc/{pid}")).ok()?, pidfd })
+    }
+
+    fn is_there(&self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => pid_of(pidfd) == Some(self.pid),
+            None => fs::read(self.place("stat")).is_ok(),
+        }
+    }
+
+    fn place(&self, file: &str) -> String {
+        format!("/proc/self/fd/{}/{file}", self.directory.as_raw_fd())
+    }
+}
+
+impl FileId {
+    pub fn of(file: &fs::Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
+
+/// The process of a pidfd (proc_pid_fdinfo(5)); -1 stands for one that ended.
+fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
+    let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = told.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0)
+}
+
+/// The system's unit in `/proc/PID/cgroup`: the outermost part that is no slice. What is below a user's own manager is
+/// the user's word, so its unit is that manager.
+fn unit(groups: &str) -> Option<String> {
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        matches!(controllers, "" | "name=systemd").then_some(path)
+    })?;
+    let first = path.split('/').filter(|part| !part.is_empty()).find(|part| !part.ends_with(".slice"))?;
+    let is_unit = [".service", ".scope"].iter().any(|kind| first.ends_with(kind));
+    is_unit.then(|| first.to_owned())
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.uid)?;
+        match &self.process {
+            Some(process) => write!(f, ", process {}", process.pid),
+            None => f.write_str(", a process that ended"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_is_known_by_its_user_and_by_the_file_that_it_runs() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let caller = Caller::of(&one).unwrap();
+        assert_eq!(caller.uid, nix::unistd::getuid().as_raw());
+        let own = FileId::of(&fs::metadata(std::env::current_exe().unwrap()).unwrap());
+        assert_eq!(caller.executable(), Some(own));
+        assert_ne!(caller.executable(), Some(FileId::of(&fs::metadata("/bin/sh").unwrap())));
+        assert!(caller.is_there());
+        assert!(caller.to_string().contains(&std::process::id().to_string()), "{caller}");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ended_is_nobody_whoever_has_its_number_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); sys.stdin.read()";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script, path.to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let caller = Caller::of(&stream).unwrap();
+        assert!(caller.is_there() && caller.executable().is_some());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!caller.is_there() && caller.executable().is_none() && caller.unit().is_none());
+    }
+
+    #[test]
+    fn the_unit_is_the_systems_not_one_that_a_user_made() {
+        let told = |groups: &str| unit(groups);
+        assert_eq!(told("0::/system.slice/reviews.service\n").as_deref(), Some("reviews.service"));
+        assert_eq!(told("0::/system.slice/reviews.service/worker\n").as_deref(), Some("reviews.service"));
+        assert_eq!(
+            told("0::/user.slice/user-1000.slice/user@1000.service/app.slice/reviews.service").as_deref(),
+            Some("user@1000.service")
+        );
+        let first = "12:pids:/x.service\n1:name=systemd:/system.slice/system-getty.slice/a@b.service\n";
+        assert_eq!(told(first).as_deref(), Some("a@b.service"));
+        for none in ["", "0::/", "0::/../reviews.service", "0::/user.slice", "garbage", "5:cpu:/reviews.service"] {
+            assert_eq!(told(none), None, "{none}");
+        }
+    }
+}
