@@ -137,8 +137,10 @@ mod tests {
         assert_eq!(of(vec![uri("spiffe://td/a;By=x")], "c"), r#"Subject="CN=c";URI="spiffe://td/a;By=x""#);
         assert_eq!(of(vec![uri("spiffe://td/a\"\\")], "c"), r#"Subject="CN=c";URI="spiffe://td/a\"\\""#);
         assert_eq!(
-            of(vec![uri("spiffe://td/a\r\nx: y\0")], "c\n"),
-            r#"Subject="CN=c%0A";URI=spiffe://td/a%0D%0Ax: y%00"#
+            of(vec![uri("spiffe://td/a\r\nx: y")], "c\n"),
+            r#"Subject="CN=c%0A";URI=spiffe://td/a%0D%0Ax: y"#
         );
+        // CVE-2025-66220: what holds a NUL is no name.
+        assert_eq!(of(vec![uri("spiffe://td/a\0.evil")], "c"), r#"Subject="CN=c";URI="#);
     }
 }
