@@ -266,60 +266,6 @@ async fn bookinfo_on_three_platforms_is_one_mesh_with_mutual_tls_throughout() {
     assert!([&productpage, &details, &ratings, &v2].iter().all(|workload| workload.is_strict()));
 }
 
-/// Each platform in turn serves all, and then dies without a word to its registry.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_loss_of_any_platform_moves_its_traffic_to_the_others() {
-    let consul = Consul::start();
-    let cluster = TestCluster::start().await;
-    let kubeconfig = format!("east=kubernetes:{}", cluster.kubeconfig("context", ADMIN_TOKEN).display());
-    let mesh = Mesh::start(&["--no-sample", "--consul", &consul.url(), "--registry", &kubeconfig]);
-    mesh.apply_example("strict-mtls");
-    mesh.apply_example("bookinfo-gateway");
-    let productpage = Workload::start(&mesh, "productpage-v1", machine(0), false);
-    let ratings = Workload::start(&mesh, "ratings-v1", machine(1), false);
-    let v1 = Workload::start(&mesh, "reviews-v1", machine(2), true);
-    let in_cluster = free_port(SocketAddr::new(own_address(), 0));
-    let v2 = Workload::start(&mesh, "reviews-v2", in_cluster, true);
-    let v3 = Workload::start(&mesh, "reviews-v3", machine(3), false);
-    let spare = Workload::start(&mesh, "reviews-v1-spare", machine(4), true);
-    put_into_consul(&consul, "reviews-v1", &v1);
-    put_into(&cluster, in_cluster).await;
-    let meta = json!({ "protocol": "http", "version": "spare", "weft-identity": "bookinfo-reviews" });
-    let settings = json!({ "Port": spare.at.port(), "Meta": meta, "Check": null });
-    consul.register("reviews", "reviews-spare", &spare.at.ip().to_string(), settings);
-    let endpoints = || items(&mesh, &["endpoints", "reviews", "-o", "json"]).len();
-    until("all of reviews", PATIENCE, || endpoints() == 4);
-
-    let path = "/api/v1/products/0/reviews";
-    let through = || get(mesh.gateway(), "bookinfo.example", path, &[]).map(|answer| pod(&answer.body));
-    for (platform, version, mut workload) in [("consul", "v1", v1), ("kubernetes", "v2", v2), ("vm", "v3", v3)] {
-        let preferred = RULES.replace("topology.kubernetes.io/region=dc1", &format!("version={version}"));
-        mesh.apply(&preferred.replace("SERVICE", "reviews"));
-        let mine = format!("reviews-{version}");
-        until(platform, PATIENCE, || (0..20).all(|_| through().is_ok_and(|pod| pod == mine)));
-        let load = Load::start_for(mesh.gateway(), "bookinfo.example", path, 150);
-        assert!((0..20).all(|_| through().is_ok_and(|pod| pod == mine)), "{platform} serves all");
-        let died = Instant::now();
-        workload.kill();
-        until("the others", PATIENCE, || through().is_ok_and(|pod| pod != mine));
-        println!("{platform}: traffic moved after {:?}", died.elapsed());
-        let outcome = load.run_until(1_500);
-        println!("{platform}: {outcome:?}");
-        assert!(outcome.failed() * 1_000 < outcome.total(), "{platform}: {outcome:?}");
-        // Who died is not in the way of the next turn.
-        match platform {
-            "consul" => consul.deregister("reviews-v1"),
-            "kubernetes" => {
-                cluster.delete("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/reviews-1").await
-            }
-            _ => break,
-        }
-        let left = if platform == "consul" { 3 } else { 2 };
-        until("the end of what died", PATIENCE, || endpoints() == left);
-    }
-    assert!([&productpage, &ratings, &spare].iter().all(|workload| workload.is_strict()));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_not_who_its_registry_says_gets_no_traffic() {
     let consul = Consul::start();
