@@ -17,7 +17,8 @@ fn every_verb_shows_an_example() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("Example: {path}")), "{path} shows no example of itself: {help:?}");
         }
-        for verb in verbs {
+        // What is hidden is started by weft itself, not by people.
+        for verb in verbs.into_iter().filter(|verb| !verb.is_hide_set()) {
             check(verb, &format!("{path} {}", verb.get_name()));
         }
     }

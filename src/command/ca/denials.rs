@@ -47,7 +47,7 @@ Whoever is denied gets no certificate and no configuration, every proxy closes t
 ones, within seconds. A serial number denies one certificate: one that was renewed from it has another; deny the identity \
 or the agent to turn away all of them.
 
-Example: weft ca deny spiffe://cluster.local/ns/default/sa/reviews --reason \"key leaked\" --for 24h";
+Example: weft ca deny spiffe://cluster.local/ns/default/sa/reviews --reason stolen --for 24h";
 
 const COLUMNS: [Column; 5] = [
     ("ID", |item| text(item, "id")),
