@@ -1,5 +1,6 @@
 //! The graph of services over a window of time, as the API shows it.
 
+mod failing;
 mod nodes;
 mod sum;
 
@@ -14,6 +15,7 @@ use crate::edge::{SLOT_MS, begin_of, slot_of};
 use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
+pub use failing::{FailingEdge, failing};
 use nodes::Nodes;
 pub use nodes::namespace;
 use sum::{Sum, denied};

@@ -15,7 +15,7 @@ mod tap;
 mod traces;
 
 pub use export::{InfluxAuth, InfluxDb, Otlp, Sink, SinkKind, SinkStatus, StatsD, TagStyle};
-pub use graph::{EdgeView, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting, namespace};
+pub use graph::{EdgeView, FailingEdge, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting, namespace};
 pub use intake::Reporter;
 pub use mixer::{Mixer, Options};
 pub use series::{SeriesQuery, SeriesView, TrafficSeries};

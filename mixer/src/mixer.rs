@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::edge::{Delta, History, slot_of};
 use crate::export::{Exports, Ledger};
-use crate::graph::{self, Graph, GraphQuery};
+use crate::graph::{self, FailingEdge, Graph, GraphQuery};
 use crate::intake::{EdgeKey, Last, Pools, Proxy, Reporter, Told};
 use crate::names::{self, Names, UNKNOWN};
 use crate::series::{self, SeriesQuery, SeriesView};
@@ -159,6 +159,11 @@ impl Mixer {
         // The lock is held for the sums, and not for what is made of them.
         let reading = graph::read(&self.0.state.lock(), query, now, self.stale_ms());
         reading.build(&catalog)
+    }
+
+    /// The edges with requests that failed in the last seconds.
+    pub fn failing(&self, seconds: u64) -> Vec<FailingEdge> {
+        graph::failing(&self.0.state.lock(), seconds, self.now(), self.stale_ms())
     }
 
     /// The time series of edges.

@@ -10,7 +10,7 @@ use runtime::ManualClock;
 use tokio::sync::watch;
 
 use crate::graph::EdgeView;
-use crate::{Graph, GraphQuery, Keeper, Mixer, Options, Reporter, SeriesQuery};
+use crate::{FailingEdge, Graph, GraphQuery, Keeper, Mixer, Options, Reporter, SeriesQuery};
 use store::{Memory, Store};
 
 /// The beginning of a slot.
@@ -147,6 +147,30 @@ fn a_call_that_both_sides_tell_of_counts_once_and_one_without_a_proxy_counts_too
     assert_eq!(edge(&graph, REVIEWS).requests_per_second, 10.0);
     assert_eq!(edge(&graph, "unknown>default/reviews>http").requests_per_second, 5.0);
     assert_eq!(graph.edges.len(), 2);
+}
+
+#[test]
+fn edges_with_failed_requests_are_told_apart_until_they_are_old() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));
+    kit.pass(10);
+    let opened = vec![
+        series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200),
+        series(1, wire::Side::Source, Some("reviews-v1"), "reviews", 503),
+        series(2, wire::Side::Source, Some("details-v1"), "details", 200),
+    ];
+    kit.tell(&mut page, opened, vec![counts(0, 75), counts(1, 25), counts(2, 50)]);
+    let opened = vec![
+        series(0, wire::Side::Destination, None, "reviews", 200),
+        series(1, wire::Side::Destination, None, "reviews", 500),
+    ];
+    kit.tell(&mut reviews, opened, vec![counts(0, 10), counts(1, 10)]);
+    let told = |edge: &FailingEdge| (edge.source.clone(), edge.requests_per_second, edge.error_ratio);
+    let page = "workload:default/productpage-v1".to_owned();
+    let failing: Vec<_> = kit.mixer.failing(30).iter().map(told).collect();
+    assert_eq!(failing, [("unknown".to_owned(), 2.0, 0.5), (page, 10.0, 0.25)]);
+    kit.pass(60);
+    assert_eq!(kit.mixer.failing(30), []);
 }
 
 #[test]

@@ -184,7 +184,7 @@ pub fn denied(history: &History, window: Window) -> f64 {
 }
 
 /// The slots of a window, and the points of what of it is older than all slots.
-fn within(history: &History, window: Window) -> (impl Iterator<Item = &Slot>, impl Iterator<Item = Point>) {
+pub(super) fn within(history: &History, window: Window) -> (impl Iterator<Item = &Slot>, impl Iterator<Item = Point>) {
     let inside = move |at: u32| (window.first..=window.last).contains(&at);
     let older = history.live.front().is_none_or(|oldest| oldest.at > window.first);
     let points = history.fine.since(if older { window.first } else { u32::MAX });

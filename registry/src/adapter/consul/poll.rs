@@ -129,7 +129,7 @@ pub(super) async fn search(tools: Tools, mut services: Vec<(String, u64)>) {
         }
     });
     asked.await;
-    sleep(SEARCH_GAP.max(start.elapsed() / 2)).await;
+    sleep(SEARCH_GAP.max(start.elapsed() / 4)).await;
     let _ = tools.updates.send(Update::Searched).await;
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mixer::{EdgeView, GraphQuery};
+use mixer::FailingEdge;
 use tokio::sync::watch;
 
 use crate::catalogue as codes;
@@ -47,14 +47,13 @@ const TOO_MANY: f64 = 0.05;
 const MOST: f64 = 0.5;
 
 fn failing(state: &State) -> Vec<Trouble> {
-    let graph = state.mixer.graph(&GraphQuery { window_seconds: WINDOW_SECONDS, ..GraphQuery::default() });
-    graph.edges.iter().filter_map(of).collect()
+    state.mixer.failing(WINDOW_SECONDS).iter().filter_map(of).collect()
 }
 
 /// The words tell the share in two steps only, so that a problem that lasts stays the same one.
-fn of(edge: &EdgeView) -> Option<Trouble> {
-    let share = edge.error_ratio.filter(|share| *share >= TOO_MANY)?;
-    if edge.requests_per_second < LEAST_PER_SECOND {
+fn of(edge: &FailingEdge) -> Option<Trouble> {
+    let share = edge.error_ratio;
+    if share < TOO_MANY || edge.requests_per_second < LEAST_PER_SECOND {
         return None;
     }
     let share = if share >= MOST { "at least half" } else { "more than one in twenty" };
