@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn manner() -> Manner {
-        Manner { code: 200, error: false, reached: true, mutual_tls: true, version: "v1".into() }
+        Manner { code: 200, error: false, reached: true, mutual_tls: true, version: "v1".into(), from: "v1".into() }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod failing;
 mod nodes;
+mod split;
 mod sum;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,7 +12,7 @@ use registry::Catalog;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::edge::{SLOT_MS, begin_of, slot_of};
+use crate::edge::{Manner, SLOT_MS, begin_of, slot_of};
 use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
@@ -29,6 +30,8 @@ pub struct GraphQuery {
     pub at: Option<u64>,
     /// Edges that touch one of these namespaces; all without any.
     pub namespaces: Vec<String>,
+    /// Whether the versions of a service are nodes of their own.
+    pub by_version: bool,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -44,8 +47,10 @@ pub struct Graph {
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct NodeView {
     pub id: String,
-    /// `service`, `workload`, `gateway`, `external` or `unknown`.
+    /// `service`, `version`, `workload`, `gateway`, `external` or `unknown`.
     pub kind: &'static str,
+    /// The node of the service that this is a version of.
+    pub part_of: Option<String>,
     pub namespace: String,
     pub name: String,
     pub host: Option<String>,
@@ -154,7 +159,8 @@ pub fn read(state: &State, query: &GraphQuery, now: u64, stale_ms: u64) -> Readi
         window_seconds,
         window,
         namespaces: query.namespaces.clone(),
-        edges: state.edges.iter().filter_map(|(key, edge)| read_edge(key, edge, window)).collect(),
+        by_version: query.by_version,
+        edges: state.edges.iter().filter_map(|(key, edge)| read_edge(key, edge, window, query.by_version)).collect(),
         gateways: gateways.map(|proxy| state.names.workload(&proxy.reporter.workload)).collect(),
         reporting: reporting(state, now, stale_ms),
     }
@@ -165,6 +171,7 @@ pub struct Reading {
     window_seconds: u64,
     window: Window,
     namespaces: Vec<String>,
+    by_version: bool,
     edges: Vec<EdgeSum>,
     gateways: BTreeSet<Arc<str>>,
     reporting: Reporting,
@@ -177,14 +184,17 @@ struct EdgeSum {
     principals: Principals,
     /// Whether it is what the caller's side tells.
     by_source: bool,
+    /// How the requests went, where versions are told apart.
+    manners: Vec<(Manner, f64)>,
 }
 
 impl Reading {
     pub fn build(self, catalog: &Catalog) -> Graph {
-        let Self { at, window_seconds, window, namespaces, edges, gateways, reporting } = self;
+        let Self { at, window_seconds, window, namespaces, by_version, edges, gateways, reporting } = self;
         let plain = plain(&edges);
         let mut nodes = Nodes::of(catalog, gateways);
         let mut views = Vec::with_capacity(edges.len());
+        let mut manners = HashMap::new();
         for mut edge in edges {
             let sent = plain.get(&edge.key.destination).copied().unwrap_or_default();
             if &*edge.key.source == UNKNOWN && !discount(&mut edge.sum, sent) {
@@ -194,11 +204,17 @@ impl Reading {
                 continue;
             }
             nodes.add(&edge.key, &edge.sum);
-            views.push(view(edge, window));
+            let told = std::mem::take(&mut edge.manners);
+            let view = view(edge, window);
+            if by_version {
+                manners.insert(view.id.clone(), told);
+            }
+            views.push(view);
         }
         views.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let nodes = nodes.finish(&views, &namespaces, window);
-        Graph { at, window_seconds, nodes, edges: views, reporting }
+        let graph = Graph { at, window_seconds, nodes, edges: views, reporting };
+        if by_version { split::by_version(graph, &manners, catalog) } else { graph }
     }
 }
 
@@ -225,7 +241,7 @@ fn window(state: &State, at: u64, seconds: u64, now: u64, stale_ms: u64) -> Wind
 }
 
 /// What the caller's side tells, else the other side's; denials from whichever side knows of them.
-fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<EdgeSum> {
+fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window, by_version: bool) -> Option<EdgeSum> {
     let mut sum = Sum::of(&edge.by_source, window);
     let by_source = !sum.is_empty();
     if by_source {
@@ -235,7 +251,9 @@ fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<EdgeSum>
     }
     let principals =
         Principals { source: edge.source_principal.clone(), destination: edge.destination_principal.clone() };
-    (!sum.is_empty()).then(|| EdgeSum { key: Arc::clone(key), sum, principals, by_source })
+    let history = if by_source { &edge.by_source } else { &edge.by_destination };
+    let manners = if by_version { sum::manners(history, window) } else { Vec::new() };
+    (!sum.is_empty()).then(|| EdgeSum { key: Arc::clone(key), sum, principals, by_source, manners })
 }
 
 /// Takes off what proxies told of already; whether anything is left.

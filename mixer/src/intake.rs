@@ -168,10 +168,9 @@ impl Proxy {
 impl Told {
     fn of(told: wire::Series, reporter: &Reporter, pools: &mut Pools) -> Self {
         let (side, protocol) = (told.side(), told.protocol());
-        let version = match side {
-            wire::Side::Source => told.peer.as_ref().map_or("", |peer| peer.canonical_revision.as_str()),
-            wire::Side::Destination => reporter.workload.canonical_revision.as_str(),
-        };
+        let own = reporter.workload.canonical_revision.as_str();
+        let others = told.peer.as_ref().map_or("", |peer| peer.canonical_revision.as_str());
+        let (from, version) = if side == wire::Side::Source { (own, others) } else { (others, own) };
         let manner = Manner {
             code: u16::try_from(told.response_code).unwrap_or_default(),
             error: is_error(&told),
@@ -179,6 +178,7 @@ impl Told {
             reached: !told.unreached || side == wire::Side::Destination,
             mutual_tls: told.mutual_tls,
             version: pools.texts.one(version),
+            from: pools.texts.one(from),
         };
         Self {
             side,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::weft::v1 as wire;
-use registry::Catalog;
+use registry::{Catalog, Event, Location, Merger, Provenance, Resolution, Service, ServiceKey, Visibility};
 use runtime::ManualClock;
 use tokio::sync::watch;
 
@@ -56,6 +56,16 @@ impl Kit {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// A catalog of these services, without endpoints.
+    fn tell_of(&self, services: &[&str]) {
+        let mut merger = Merger::new(["test"]);
+        for name in services {
+            let host = api::Hostname::resolve(name, "default", "cluster.local").unwrap();
+            merger.apply(0, Event::Service(service(ServiceKey::new(host, "default"))));
+        }
+        self.catalog.send_replace(Arc::new(merger.catalog().clone()));
+    }
+
     fn graph(&self, window_seconds: u64) -> Graph {
         self.mixer.graph(&GraphQuery { window_seconds, ..GraphQuery::default() })
     }
@@ -63,6 +73,22 @@ impl Kit {
     pub fn tell(&self, proxy: &mut Proxy, opened: Vec<wire::Series>, counts: Vec<wire::Counts>) {
         let report = wire::ReportRequest { opened, counts, ..Default::default() };
         self.mixer.take(&proxy.reporter, report, &mut proxy.ids);
+    }
+}
+
+fn service(key: ServiceKey) -> Service {
+    Service {
+        key,
+        aliases: Vec::new(),
+        ports: Vec::new(),
+        addresses: Vec::new(),
+        location: Location::MeshInternal,
+        resolution: Resolution::Static,
+        visibility: Visibility::Public,
+        subject_alt_names: Vec::new(),
+        labels: Default::default(),
+        created: 0,
+        provenance: Provenance { registry: "test".into(), object: String::new() },
     }
 }
 
@@ -130,6 +156,52 @@ fn rates_errors_latency_and_versions_come_from_what_callers_tell() {
     assert!((17.0..24.0).contains(&p95), "{p95} ms");
     let node = graph.nodes.iter().find(|node| node.id == "default/reviews").unwrap();
     assert_eq!((node.requests_per_second, node.health), (8.0, "failing"));
+}
+
+#[test]
+fn the_versions_of_a_service_can_be_nodes_of_their_own() {
+    let kit = Kit::new(Options::default());
+    kit.tell_of(&["reviews", "ratings"]);
+    let (mut page, mut second, mut third) =
+        (kit.proxy("productpage-v1"), kit.proxy("reviews-v2"), kit.proxy("reviews-v3"));
+    kit.pass(10);
+    let aborted = wire::Series { unreached: true, ..series(2, wire::Side::Source, None, "reviews", 503) };
+    let opened = vec![
+        series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200),
+        series(1, wire::Side::Source, Some("reviews-v2"), "reviews", 500),
+        aborted,
+    ];
+    kit.tell(&mut page, opened, vec![counts(0, 60), counts(1, 30), counts(2, 10)]);
+    let ratings = || vec![series(0, wire::Side::Source, Some("ratings-v1"), "ratings", 200)];
+    kit.tell(&mut second, ratings(), vec![counts(0, 30)]);
+    kit.tell(&mut third, ratings(), vec![counts(0, 10)]);
+    let graph = kit.mixer.graph(&GraphQuery { window_seconds: 60, by_version: true, ..GraphQuery::default() });
+    let seen = |edge: &EdgeView| (edge.id.clone(), edge.requests_per_second, edge.error_ratio);
+    let page = "workload:default/productpage-v1";
+    assert_eq!(
+        graph.edges.iter().map(seen).collect::<Vec<_>>(),
+        [
+            ("default/reviews@v2>default/ratings>http".into(), 3.0, Some(0.0)),
+            ("default/reviews@v3>default/ratings>http".into(), 1.0, Some(0.0)),
+            (format!("{page}>default/reviews>http"), 1.0, Some(1.0)),
+            (format!("{page}>default/reviews@v1>http"), 6.0, Some(0.0)),
+            (format!("{page}>default/reviews@v2>http"), 3.0, Some(1.0)),
+        ]
+    );
+    let nodes: Vec<_> = graph.nodes.iter().map(|node| (&*node.id, node.kind, node.requests_per_second)).collect();
+    assert_eq!(
+        nodes,
+        [
+            ("default/ratings", "service", 4.0),
+            ("default/reviews", "service", 10.0),
+            ("default/reviews@v1", "version", 6.0),
+            ("default/reviews@v2", "version", 3.0),
+            ("default/reviews@v3", "version", 1.0),
+            (page, "workload", 10.0),
+        ]
+    );
+    assert_eq!(graph.nodes[2].part_of.as_deref(), Some("default/reviews"));
+    assert_eq!((graph.nodes[2].health, graph.nodes[3].health), ("healthy", "failing"));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct Options {
     /// Over how much time: 30s, 5m, 1h
     #[arg(long, default_value = "60s")]
     window: String,
+    /// Whether the versions of a service are nodes of their own
+    #[arg(long, value_enum, default_value_t)]
+    by: By,
     /// The form of the output
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
@@ -36,6 +39,13 @@ enum Form {
     Yaml,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum By {
+    #[default]
+    Service,
+    Version,
+}
+
 const COLUMNS: [Column; 7] = [
     ("FROM", |edge| text(edge, "source")),
     ("TO", |edge| text(edge, "destination")),
@@ -47,7 +57,10 @@ const COLUMNS: [Column; 7] = [
 ];
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
-    let path = path(&options.window, &options.namespace);
+    let mut path = path(&options.window, &options.namespace);
+    if options.by == By::Version {
+        path += "&by=version";
+    }
     let graph = Client::open(&data, &options.api)?.get(&path).await?;
     match options.output {
         Form::Text if edges(&graph).is_empty() => output::tell("no proxy has reported traffic of that time"),

@@ -9,7 +9,7 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use mixer::{Graph, GraphQuery, NodeView, Reporter, Reporting};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,6 +34,16 @@ struct Window {
     at: Option<u64>,
     /// Only what touches these namespaces, with commas between them.
     namespace: Option<String>,
+    /// `version` shows the versions of a service that has several as nodes of their own, beside that of the service;
+    /// `service` is the default.
+    by: Option<Nodes>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Nodes {
+    Service,
+    Version,
 }
 
 const WINDOW_SECONDS: u64 = 60;
@@ -59,7 +69,8 @@ async fn graph(
     if namespaces.is_empty() {
         namespaces.clone_from(&own);
     }
-    let query = GraphQuery { window_seconds, at: asked.at, namespaces };
+    let by_version = asked.by == Some(Nodes::Version);
+    let query = GraphQuery { window_seconds, at: asked.at, namespaces, by_version };
     let mixer = state.mixer.clone();
     let make = move |query: &GraphQuery, own: &[String]| {
         let mut graph = mixer.graph(query);
@@ -75,8 +86,8 @@ async fn graph(
 fn narrow(graph: &mut Graph, own: &[String], fresh: &[Reporter]) {
     let is_own = |namespace: &str| own.iter().any(|own| own == namespace);
     for node in graph.nodes.iter_mut().filter(|node| !is_own(&node.namespace)) {
-        let NodeView { id, kind, namespace, name, .. } = std::mem::take(node);
-        *node = NodeView { id, kind, namespace, name, health: "unknown", ..NodeView::default() };
+        let NodeView { id, kind, part_of, namespace, name, .. } = std::mem::take(node);
+        *node = NodeView { id, kind, part_of, namespace, name, health: "unknown", ..NodeView::default() };
     }
     // `sidecar~10.0.0.1~reviews-v1.default~default.svc.cluster.local`
     let namespace_of =

@@ -25,7 +25,9 @@ pub struct Manner {
     /// Whether it came to the other side, so that it had to be protected at all.
     pub reached: bool,
     pub mutual_tls: bool,
+    /// Of the workload that was called, and of the one that called.
     pub version: Arc<str>,
+    pub from: Arc<str>,
 }
 
 /// A key and how often it was counted.
@@ -247,7 +249,7 @@ mod tests {
     use super::*;
 
     fn manner(code: u16) -> Manner {
-        Manner { code, error: code >= 500, reached: true, mutual_tls: true, version: "v1".into() }
+        Manner { code, error: code >= 500, reached: true, mutual_tls: true, version: "v1".into(), from: "v1".into() }
     }
 
     #[test]

@@ -111,11 +111,12 @@ fn view(
         latency_ms: if is_asked { found.asked.latency() } else { Latency::default() },
         health: health(worst, endpoints, found.touched, kind),
         endpoints,
+        part_of: None,
         id: id.to_owned(),
     }
 }
 
-fn health(errors: Option<f64>, endpoints: Option<ReadyEndpoints>, touched: bool, kind: &str) -> &'static str {
+pub fn health(errors: Option<f64>, endpoints: Option<ReadyEndpoints>, touched: bool, kind: &str) -> &'static str {
     let (errors_known, errors) = (errors.is_some(), errors.unwrap_or_default());
     let none_ready = endpoints.is_some_and(|endpoints| endpoints.total > 0 && endpoints.ready == 0);
     let some_missing = endpoints.is_some_and(|endpoints| endpoints.ready < endpoints.total);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::latency;
 
 use super::{Latency, VersionView, Window, rounded};
-use crate::edge::{History, Manners, Point, Slot};
+use crate::edge::{History, Manner, Manners, Point, Slot};
 
 #[derive(Clone, Debug)]
 pub struct Sum {
@@ -177,6 +177,18 @@ impl Sum {
     }
 }
 
+/// Requests of a window of time by how they went, as far as that is kept in full.
+pub fn manners(history: &History, window: Window) -> Vec<(Manner, f64)> {
+    let mut found: Vec<(Manner, f64)> = Vec::new();
+    for (manner, count) in within(history, window).0.flat_map(|slot| slot.manners(&history.manners)) {
+        match found.iter_mut().find(|(known, _)| known == manner) {
+            Some((_, known)) => *known += count,
+            None => found.push((manner.clone(), count)),
+        }
+    }
+    found
+}
+
 /// What one side turned away in a window of time.
 pub fn denied(history: &History, window: Window) -> f64 {
     let (slots, points) = within(history, window);
@@ -192,6 +204,6 @@ pub(super) fn within(history: &History, window: Window) -> (impl Iterator<Item =
     (slots, points.take_while(move |point| inside(point.at)))
 }
 
-fn ratio(part: f64, whole: f64) -> Option<f64> {
+pub fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| ((part / whole) * 10_000.0).round() / 10_000.0)
 }

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { api, base, go, main, screenshot, settled, signIn, until } from "./kit.mjs";
 
-const NODES = ["gateway", "productpage", "details", "reviews", "ratings"];
+/** The six workloads of Bookinfo: four services, of which one has three versions. */
+const SIX = ["productpage", "details", "reviews@v1", "reviews@v2", "reviews@v3", "ratings"].map((name) => `default/${name}`);
 
 async function shares() {
   const { body } = await api("/graph?window=10s");
@@ -10,6 +11,8 @@ async function shares() {
   const all = reviews?.versions.reduce((sum, each) => sum + (each.requests_per_second ?? 0), 0) ?? 0;
   return Object.fromEntries((reviews?.versions ?? []).map((each) => [each.version, all > 0 ? (each.requests_per_second ?? 0) / all : 0]));
 }
+
+const RATINGS = ["", "@v2", "@v3"].map((version) => `[data-edge^="default/reviews${version}>default/ratings"]`).join(", ");
 
 /** Does something and tells how long it took; the deadline is that of the promise. */
 async function within(seconds, what, done) {
@@ -20,20 +23,29 @@ async function within(seconds, what, done) {
 
 const moment = (page) => page.locator("[data-graph-at]").getAttribute("data-graph-at");
 
+/** What the nodes of the six show: requests a second, their errors, and how long they took. */
+const figures = (page) => Promise.all(SIX.map((id) => page.locator(`[data-node="${id}"]`).innerText({ timeout: 1000 }).catch(() => "")));
+
 await main("traffic", async ({ page, errors }) => {
   await signIn(page);
   await within(15, "the graph with figures that move", async (timeout) => {
     await go(page, "/topology");
-    for (const name of NODES) await page.locator(`[data-node$="/${name}"]`).waitFor({ timeout });
+    await page.locator('[data-node$="/gateway"]').waitFor({ timeout });
+    await until("requests at each of the six", async () => (await figures(page)).every((text) => /[1-9][\d.]*\/s/.test(text)), timeout);
     await until("figures on every edge", async () => {
       const labels = await page.locator("[data-edge]").allInnerTexts();
-      return labels.length >= 4 && labels.every((label) => /\d/.test(label));
+      return labels.length >= 8 && labels.every((label) => /\d/.test(label));
     }, timeout);
-    const before = await moment(page);
-    await until("the figures move", async () => (await moment(page)) !== before, timeout);
+    const [began, before] = [await moment(page), await figures(page)];
+    await until("the figures move", async () => {
+      const after = await figures(page);
+      return (await moment(page)) !== began && after.every(Boolean) && after.some((text, at) => text !== before[at]);
+    }, timeout);
   });
-  const versions = await page.locator('[data-node="default/reviews"]').innerText();
-  assert.match(versions, /v1.*v2.*v3/s);
+  await page.getByLabel("Group").selectOption("none");
+  await until("the versions in the node of their service", async () => /v1.*v2.*v3/s.test(await page.locator('[data-node="default/reviews"]').innerText()));
+  await page.getByLabel("Group").selectOption("auto");
+  await page.locator('[data-node="default/reviews@v3"]').waitFor();
   await settled(page);
   await screenshot(page, "graph-moving");
 
@@ -62,7 +74,7 @@ await main("traffic", async ({ page, errors }) => {
   // Every request to ratings fails; others look at the graph and at home.
   const [graph, home] = [await page.context().newPage(), await page.context().newPage()];
   await graph.goto(`${base}/topology`);
-  await graph.locator('[data-edge^="default/reviews>default/ratings"]').waitFor();
+  await graph.locator(RATINGS).first().waitFor();
   await home.goto(base);
   await home.getByRole("heading", { name: "Problems" }).waitFor();
   await go(page, "/services/default/ratings?tab=traffic&wizard=fault");
@@ -73,7 +85,7 @@ await main("traffic", async ({ page, errors }) => {
   await page.getByText(/^Applied:/).waitFor();
   await within(10, "the edge and the problems turn red", (timeout) =>
     Promise.all([
-      graph.locator('[data-edge^="default/reviews>default/ratings"].text-bad').waitFor({ timeout }),
+      graph.locator(RATINGS.split(", ").map((edge) => `${edge}.text-bad`).join(", ")).first().waitFor({ timeout }),
       home.locator('[data-problem^="WFT16"][data-severity="error"]').first().waitFor({ timeout }),
     ]),
   );

@@ -17,7 +17,9 @@ export type Health = "healthy" | "degraded" | "failing" | "idle" | "unknown";
 
 export interface GraphNode {
   id: string;
-  kind: "service" | "workload" | "gateway" | "external" | "unknown";
+  kind: "service" | "version" | "workload" | "gateway" | "external" | "unknown";
+  /** The node of the service that this is a version of. */
+  part_of?: string | null;
   namespace: string;
   name: string;
   host?: string | null;

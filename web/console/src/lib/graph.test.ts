@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Graph, GraphEdge, GraphNode } from "../api/types";
 import { byNamespace, edgeTone, figures, top } from "./graph";
-import { neighbour, place } from "./layout";
+import { frame, HEIGHT, neighbour, place, WIDTH } from "./layout";
 
 const node = (id: string, namespace: string, rps: number, errors = 0): GraphNode => ({
   id,
@@ -87,7 +87,7 @@ test("the top is in order and leaves out what has nothing", () => {
 });
 
 test("callers stand left of the called, and always at the same place", () => {
-  const ids = graph.nodes.map((each) => each.id);
+  const ids = graph.nodes;
   const places = place(ids, graph.edges);
   const x = (id: string) => places.get(id)?.x ?? Number.NaN;
   expect(x("a/one")).toBeLessThan(x("a/two"));
@@ -96,13 +96,13 @@ test("callers stand left of the called, and always at the same place", () => {
 });
 
 test("a circle and a call of oneself are laid out all the same", () => {
-  const places = place(["a", "b"], [edge("a", "b", 1), edge("b", "a", 1), edge("a", "a", 1)]);
+  const places = place([{ id: "a" }, { id: "b" }], [edge("a", "b", 1), edge("b", "a", 1), edge("a", "a", 1)]);
   expect([...places.keys()].sort()).toEqual(["a", "b"]);
 });
 
 test("arrows lead along the edges, and up and down to the next", () => {
   const edges = [edge("front", "up", 1), edge("front", "down", 1)];
-  const places = place(["front", "up", "down"], edges);
+  const places = place([{ id: "front" }, { id: "up" }, { id: "down" }], edges);
   const right = neighbour("front", "right", places, edges);
   expect(["up", "down"]).toContain(right);
   expect(neighbour("up", "left", places, edges)).toBe("front");
@@ -111,9 +111,24 @@ test("arrows lead along the edges, and up and down to the next", () => {
   expect(neighbour(below[0] as string, "down", places, edges)).toBe(below[1]);
 });
 
+test("the versions of a service stand within its frame, and nobody else does", () => {
+  const parts = ["v1", "v2", "v3"].map((version) => ({ id: `reviews@${version}`, part_of: "reviews" }));
+  const nodes = [{ id: "page" }, { id: "reviews" }, { id: "details" }, { id: "ratings" }, ...parts];
+  const edges = [edge("page", "details", 1), edge("page", "reviews", 1), ...parts.map(({ id }) => edge("page", id, 1)), edge("reviews@v2", "ratings", 1)];
+  const places = place(nodes, edges);
+  const at = (id: string) => places.get(id) ?? { x: Number.NaN, y: Number.NaN };
+  const around = frame(parts.map(({ id }) => at(id)));
+  expect(at("reviews")).toEqual({ x: around.x, y: around.y });
+  const inside = ({ x, y }: { x: number; y: number }) => x < around.x + around.width && x + WIDTH > around.x && y < around.y + around.height && y + HEIGHT > around.y;
+  expect(nodes.filter(({ id }) => inside(at(id))).map(({ id }) => id).sort()).toEqual(["reviews", "reviews@v1", "reviews@v2", "reviews@v3"]);
+  expect(at("page").x).toBeLessThan(at("reviews@v1").x);
+  expect(at("reviews@v1").y).toBeLessThan(at("reviews@v2").y);
+  expect(at("reviews@v2").y).toBeLessThan(at("reviews@v3").y);
+});
+
 test("where everybody calls everybody, nobody stands on another", () => {
   const ids = Array.from({ length: 20 }, (_, at) => `n${at}`);
   const all = ids.flatMap((from) => ids.map((to) => edge(from, to, 1)));
-  const places = [...place(ids, all).values()].map(({ x, y }) => `${x} ${y}`);
+  const places = [...place(ids.map((id) => ({ id })), all).values()].map(({ x, y }) => `${x} ${y}`);
   expect(new Set(places).size).toBe(20);
 });

@@ -43,6 +43,15 @@ export function top(nodes: GraphNode[], of: (node: GraphNode) => number | null |
 /** More nodes than this are shown by namespace. */
 export const CROWD = 300;
 
+/** Up to so many services the versions of each are told apart. */
+export const FEW = 60;
+
+/** The services and all others of a graph, without the versions of a service that stand for themselves. */
+export const wholes = (graph: Graph) => graph.nodes.filter((node) => !node.part_of);
+
+/** The service of a node's id, which may be that of a version. */
+export const serviceOf = (id: string) => id.replace(/@.*$/, "");
+
 const sum = (values: (number | null | undefined)[]): number | null => {
   const known = values.filter((value): value is number => value !== null && value !== undefined);
   return known.length > 0 ? known.reduce((all, value) => all + value, 0) : null;

@@ -24,12 +24,50 @@ function rows(nodes: string[]): Map<string, Place> {
   return new Map([...nodes].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((id, index) => [id, at(index)]));
 }
 
-/** The same nodes and edges stand at the same places, in whatever order they are told. */
-export function place(nodes: string[], edges: Ends[], down = false): Map<string, Place> {
-  const graph = new Dagre({ multigraph: false });
+/** A node and the one that it is a part of. */
+export interface Member {
+  id: string;
+  part_of?: string | null;
+}
+
+/** What stands around the parts of a whole: its name above them, and a margin. */
+export const HEAD = 34;
+const MARGIN = 12;
+
+/** How large the frame around its parts is, and where it begins. */
+export function frame(parts: Place[]): Place & { width: number; height: number } {
+  const [xs, ys] = [parts.map(({ x }) => x), parts.map(({ y }) => y)];
+  const [x, y] = [Math.min(...xs) - MARGIN, Math.min(...ys) - HEAD];
+  return { x, y, width: Math.max(...xs) + WIDTH + MARGIN - x, height: Math.max(...ys) + HEIGHT + MARGIN - y };
+}
+
+/** The same nodes and edges stand at the same places, in whatever order they are told. What has parts frames them. */
+export function place(members: Member[], edges: Ends[], down = false): Map<string, Place> {
+  const parts = new Map<string, string[]>();
+  for (const { id, part_of: whole } of members) if (whole) parts.set(whole, [...(parts.get(whole) ?? []), id].sort((a, b) => a.localeCompare(b, "en", { numeric: true })));
+  const single = members.map(({ id }) => id).filter((id) => !parts.has(id));
+  // An edge of the whole is laid out as one of its first part.
+  const end = (id: string) => parts.get(id)?.[0] ?? id;
+  const places = spread(single, edges.map(({ source, destination }) => ({ source: end(source), destination: end(destination) })), parts, down);
+  for (const [whole, ids] of parts) {
+    // They stand in the order of their names, whichever way there are fewer crossings.
+    const theirs = ids.flatMap((id) => places.get(id) ?? []).sort((a, b) => a.x - b.x || a.y - b.y);
+    for (const [index, at] of theirs.entries()) places.set(ids[index] as string, at);
+    const { x, y } = frame(theirs);
+    places.set(whole, { x, y });
+  }
+  return places;
+}
+
+function spread(nodes: string[], edges: Ends[], parts: Map<string, string[]>, down: boolean): Map<string, Place> {
+  const graph = new Dagre({ multigraph: false, compound: true });
   graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 104, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
+  for (const [whole, ids] of [...parts].sort()) {
+    graph.setNode(whole, {});
+    for (const id of ids) graph.setParent(id, whole);
+  }
   const known = new Set(nodes);
   const ends = edges
     .filter((edge) => edge.source !== edge.destination && known.has(edge.source) && known.has(edge.destination))

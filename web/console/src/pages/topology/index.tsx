@@ -3,7 +3,7 @@ import { useGet, usePaused } from "../../api/hooks";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { matches } from "../../lib/filter";
 import { clock, milliseconds, percent, plural, rate } from "../../lib/format";
-import { byNamespace, CROWD } from "../../lib/graph";
+import { byNamespace, CROWD, FEW, wholes } from "../../lib/graph";
 import { useParam, useScope, useWindow } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
@@ -94,12 +94,13 @@ export default function TopologyPage() {
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const paused = usePaused();
   const opener = useRef("");
-  const query = { window: `${window}s`, namespace: scope, at: moment };
   // A small graph costs little to read, and what fails is to be seen within seconds.
   const size = useRef(0);
+  const apart = group === "version" || (group === "auto" && size.current <= FEW);
+  const query = { window: `${window}s`, namespace: scope, at: moment, ...(apart ? { by: "version" } : {}) };
   const read = useGet<Graph>("/graph", query, moment ? 600_000 : size.current > CROWD ? 5_000 : 2_500);
-  size.current = read.data?.nodes.length ?? 0;
-  const grouped = group === "namespace" || (group === "auto" && (read.data?.nodes.length ?? 0) > CROWD);
+  size.current = read.data ? wholes(read.data).length : 0;
+  const grouped = group === "namespace" || (group === "auto" && size.current > CROWD);
   const graph = useMemo(() => (read.data && grouped ? byNamespace(read.data, open) : read.data), [read.data, grouped, open]);
   const found = useCallback((node: GraphNode) => !filter || matches(filter, fields(node)), [filter]);
   const choose = useCallback(
@@ -130,9 +131,10 @@ export default function TopologyPage() {
         <h1 className="mr-2 text-xl leading-8 font-semibold">Topology</h1>
         <input data-filter="" className="field w-72 max-w-full max-sm:w-full" aria-label="Find in the graph" placeholder="Find: name, ns:, health:, version:" value={filter} onChange={(event) => setFilter(event.target.value)} />
         <select className="field" aria-label="Group" value={group} onChange={(event) => { setGroup(event.target.value); setOpen(new Set()); }}>
-          <option value="auto">Group when crowded</option>
-          <option value="namespace">By namespace</option>
+          <option value="auto">As detailed as fits</option>
+          <option value="version">Each version</option>
           <option value="none">Each service</option>
+          <option value="namespace">Each namespace</option>
         </select>
         <Replay at={moment} set={setMoment} />
         <div className="ml-auto flex flex-wrap items-center gap-2 max-sm:ml-0">
@@ -150,7 +152,7 @@ export default function TopologyPage() {
               <Icon name="table" size={14} /> Table
             </button>
           </div>
-          <CopyAs cli={`weft graph --window ${window}s`} path="/graph" options={{ query }} />
+          <CopyAs cli={`weft graph --window ${window}s${apart ? " --by version" : ""}`} path="/graph" options={{ query }} />
         </div>
       </div>
       {graph ? (
@@ -210,7 +212,7 @@ function Seen({ graph, view, chosen, choose, found, filter, setFilter, still, st
             </Suspense>
             <Legend />
             <p className="absolute top-3 left-3 text-xs text-soft tabular-nums" data-graph-at={graph.at}>
-              {plural(graph.nodes.length, "node")}, {plural(graph.edges.length, "edge")} · {percent(totalErrors(graph))} errors · {clock(graph.at).slice(11)}
+              {plural(wholes(graph).length, "node")}, {plural(graph.edges.length, "edge")} · {percent(totalErrors(graph))} errors · {clock(graph.at).slice(11)}
             </p>
           </div>
         )}

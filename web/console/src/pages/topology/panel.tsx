@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 import { Link } from "wouter";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { bytes, milliseconds, percent, rate } from "../../lib/format";
-import { edgeTone } from "../../lib/graph";
+import { edgeTone, serviceOf } from "../../lib/graph";
 import { useKept } from "../../lib/params";
 import { Icon } from "../../ui/icons";
 import { Facts } from "../../ui/page";
@@ -26,7 +26,7 @@ function Frame({ title, kind, close, children }: { title: string; kind: string; 
   );
 }
 
-const short = (id: string) => id.replace(/^(workload|external|namespace):/, "").replace(/^default\//, "");
+const short = (id: string) => id.replace(/^(workload|external|namespace):/, "").replace(/^default\//, "").replace("@", " ");
 
 export function Codes({ codes }: { codes: Record<string, number> }) {
   const known = Object.entries(codes).filter(([, value]) => value > 0).sort(([, a], [, b]) => b - a);
@@ -44,7 +44,8 @@ export function Codes({ codes }: { codes: Record<string, number> }) {
   );
 }
 
-function Calls({ title, edges, other, choose }: { title: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string; choose: (id: string) => void }) {
+/** `other` is whom it deals with, `own` its own end: one of its versions, where that is known. */
+function Calls({ title, edges, other, own, choose }: { title: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string; own?: (edge: GraphEdge) => string; choose: (id: string) => void }) {
   if (edges.length === 0) return null;
   return (
     <section>
@@ -54,6 +55,7 @@ function Calls({ title, edges, other, choose }: { title: string; edges: GraphEdg
           <li key={edge.id}>
             <button type="button" className="flex w-full items-center gap-2 rounded px-1 py-1 text-left hover:bg-raised" onClick={() => choose(edge.id)}>
               <span className="clip flex-1 text-accent">{short(other(edge))}</span>
+              {own?.(edge) && <span className="text-soft">{own(edge)}</span>}
               <span className="text-soft tabular-nums">{rate(edge.requests_per_second ?? edge.connections_per_second)}/s</span>
               {edge.error_ratio !== null && edge.error_ratio >= 0.01 && <Badge tone={errorTone(edge.error_ratio)}>{percent(edge.error_ratio)}</Badge>}
             </button>
@@ -66,8 +68,12 @@ function Calls({ title, edges, other, choose }: { title: string; edges: GraphEdg
 
 export function NodePanel({ node, graph, choose }: { node: GraphNode; graph: Graph; choose: (id: string) => void }) {
   const kept = useKept();
-  const service = `/services/${encodeURIComponent(node.namespace)}/${encodeURIComponent(node.name)}`;
-  const isService = node.kind === "service" && !node.id.startsWith("namespace:");
+  const [, name = node.name] = serviceOf(node.id).split("/");
+  const service = `/services/${encodeURIComponent(node.namespace)}/${encodeURIComponent(name)}`;
+  const isService = (node.kind === "service" || node.kind === "version") && !node.id.startsWith("namespace:");
+  const version = (id: string) => (node.part_of ? "" : (id.split("@")[1] ?? ""));
+  // A service is called where one of its versions is.
+  const isIt = (id: string) => id === node.id || (!node.part_of && serviceOf(id) === node.id);
   return (
     <Frame title={node.name} kind={[node.kind, node.namespace].filter(Boolean).join(" in ")} close={() => choose("")}>
       <Facts
@@ -91,9 +97,9 @@ export function NodePanel({ node, graph, choose }: { node: GraphNode; graph: Gra
         </div>
       )}
       <Versions versions={node.versions} />
-      <Calls title="Called by" edges={graph.edges.filter((edge) => edge.destination === node.id)} other={(edge) => edge.source} choose={choose} />
-      <Calls title="Calls" edges={graph.edges.filter((edge) => edge.source === node.id)} other={(edge) => edge.destination} choose={choose} />
-      {isService && <Trends query={{ service: node.id }} height={110} />}
+      <Calls title="Called by" edges={graph.edges.filter((edge) => isIt(edge.destination))} other={(edge) => edge.source} own={(edge) => version(edge.destination)} choose={choose} />
+      <Calls title="Calls" edges={graph.edges.filter((edge) => isIt(edge.source))} other={(edge) => edge.destination} own={(edge) => version(edge.source)} choose={choose} />
+      {isService && <Trends query={{ service: serviceOf(node.id) }} height={110} />}
     </Frame>
   );
 }
@@ -165,7 +171,7 @@ export function EdgePanel({ edge, choose }: { edge: GraphEdge; choose: (id: stri
           {short(edge.destination)}
         </button>
       </div>
-      <Trends query={{ source: edge.source, destination: edge.destination }} height={110} />
+      <Trends query={{ source: serviceOf(edge.source), destination: serviceOf(edge.destination) }} height={110} />
     </Frame>
   );
 }

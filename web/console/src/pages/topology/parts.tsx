@@ -3,14 +3,14 @@ import { memo } from "react";
 import type { GraphEdge, GraphNode } from "../../api/types";
 import { milliseconds, percent, plural, rate } from "../../lib/format";
 import { edgeTone, type Tone } from "../../lib/graph";
-import { HEIGHT, WIDTH } from "../../lib/layout";
+import { HEAD, HEIGHT, WIDTH } from "../../lib/layout";
 import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
-export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number; down: boolean }, "service">;
+export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number; down: boolean }, "service" | "frame">;
 export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; down: boolean }, "traffic">;
 
-const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
+const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", version: "split", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
 const TEXT: Record<string, string> = { ok: "text-ok", warn: "text-warn", bad: "text-bad", plain: "text-soft", info: "text-accent" };
 const BORDER: Record<string, string> = { ok: "border-l-ok", warn: "border-l-warn", bad: "border-l-bad", plain: "border-l-edge", info: "border-l-edge" };
@@ -39,7 +39,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
           </span>
         </span>
         <span className="clip w-full text-xs leading-4 tabular-nums">
-          {rate(node.requests_per_second)}/s · {percent(node.error_ratio)} err · {milliseconds(node.latency_ms?.p95)}
+          <Rates node={node} />
         </span>
         <span className="clip mt-auto w-full text-xs leading-4 text-soft">
           {split.length > 1
@@ -51,6 +51,36 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
         <span className="sr-only">{plural(upstreams, "upstream")}</span>
       </button>
       <Handle type="source" position={down ? Position.Bottom : Position.Right} className="invisible" />
+    </>
+  );
+});
+
+/** What is known of its traffic; how long calls took only where that is known of it alone. */
+function Rates({ node, short }: { node: GraphNode; short?: boolean }) {
+  const p95 = node.latency_ms?.p95;
+  const errors = short && (node.error_ratio ?? 0) < 0.001 ? null : `${percent(node.error_ratio)} err`;
+  return [`${rate(node.requests_per_second)}/s`, errors, p95 === null || p95 === undefined ? null : milliseconds(p95)].filter(Boolean).join(" · ");
+}
+
+/** A service around its versions. */
+export const FrameNode = memo(function FrameNode({ width, height, data: { node, chosen, dim, upstreams, down } }: NodeProps<NodeData>) {
+  const tone = toneOf(node.health);
+  return (
+    <>
+      <Handle type="target" position={down ? Position.Top : Position.Left} style={down ? undefined : { top: HEAD / 2 }} className="invisible" />
+      <div style={{ width, height }} className={`pointer-events-none rounded-xl border border-dashed bg-raised ${chosen ? "border-accent" : "border-edge"} ${dim ? "opacity-30" : ""}`}>
+        <button type="button" data-node={node.id} aria-pressed={chosen} className="nopan pointer-events-auto mx-1 mt-1 flex max-w-[calc(100%-0.5rem)] items-center gap-2 rounded px-2 py-0.5 text-left">
+          <span className={TEXT[tone]}>
+            <Icon name={HEALTH_ICON[node.health] ?? "unknown"} size={14} label={node.health} />
+          </span>
+          <span className="font-semibold">{node.name}</span>
+          <span className="clip text-xs text-soft tabular-nums">
+            <Rates node={node} short />
+          </span>
+          <span className="sr-only">{plural(upstreams, "upstream")}</span>
+        </button>
+      </div>
+      <Handle type="source" position={down ? Position.Bottom : Position.Right} style={down ? undefined : { top: HEAD / 2 }} className="invisible" />
     </>
   );
 });

@@ -3,13 +3,13 @@ import "@xyflow/react/dist/base.css";
 import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { edgeTone } from "../../lib/graph";
-import { type Direction, HEIGHT, neighbour, type Place, place, WIDTH } from "../../lib/layout";
+import { type Direction, frame, HEIGHT, neighbour, type Place, place, WIDTH } from "../../lib/layout";
 import { PHONE, useMedia } from "../../lib/media";
 import { useTheme } from "../../lib/theme";
 import { Icon } from "../../ui/icons";
-import { type EdgeData, type NodeData, ServiceNode, TrafficEdge } from "./parts";
+import { type EdgeData, FrameNode, type NodeData, ServiceNode, TrafficEdge } from "./parts";
 
-const NODES = { service: ServiceNode };
+const NODES = { service: ServiceNode, frame: FrameNode };
 const EDGES = { traffic: TrafficEdge };
 const MANY = 80;
 /** From so many edges on those that nothing is the matter with are one drawing, and no elements of their own. */
@@ -39,24 +39,30 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   const box = useRef<HTMLDivElement>(null);
   // Places change only with what is there, so that figures move and nodes do not.
   const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
-  const places = useMemo(() => place(graph.nodes.map((node) => node.id), graph.edges, down), [shape, down]);
+  const places = useMemo(() => place(graph.nodes, graph.edges, down), [shape, down]);
   const upstreams = useMemo(() => {
     const counts = new Map<string, number>();
     for (const edge of graph.edges) counts.set(edge.source, (counts.get(edge.source) ?? 0) + 1);
     return counts;
   }, [graph]);
-  const nodes = useMemo<NodeData[]>(
-    () =>
-      graph.nodes.map((node) => ({
+  const nodes = useMemo<NodeData[]>(() => {
+    const parts = new Map<string, Place[]>();
+    for (const { id, part_of: whole } of graph.nodes) {
+      const at = places.get(id);
+      if (whole && at) parts.set(whole, [...(parts.get(whole) ?? []), at]);
+    }
+    return graph.nodes.map((node) => {
+      const within = parts.get(node.id);
+      return {
         id: node.id,
-        type: "service",
+        type: within ? "frame" : "service",
         position: places.get(node.id) ?? { x: 0, y: 0 },
-        width: WIDTH,
-        height: HEIGHT,
+        ...(within ? frame(within) : { width: WIDTH, height: HEIGHT }),
+        zIndex: within ? -1 : 0,
         data: { node, chosen: node.id === chosen, dim: !found(node), upstreams: upstreams.get(node.id) ?? 0, down },
-      })),
-    [graph, places, chosen, found, upstreams, down],
-  );
+      };
+    });
+  }, [graph, places, chosen, found, upstreams, down]);
   const edges = useMemo<EdgeData[]>(() => {
     // Where there are many, only what is wrong or was chosen has words, and nothing moves.
     const crowded = graph.edges.length > MANY;
