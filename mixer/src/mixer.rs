@@ -177,8 +177,9 @@ impl Mixer {
         self.0.state.lock().traces.list(query)
     }
 
-    pub fn trace(&self, id: u128) -> Option<TraceView> {
-        self.0.state.lock().traces.get(id)
+    /// A trace, with the spans of these namespaces; all without any.
+    pub fn trace(&self, id: u128, namespaces: &[String]) -> Option<TraceView> {
+        self.0.state.lock().traces.get(id, namespaces)
     }
 
     /// Whether there is a node of this id: a service, or whoever had to do with the traffic that is still known.
@@ -193,9 +194,11 @@ impl Mixer {
             || state.proxies.values().any(reports)
     }
 
-    /// Whether a proxy of this id, or one of a workload of this name, has reported.
-    pub fn knows_proxy(&self, name: &str) -> bool {
-        self.0.state.lock().proxies.values().any(|proxy| proxy.reporter.is_called(name))
+    /// Whether a proxy of this id, or one of a workload of this name, has reported from one of these namespaces, or from
+    /// anywhere without any.
+    pub fn knows_proxy(&self, name: &str, namespaces: &[String]) -> bool {
+        let seen = |of: &Reporter| namespaces.is_empty() || namespaces.contains(&of.workload.namespace);
+        self.0.state.lock().proxies.values().any(|proxy| proxy.reporter.is_called(name) && seen(&proxy.reporter))
     }
 
     /// Begins to look at live requests; `None` if too many look already.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use utoipa::ToSchema;
 
+use crate::graph::namespace;
 use crate::intake::Reporter;
 use crate::names::{Names, UNKNOWN};
 
@@ -30,6 +31,8 @@ pub struct TapQuery {
     pub matches: TapMatch,
     /// Of each worker of a proxy.
     pub per_second: u32,
+    /// Only what proxies of these namespaces carry; all without any.
+    pub namespaces: Vec<String>,
 }
 
 /// A request as it is shown.
@@ -127,7 +130,8 @@ impl Taps {
     /// Shows a request to those who wanted to see it.
     pub fn show(&self, tapped: wire::Tapped, reporter: &Reporter, names: &Names) {
         let orders = self.orders.borrow().clone();
-        let wanted: Vec<_> = orders.iter().filter(|order| tapped.taps.contains(&order.id)).collect();
+        let sees = |order: &&Arc<Order>| order.query.sees(&reporter.workload.namespace);
+        let wanted: Vec<_> = orders.iter().filter(|order| tapped.taps.contains(&order.id)).filter(sees).collect();
         if wanted.is_empty() {
             return;
         }
@@ -146,11 +150,16 @@ impl TapQuery {
     /// An edge is shown by the caller's side, where it has one.
     fn concerns(&self, reporter: &Reporter, node: &str) -> bool {
         let by_edge = match (&self.source, &self.destination) {
-            (Some(source), _) if source != UNKNOWN => source == node,
+            (Some(source), _) if source != UNKNOWN && self.sees(namespace(source)) => source == node,
             (_, Some(destination)) => destination == node,
             _ => true,
         };
-        self.proxy.as_ref().is_none_or(|name| reporter.is_called(name)) && (by_edge || self.proxy.is_some())
+        let is_it = self.proxy.as_ref().is_none_or(|name| reporter.is_called(name));
+        self.sees(&reporter.workload.namespace) && is_it && (by_edge || self.proxy.is_some())
+    }
+
+    fn sees(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|own| own == namespace)
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::graph::namespace;
+
 /// So many traces are kept, and so many of those that failed or were slow.
 const MAX_TRACES: usize = 2000;
 const MAX_NOTABLE: usize = 1000;
@@ -85,6 +87,8 @@ pub struct TraceQuery {
     pub errors: bool,
     pub min_ms: Option<f64>,
     pub limit: usize,
+    /// Only what nodes of these namespaces told; everything without any.
+    pub namespaces: Vec<String>,
 }
 
 impl Traces {
@@ -135,10 +139,12 @@ impl Traces {
 
     /// Those that are asked for, the newest first.
     pub fn list(&self, query: &TraceQuery) -> Vec<TraceSummary> {
-        let wanted = |trace: &&Trace| {
-            query.service.as_ref().is_none_or(|service| trace.spans.iter().any(|span| span.service == *service))
+        let wanted = |spans: &[&SpanView]| {
+            query.service.as_ref().is_none_or(|service| spans.iter().any(|span| span.service == *service))
         };
-        let found = self.traces.iter().filter(|(_, trace)| wanted(trace)).map(|(id, trace)| trace.summary(*id));
+        let seen = self.traces.iter().map(|(id, trace)| (id, trace.seen(&query.namespaces)));
+        let found =
+            seen.filter(|(_, spans)| !spans.is_empty() && wanted(spans)).map(|(id, spans)| summary(*id, &spans));
         let mut found: Vec<TraceSummary> = found
             .filter(|of| !query.errors || of.error)
             .filter(|of| query.min_ms.is_none_or(|least| of.duration_ms >= least))
@@ -148,28 +154,36 @@ impl Traces {
         found
     }
 
-    pub fn get(&self, trace_id: u128) -> Option<TraceView> {
-        let trace = self.traces.get(&trace_id)?;
-        let mut spans = trace.spans.clone();
+    pub fn get(&self, trace_id: u128, namespaces: &[String]) -> Option<TraceView> {
+        let mut spans: Vec<SpanView> = self.traces.get(&trace_id)?.seen(namespaces).into_iter().cloned().collect();
+        if spans.is_empty() {
+            return None;
+        }
         spans.sort_by_key(|span| (span.start_us, u64::MAX - span.duration_us));
         Some(TraceView { trace_id: format!("{trace_id:032x}"), spans })
     }
 }
 
 impl Trace {
-    fn summary(&self, id: u128) -> TraceSummary {
-        let first = self.spans.iter().min_by_key(|span| (span.start_us, u64::MAX - span.duration_us));
-        let start = first.map_or(0, |span| span.start_us);
-        let end = self.spans.iter().map(|span| span.start_us + span.duration_us).max().unwrap_or(start);
-        TraceSummary {
-            trace_id: format!("{id:032x}"),
-            service: first.map(|span| span.service.clone()).unwrap_or_default(),
-            name: first.map(|span| span.name.clone()).unwrap_or_default(),
-            started_at: start / 1000,
-            duration_ms: (end - start) as f64 / 1000.0,
-            spans: self.spans.len(),
-            error: self.spans.iter().any(|span| span.status == "error"),
-        }
+    /// The spans of these namespaces; all without any.
+    fn seen(&self, namespaces: &[String]) -> Vec<&SpanView> {
+        let own = |span: &&SpanView| namespaces.iter().any(|own| own == namespace(&span.service));
+        self.spans.iter().filter(|span| namespaces.is_empty() || own(span)).collect()
+    }
+}
+
+fn summary(id: u128, spans: &[&SpanView]) -> TraceSummary {
+    let first = spans.iter().min_by_key(|span| (span.start_us, u64::MAX - span.duration_us));
+    let start = first.map_or(0, |span| span.start_us);
+    let end = spans.iter().map(|span| span.start_us + span.duration_us).max().unwrap_or(start);
+    TraceSummary {
+        trace_id: format!("{id:032x}"),
+        service: first.map(|span| span.service.clone()).unwrap_or_default(),
+        name: first.map(|span| span.name.clone()).unwrap_or_default(),
+        started_at: start / 1000,
+        duration_ms: (end - start) as f64 / 1000.0,
+        spans: spans.len(),
+        error: spans.iter().any(|span| span.status == "error"),
     }
 }
 
@@ -199,11 +213,27 @@ mod tests {
         traces.add(2, span(2, "ok", 2_000_000));
         (3..10_000).for_each(|number| traces.add(number, span(number as u64, "ok", 1000)));
         assert_eq!(traces.traces.len(), MAX_TRACES);
-        assert!(traces.get(1).is_some() && traces.get(2).is_some() && traces.get(3).is_none());
+        assert!(traces.get(1, &[]).is_some() && traces.get(2, &[]).is_some() && traces.get(3, &[]).is_none());
         let all = TraceQuery { limit: 3000, ..TraceQuery::default() };
         assert_eq!(traces.list(&all).len(), MAX_TRACES);
         assert_eq!(traces.list(&TraceQuery { errors: true, ..all.clone() }).len(), 1);
         assert_eq!(traces.list(&TraceQuery { min_ms: Some(1000.0), ..all }).len(), 1);
+    }
+
+    #[test]
+    fn of_a_trace_each_namespace_sees_its_own_spans() {
+        let mut traces = Traces::default();
+        traces.add(1, span(1, "ok", 9000));
+        traces.add(1, SpanView { service: "workload:shop/cart".into(), ..span(2, "error", 10) });
+        traces.add(2, span(3, "ok", 10));
+        let shop = vec!["shop".to_owned()];
+        let list = |query: &TraceQuery| traces.list(query).iter().map(|of| of.trace_id.clone()).collect::<Vec<_>>();
+        let query = TraceQuery { limit: 10, namespaces: shop.clone(), ..TraceQuery::default() };
+        let [seen] = &traces.list(&query)[..] else { panic!("one trace touches the shop") };
+        assert_eq!((&*seen.service, seen.spans, seen.duration_ms), ("workload:shop/cart", 1, 0.01));
+        assert_eq!(list(&TraceQuery { service: Some("default/reviews".into()), ..query }), Vec::<String>::new());
+        assert_eq!(traces.get(1, &shop).unwrap().spans.len(), 1);
+        assert_eq!((traces.get(2, &shop), traces.get(1, &[]).unwrap().spans.len()), (None, 2));
     }
 
     #[test]
@@ -212,6 +242,6 @@ mod tests {
         (0..10_000).for_each(|number| traces.add(number, span(number as u64, "error", 1000)));
         assert!(traces.traces.len() <= MAX_TRACES && traces.plain.len() <= 2 * MAX_TRACES + 1);
         (0..1000).for_each(|number| traces.add(9999, span(number, "ok", 1000)));
-        assert_eq!(traces.get(9999).unwrap().spans.len(), MAX_SPANS);
+        assert_eq!(traces.get(9999, &[]).unwrap().spans.len(), MAX_SPANS);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Need {
     Caller(Verb),
     /// One thing.
     One(Verb, Option<Kind>, Option<String>),
-    /// A list of things in namespaces: its handler leaves those that the caller may see.
+    /// Things in namespaces: the handler leaves those that the caller may see.
     Seen(Verb),
     /// To write each object that the body names.
     Documents,
@@ -60,7 +60,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["_rollback"], false) => Need::Caller(Verb::Write),
         (["_apply"], false) => Need::Documents,
         (["_why" | "_authz"], false) => one(Verb::Read),
-        (["tap", ..], _) => one(Verb::Tap),
+        (["tap"], true) => Need::Seen(Verb::Tap),
         (["tokens"], false) => Need::InNamespaceOfBody(Verb::IssueJoinToken),
         (["tokens", ..], false) => one(Verb::IssueJoinToken),
         (["members", ..], false) => one(Verb::Evict),
@@ -75,9 +75,8 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
             ([namespace, ..], _) => Need::One(Verb::Write, Some(kind), owned(namespace)),
             _ => one(Verb::ManageAccess),
         },
-        (["services" | "endpoints" | "workloads" | "proxies" | "problems" | "graph" | "series" | "overview"], true) => {
-            Need::Seen(Verb::Read)
-        }
+        (["services" | "endpoints" | "workloads" | "proxies" | "problems" | "graph" | "series" | "overview"], true)
+        | (["events" | "registries" | "traces"] | ["traces", _], true) => Need::Seen(Verb::Read),
         (["proxies", id], true) => Need::One(Verb::Read, None, namespace_of_proxy(&decoded(id))),
         // Proxies were told of rules of all namespaces.
         (["services", _, _, "_config"], true) => one(Verb::Read),
@@ -88,7 +87,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
 }
 
 /// The namespace in a proxy's id (`reviews-v1.default`) or node id (`sidecar~10.0.0.1~reviews-v1.default~…`).
-fn namespace_of_proxy(id: &str) -> Option<String> {
+pub(crate) fn namespace_of_proxy(id: &str) -> Option<String> {
     let name = id.split('~').nth(2).unwrap_or(id);
     name.rsplit_once('.').map(|(_, namespace)| namespace.to_owned())
 }
@@ -147,7 +146,7 @@ mod tests {
     fn verbs_of_their_own_are_needed_for_what_is_more_than_reading() {
         assert_eq!(needed("POST", "/tokens", ""), Need::InNamespaceOfBody(Verb::IssueJoinToken));
         assert_eq!(needed("DELETE", "/tokens/x", ""), one(Verb::IssueJoinToken, None, ""));
-        assert_eq!(needed("GET", "/tap", ""), one(Verb::Tap, None, ""));
+        assert_eq!(needed("GET", "/tap", ""), Need::Seen(Verb::Tap));
         assert_eq!(needed("DELETE", "/members/x", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("POST", "/ca/denials", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("POST", "/ca/_rotate", ""), one(Verb::RotateCa, None, ""));
@@ -166,8 +165,10 @@ mod tests {
         for (method, path) in [("POST", "/anything"), ("PUT", "/services/a/b"), ("DELETE", "/"), ("PUT", "/vs")] {
             assert_eq!(needed(method, path, ""), one(Verb::ManageAccess, None, ""), "{method} {path}");
         }
-        assert_eq!(needed("GET", "/registries", ""), one(Verb::Read, None, ""));
-        assert_eq!(needed("GET", "/services", ""), Need::Seen(Verb::Read));
+        assert_eq!(needed("GET", "/ca", ""), one(Verb::Read, None, ""));
+        for seen in ["/services", "/registries", "/events", "/traces", "/traces/4bf9"] {
+            assert_eq!(needed("GET", seen, ""), Need::Seen(Verb::Read), "{seen}");
+        }
         assert_eq!(needed("GET", "/proxies/a-v1.shop", ""), one(Verb::Read, None, "shop"));
         assert_eq!(needed("GET", "/proxies/sidecar~10.0.0.1~a-v1.shop~x.y", ""), one(Verb::Read, None, "shop"));
         assert_eq!(needed("GET", "/proxies/a-v1.shop/_config", ""), one(Verb::Read, None, ""));

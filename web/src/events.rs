@@ -1,11 +1,14 @@
 //! Changes as they happen, as server-sent events: one stream of all topics for a console, which a browser lets open
 //! few connections only.
 
+mod shown;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::response::Sse;
@@ -17,6 +20,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::extract::Asked;
 use crate::feed::{Feed, News, Topic};
 use crate::problem::Problem;
@@ -40,11 +44,13 @@ struct EventQuery {
 }
 
 /// All that changes, as it happens: `event` is the topic, `id` the revision, `data` says what changed. A stream begins
-/// with `bookmark`; `resync` says that events were lost and everything should be read anew.
+/// with `bookmark`; `resync` says that events were lost and everything should be read anew. A token for namespaces is
+/// told of what is in them.
 #[utoipa::path(get, path = "/events", params(EventQuery, ("last-event-id" = Option<String>, Header)),
     responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = String)))]
 async fn events(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     Asked(query): Asked<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -52,8 +58,10 @@ async fn events(
         None => Topic::ALL.to_vec(),
         Some(words) => words.split(',').map(topic).collect::<Result<Vec<_>, _>>()?,
     };
-    let shown =
-        move |news: &News| topics.contains(&news.topic).then(|| event(news.topic.as_str(), news.revision, &news.data));
+    let shown = move |news: &News| {
+        let data = shown::to(&known, news).filter(|_| topics.contains(&news.topic))?;
+        Some(event(news.topic.as_str(), news.revision, &data))
+    };
     watch(&state.kept.feed, query.since, &headers, shown)
 }
 

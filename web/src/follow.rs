@@ -162,14 +162,20 @@ async fn failing(state: &State) {
 async fn problems(state: &State) {
     let (mut snapshots, mut catalogs) = (state.galley.snapshots(), state.catalog.clone());
     let (mut proxies, mut failing) = (state.discovery.changes(), state.kept.failing.changes());
-    let mut before = BTreeSet::new();
+    let mut before = BTreeMap::new();
     loop {
         let all = trouble::collect(state);
-        let now: BTreeSet<_> = all.iter().map(trouble::Trouble::key).collect();
-        if now != before {
-            let (added, resolved) = (now.difference(&before).count(), before.difference(&now).count());
+        let now: BTreeMap<_, _> = all.iter().map(|trouble| (trouble.key(), trouble.namespace.clone())).collect();
+        let beyond = |these: &BTreeMap<_, Option<String>>, those: &BTreeMap<_, _>| {
+            let new = these.iter().filter(|(key, _)| !those.contains_key(*key));
+            new.map(|(_, namespace)| namespace.clone()).collect::<Vec<_>>()
+        };
+        let (added, resolved) = (beyond(&now, &before), beyond(&before, &now));
+        if !(added.is_empty() && resolved.is_empty()) {
             let counts = trouble::count(&all);
-            let data = json!({ "problems": counts, "added": added, "resolved": resolved });
+            let namespaces: BTreeSet<&String> = added.iter().chain(&resolved).flatten().collect();
+            let (added, resolved) = (added.len(), resolved.len());
+            let data = json!({ "problems": counts, "added": added, "resolved": resolved, "namespaces": namespaces });
             state.kept.feed.publish(Topic::Problems, "modified", data);
         }
         before = now;

@@ -1,13 +1,16 @@
 //! The platforms that services come from.
 
-use axum::Json;
+use std::collections::BTreeMap;
+
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use registry::{Catalog, RegistryState, RegistryStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::state::State;
 
 pub fn routes() -> OpenApiRouter<State> {
@@ -45,12 +48,33 @@ struct Conflict {
     message: String,
 }
 
-/// The platforms that services come from, and how each is.
+/// The platforms that services come from, and how each is. For a token for namespaces the counts and conflicts are those
+/// of these namespaces, and findings, which may be about any, are left out.
 #[utoipa::path(get, path = "/registries",
     responses((status = 200, description = "All registries", body = Registries)))]
-async fn registries(Shared(state): Shared<State>) -> Json<Registries> {
+async fn registries(Shared(state): Shared<State>, Extension(known): Extension<Known>) -> Json<Registries> {
     let catalog = state.catalog();
-    Json(Registries { items: all(&catalog), conflicts: conflicts(&catalog), revision: state.kept.feed.revision() })
+    let mut items = all(&catalog);
+    if !known.namespaces().is_empty() {
+        narrow(&mut items, &catalog, &known);
+    }
+    let conflicts = conflicts(&catalog, &known);
+    Json(Registries { items, conflicts, revision: state.kept.feed.revision() })
+}
+
+/// Counts what the caller may see only.
+fn narrow(items: &mut [RegistryView], catalog: &Catalog, known: &Known) {
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for entry in catalog.entries().filter(|entry| known.sees(entry.service.namespace())) {
+        counts.entry(&entry.service.provenance.registry).or_default().0 += 1;
+        for endpoint in entry.endpoints.iter() {
+            counts.entry(&endpoint.provenance.registry).or_default().1 += 1;
+        }
+    }
+    for item in items {
+        (item.services, item.endpoints) = counts.get(item.name.as_str()).copied().unwrap_or_default();
+        item.findings.clear();
+    }
 }
 
 pub fn all(catalog: &Catalog) -> Vec<RegistryView> {
@@ -77,11 +101,11 @@ impl RegistryView {
     }
 }
 
-fn conflicts(catalog: &Catalog) -> Vec<Conflict> {
+fn conflicts(catalog: &Catalog, known: &Known) -> Vec<Conflict> {
     let of_entry = |entry: &registry::Entry| {
         let service = entry.service.host().as_str().to_owned();
         let shown = |words: &String| Conflict { service: service.clone(), message: words.clone() };
         entry.conflicts.iter().map(shown).collect::<Vec<_>>()
     };
-    catalog.entries().flat_map(of_entry).collect()
+    catalog.entries().filter(|entry| known.sees(entry.service.namespace())).flat_map(of_entry).collect()
 }

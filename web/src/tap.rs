@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -13,6 +14,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Known;
 use crate::extract::Asked;
 use crate::graph::known_node;
 use crate::problem::Problem;
@@ -44,11 +46,13 @@ struct Wish {
     rate: Option<u32>,
 }
 
-/// Requests as they end, each an event `request`, headers without what is secret. Nothing is kept of them.
+/// Requests as they end, each an event `request`, headers without what is secret. Nothing is kept of them. A token for
+/// namespaces is shown what their proxies carry.
 #[utoipa::path(get, path = "/tap", params(Wish),
     responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = String)))]
 async fn tap(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     Asked(wish): Asked<Wish>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let matches = wish.matches.unwrap_or_default().parse().map_err(Problem::malformed)?;
@@ -58,12 +62,13 @@ async fn tap(
     }
     let (proxy, source, destination) = (wish.proxy, wish.source, wish.destination);
     if let Some(name) = &proxy {
-        known_proxy(&state, name)?;
+        known_proxy(&state, &known, name)?;
     }
     for (parameter, id) in [("source", &source), ("destination", &destination)] {
-        known_node(&state, parameter, id.as_deref())?;
+        // Whether there is a caller in a namespace of others is not told.
+        known_node(&state, parameter, id.as_deref().filter(|id| known.sees(mixer::namespace(id))))?;
     }
-    let query = TapQuery { proxy, source, destination, matches, per_second };
+    let query = TapQuery { proxy, source, destination, matches, per_second, namespaces: known.namespaces().to_vec() };
     let requests = state
         .mixer
         .tap(query)
@@ -76,9 +81,11 @@ async fn tap(
 }
 
 /// Nothing ever comes from a proxy that is not there.
-fn known_proxy(state: &State, name: &str) -> Result<(), Problem> {
-    let is = |proxy: &pilot::ProxyStatus| proxy.id == name || proxy.node == name || proxy.workload == name;
-    if state.mixer.knows_proxy(name) || state.discovery.proxies().iter().any(is) {
+fn known_proxy(state: &State, caller: &Known, name: &str) -> Result<(), Problem> {
+    let is = |proxy: &pilot::ProxyStatus| {
+        (proxy.id == name || proxy.node == name || proxy.workload == name) && caller.sees(&proxy.namespace)
+    };
+    if state.mixer.knows_proxy(name, caller.namespaces()) || state.discovery.proxies().iter().any(is) {
         return Ok(());
     }
     let known = "no proxy of that id is connected, and none of a workload of that name; /api/v1/proxies lists them";

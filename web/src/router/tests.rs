@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 use super::*;
 
 mod door;
+mod narrow;
 
 /// A control plane without sockets, and a token for it.
 pub(crate) struct Mesh {
@@ -164,7 +165,7 @@ async fn a_join_token_for_a_name_that_is_none_is_refused() {
 }
 
 /// A workload that serves `reviews`, for as long as the value lives.
-async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
+pub(crate) async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
     let registration = Registration {
         member: None,
         workload: "reviews-v1".into(),
