@@ -147,6 +147,12 @@ impl Galley {
         }
     }
 
+    /// Takes what the store holds at this moment, by whomever it was written.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        self.shared.take_listing(&self.shared.options.store.list(PREFIX).await?);
+        Ok(())
+    }
+
     async fn follow_history(&self) {
         let mut changes = self.shared.options.store.watch(history::PREFIX);
         match self.shared.options.store.list(history::PREFIX).await {

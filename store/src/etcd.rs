@@ -5,6 +5,7 @@
 
 mod address;
 mod call;
+mod deaf;
 mod operations;
 mod watching;
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use etcd_client::{Client, ConnectOptions, GetOptions, KeyValue, KvClient, TxnOpResponse, TxnResponse};
 
 pub use address::{EtcdAddress, EtcdTls};
+use deaf::Deaf;
 use operations::Plan;
 
 use crate::{ChangeStream, Entry, Listing, Store, StoreError, Transaction};
@@ -46,6 +48,8 @@ struct Shared {
     seen: AtomicU64,
     /// Held while a transaction with conditions runs: there is one mark.
     turn: tokio::sync::Mutex<()>,
+    /// The watches that are broken, and since when.
+    deaf: Deaf,
 }
 
 impl Etcd {
@@ -70,6 +74,7 @@ impl Etcd {
                 process: format!("{:016x}", rand::random::<u64>()),
                 seen: AtomicU64::new(0),
                 turn: tokio::sync::Mutex::default(),
+                deaf: Deaf::default(),
                 place,
             }),
         };
@@ -175,6 +180,10 @@ impl Store for Etcd {
 
     fn watch(&self, prefix: &str) -> ChangeStream {
         watching::watch(self.shared.clone(), prefix)
+    }
+
+    fn behind(&self) -> Duration {
+        self.shared.deaf.longest()
     }
 
     fn is_shared(&self) -> bool {

@@ -9,6 +9,7 @@ mod memory;
 mod sled;
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -82,6 +83,11 @@ pub trait Store: Send + Sync {
     /// Every change under a prefix from now on, in order. Subscribe first, then `list`, and skip changes at or below
     /// the listing's revision.
     fn watch(&self, prefix: &str) -> ChangeStream;
+
+    /// For how long nothing was heard of what others change; zero where nothing stands between.
+    fn behind(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Whether other processes may change it too.
     fn is_shared(&self) -> bool {

@@ -2,7 +2,7 @@
 //! judge, `pilot::judge`; nothing is sent anywhere.
 
 mod matrix;
-mod places;
+pub(crate) mod places;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 use crate::extract::Body;
 use crate::problem::Problem;
 use crate::state::State;
-use places::Place;
+pub(crate) use places::Place;
 
 pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(check)).merge(matrix::routes())
@@ -174,6 +174,17 @@ fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMode, Verdict)
         verdict.because = "PeerAuthentication is STRICT: only callers with a certificate are let in".into();
     }
     (mode, verdict)
+}
+
+/// What becomes of a call of which no more is known than who makes it, and why.
+pub(crate) fn judged(inputs: &Inputs, place: &Place, principal: &Known<String>) -> (Decision, String) {
+    let call = Call {
+        caller: Caller { principal: principal.clone(), ..Caller::default() },
+        target: place.target(),
+        request: place.http.then(Request::default),
+    };
+    let (_, verdict) = decide(inputs, place, call);
+    (verdict.decision, verdict.because)
 }
 
 fn word(decision: Decision) -> &'static str {

@@ -96,6 +96,12 @@ pub struct LiveQuery {
     pub watch: Option<u8>,
     /// Where the stream begins: the revision of a list.
     pub since: Option<u64>,
+    /// A flag: as this control plane has it; `X-Consul-LastContact` says for how many milliseconds nothing was heard of
+    /// the store. Of configuration only.
+    pub stale: Option<String>,
+    /// A flag: as the store has it at this moment; what another control plane wrote is seen for sure. Of configuration
+    /// only.
+    pub consistent: Option<String>,
 }
 
 impl LiveQuery {
@@ -124,6 +130,10 @@ pub async fn live<T: Serialize, I: IntoIterator<Item = T>>(
 ) -> Result<Response, Problem> {
     if query.watch.is_some() || query.since.is_some() {
         return Err(Problem::malformed("this list has no stream of its own; /api/v1/events has the changes of all"));
+    }
+    if query.stale.is_some() || query.consistent.is_some() {
+        let rule = "this list is what this control plane sees now";
+        return Err(Problem::malformed(format!("`stale` and `consistent` are for configuration, {rule}")));
     }
     if query.service.is_some() {
         return Err(Problem::malformed("`service` chooses endpoints; leave it out here"));

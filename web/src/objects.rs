@@ -1,7 +1,9 @@
 //! Configuration objects: list, read, follow, change. One set of paths for all kinds.
 
 mod apply;
+mod denied;
 mod effect;
+mod freshness;
 mod impact;
 mod patch;
 mod view;
@@ -52,6 +54,18 @@ struct Named {
     name: String,
 }
 
+/// How fresh an object is wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Fresh {
+    /// A flag: as this control plane has it; `X-Consul-LastContact` says for how many milliseconds nothing was heard of
+    /// the store.
+    stale: Option<String>,
+    /// A flag: as the store has it at this moment; what another control plane wrote is seen for sure.
+    consistent: Option<String>,
+}
+
 /// The objects of a kind.
 #[utoipa::path(get, path = "/{kind}", params(("kind" = KindName, Path), LiveQuery),
     responses((status = 200, description = "A page of objects, or a stream of their changes", content(
@@ -68,9 +82,11 @@ async fn list(
         Some(1) => return watch(&state, kind, &query, &headers),
         Some(other) => return Err(Problem::malformed(format!("watch is 1 or absent, not {other}"))),
     }
+    let fresh = freshness::wanted(&state, query.stale.as_deref(), query.consistent.as_deref()).await?;
+    let query = LiveQuery { watch: None, stale: None, consistent: None, ..query };
     let concerns = |news: &News| news.kind == Some(kind);
     let all = || state.galley.list(Some(kind), None).iter().map(ObjectView::of).collect::<Vec<_>>();
-    list::live(&state, &LiveQuery { watch: None, ..query.clone() }, concerns, all).await
+    Ok(fresh.tell(&state, list::live(&state, &query, concerns, all).await?))
 }
 
 /// The changes of one kind, each with the whole object.
@@ -85,6 +101,8 @@ fn watch(state: &State, kind: Kind, query: &LiveQuery, headers: &HeaderMap) -> R
         || query.cursor.is_some()
         || query.index.is_some()
         || query.service.is_some()
+        || query.stale.is_some()
+        || query.consistent.is_some()
     {
         return Err(Problem::malformed("a stream takes `namespace` and `since` only"));
     }
@@ -100,11 +118,17 @@ fn watch(state: &State, kind: Kind, query: &LiveQuery, headers: &HeaderMap) -> R
 }
 
 /// One object, as it was written.
-#[utoipa::path(get, path = "/{kind}/{namespace}/{name}", params(Named),
+#[utoipa::path(get, path = "/{kind}/{namespace}/{name}", params(Named, Fresh),
     responses((status = 200, description = "The object", body = ObjectView, headers(("etag" = String)))))]
-async fn read(Shared(state): Shared<State>, At(named): At<Named>) -> Result<Response, Problem> {
+async fn read(
+    Shared(state): Shared<State>,
+    At(named): At<Named>,
+    Asked(query): Asked<Fresh>,
+) -> Result<Response, Problem> {
+    let fresh = freshness::wanted(&state, query.stale.as_deref(), query.consistent.as_deref()).await?;
     let object = find(&state, &named)?;
-    Ok(([(header::ETAG, etag(&object))], Json(ObjectView::of(&object))).into_response())
+    let response = ([(header::ETAG, etag(&object))], Json(ObjectView::of(&object))).into_response();
+    Ok(fresh.tell(&state, response))
 }
 
 /// Whom an object concerns: what would change for the connected proxies if it were not there.

@@ -149,6 +149,9 @@ fn problems(path: &str, method: &str) -> BTreeMap<&'static str, &'static str> {
             ("428", "If-Match or If-None-Match is needed"),
         ]);
     }
+    if path.contains("{kind}") {
+        all.insert("503", "The store is out of reach, or the control plane starts");
+    }
     if path.contains("{kind}") || method == "get" {
         all.insert("410", "The cursor or revision is too old; begin anew");
     }

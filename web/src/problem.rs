@@ -155,6 +155,13 @@ impl IntoResponse for Problem {
     }
 }
 
+impl Finding {
+    /// Leaves the pointer, where lines are of a text that its reader does not have.
+    pub fn forget_line(&mut self) {
+        (self.line, self.column) = (0, 0);
+    }
+}
+
 impl From<&Diagnostic> for Finding {
     fn from(found: &Diagnostic) -> Self {
         Self {

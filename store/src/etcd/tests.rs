@@ -50,6 +50,25 @@ async fn it_is_a_store_with_tls_and_only_to_who_shows_a_certificate() {
 }
 
 #[tokio::test]
+async fn it_says_how_long_nothing_was_heard() {
+    let mut server = Server::start();
+    let store = open(&server).await;
+    let mut changes = store.watch("k/");
+    store.commit(Transaction::put("k/a", "1")).await.unwrap();
+    next(&mut changes).await;
+    assert_eq!(store.behind(), Duration::ZERO);
+    server.stop();
+    let often = || tokio::time::sleep(Duration::from_millis(20));
+    while store.behind().is_zero() {
+        often().await;
+    }
+    server.run();
+    while !store.behind().is_zero() {
+        often().await;
+    }
+}
+
+#[tokio::test]
 async fn an_etcd_that_stands_still_is_waited_for_and_what_it_heard_is_done_once() {
     let server = Server::start();
     let store = open(&server).await;

@@ -31,6 +31,14 @@ pub(super) struct Watch {
     /// The keys that are there as of then: a compaction does not say which went.
     known: BTreeSet<String>,
     changes: UnboundedSender<Change>,
+    /// Its number among those that may be cut off.
+    number: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.deaf.hears(self.number);
+    }
 }
 
 /// Why a watch does not go on.
@@ -47,7 +55,8 @@ impl Watch {
     /// A watch to which everything up to a revision was told.
     pub fn at(shared: Arc<Shared>, prefix: &str, last: u64) -> (Self, ChangeStream) {
         let (changes, stream) = unbounded_channel();
-        let watch = Self { shared, prefix: prefix.to_owned(), last, known: BTreeSet::new(), changes };
+        let number = shared.deaf.number();
+        let watch = Self { shared, prefix: prefix.to_owned(), last, known: BTreeSet::new(), changes, number };
         (watch, Box::pin(UnboundedReceiverStream::new(stream)))
     }
 
@@ -76,6 +85,7 @@ impl Watch {
                 pause = FIRST_PAUSE;
             }
             if let Some(why) = failure {
+                self.shared.deaf.is_cut(self.number);
                 tracing::warn!(store = self.shared.place, prefix = self.prefix, "the watch is begun again: {why}");
                 tokio::select! {
                     () = sleep(pause) => {}
@@ -116,6 +126,7 @@ impl Watch {
             if answer.canceled() {
                 return Ok(End::Broken(format!("etcd ended it: {}", answer.cancel_reason())));
             }
+            self.shared.deaf.hears(self.number);
             if !self.take(&answer) {
                 return Ok(End::Unheard);
             }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State as Shared;
-use pilot::judge::{Call, Caller, Decision, Known, Request};
+use pilot::judge::{Decision, Known};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::places::{self, PLAINTEXT, Place};
-use super::{decide, word};
+use super::{judged, word};
 use crate::extract::Asked;
 use crate::problem::Problem;
 use crate::state::State;
@@ -112,13 +112,8 @@ fn callers(state: &State) -> BTreeMap<String, BTreeSet<String>> {
 fn cell(inputs: &pilot::Inputs, identity: &str, places: &[Place]) -> Cell {
     let mut cells = places.iter().map(|place| {
         let principal = if identity == PLAINTEXT { Known::Absent } else { Known::Is(identity.to_owned()) };
-        let call = Call {
-            caller: Caller { principal, ..Caller::default() },
-            target: place.target(),
-            request: place.http.then(Request::default),
-        };
-        let (_, verdict) = decide(inputs, place, call);
-        Cell { decision: word(verdict.decision), because: verdict.because }
+        let (decision, because) = judged(inputs, place, &principal);
+        Cell { decision: word(decision), because }
     });
     let first = cells.next();
     let first = first.unwrap_or_else(|| Cell { decision: word(Decision::Depends), because: String::new() });

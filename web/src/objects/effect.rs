@@ -119,6 +119,12 @@ impl DryRun {
         Self { dry_run: true, valid: false, diagnostics, items: Vec::new(), diff: None, impact: None }
     }
 
+    /// Everything that is said of the text.
+    pub fn findings(&mut self) -> impl Iterator<Item = &mut [Finding]> {
+        let of_items = self.items.iter_mut().map(|item| &mut item.warnings[..]);
+        std::iter::once(&mut self.diagnostics[..]).chain(of_items)
+    }
+
     /// The object that it is of, if it is of another than this alone.
     pub fn other_than(&self, key: &ObjectKey) -> Option<&str> {
         let same =

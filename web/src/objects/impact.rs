@@ -8,6 +8,7 @@ use pilot::{Compiled, Inputs, Kind, ResourceSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::denied::{self, DeniedEdge};
 use crate::state::State;
 
 /// How many proxies are named.
@@ -26,6 +27,9 @@ pub struct Impact {
     pub xds: BTreeMap<String, usize>,
     /// What the compile has to say that it did not say before.
     pub diagnostics: Vec<String>,
+    /// Calls of the last hour that the change would deny, and did not come to be denied before it.
+    #[serde(rename = "deniedObservedEdges")]
+    pub denied_observed_edges: Vec<DeniedEdge>,
 }
 
 /// Compares; `None` while the control plane does not know yet what to compile.
@@ -36,6 +40,7 @@ pub async fn of(state: &State, after: Snapshot) -> Option<Impact> {
     }
     let galley = state.galley.clone();
     let nodes = state.discovery.nodes();
+    let seen = state.clone();
     let compare = move || {
         let with = |config: Arc<Snapshot>| Inputs {
             catalog: Arc::new(galley.catalog_with(&inputs.catalog, &config)),
@@ -44,9 +49,10 @@ pub async fn of(state: &State, after: Snapshot) -> Option<Impact> {
             credentials: inputs.credentials.clone(),
             ready: true,
         };
-        let before = Compiled::new(&with(inputs.config.clone()));
-        let after = Compiled::new(&with(Arc::new(after)));
-        let mut impact = Impact { connected: nodes.len(), ..Impact::default() };
+        let (was, becomes) = (with(inputs.config.clone()), with(Arc::new(after)));
+        let (before, after) = (Compiled::new(&was), Compiled::new(&becomes));
+        let denied_observed_edges = denied::edges(&seen, &was, &becomes);
+        let mut impact = Impact { connected: nodes.len(), denied_observed_edges, ..Impact::default() };
         let (mut changed, mut said) = (BTreeMap::<Kind, BTreeSet<Arc<str>>>::new(), BTreeSet::new());
         for (node, _) in &nodes {
             let ((old, told), (new, tells)) = (before.snapshot(node), after.snapshot(node));

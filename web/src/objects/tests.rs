@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::router::tests::Mesh;
 
+mod effects;
+mod freshness;
+
 const PATH: &str = "/api/v1/destinationrules/default/reviews";
 
 fn rule(host: &str) -> Value {
@@ -72,6 +75,20 @@ async fn a_script_checks_and_sets_by_revision() {
 }
 
 #[tokio::test]
+async fn a_creation_that_is_forced_replaces_what_is_there() {
+    let mesh = Mesh::start().await;
+    let kind = "/api/v1/destinationrules";
+    assert_eq!(send(&mesh, "POST", kind, &[], &rule("a")).await.0, StatusCode::CREATED);
+    assert_eq!(send(&mesh, "POST", kind, &[], &rule("b")).await.0, StatusCode::CONFLICT);
+    let (status, made) = send(&mesh, "POST", &format!("{kind}?force=true"), &[], &rule("b")).await;
+    assert_eq!((status, &made["object"]["spec"]["host"]), (StatusCode::OK, &json!("b")), "{made}");
+    let (status, both) = send(&mesh, "POST", &format!("{kind}?force=true&cas=0"), &[], &rule("c")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{both}");
+    let tag = ("if-match", "\"1\"");
+    assert_eq!(send(&mesh, "PUT", &format!("{PATH}?force=true"), &[tag], &rule("c")).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_merge_patch_changes_what_it_names() {
     let mesh = Mesh::start().await;
     send(&mesh, "PUT", PATH, &[("if-none-match", "*")], &rule("a")).await;
@@ -88,6 +105,10 @@ async fn a_merge_patch_changes_what_it_names() {
         (&problem["errors"][0]["pointer"], &problem["errors"][0]["suggestion"]),
         (&json!("#/spec/hots"), &json!("host"))
     );
+    let line = |found: &Value| (found["line"].clone(), found["column"].clone());
+    assert_eq!(line(&problem["errors"][0]), (json!(0), json!(0)), "nobody sees the text that was merged");
+    let (_, told) = send(&mesh, "PATCH", &format!("{PATH}?dryRun=server"), &[merge], &wrong).await;
+    assert_eq!(line(&told["diagnostics"][0]), (json!(0), json!(0)), "{told}");
     let json_patch = ("content-type", "application/json-patch+json");
     let (status, _) = send(&mesh, "PATCH", PATH, &[json_patch, ("if-match", "*")], &patch).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

@@ -5,7 +5,7 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use galley::{Applied, Author, Kind, Object, ObjectKey, Provenance};
+use galley::{Applied, Author, Kind, Object, ObjectKey, Provenance, Rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -28,7 +28,7 @@ pub struct WriteQuery {
     /// `server`: say what would happen, and change nothing.
     #[serde(rename = "dryRun")]
     dry_run: Option<String>,
-    /// `true`: whatever the revision is now.
+    /// `true`: whatever the revision is now, and whether it is there or not.
     force: Option<bool>,
     /// The revision that was seen, as `If-Match` would say it; 0: it must not be there (Consul's check-and-set).
     cas: Option<u64>,
@@ -84,11 +84,11 @@ pub async fn put(
     let dry_run = is_dry(query.dry_run.as_deref())?;
     let demand = demand(&headers, &query, dry_run)?;
     if dry_run {
-        return dry(&state, &key, &text).await;
+        return dry(&state, &key, &text, Told::Sent).await;
     }
     let expecting = expecting(&state, &key, &demand)?;
     let author = author(&caller, &headers, &query, expecting);
-    write(&state, &key, &text, author).await
+    write(&state, &key, &text, author, Told::Sent).await
 }
 
 /// Changes some fields of an object by a merge patch (RFC 7396): `null` removes, lists are replaced whole.
@@ -114,15 +114,15 @@ pub async fn patch(
     merge(&mut manifest, &changes);
     let text = serde_json::to_string_pretty(&manifest).map_err(Problem::internal)?;
     if dry_run {
-        return dry(&state, &object.key, &text).await;
+        return dry(&state, &object.key, &text, Told::Merged).await;
     }
     check(&object, &demand)?;
     // What was merged is of this very revision, whatever was demanded.
     let author = author(&caller, &headers, &query, Some(object.revision));
-    write(&state, &object.key, &text, author).await
+    write(&state, &object.key, &text, author, Told::Merged).await
 }
 
-/// Creates an object; one of that name must not be there yet.
+/// Creates an object; one of that name must not be there yet, unless `force` replaces it.
 #[utoipa::path(post, path = "/{kind}", params(("kind" = super::view::KindName, Path), WriteQuery,
         ("idempotency-key" = Option<String>, Header, description = "The same key again gets the same answer")),
     request_body(content((Value = "application/json"), (String = "application/yaml")),
@@ -139,8 +139,11 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let kind = named(&kind)?;
     let dry_run = is_dry(query.dry_run.as_deref())?;
-    if query.cas.is_some_and(|seen| seen != 0) {
-        return Err(Problem::malformed("POST creates; its cas is 0, or left out"));
+    let forced = query.force == Some(true);
+    match query.cas {
+        Some(seen) if seen != 0 => return Err(Problem::malformed("POST creates; its cas is 0, or left out")),
+        Some(_) if forced => return Err(Problem::malformed(BOTH)),
+        _ => {}
     }
     let planned = match state.galley.validate(&text, ORIGIN).await {
         Ok(planned) => planned,
@@ -152,10 +155,10 @@ pub async fn create(
         return Err(Problem::malformed(format!("the document is a {}, not a {kind}", key.kind)));
     }
     if dry_run {
-        return dry(&state, &key, &text).await;
+        return dry(&state, &key, &text, Told::Sent).await;
     }
-    let author = author(&caller, &headers, &query, Some(0));
-    let written = write(&state, &key, &text, author).await;
+    let author = author(&caller, &headers, &query, (!forced).then_some(0));
+    let written = write(&state, &key, &text, author, Told::Sent).await;
     written.map_err(|problem| match problem.status {
         412 => Problem::conflict(format!("{key} is there already; change it with PUT or PATCH")),
         _ => problem,
@@ -193,31 +196,58 @@ pub async fn delete(
 
 /// What a text is called in messages that did not come from a file.
 const ORIGIN: &str = "<request>";
+const BOTH: &str = "force=true is for whatever the revision is; leave it out, or the revision";
 
-async fn dry(state: &State, key: &ObjectKey, text: &str) -> Result<Response, Problem> {
-    let told = effect::of_text(state, text, ORIGIN).await?;
+/// Whose text findings have their lines in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// That of the request.
+    Sent,
+    /// One that was made of what is there and of the request, and that nobody sees.
+    Merged,
+}
+
+impl Told {
+    fn place(self, findings: &mut [Finding]) {
+        if self == Self::Merged {
+            findings.iter_mut().for_each(Finding::forget_line);
+        }
+    }
+
+    fn refusal(self, rejection: &Rejection) -> Problem {
+        let mut problem = Problem::rejected(rejection);
+        self.place(&mut problem.errors);
+        problem
+    }
+}
+
+async fn dry(state: &State, key: &ObjectKey, text: &str, source: Told) -> Result<Response, Problem> {
+    let mut told = effect::of_text(state, text, ORIGIN).await?;
+    told.findings().for_each(|findings| source.place(findings));
     if let Some(other) = told.other_than(key) {
         return Err(other_object(key, other));
     }
     Ok(Json(told).into_response())
 }
 
-async fn write(state: &State, key: &ObjectKey, text: &str, author: Author) -> Result<Response, Problem> {
+async fn write(state: &State, key: &ObjectKey, text: &str, author: Author, source: Told) -> Result<Response, Problem> {
     if let Some(object) = state.galley.get(key.kind, &key.namespace, &key.name) {
         held(&object)?;
     }
-    let planned = state.galley.validate(text, ORIGIN).await.map_err(|rejection| Problem::rejected(&rejection))?;
+    let planned = state.galley.validate(text, ORIGIN).await.map_err(|rejection| source.refusal(&rejection))?;
     let of_text = only(&planned)?;
     if of_text != *key {
         return Err(other_object(key, &of_text.to_string()));
     }
     let applied = state.galley.apply(text, ORIGIN, author).await;
-    let applied = applied.map_err(|rejection| Problem::rejected(&rejection))?;
+    let applied = applied.map_err(|rejection| source.refusal(&rejection))?;
     let gone = || Problem::conflict(format!("{key} was deleted at the same moment"));
     let object = state.galley.get(key.kind, &key.namespace, &key.name).ok_or_else(gone)?;
     let found = across(state, text, ORIGIN);
     let across = found.iter().filter(|found| found.object == *key).map(|found| &found.diagnostic);
-    let warnings = applied.iter().flat_map(|applied| &applied.warnings).chain(across).map(Finding::from).collect();
+    let warnings = applied.iter().flat_map(|applied| &applied.warnings).chain(across);
+    let mut warnings: Vec<Finding> = warnings.map(Finding::from).collect();
+    source.place(&mut warnings);
     let change = applied.first().map_or("unchanged", |applied| change(applied.change));
     let status = if change == "created" { StatusCode::CREATED } else { StatusCode::OK };
     let tag = super::etag(&object);
@@ -263,6 +293,9 @@ fn demand(headers: &HeaderMap, query: &WriteQuery, dry_run: bool) -> Result<Dema
         value.transpose().map_err(|_| Problem::malformed(format!("{name} is no entity tag")))
     };
     let tags = (text(header::IF_MATCH)?, text(header::IF_NONE_MATCH)?);
+    if query.force == Some(true) && (query.cas.is_some() || tags != (None, None)) {
+        return Err(Problem::malformed(BOTH));
+    }
     match (tags, query.cas) {
         ((None, None), Some(0)) => return Ok(Demand::Absent),
         ((None, None), Some(revision)) => return Ok(Demand::Known(format!("\"{revision}\""))),

@@ -11,13 +11,23 @@ export interface Outcome {
   warnings?: Finding[];
 }
 
+/** A call of the last hour that the change would deny, or may. */
+export interface DeniedEdge {
+  source: string;
+  destination: string;
+  principal: string;
+  requests_per_second: number;
+  decision: "denied" | "depends";
+  because: string;
+}
+
 export interface Applied {
   items: Outcome[];
   dry_run?: boolean;
   /** Of a dry run: whether it could be applied, and what there is to say of it. */
   valid?: boolean;
   diagnostics?: Finding[];
-  impact?: { proxies?: number; sample?: string[] } | null;
+  impact?: { proxies?: number; sample?: string[]; deniedObservedEdges?: DeniedEdge[] } | null;
   diff?: unknown;
 }
 

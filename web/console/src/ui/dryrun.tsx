@@ -1,6 +1,6 @@
-import type { DryRun } from "../api/dryrun";
+import type { DeniedEdge, DryRun } from "../api/dryrun";
 import type { Finding } from "../api/client";
-import { plural } from "../lib/format";
+import { plural, rate } from "../lib/format";
 import { Icon } from "./icons";
 import { Badge } from "./status";
 
@@ -25,6 +25,25 @@ export function Findings({ findings }: { findings: Finding[] }) {
         );
       })}
     </ul>
+  );
+}
+
+/** Calls that were seen and would be no more. */
+function Cut({ edges }: { edges: DeniedEdge[] }) {
+  if (edges.length === 0) return null;
+  const short = (id: string) => id.replace(/^(workload|external):/, "");
+  return (
+    <div className="rounded-md bg-warn-soft px-3 py-2" data-denied="">
+      <p className="font-medium text-warn">Of the calls of the last hour</p>
+      <ul className="mt-1 grid gap-1">
+        {edges.slice(0, 8).map((edge) => (
+          <li key={`${edge.source} ${edge.destination} ${edge.principal}`} title={edge.because}>
+            {short(edge.source)} → {short(edge.destination)} <span className="text-soft">{rate(edge.requests_per_second)}/s</span> {edge.decision === "denied" ? "would be denied" : "may be denied"}
+          </li>
+        ))}
+      </ul>
+      {edges.length > 8 && <p className="text-soft">and {edges.length - 8} more</p>}
+    </div>
   );
 }
 
@@ -62,6 +81,7 @@ export function DryRunPane({ run }: { run: DryRun }) {
           {impact.sample && impact.sample.length > 0 && `: ${impact.sample.slice(0, 6).join(", ")}${impact.proxies > 6 ? " …" : ""}`}
         </p>
       )}
+      {run.state === "valid" && <Cut edges={impact?.deniedObservedEdges ?? []} />}
       {run.findings.length > 0 && <Findings findings={run.findings} />}
     </section>
   );
