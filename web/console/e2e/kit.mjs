@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
@@ -9,6 +10,9 @@ const { CONSOLE, TOKEN, SCREENSHOTS, WEFT } = process.env;
 export const base = CONSOLE.replace(/\/$/, "");
 /** Generous: a deadline for what must happen, not a measure of how long it takes. */
 export const DEADLINE = 30_000;
+
+/** Pages at a time: while one waits, another one works. */
+const AT_ONCE = 2 * availableParallelism();
 
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -67,6 +71,21 @@ export async function signIn(page) {
   await page.getByRole("navigation", { name: "Pages" }).waitFor();
 }
 
+/** Does each piece of work on one of several pages that are signed in as this one is, each with connections of its own. */
+export async function together(browser, page, errors, pieces, work) {
+  const signedIn = await page.context().storageState();
+  const waiting = [...pieces];
+  const one = async () => {
+    const context = await browser.newContext({ viewport: page.viewportSize(), storageState: signedIn });
+    context.setDefaultTimeout(DEADLINE);
+    const own = await context.newPage();
+    listen(own, errors);
+    for (let piece = waiting.shift(); piece; piece = waiting.shift()) await work(own, piece);
+    await context.close();
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+}
+
 /** Goes to a path as a link within the console does. */
 export async function go(page, path) {
   await page.evaluate((path) => {
@@ -80,10 +99,12 @@ export async function settled(page) {
   await page.evaluate(() => document.fonts.ready);
 }
 
-export async function screenshot(page, name) {
+/** A picture; one that is drawn quickly where there are many. */
+export async function screenshot(page, name, quick = false) {
   mkdirSync(SCREENSHOTS, { recursive: true });
+  const form = quick ? { path: join(SCREENSHOTS, `${name}.jpeg`), quality: 60 } : { path: join(SCREENSHOTS, `${name}.png`) };
   // Hiding the caret takes an inline style, which the page's policy refuses.
-  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), caret: "initial" });
+  await page.screenshot({ ...form, caret: "initial" });
 }
 
 /** Runs a script to its end; the browser is closed and what failed is shown, with a picture of it. */

@@ -2,7 +2,7 @@
 // by some only, out of date, failed, not allowed, held elsewhere. axe finds nothing serious in any of them.
 import assert from "node:assert/strict";
 import { serious } from "./axe.mjs";
-import { base, main, screenshot, settled, signIn } from "./kit.mjs";
+import { base, main, screenshot, settled, signIn, together } from "./kit.mjs";
 
 const problem = (status, title) => ({
   status,
@@ -51,8 +51,9 @@ let seen = 0;
 /** Looks at a state that is there, and leaves the page as it was found. */
 async function look(page, view, state) {
   await settledBut(page, state);
-  bad.push(...(await serious(page)).map((found) => `${view} ${state}: ${found}`));
-  await screenshot(page, `state-${view}-${state}`);
+  // What is around it is the same in every state, and is looked at with the pages.
+  bad.push(...(await serious(page, "main")).map((found) => `${view} ${state}: ${found}`));
+  await screenshot(page, `state-${view}-${state}`, true);
   seen += 1;
 }
 
@@ -68,21 +69,29 @@ async function made(page, view, answer, state, shown) {
 
 const content = (page) => page.locator("main");
 
-async function states(page, view) {
-  await made(page, view, () => undefined, "loading", async () => {
-    await content(page).getByRole("status", { name: "Loading" }).first().waitFor();
-    await content(page).getByText("Reading…").first().waitFor();
-  });
-  await made(page, view, (route) => route.fulfill(problem(500, "The control plane failed")), "error", async () => {
-    const alert = content(page).getByRole("alert").first();
-    await alert.waitFor();
-    const words = await alert.innerText();
-    for (const part of ["The control plane failed", "Made up by a test.", "trace 4bf92f3577b34da6a3ce929d0e0e4736", "Try again", "Copy"]) assert.ok(words.includes(part), `no ${part} in ${words}`);
-  });
-  await made(page, view, (route) => route.fulfill(problem(403, "This is not allowed")), "forbidden", () => content(page).getByRole("heading", { name: "Your role does not show this" }).first().waitFor());
-  if (view.empty) await made(page, view, (route) => route.fulfill(view.empty), "empty", () => content(page).getByRole("heading", { name: view.says }).waitFor());
-  await disconnected(page, view);
-  if (view.filter) await filtered(page, view);
+/** The states of a view, each a piece of work. */
+function states(view) {
+  const pieces = [
+    (page) => made(page, view, () => undefined, "loading", () => loading(page)),
+    (page) => made(page, view, (route) => route.fulfill(problem(500, "The control plane failed")), "error", () => failed(page)),
+    (page) => made(page, view, (route) => route.fulfill(problem(403, "This is not allowed")), "forbidden", () => content(page).getByRole("heading", { name: "Your role does not show this" }).first().waitFor()),
+    (page) => disconnected(page, view),
+  ];
+  if (view.empty) pieces.push((page) => made(page, view, (route) => route.fulfill(view.empty), "empty", () => content(page).getByRole("heading", { name: view.says }).waitFor()));
+  if (view.filter) pieces.push((page) => filtered(page, view));
+  return pieces;
+}
+
+async function loading(page) {
+  await content(page).getByRole("status", { name: "Loading" }).first().waitFor();
+  await content(page).getByText("Reading…").first().waitFor();
+}
+
+async function failed(page) {
+  const alert = content(page).getByRole("alert").first();
+  await alert.waitFor();
+  const words = await alert.innerText();
+  for (const part of ["The control plane failed", "Made up by a test.", "trace 4bf92f3577b34da6a3ce929d0e0e4736", "Try again", "Copy"]) assert.ok(words.includes(part), `no ${part} in ${words}`);
 }
 
 async function disconnected(page, view) {
@@ -130,21 +139,20 @@ async function partial(page, view) {
   await made(page, view, answer, "partial", () => content(page).getByText(view.says).first().waitFor());
 }
 
-async function others(page) {
-  for (const view of PARTIAL) await partial(page, view);
-  const held = { name: "object", path: "/config/destinationrules/default/reviews", reads: "/destinationrules/default/reviews" };
+/** An object that lives in a file. */
+async function held(page) {
+  const view = { name: "object", path: "/config/destinationrules/default/reviews", reads: "/destinationrules/default/reviews" };
   const elsewhere = async (route) => {
     const response = await route.fetch();
     return route.fulfill({ response, json: { ...(await response.json()), revision: 0, provenance: { file: "mesh/reviews.yaml" } } });
   };
-  await made(page, held, elsewhere, "read-only", () => content(page).getByText("mesh/reviews.yaml").first().waitFor());
+  await made(page, view, elsewhere, "read-only", () => content(page).getByText("mesh/reviews.yaml").first().waitFor());
 }
 
-await main("states", async ({ page, errors }) => {
+await main("states", async ({ browser, page, errors }) => {
   await signIn(page);
-  const [part, parts] = (process.argv[2] ?? "0/1").split("/").map(Number);
-  for (const view of VIEWS.filter((_, at) => at % parts === part)) await states(page, view);
-  if (part === 0) await others(page);
+  const pieces = [...VIEWS.flatMap(states), ...PARTIAL.map((view) => (page) => partial(page, view)), held];
+  await together(browser, page, errors, pieces, (page, piece) => piece(page));
   console.log(`${seen} states looked at`);
   // Answers that fail are in the browser's log by themselves.
   bad.push(...errors.splice(0).filter((error) => error.startsWith("uncaught")));
