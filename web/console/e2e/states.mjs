@@ -152,7 +152,7 @@ async function held(page) {
 await main("states", async ({ browser, page, errors }) => {
   await signIn(page);
   const pieces = [...VIEWS.flatMap(states), ...PARTIAL.map((view) => (page) => partial(page, view)), held];
-  await together(browser, page, errors, pieces, (page, piece) => piece(page));
+  await together(browser, page, errors, pieces, (page, piece) => piece(page).catch((error) => bad.push(error.message.split("\n")[0])));
   console.log(`${seen} states looked at`);
   // Answers that fail are in the browser's log by themselves.
   bad.push(...errors.splice(0).filter((error) => error.startsWith("uncaught")));

@@ -34,7 +34,7 @@ await main("traffic", async ({ page, errors }) => {
     await until("requests at each of the six", async () => (await figures(page)).every((text) => /[1-9][\d.]*\/s/.test(text)), timeout);
     await until("figures on every edge", async () => {
       const labels = await page.locator("[data-edge]").allInnerTexts();
-      return labels.length >= 8 && labels.every((label) => /\d/.test(label));
+      return labels.length >= 7 && labels.every((label) => /\d/.test(label));
     }, timeout);
     const [began, before] = [await moment(page), await figures(page)];
     await until("the figures move", async () => {

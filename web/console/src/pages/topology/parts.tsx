@@ -58,7 +58,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
 /** What is known of its traffic; how long calls took only where that is known of it alone. */
 function Rates({ node, short }: { node: GraphNode; short?: boolean }) {
   const p95 = node.latency_ms?.p95;
-  const errors = short && (node.error_ratio ?? 0) < 0.001 ? null : `${percent(node.error_ratio)} err`;
+  const errors = node.error_ratio === null || (short && node.error_ratio < 0.001) ? null : `${percent(node.error_ratio)} err`;
   return [`${rate(node.requests_per_second)}/s`, errors, p95 === null || p95 === undefined ? null : milliseconds(p95)].filter(Boolean).join(" · ");
 }
 
