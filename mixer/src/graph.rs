@@ -160,7 +160,7 @@ pub fn read(state: &State, query: &GraphQuery, now: u64, stale_ms: u64) -> Readi
         window,
         namespaces: query.namespaces.clone(),
         by_version: query.by_version,
-        edges: state.edges.iter().filter_map(|(key, edge)| read_edge(key, edge, window, query.by_version)).collect(),
+        edges: state.edges.iter().filter_map(|(key, edge)| read_whole(key, edge, window, query.by_version)).collect(),
         gateways: gateways.map(|proxy| state.names.workload(&proxy.reporter.workload)).collect(),
         reporting: reporting(state, now, stale_ms),
     }
@@ -240,8 +240,18 @@ fn window(state: &State, at: u64, seconds: u64, now: u64, stale_ms: u64) -> Wind
     Window { first, last, seconds: (end.saturating_sub(begin) as f64 / 1000.0).max(1.0) }
 }
 
+/// An edge, and how its requests went where versions are told apart.
+fn read_whole(key: &Arc<EdgeKey>, edge: &Edge, window: Window, by_version: bool) -> Option<EdgeSum> {
+    let mut read = read_edge(key, edge, window)?;
+    if by_version {
+        let history = if read.by_source { &edge.by_source } else { &edge.by_destination };
+        read.manners = sum::manners(history, window);
+    }
+    Some(read)
+}
+
 /// What the caller's side tells, else the other side's; denials from whichever side knows of them.
-fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window, by_version: bool) -> Option<EdgeSum> {
+fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<EdgeSum> {
     let mut sum = Sum::of(&edge.by_source, window);
     let by_source = !sum.is_empty();
     if by_source {
@@ -251,9 +261,7 @@ fn read_edge(key: &Arc<EdgeKey>, edge: &Edge, window: Window, by_version: bool) 
     }
     let principals =
         Principals { source: edge.source_principal.clone(), destination: edge.destination_principal.clone() };
-    let history = if by_source { &edge.by_source } else { &edge.by_destination };
-    let manners = if by_version { sum::manners(history, window) } else { Vec::new() };
-    (!sum.is_empty()).then(|| EdgeSum { key: Arc::clone(key), sum, principals, by_source, manners })
+    (!sum.is_empty()).then(|| EdgeSum { key: Arc::clone(key), sum, principals, by_source, manners: Vec::new() })
 }
 
 /// Takes off what proxies told of already; whether anything is left.
