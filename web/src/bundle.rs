@@ -18,6 +18,7 @@ use rustls::{ServerConfig, version};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::serve::serve_on;
 use crate::tls::{ApiTls, TlsListener};
 
 /// Whom a reader of the bundle sees.
@@ -47,8 +48,7 @@ pub async fn serve_bundle(
         BundleTls::Spiffe(tls) => Arc::new(own(tls).map_err(io::Error::other)?),
     };
     let service = router(Told { bundle, issuer: issuer.map(Into::into) });
-    let listener = TlsListener::with(listener, config)?;
-    axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.draining().await }).await
+    serve_on(TlsListener::with(listener, config), service, async move { shutdown.draining().await }).await
 }
 
 fn router(told: Told) -> Router {

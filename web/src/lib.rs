@@ -44,6 +44,7 @@ mod router;
 mod scope;
 mod sd;
 mod series;
+mod serve;
 mod services;
 mod session;
 mod state;

@@ -3,14 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
 use crate::follow::follow;
 use crate::metrics;
 use crate::router::router;
+use crate::serve::serve_on;
 use crate::state::State;
 use crate::tls::{ApiTls, TlsListener};
 
@@ -26,18 +25,6 @@ pub enum ListenError {
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
 
 /// Takes a loopback port.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
@@ -59,11 +46,11 @@ pub async fn serve(listener: TcpListener, tls: Option<ApiTls>, state: State, shu
         shutdown.draining().await;
         feed.close();
     };
-    let service = router(state.clone()).into_make_service_with_connect_info::<Peer>();
+    let router = router(state.clone());
     let following = tokio::spawn(follow(state));
     let served = match tls {
-        None => axum::serve(listener, service).with_graceful_shutdown(draining).await,
-        Some(tls) => axum::serve(TlsListener::new(listener, &tls)?, service).with_graceful_shutdown(draining).await,
+        None => serve_on(Ok(listener), router, draining).await,
+        Some(tls) => serve_on(TlsListener::new(listener, &tls), router, draining).await,
     };
     following.abort();
     served
@@ -71,5 +58,5 @@ pub async fn serve(listener: TcpListener, tls: Option<ApiTls>, state: State, shu
 
 /// Serves the control plane's own metrics, without a token, until drained.
 pub async fn serve_metrics(listener: TcpListener, state: State, shutdown: Shutdown) -> io::Result<()> {
-    axum::serve(listener, metrics::router(state)).with_graceful_shutdown(async move { shutdown.draining().await }).await
+    serve_on(Ok(listener), metrics::router(state), async move { shutdown.draining().await }).await
 }

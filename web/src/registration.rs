@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use crate::etag;
 use crate::listen::Peer;
 use crate::problem::Problem;
+use crate::serve::serve_on;
 use crate::tls::{ApiTls, TlsListener};
 use fields::Fields;
 
@@ -60,11 +61,10 @@ pub async fn serve_registration(
     check_ins: CheckIns,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let service = router(check_ins).into_make_service_with_connect_info::<Peer>();
-    let draining = async move { shutdown.draining().await };
+    let (router, draining) = (router(check_ins), async move { shutdown.draining().await });
     match tls {
-        None => axum::serve(listener, service).with_graceful_shutdown(draining).await,
-        Some(tls) => axum::serve(TlsListener::new(listener, &tls)?, service).with_graceful_shutdown(draining).await,
+        None => serve_on(Ok(listener), router, draining).await,
+        Some(tls) => serve_on(TlsListener::new(listener, &tls), router, draining).await,
     }
 }
 

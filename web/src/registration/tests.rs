@@ -34,8 +34,7 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router(CheckIns::new(hosts, "development", token));
-        let service = app.into_make_service_with_connect_info::<Peer>();
-        tokio::spawn(async move { axum::serve(listener, service).await });
+        tokio::spawn(serve_on(Ok(listener), app, std::future::pending()));
         Self { address, clock }
     }
 
