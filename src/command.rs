@@ -26,6 +26,7 @@ mod get;
 mod graph;
 mod history;
 mod join;
+mod key_sources;
 mod leave;
 mod node_proxy;
 mod output;

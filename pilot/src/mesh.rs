@@ -1,6 +1,7 @@
 //! Settings that hold for the whole mesh.
 
 use api::TrustDomain;
+use runtime::Reach;
 
 /// What Istio keeps in its mesh configuration, as far as the compile needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct MeshConfig {
     pub trace_sampling: Option<f64>,
     /// Whether callers use mutual TLS to every endpoint that speaks it (Istio `enableAutoMtls`).
     pub auto_mtls: bool,
+    /// Where proxies may fetch what RequestAuthentications name.
+    pub keys_from: Reach,
 }
 
 /// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy`).
@@ -40,6 +43,7 @@ impl MeshConfig {
             outbound_policy: OutboundPolicy::AllowAny,
             trace_sampling: None,
             auto_mtls: true,
+            keys_from: Reach::default(),
         }
     }
 }

@@ -5,7 +5,9 @@ mod clock;
 pub mod files;
 pub mod logging;
 pub mod memory;
+mod reach;
 pub mod shutdown;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock};
+pub use reach::Reach;

@@ -34,6 +34,7 @@ use tonic::service::interceptor::InterceptedService;
 use super::check_in::CheckInOptions;
 use super::data_dir::{Address, DataDir};
 use super::duration;
+use super::key_sources::KeySources;
 use super::platforms::Platforms;
 use super::store::{StoreOptions, agree_on_root};
 use ::api::TrustDomain;
@@ -79,6 +80,8 @@ pub struct Options {
     /// How long a workload that lost its connection stays registered
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
+    #[command(flatten)]
+    key_sources: KeySources,
     #[command(flatten)]
     api_access: ApiAccess,
     #[command(flatten)]
@@ -137,7 +140,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let issuances = signing.issuances();
     let signing = signing.into_service();
 
-    let mesh = Arc::new(mesh_config(trust_domain.clone(), &options));
+    let own_sockets = [xds_address, api_listener.local_addr()?, metrics_listener.local_addr()?];
+    let keys_from = options.key_sources.reach(&own_sockets);
+    let mesh = Arc::new(MeshConfig { keys_from, ..mesh_config(trust_domain.clone(), &options) });
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;

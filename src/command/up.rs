@@ -19,6 +19,7 @@ use clap::Args;
 use super::check_in::CheckInOptions;
 use super::data_dir::DataDir;
 use super::duration;
+use super::key_sources::KeySources;
 use super::output::{OutputOptions, tell};
 use super::platforms::Platforms;
 use super::store::StoreOptions;
@@ -49,6 +50,8 @@ pub struct Options {
     platforms: Platforms,
     #[command(flatten)]
     check_in: CheckInOptions,
+    #[command(flatten)]
+    key_sources: KeySources,
     /// Set by --detach for the process that stays
     #[arg(long, hide = true)]
     supervise: bool,

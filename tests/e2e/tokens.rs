@@ -76,7 +76,7 @@ spec:
 
 #[test]
 fn tokens_are_good_by_keys_that_proxies_fetch_and_their_claims_decide() {
-    let mesh = Mesh::start(&[]);
+    let mesh = Mesh::start(&["--allow-jwks-address", "127.0.0.0/8"]);
     let (address, fetched) = keys();
     mesh.apply(&rules(address));
     let ask = |query: &str, headers: &[(&str, &str)]| {

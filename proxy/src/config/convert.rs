@@ -29,6 +29,7 @@ mod outlier_detection;
 mod proxy_protocol;
 mod rate_limit;
 mod rbac;
+mod reach;
 mod redirect;
 mod refers;
 mod retry;

@@ -61,8 +61,8 @@ impl Target {
     async fn connect(&self) -> io::Result<Io> {
         let assignment = match &self.cluster.discovery {
             Discovery::Static(given) => LoadAssignment::clone(given),
-            Discovery::StrictDns(given) => resolve(given, false, self.cluster.dns_family).await,
-            Discovery::LogicalDns(given) => resolve(given, true, self.cluster.dns_family).await,
+            Discovery::StrictDns(given) => resolve(given, false, &self.cluster).await,
+            Discovery::LogicalDns(given) => resolve(given, true, &self.cluster).await,
             Discovery::Eds { .. } | Discovery::OriginalDst(_) => LoadAssignment::default(),
         };
         let endpoints: Vec<_> = assignment.localities.iter().flat_map(|locality| &locality.endpoints).collect();

@@ -115,7 +115,7 @@ impl Watched {
     async fn resolve(self: Rc<Self>, assignment: Arc<LoadAssignment>, logical: bool, first: First) {
         let mut first = Some(first);
         loop {
-            let found = upstream::resolve(&assignment, logical, self.config.dns_family).await;
+            let found = upstream::resolve(&assignment, logical, &self.config).await;
             let (later, _) = mpsc::channel(1);
             self.check_all(&found, first.as_ref().unwrap_or(&later));
             first = None;

@@ -263,7 +263,7 @@ impl Cluster {
     async fn resolve(&self) {
         let assignment = Arc::clone(&self.assignment.borrow());
         let logical = matches!(self.config.discovery, Discovery::LogicalDns(_));
-        let resolved = dns::resolve(&assignment, logical, self.config.dns_family).await;
+        let resolved = dns::resolve(&assignment, logical, &self.config).await;
         self.resolved_at.set(Some(Instant::now()));
         let old = Rc::clone(&self.hosts.borrow());
         let found = resolved.endpoints().next().is_some();

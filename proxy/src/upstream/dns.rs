@@ -3,18 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{DnsFamily, Endpoint, EndpointAddress, LoadAssignment};
+use runtime::Reach;
 
-/// The assignment with every name replaced by its addresses. `logical`: by one of them only. A name that does not
-/// resolve contributes nothing.
-pub async fn resolve(assignment: &LoadAssignment, logical: bool, family: DnsFamily) -> LoadAssignment {
+use crate::config::{Cluster, DnsFamily, Endpoint, EndpointAddress, LoadAssignment};
+
+/// The assignment with every name replaced by its addresses, as the cluster takes them. `logical`: by one of them only.
+/// A name that does not resolve contributes nothing.
+pub async fn resolve(assignment: &LoadAssignment, logical: bool, cluster: &Cluster) -> LoadAssignment {
     let mut resolved = assignment.clone();
     for locality in &mut resolved.localities {
         let mut endpoints = Vec::new();
         for endpoint in &locality.endpoints {
             match &endpoint.address {
                 EndpointAddress::Name(name, port) => {
-                    let addresses = family.choose(lookup(name, *port).await);
+                    let addresses = permitted(lookup(name, *port).await, name, cluster.reach.as_deref());
+                    let addresses = cluster.dns_family.choose(addresses);
                     let limit = if logical { 1 } else { usize::MAX };
                     endpoints.extend(addresses.into_iter().take(limit).map(|address| at(endpoint, address)));
                 }
@@ -39,6 +42,25 @@ async fn lookup(name: &str, port: u16) -> Vec<SocketAddr> {
             Vec::new()
         }
     }
+}
+
+/// The addresses that the cluster may reach. They are what is connected to: a name that stands for something else a
+/// moment later is judged again before it is used.
+fn permitted(mut all: Vec<SocketAddr>, name: &str, reach: Option<&Reach>) -> Vec<SocketAddr> {
+    let Some(reach) = reach else { return all };
+    all.retain(|address| {
+        let permitted = reach.permits(*address);
+        if !permitted {
+            tracing::warn!(
+                name,
+                %address,
+                "an upstream's name stands for an address of the machine itself, and is not followed; the control \
+                 plane's --allow-jwks-address allows it"
+            );
+        }
+        permitted
+    });
+    all
 }
 
 impl DnsFamily {

@@ -35,6 +35,7 @@ pub async fn start(options: &Options, data: &DataDir) -> anyhow::Result<State> {
     command.args(options.store.words());
     command.args(options.platforms.words());
     command.args(options.check_in.words());
+    command.args(options.key_sources.words());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     child::detach(&mut command);
     let supervisor = command.spawn().context("the supervisor cannot be started")?;

@@ -113,6 +113,7 @@ impl State {
         words.0.extend(options.store.words());
         words.0.extend(options.platforms.words());
         words.0.extend(options.check_in.words());
+        words.0.extend(options.key_sources.words());
         words.process(CONTROL_PLANE)
     }
 

@@ -5,7 +5,8 @@ use super::*;
 use api::envoy::config::endpoint::v3 as endpoint;
 use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
 use galley::kinds::{ClientTls, ClientTlsMode};
-use std::net::IpAddr;
+use registry::{Address, Entry, Provenance};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::{endpoints, tls};
 
@@ -16,11 +17,9 @@ impl Sources<'_> {
             JwtKeys::Inline(set) => return JwksSourceSpecifier::LocalJwks(wire::inline(set)),
             JwtKeys::Fetched(uri) => uri,
         };
-        if uri.tls && uri.host.parse::<IpAddr>().is_ok() {
-            let message = format!(
-                "jwksUri {:?} names an address, which no certificate is checked against; name a host. Until then the tokens of {:?} are refused",
-                uri.uri, rule.issuer
-            );
+        if let Some(why) = self.unfit(uri) {
+            let message =
+                format!("jwksUri {:?} {why}. Until then the tokens of {:?} are refused", uri.uri, rule.issuer);
             self.findings.add(Code::Unsupported, object, message);
             return JwksSourceSpecifier::LocalJwks(wire::inline(r#"{"keys":[]}"#));
         }
@@ -38,12 +37,48 @@ impl Sources<'_> {
         })
     }
 
+    /// Why keys are not fetched from an address.
+    fn unfit(&self, uri: &KeysUri) -> Option<String> {
+        let address: IpAddr = uri.host.parse().ok()?;
+        if uri.tls {
+            return Some("names an address, which no certificate is checked against; name a host".into());
+        }
+        let permitted = self.view.index.mesh().keys_from.permits(SocketAddr::new(address, uri.port));
+        (!permitted).then(|| {
+            format!(
+                "is an address of the machine itself, at which each proxy would ask its own; name a host, or start the \
+                 control plane with --allow-jwks-address {address}"
+            )
+        })
+    }
+
     /// A service of the mesh that has the port, whose cluster is there already.
     fn known(&self, uri: &KeysUri) -> Option<String> {
-        let service = &self.view.named(&uri.host.to_ascii_lowercase())?.service;
+        let entry = self.view.named(&uri.host.to_ascii_lowercase())?;
+        let service = &entry.service;
         // What is to be TLS end to end is not the mesh's to end.
         let port = service.ports.iter().find(|port| port.number == uri.port && !uri.tls)?;
+        if !self.is_fit(entry) {
+            return None;
+        }
         Some(names::outbound_cluster(port.number, "", service.host().as_str()))
+    }
+
+    /// Whoever writes a ServiceEntry says himself where it leads: such a service counts only if it is nowhere that keys
+    /// may not be fetched from.
+    fn is_fit(&self, entry: &Entry) -> bool {
+        let reach = &self.view.index.mesh().keys_from;
+        entry.endpoints.iter().filter(|endpoint| &*endpoint.provenance.registry == Provenance::DECLARED).all(
+            |endpoint| matches!(endpoint.address, Address::Ip(ip) if reach.permits(SocketAddr::new(ip, endpoint.port))),
+        )
+    }
+
+    /// The names that stand for addresses are somebody else's: the proxy looks at what they stand for.
+    fn limits(&self) -> prost_types::Struct {
+        let reach = &self.view.index.mesh().keys_from;
+        let allowed = reach.allowed.iter().map(|range| wire::string(range.to_string())).collect();
+        let refused = reach.refused.iter().map(|address| wire::string(address.to_string())).collect();
+        wire::structure([("allowed", wire::list(allowed)), ("refused", wire::list(refused))])
     }
 
     fn own(&mut self, uri: &KeysUri) -> String {
@@ -70,6 +105,7 @@ impl Sources<'_> {
                 endpoints: vec![locality],
                 ..Default::default()
             }),
+            metadata: wire::metadata([("weft.reach", self.limits())]),
             ..Default::default()
         };
         clusters::limits(None, &mut made);

@@ -10,7 +10,7 @@ use wire::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConf
 
 use super::{
     ReadFile, basics, circuit_breakers, endpoint, health_check, lb_policy, metadata, outlier_detection, proxy_protocol,
-    socket, source, subset, tls, upstream_http,
+    reach, socket, source, subset, tls, upstream_http,
 };
 use crate::config::error::{At, ConfigError};
 use crate::config::{
@@ -58,6 +58,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
         dns_family: dns_family(wire, &at.field("dns_lookup_family"))?,
+        reach: reach::convert(wire.metadata.as_ref(), &at.field("metadata"))?,
         service: metadata::service(wire.metadata.as_ref()),
     })
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::Reach;
+
 use super::{
     CheckTarget, HealthCheck, Http2Options, Keepalive, LbMetadata, LbPolicy, SubsetRules, TlvChoice, UpstreamTls,
 };
@@ -55,6 +57,8 @@ pub struct Cluster {
     /// How often names are looked up again (Envoy default 5 s).
     pub dns_refresh_rate: Duration,
     pub dns_family: DnsFamily,
+    /// What its names may stand for, where that is limited.
+    pub reach: Option<Arc<Reach>>,
     /// `filter_metadata.istio`: services this cluster stands for, for metrics: host, name, namespace.
     pub service: Option<ServiceRef>,
 }

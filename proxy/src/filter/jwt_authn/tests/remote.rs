@@ -57,7 +57,8 @@ async fn serve(mut stream: tokio::net::TcpStream, does: Does, asked: Arc<AtomicU
         head.push(byte);
     }
     let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("GET /keys HTTP/1.1\r\nhost: issuer\r\n"), "{head}");
+    let asks = ["issuer", "localhost"].map(|host| format!("GET /keys HTTP/1.1\r\nhost: {host}\r\n"));
+    assert!(asks.iter().any(|asks| head.starts_with(asks)), "{head}");
     asked.fetch_add(1, Ordering::SeqCst);
     let (status, body) = match does {
         Does::Answers(status, body) => (status, body),
@@ -67,6 +68,31 @@ async fn serve(mut stream: tokio::net::TcpStream, does: Does, asked: Arc<AtomicU
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.write_all(body.as_bytes()).await;
+}
+
+/// Keys by a name, from a cluster that limits what the name may stand for.
+async fn by_name(server: &KeyServer, limits: Value) -> (u16, String) {
+    let config = json!({"providers": {"p": {"issuer": "me", "remote_jwks":
+        {"http_uri": {"uri": "http://localhost/keys", "cluster": "keys", "timeout": "20s"}}}},
+        "rules": [{"match": {"prefix": "/"}, "requires": {RULE: "p"}}]});
+    let endpoint = json!({"endpoint": {"address": {"socket_address":
+        {"address": "localhost", "port_value": server.address.port()}}}});
+    let more = json!({"type": "STRICT_DNS", "dns_lookup_family": "V4_ONLY",
+        "load_assignment": {"cluster_name": "keys", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "metadata": {"filter_metadata": {"weft.reach": limits}}});
+    let proxy =
+        Proxy::with_clusters(vec![jwt_authn(config)], one_route(json!({})), &[("keys", server.address, more)]).await;
+    outcome(&proxy.get("/", &bearer(&mine(json!({})))).await)
+}
+
+#[tokio::test]
+async fn a_name_that_stands_for_the_machine_itself_is_not_followed() {
+    let server = KeyServer::start(Does::Answers(200, keys())).await;
+    let refused_by_all = refused("Jwks remote fetch is failed");
+    assert_eq!(by_name(&server, json!({"allowed": []})).await, refused_by_all);
+    assert_eq!(by_name(&server, json!({"allowed": ["127.0.0.2/32"]})).await, refused_by_all);
+    assert_eq!(server.asked(), 0);
+    assert_eq!(by_name(&server, json!({"allowed": ["127.0.0.1/32"]})).await.0, 200);
 }
 
 fn keys() -> String {

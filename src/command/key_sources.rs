@@ -1,0 +1,70 @@
+//! Where keys of RequestAuthentications may be fetched from: not at this machine, unless its operator says so.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Args;
+use ipnet::IpNet;
+use runtime::Reach;
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct KeySources {
+    /// An address, or a range, where a jwksUri may lead although it is loopback, link-local or a port of the control
+    /// plane; may be repeated [default: none]
+    #[arg(long = "allow-jwks-address", value_name = "CIDR", value_parser = range)]
+    allowed: Vec<IpNet>,
+}
+
+impl KeySources {
+    /// `own` are the control plane's sockets; one that is bound to all addresses is at each of the machine's.
+    pub fn reach(&self, own: &[SocketAddr]) -> Reach {
+        let machine: Vec<IpAddr> = addresses();
+        let at = |socket: &SocketAddr| match socket.ip() {
+            any if any.is_unspecified() => machine.iter().map(|ip| SocketAddr::new(*ip, socket.port())).collect(),
+            _ => vec![*socket],
+        };
+        Reach { allowed: self.allowed.clone(), refused: own.iter().flat_map(at).collect() }
+    }
+
+    /// The same options as words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        self.allowed.iter().flat_map(|range| ["--allow-jwks-address".into(), range.to_string().into()]).collect()
+    }
+}
+
+/// The addresses of this machine that others can reach.
+fn addresses() -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let all = all.filter_map(|interface| interface.address).filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    all.filter(|ip| !ip.is_loopback()).collect()
+}
+
+/// For clap. An address counts as the range of it alone.
+fn range(text: &str) -> Result<IpNet, String> {
+    let alone = text.parse::<IpAddr>().map(IpNet::from);
+    let range = alone.or_else(|_| text.parse::<IpNet>());
+    range.map_err(|_| format!("{text:?} is no address and no range such as 127.0.0.0/8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_planes_own_ports_are_out_of_reach() {
+        let sources = KeySources { allowed: vec![range("127.0.0.1").unwrap(), range("fe80::/10").unwrap()] };
+        let reach = sources.reach(&["10.0.0.5:15012".parse().unwrap()]);
+        assert!(!reach.permits("10.0.0.5:15012".parse().unwrap()));
+        assert!(reach.permits("127.0.0.1:80".parse().unwrap()) && !reach.permits("127.0.0.2:80".parse().unwrap()));
+        assert_eq!(
+            sources.words().join(&OsString::from(" ")),
+            "--allow-jwks-address 127.0.0.1/32 --allow-jwks-address fe80::/10"
+        );
+        assert!(range("localhost").unwrap_err().contains("127.0.0.0/8"));
+        let everywhere = KeySources::default().reach(&["0.0.0.0:15012".parse().unwrap()]);
+        assert!(everywhere.refused.iter().all(|at| at.port() == 15012 && !at.ip().is_unspecified()));
+    }
+}
