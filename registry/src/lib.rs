@@ -22,6 +22,6 @@ pub use model::{
     Address, Credential, Credentials, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution,
     Service, ServiceKey, ServicePort, TlsMode, Visibility, Workload,
 };
-pub use ownership::{NotOwn, own_host};
+pub use ownership::{ForeignAddress, NotOwn, foreign_addresses, own_host, speaks_for};
 pub use remembered::Remembered;
 pub use source::{Event, EventStream, Registry};

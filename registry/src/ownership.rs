@@ -1,11 +1,14 @@
-//! Which hosts are a workload's own by nobody's word but its namespace. Pure.
+//! Which hosts are a workload's own by nobody's word but its namespace, and whose addresses are. Pure.
 
+mod addresses;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
 use api::Hostname;
+
+pub use addresses::{ForeignAddress, foreign_addresses, speaks_for};
 
 /// Why a host is not a workload's to serve by its own word; the texts are for its operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

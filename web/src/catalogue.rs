@@ -64,6 +64,8 @@ codes! {
         "apply the delegate, and let it match only what its root matches";
     FOREIGN_HOST = "WFT1109", Warning, "A VirtualService is for a host of another namespace",
         "only callers of its own namespace heed it: apply it in the namespace of the host to route for all of them";
+    FOREIGN_ADDRESS = "WFT1110", Warning, "A ServiceEntry names the address of another namespace's workload",
+        "callers of its host are led there, and mutual TLS with that workload fails: name the workload's own service instead";
     REGISTRY_LOST = "WFT1201", Warning, "A registry is out of reach",
         "what it last told stays in force; see that its platform runs, and that address and credentials are right";
     REGISTRIES_DISAGREE = "WFT1202", Warning, "Registries disagree about a service",

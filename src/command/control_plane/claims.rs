@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use citadel::Grant;
-use registry::{Address, Catalog, Endpoint, NotOwn, RegisteredPort, Registration, ServiceKey, own_host};
+use registry::{Address, Catalog, Endpoint, NotOwn, RegisteredPort, Registration, ServiceKey, own_host, speaks_for};
 
 /// What claims are held to.
 pub struct Claims<'a> {
@@ -103,13 +103,18 @@ impl Claims<'_> {
         }
     }
 
-    /// An endpoint that a platform tells of belongs to whom that platform names.
+    /// An endpoint that a platform tells of belongs to whom that platform names; one that another namespace's
+    /// ServiceEntry names is still whose it is.
     fn check_endpoint(&self, registration: &Registration, port: &RegisteredPort) -> Result<(), String> {
         let (address, number) = (registration.address, port.endpoint());
         let there = |endpoint: &&Endpoint| {
             endpoint.port == number && matches!(endpoint.address, Address::Ip(at) if at == address)
         };
-        let foreign = |endpoint: &&Endpoint| &*endpoint.provenance.registry != AGENTS && !is_of(endpoint, registration);
+        let foreign = |endpoint: &&Endpoint| {
+            &*endpoint.provenance.registry != AGENTS
+                && speaks_for(endpoint, &registration.namespace)
+                && !is_of(endpoint, registration)
+        };
         let all = self.catalog.entries().flat_map(|entry| entry.endpoints.iter());
         match all.filter(there).find(foreign) {
             None => Ok(()),

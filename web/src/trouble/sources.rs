@@ -28,6 +28,7 @@ pub fn all(state: &State) -> Vec<Trouble> {
     }
     let catalog = state.catalog();
     all.extend(registries(&catalog));
+    all.extend(registry::foreign_addresses(&catalog).into_iter().map(foreign));
     all.extend(unserved(&catalog, &state.domain()));
     all.extend(identity::authority(state));
     all.extend(identity::denied(state));
@@ -165,6 +166,14 @@ fn registries(catalog: &Catalog) -> Vec<Trouble> {
         told.map(|words| Trouble::new(&codes::REGISTRY_FINDING, "registry", &*registry.name, words.clone()))
     });
     stale.chain(findings).chain(conflicts).collect()
+}
+
+fn foreign(of: registry::ForeignAddress) -> Trouble {
+    let message = format!("{} of its host {} is the workload {}'s", of.address, of.host, of.owner);
+    let mut trouble = Trouble::new(&codes::FOREIGN_ADDRESS, "analysis", &of.object, message);
+    trouble.namespace = Some(of.namespace);
+    trouble.link = object_key(&of.object).as_ref().map(link);
+    trouble
 }
 
 /// Services whose endpoints are all unhealthy.

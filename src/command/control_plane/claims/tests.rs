@@ -32,12 +32,16 @@ fn registration(account: &str, service: &str, address: &str, port: u16) -> Regis
 
 /// Consul tells of one endpoint of `bank`, whose identity is the service account `bank`.
 fn catalog() -> Arc<Catalog> {
-    let mut merger = Merger::new(["consul"]);
-    let host = ::api::Hostname::resolve("bank", "default", "cluster.local").unwrap();
+    told_by("consul", "default")
+}
+
+fn told_by(registry: &str, namespace: &str) -> Arc<Catalog> {
+    let mut merger = Merger::new([registry]);
+    let host = ::api::Hostname::resolve("bank", namespace, "cluster.local").unwrap();
     let workload = Workload {
         hostname: String::new(),
         name: "bank-1".into(),
-        namespace: "default".into(),
+        namespace: namespace.into(),
         service_account: "bank".into(),
         labels: BTreeMap::new(),
         locality: Locality::default(),
@@ -53,9 +57,9 @@ fn catalog() -> Arc<Catalog> {
         weight: 1,
         tls: TlsMode::Disabled,
         workload: Arc::new(workload),
-        provenance: Provenance { registry: "consul".into(), object: "service bank-1".into() },
+        provenance: Provenance { registry: registry.into(), object: "service bank-1".into() },
     };
-    let key = ServiceKey::new(host, "default");
+    let key = ServiceKey::new(host, namespace);
     let service = registry::Service {
         key: key.clone(),
         aliases: Vec::new(),
@@ -142,4 +146,16 @@ fn no_token_gives_away_the_name_by_which_another_service_is_known() {
     of_other.namespace = "other".into();
     let error = check(&of_other, &named, "10.0.0.66").unwrap_err();
     assert!(error.contains("callers know bank.default.svc.cluster.local by this name"), "{error}");
+}
+
+#[test]
+fn nobody_is_locked_out_of_its_own_address_by_another_namespaces_service_entry() {
+    let check = |catalog: Arc<Catalog>| {
+        let claims = Claims { grant: None, from: "10.0.0.5".parse().ok(), catalog: &catalog, domain: "cluster.local" };
+        claims.check(&registration("reviews", "reviews", "10.0.0.5", 9999))
+    };
+    assert_eq!(check(told_by(registry::Provenance::DECLARED, "shop")), Ok(()));
+    // Its own namespace's word counts, and so does a platform's, whatever the namespace.
+    assert!(check(told_by(registry::Provenance::DECLARED, "default")).unwrap_err().contains("10.0.0.5:9999"));
+    assert!(check(told_by("consul", "shop")).unwrap_err().contains("10.0.0.5:9999"));
 }
