@@ -29,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use crate::data_plane::DataPlane;
 use crate::identity::Identity;
 use crate::stats::StatsView;
+use crate::users::Users;
 use crate::xds;
 
 /// What the admin interface looks at.
@@ -48,6 +49,8 @@ pub struct Admin {
     pub started: Instant,
     /// Told when somebody asks the proxy to end.
     pub quit: Arc<Notify>,
+    /// Of this machine, who may change something; `None`: whoever reaches it, as with Envoy.
+    pub users: Option<Users>,
 }
 
 pub type Answer = Response<Full<Bytes>>;
@@ -63,17 +66,28 @@ pub struct Readiness(pub Arc<Admin>);
 /// The metrics, for those elsewhere who collect them.
 pub struct Metrics(pub Arc<Admin>);
 
+/// Between whom a request's connection is.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    peer: SocketAddr,
+    own: SocketAddr,
+}
+
 /// Serves one socket for ever.
 pub async fn serve<A: Answers>(socket: TcpListener, admin: Arc<A>) {
     loop {
-        let Ok((stream, _)) = socket.accept().await else {
+        let Ok((stream, peer)) = socket.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
         let admin = Arc::clone(&admin);
+        let ends = stream.local_addr().ok().map(|own| Ends { peer, own });
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
+            let service = service_fn(move |mut request: Request<Incoming>| {
                 let admin = Arc::clone(&admin);
+                if let Some(ends) = ends {
+                    request.extensions_mut().insert(ends);
+                }
                 async move { Ok::<_, Infallible>(admin.answer(&request).await) }
             });
             let mut http = hyper::server::conn::http1::Builder::new();
@@ -143,6 +157,15 @@ pub fn readiness(path: &str, ready: impl FnOnce() -> Answer) -> Answer {
 }
 
 impl Admin {
+    /// Whether the user whose request it is may change something.
+    fn lets(&self, request: &Request<Incoming>) -> Result<(), String> {
+        match (&self.users, request.extensions().get::<Ends>()) {
+            (Some(users), Some(ends)) => users.check(ends.peer, ends.own),
+            (Some(_), None) => Err("it is not known whose request this is\n".into()),
+            (None, _) => Ok(()),
+        }
+    }
+
     /// Answers a request as if it were for this path.
     pub async fn answer_at(&self, path: &str, request: &Request<Incoming>) -> Answer {
         let Some((_, changes, _)) = PATHS.iter().find(|(known, ..)| *known == path) else {
@@ -151,6 +174,9 @@ impl Admin {
         if *changes && request.method() != Method::POST {
             let told = format!("Method {} not allowed, POST required.", request.method());
             return text(StatusCode::METHOD_NOT_ALLOWED, told);
+        }
+        if *changes && let Err(told) = self.lets(request) {
+            return text(StatusCode::FORBIDDEN, told);
         }
         if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
             return text(StatusCode::METHOD_NOT_ALLOWED, format!("Method {} not allowed.", request.method()));

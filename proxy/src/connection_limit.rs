@@ -1,12 +1,17 @@
-//! How many downstream connections the whole proxy may have, counted over its workers (Envoy
-//! `downstream_connections.v3.DownstreamConnectionsConfig`).
+//! Which downstream connections the proxy takes: how many in all, counted over its workers (Envoy
+//! `downstream_connections.v3.DownstreamConnectionsConfig`), and of whom those that go out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::users::Users;
+
 /// Cloning shares the count.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionLimit(Option<Arc<Count>>);
+pub struct ConnectionLimit {
+    count: Option<Arc<Count>>,
+    users: Option<Users>,
+}
 
 #[derive(Debug)]
 struct Count {
@@ -21,12 +26,21 @@ pub struct Permit(Option<Arc<Count>>);
 impl ConnectionLimit {
     /// `None` is no limit, and counts nothing.
     pub fn new(most: Option<usize>) -> Self {
-        Self(most.map(|most| Arc::new(Count { open: AtomicUsize::new(0), most })))
+        Self { count: most.map(|most| Arc::new(Count { open: AtomicUsize::new(0), most })), users: None }
+    }
+
+    /// The users whose connections may go out, where not everybody's may.
+    pub fn for_users(self, users: Option<Users>) -> Self {
+        Self { users, ..self }
+    }
+
+    pub fn users(&self) -> Option<&Users> {
+        self.users.as_ref()
     }
 
     /// `None`: there are as many as there may be.
     pub fn admit(&self) -> Option<Permit> {
-        let Some(count) = &self.0 else { return Some(Permit(None)) };
+        let Some(count) = &self.count else { return Some(Permit(None)) };
         let one_more = |open: usize| (open < count.most).then_some(open + 1);
         count.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Permit(Some(Arc::clone(count))))

@@ -23,6 +23,7 @@ use crate::identity::{Identity, IdentityOptions};
 use crate::probe;
 use crate::run::{ProxyError, run_as};
 use crate::settings::{Capture, Role, Served, Settings};
+use crate::users::{self, Users};
 use crate::workload_api::{self, WorkloadApi};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -216,6 +217,8 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         registers: true,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
+        users: Some(Users::beside(&[])).filter(|_| users::are_known()),
+        guards_way_out: false,
         capture: joined.capture,
         node_proxy_port: None,
         port_map: BTreeMap::new(),

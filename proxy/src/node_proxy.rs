@@ -5,7 +5,6 @@
 
 mod admin;
 mod asked;
-mod caller;
 mod counters;
 mod front;
 mod member;
@@ -24,6 +23,7 @@ use self::admin::{NodeAdmin, NodeMetrics, NodeReadiness};
 use self::asked::Table;
 use self::counters::Counters;
 use self::front::Front;
+pub(crate) use self::front::refuse;
 use self::member::Member;
 use crate::run::{ProxyError, bind};
 use crate::settings::Settings;

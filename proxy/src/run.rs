@@ -148,8 +148,8 @@ async fn serve(
     health: Option<Health>,
 ) -> Result<(), ProxyError> {
     let tls = TlsSettings { identity: Some(identity.clone()) };
-    let data_plane = DataPlane::start(settings.workers, settings.own(), tls, ConnectionLimit::default())
-        .map_err(ProxyError::Workers)?;
+    let limit = ConnectionLimit::default().for_users(settings.users.clone().filter(|_| settings.guards_way_out));
+    let data_plane = DataPlane::start(settings.workers, settings.own(), tls, limit).map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
     let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
     let server = control_plane_id(&settings.trust_domain)?;
@@ -168,6 +168,7 @@ async fn serve(
         concurrency: settings.workers,
         started: Instant::now(),
         quit: Arc::clone(&quit),
+        users: settings.users.clone(),
     });
     let mut tasks = doors.open(admin);
     tasks.extend([trust, tokio::spawn(client.run()), tokio::spawn(reopen_logs(Arc::clone(&data_plane)))]);

@@ -56,6 +56,7 @@ pub async fn run_static(
             concurrency,
             started: Instant::now(),
             quit: Arc::clone(&quit),
+            users: None,
         };
         tasks.push(tokio::spawn(admin::serve(socket, Arc::new(admin))));
     }

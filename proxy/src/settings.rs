@@ -12,6 +12,7 @@ use api::prost_types::{ListValue, Struct, Value};
 
 use crate::config::WorkloadRef;
 use crate::dns::DnsSettings;
+use crate::users::Users;
 use crate::workload_api::WorkloadApi;
 
 /// What a proxy is for.
@@ -74,6 +75,10 @@ pub struct Settings {
     pub http_proxy_port: u16,
     /// Where the outbound HTTP proxy listens: it carries the workload's identity, so not where others reach it.
     pub http_proxy_address: IpAddr,
+    /// Which users of the machine may change the proxy by its admin interface; `None`: whoever reaches it.
+    pub users: Option<Users>,
+    /// Whether these alone may use the outbound HTTP proxy.
+    pub guards_way_out: bool,
     pub capture: Option<Capture>,
     /// The port of the node proxy that has this workload's ports and hands its connections to it.
     pub node_proxy_port: Option<u16>,

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::{LogExporters, LogSink};
-use crate::config::{Direction, Snapshot, WorkloadRef};
+use crate::config::{Direction, Listener, Snapshot, WorkloadRef};
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::drain::{self, Drain, DrainTrigger};
 use crate::filter::StatsCache;
@@ -256,6 +257,17 @@ impl Worker {
     /// Told when the whole proxy drains.
     pub fn drain(&self) -> Drain {
         self.drain.subscribe()
+    }
+
+    /// Why a program of this machine may not use a way out, if it may not. Captured connections are anybody's who was
+    /// captured.
+    pub fn turns_away(&self, listener: &Listener, tcp: &TcpStream, peer: SocketAddr) -> Option<String> {
+        let users = self.limit.users()?;
+        if listener.direction != Direction::Outbound || listener.use_original_dst {
+            return None;
+        }
+        let own = tcp.local_addr().ok()?;
+        users.check(peer, own).err()
     }
 
     /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be. One that is

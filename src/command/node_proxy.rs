@@ -151,6 +151,7 @@ async fn workload(
         trust_domain: options.trust_domain.clone(),
         workers: options.workers,
         drain: options.drain,
+        allow_users: vec![uid],
         dns: Default::default(),
     };
     let mut workload = sidecar::prepare(Role::Sidecar, described, &names, data).await?;
@@ -160,5 +161,7 @@ async fn workload(
     settings.http_proxy_address = own_address(address);
     settings.node_proxy_port = Some(options.incoming_port);
     settings.dns = None;
+    // Whose connections go out was looked at when they came.
+    settings.guards_way_out = false;
     Ok((NodeWorkload { uid, settings: settings.clone(), callers }, workload))
 }

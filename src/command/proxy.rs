@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 /// Options that mean nothing to a proxy with a bootstrap file of its own.
-const OF_THE_MESH: [&str; 18] = [
+const OF_THE_MESH: [&str; 19] = [
     "role",
     "port_map",
     "service",
@@ -53,6 +53,7 @@ const OF_THE_MESH: [&str; 18] = [
     "locality",
     "address",
     "trust_domain",
+    "allow_users",
     "workers",
     "listen_dns",
     "dns_upstreams",

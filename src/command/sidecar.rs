@@ -9,7 +9,7 @@ use ::api::{TrustDomain, X509Svid, is_dns_label};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use proxy::joined::own_address;
-use proxy::{Role, Served, Settings};
+use proxy::{Role, Served, Settings, Users};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -71,6 +71,10 @@ pub struct WorkloadOptions {
     /// How long open connections may take to end when the proxy stops
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     pub drain: Duration,
+    /// A user of this machine, by name or number, who may send requests out as the workload and change its proxy, as
+    /// may root and the user who starts it; may be repeated [default: `weft run`: no other; else any may send requests]
+    #[arg(long = "allow-user", value_name = "USER", value_parser = user)]
+    pub allow_users: Vec<u32>,
     #[command(flatten)]
     pub dns: dns::DnsFlags,
 }
@@ -169,6 +173,8 @@ pub async fn prepare(
         registers: !service.no_register,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
+        guards_way_out: !options.allow_users.is_empty(),
+        users: Some(Users::beside(&options.allow_users)).filter(|_| proxy::users::are_known()),
         capture: None,
         node_proxy_port: None,
         port_map: BTreeMap::new(),
@@ -255,6 +261,15 @@ pub fn protocol(text: &str) -> Result<String, String> {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("use one of {}", PROTOCOLS.join(", "))),
     }
+}
+
+/// A user's number.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let known = nix::unistd::User::from_name(text).ok().flatten();
+    known.map(|user| user.uid.as_raw()).ok_or_else(|| format!("there is no user {text:?} on this machine"))
 }
 
 pub fn label(text: &str) -> Result<(String, String), String> {

@@ -31,5 +31,6 @@ mod svids;
 mod telemetry;
 mod tokens;
 mod traffic;
+mod users;
 mod vm;
 mod workload_api;

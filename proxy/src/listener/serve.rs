@@ -19,6 +19,7 @@ use crate::access_log::{ConnectionInfo, Transport};
 use crate::downstream::Downstream;
 use crate::identity::live;
 use crate::io::{Io, Rewind};
+use crate::node_proxy::refuse;
 use crate::worker::{Counted, Worker};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -51,6 +52,11 @@ async fn arrive(
         active.stats.cx_overflow.add(1);
         return None;
     };
+    if let Some(told) = worker.turns_away(&active.listener, &tcp, peer) {
+        tracing::debug!(%peer, told, "a request of another user");
+        let _ = Box::pin(refuse(tcp, "403 Forbidden", &told)).await;
+        return None;
+    }
     let _ = tcp.set_nodelay(true);
     let listener = Arc::clone(&active.listener);
     let arrived = Arrival::new(tcp, peer, known);

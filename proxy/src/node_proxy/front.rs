@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::counters::Refusal;
-use super::{Shared, asked, caller};
+use super::{Shared, asked};
 use crate::admin::Admin;
 use crate::listener::{Handed, Known, is_of_one_connection};
+use crate::socket_owner;
 
 /// How long a connection may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ impl Front {
     }
 
     async fn take_request(self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let user = caller::user(plain(peer), plain(tcp.local_addr()?));
+        let user = socket_owner::user(plain(peer), plain(tcp.local_addr()?));
         let member = user.as_ref().ok().and_then(|user| self.shared.of_user(*user));
         let Some(member) = member else {
             self.shared.counters.refused(Refusal::User);
@@ -121,7 +122,7 @@ where
 }
 
 /// Answers a request, of which nothing was read yet, and ends the connection. One of HTTP/2 is ended without a word.
-async fn refuse(mut tcp: TcpStream, status: &str, told: &str) -> io::Result<()> {
+pub(crate) async fn refuse(mut tcp: TcpStream, status: &str, told: &str) -> io::Result<()> {
     let mut read = Vec::new();
     let head = async {
         while !read.windows(4).any(|end| end == b"\r\n\r\n") && read.len() < asked::LONGEST_HEAD {
