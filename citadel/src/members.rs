@@ -29,6 +29,8 @@ pub struct Grant {
     pub services: Vec<String>,
     pub ports: Vec<u16>,
     pub addresses: Vec<IpNet>,
+    /// Whether it is a gateway that may have the private keys of its namespace.
+    pub gateway: bool,
 }
 
 /// A workload that joined.

@@ -27,6 +27,8 @@ pub enum Code {
     Conflict,
     /// A Secret that is named is not there, or does not hold what is needed.
     MissingSecret,
+    /// A gateway serves with a private key that it may not have.
+    WithheldKey,
     /// Telemetry is to go to a provider that there is not, or that takes none of its kind.
     UnknownProvider,
     /// The field is understood but cannot be served here.
@@ -42,6 +44,7 @@ impl Code {
             Self::BadDelegate => "bad-delegate",
             Self::Conflict => "conflict",
             Self::MissingSecret => "missing-secret",
+            Self::WithheldKey => "withheld-key",
             Self::UnknownProvider => "unknown-provider",
             Self::Unsupported => "unsupported",
         }

@@ -32,6 +32,7 @@ pub use proxies::{ProxyStatus, SyncState, TypeStatus};
 
 use crate::compile::Compiled;
 use crate::inputs::Inputs;
+use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::Snapshot;
 
@@ -84,7 +85,14 @@ pub trait Attachments: Send + Sync + 'static {
 /// What lives as long as a proxy's connection.
 pub trait Attached: Send {
     /// The proxy tells whether its workload serves; the reason if it does not.
-    fn told_health(&self, unhealthy: Option<String>);
+    fn told_health(&self, unhealthy: Option<String>) {
+        let _ = unhealthy;
+    }
+
+    /// Whether the proxy may have private keys, as long as it is connected; `None` is no.
+    fn keys(&self) -> Option<watch::Receiver<KeyAccess>> {
+        None
+    }
 }
 
 /// For services that attach nothing.
@@ -95,9 +103,7 @@ impl Attachments for () {
     }
 }
 
-impl Attached for () {
-    fn told_health(&self, _: Option<String>) {}
-}
+impl Attached for () {}
 
 /// The service. Clones share; the last one dropped ends the compile behind it.
 #[derive(Clone)]

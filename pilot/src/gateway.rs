@@ -123,8 +123,8 @@ impl Compile<'_> {
                 return None;
             }
         };
-        if let Some(message) = &shown.waits_for {
-            bound.complain(self.findings, Code::MissingSecret, message);
+        if let Some((code, message)) = &shown.waits_for {
+            bound.complain(self.findings, *code, message);
         }
         let http = bound.is_http();
         let Some(socket) = tls::server(settings, &shown.names(), self.view.index.mesh(), http) else {

@@ -15,6 +15,7 @@ mod http_proxy;
 mod inbound;
 mod index;
 mod inputs;
+mod keys;
 mod listener;
 mod mesh;
 mod name_table;
@@ -36,6 +37,7 @@ pub use discovery::{
     SyncState, TypeStatus,
 };
 pub use inputs::Inputs;
+pub use keys::KeyAccess;
 pub use mesh::{MeshConfig, OutboundPolicy};
 pub use node::{Capture, Features, Interception, Node, NodeError, NodeKind, Served};
 pub use policy::{judge, mtls_mode};

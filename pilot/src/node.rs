@@ -7,6 +7,8 @@ use api::envoy::config::core::v3 as core;
 use api::prost_types::{Struct, Value, value};
 use registry::{Locality, Protocol};
 
+use crate::keys::KeyAccess;
+
 /// A proxy that asks for its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -42,6 +44,8 @@ pub struct Node {
     /// `weft/0.1.0`, `envoy/1.36.0`.
     pub user_agent: String,
     pub features: Features,
+    /// Gateways: whether they may have private keys. Never what the proxy says.
+    pub keys: KeyAccess,
 }
 
 /// What not every proxy can do. An Envoy can; weft's own declares what it can as `client_features`, so that it is never
@@ -155,6 +159,7 @@ impl Node {
             bind: metadata.address("WEFT_BIND")?,
             user_agent: user_agent(node),
             features: Features::of(node),
+            keys: KeyAccess::default(),
         })
     }
 

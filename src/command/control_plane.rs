@@ -4,6 +4,7 @@ mod access;
 mod bundle;
 mod claims;
 mod exports;
+mod gateway_keys;
 mod join;
 mod membership;
 mod registration;
@@ -169,6 +170,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         galley: galley.clone(),
         catalog: catalog.clone(),
         domain,
+        keys: gateway_keys::GatewayKeys::of(platforms.cluster()),
     };
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());

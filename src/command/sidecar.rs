@@ -148,9 +148,9 @@ pub async fn prepare(
         None if has_certificate(&state_dir) => None,
         // One that expired may still do; a token is tried after it.
         None if state_dir.join("cert-chain.pem").exists() => {
-            local_token(data, &options.namespace, &service_account, &services).await.ok()
+            local_token(data, role, &options.namespace, &service_account, &services).await.ok()
         }
-        None => Some(local_token(data, &options.namespace, &service_account, &services).await?),
+        None => Some(local_token(data, role, &options.namespace, &service_account, &services).await?),
     };
     let mut labels: BTreeMap<String, String> = options.labels.into_iter().collect();
     for (key, value) in [("app", short.map(str::to_owned)), ("version", options.version)] {
@@ -247,12 +247,14 @@ fn has_certificate(state_dir: &std::path::Path) -> bool {
 
 async fn local_token(
     data: &DataDir,
+    role: Role,
     namespace: &str,
     service_account: &str,
     services: &[String],
 ) -> anyhow::Result<String> {
     let client = Client::open(data, &ApiOptions::default());
-    let made = async { token::for_workload(&client?, namespace, service_account, services).await };
+    let gateway = role == Role::Gateway;
+    let made = async { token::for_workload(&client?, namespace, service_account, services, gateway).await };
     made.await.context("the workload needs a join token: give --token, from `weft token create`")
 }
 

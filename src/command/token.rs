@@ -43,6 +43,9 @@ pub struct Create {
     /// An address, or a range of them, that may be registered; may be repeated [default: any]
     #[arg(long = "allow-address", value_name = "CIDR", value_parser = addresses)]
     addresses: Vec<String>,
+    /// It is for a gateway: it may have the private keys of its namespace, which credentialName names
+    #[arg(long)]
+    gateway: bool,
     /// How long it may be used
     #[arg(long, default_value = "1h", value_parser = duration::parse)]
     ttl: Duration,
@@ -105,6 +108,7 @@ async fn create(options: Create, data: DataDir) -> anyhow::Result<()> {
         "services": options.services,
         "ports": options.ports,
         "addresses": options.addresses,
+        "gateway": options.gateway,
     });
     let made = client.post("tokens", order.to_string()).await?;
     match options.output.output {
@@ -156,11 +160,13 @@ pub async fn for_workload(
     namespace: &str,
     service_account: &str,
     services: &[String],
+    gateway: bool,
 ) -> anyhow::Result<String> {
     let order = json!({
         "namespace": namespace,
         "service_account": service_account,
         "services": services,
+        "gateway": gateway,
         "ttl_seconds": 600,
     });
     let made = client.post("tokens", order.to_string()).await?;

@@ -1,11 +1,13 @@
 //! The certificates of gateways: Secrets of a cluster reach the gateway that serves them, follow every change, and are
 //! nowhere to be found.
 
+use std::net::IpAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use registry::kubernetes::Allowed;
 use serde_json::{Value, json};
 
 use crate::cluster::{PATIENCE, TestCluster};
@@ -55,9 +57,13 @@ impl Pair {
 
     /// What the gateway says to a client that trusts this certificate and no other.
     fn shop(&self, mesh: &Mesh) -> Option<String> {
+        self.shop_at(mesh, mesh.gateway().ip())
+    }
+
+    fn shop_at(&self, mesh: &Mesh, gateway: IpAddr) -> Option<String> {
         let trusted = mesh.path().join("trusted.pem");
         std::fs::write(&trusted, &self.certificate).unwrap();
-        let place = format!("shop.example:8443:{}", mesh.gateway().ip());
+        let place = format!("shop.example:8443:{gateway}");
         let mut curl = Command::new("curl");
         curl.args(["-s", "-m", "10", "--noproxy", "*", "--resolve", &place]).arg("--cacert").arg(trusted);
         let output = curl.arg("https://shop.example:8443/").output().unwrap();
@@ -140,3 +146,100 @@ async fn a_gateway_shows_the_certificate_of_a_secret_and_follows_it() {
     cluster.apply(&first.secret().to_string()).await;
     until("the first certificate again", PATIENCE, || first.shop(&mesh).as_deref() == Some("open"));
 }
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: istio-system\n";
+
+/// A proxy that says it is the ingress gateway; it ends with the test.
+struct Claimant {
+    process: Child,
+    name: &'static str,
+    at: IpAddr,
+}
+
+impl Claimant {
+    fn start(mesh: &Mesh, name: &'static str, host: u8, token: &str) -> Self {
+        let state: Value = serde_json::from_slice(&std::fs::read(mesh.path().join("run/up.json")).unwrap()).unwrap();
+        let at = IpAddr::from([127, 0, state["network"].as_u64().unwrap() as u8, host]);
+        let mut command = mesh.command(&["proxy", "--role", "gateway", "--namespace", "istio-system", "--name", name]);
+        command.args(["--service-account", name, "--label", "istio=ingressgateway", "--port-map", "443:8443"]);
+        command.args(["--address", &at.to_string(), "--token", token]).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { process: command.spawn().unwrap(), name, at }
+    }
+
+    fn is_synced(&self, mesh: &Mesh) -> bool {
+        let output = mesh.weft(&["proxy-status", "-o", "json"]);
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let proxies = listing["items"].as_array().cloned().unwrap_or_default();
+        let id = format!("{}.istio-system", self.name);
+        proxies.iter().any(|proxy| proxy["id"] == id.as_str() && proxy["types"]["LDS"]["state"] == "SYNCED")
+    }
+}
+
+impl Drop for Claimant {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_calls_itself_a_gateway_gets_keys_only_if_its_token_says_so() {
+    let cluster = TestCluster::start().await;
+    cluster.apply(RESOURCES).await;
+    cluster.apply(NAMESPACE).await;
+    let kubeconfig = cluster.kubeconfig("east", ADMIN_TOKEN);
+    let mesh = Mesh::start(&["--no-sample", "--kubeconfig", kubeconfig.to_str().unwrap()]);
+    let pair = Pair::make();
+    cluster.apply(RULES).await;
+    cluster.apply(&pair.secret().to_string()).await;
+    until("the mesh's own gateway", PATIENCE, || pair.shop(&mesh).as_deref() == Some("open"));
+
+    let token = |account: &str, more: &[&str]| {
+        let words = ["token", "create", "--namespace", "istio-system", "--service-account", account];
+        mesh.ok(&[&words, more].concat()).trim().to_owned()
+    };
+    let thief = Claimant::start(&mesh, "thief", 211, &token("thief", &[]));
+    until("the thief's configuration", PATIENCE, || thief.is_synced(&mesh));
+    let problems = || text(&mesh.weft(&["check"]));
+    until("the finding", PATIENCE, || problems().contains("WFT1405"));
+    let told = problems();
+    assert!(
+        told.contains("thief.istio-system gets no private key") && told.contains("weft token create --gateway"),
+        "{told}"
+    );
+    assert!(mesh.log_of("control-plane").contains("thief.istio-system gets no private key"), "{}", mesh.logs());
+    assert_eq!(pair.shop_at(&mesh, thief.at), None);
+    let dump = get(std::net::SocketAddr::new(thief.at, 15000), "admin", "/config_dump", &[]).unwrap().body;
+    assert!(!dump.contains("kubernetes://shop"), "{dump}");
+
+    let granted = Claimant::start(&mesh, "granted", 212, &token("granted", &["--gateway"]));
+    until("the gateway that may", PATIENCE, || pair.shop_at(&mesh, granted.at).as_deref() == Some("open"));
+    assert_eq!(pair.shop(&mesh).as_deref(), Some("open"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_says_which_accounts_may_read_keys() {
+    let cluster = TestCluster::start().await;
+    cluster.apply(NAMESPACE).await;
+    let opened = cluster.open("east").await;
+    let asked = async |account: &str| opened.may_list_secrets("istio-system", account).await.unwrap();
+    assert_ne!(asked("gateway").await, Allowed::Yes);
+    cluster.apply(ROLE).await;
+    assert_eq!(asked("gateway").await, Allowed::Yes);
+    assert_ne!(asked("thief").await, Allowed::Yes);
+    assert_ne!(opened.may_list_secrets("default", "gateway").await.unwrap(), Allowed::Yes);
+}
+
+/// As the problem says it is to be made.
+const ROLE: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: gateway-keys, namespace: istio-system}
+rules: [{apiGroups: [''], resources: [secrets], verbs: [get, watch, list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: gateway-keys, namespace: istio-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: gateway-keys}
+subjects: [{kind: ServiceAccount, name: gateway, namespace: istio-system}]
+";

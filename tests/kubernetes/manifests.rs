@@ -89,9 +89,10 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
             _ => {}
         }
     }
-    let mut credentials = registry::kubernetes::credentials(opened, PACE);
+    let mut credentials = registry::kubernetes::credentials(opened.clone(), PACE);
     let secrets = credentials.wait_for(|credentials| !credentials.is_pending);
     timeout(PATIENCE, secrets).await.expect("the role lets certificates be read").unwrap();
+    opened.may_list_secrets("istio-system", "gateway").await.expect("the role lets access be reviewed");
     let written = async {
         loop {
             let object = cluster.get(&path_of(&documents(RULE)[0])).await.unwrap();

@@ -214,6 +214,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return refused;
     }
     match (call.verb(), call.subresource.as_str()) {
+        ("create", "") if call.resource.plural == "subjectaccessreviews" => access::review_access(&shared, &call),
         ("get", "") => read::get(&shared, &call),
         ("list", _) => read::list(&shared, &call),
         ("watch", _) => read::watch(&shared, &call),

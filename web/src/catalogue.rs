@@ -86,6 +86,8 @@ codes! {
         "see that its proxy is connected and that its membership was not ended";
     DENIED = "WFT1404", Info, "Somebody is turned away by the deny list",
         "once the cause is mended, `weft ca allow` lets them back in";
+    WITHHELD_KEY = "WFT1405", Warning, "A gateway gets no private keys",
+        "if it is yours, grant them as the message says; the servers that need them are left out until then";
     PORT_TAKEN = "WFT1501", Warning, "A port that the mesh uses is taken by another program",
         "stop the other program, or give weft another port";
     CAPTURE = "WFT1502", Warning, "The machine's rules of capture are not as they should be",

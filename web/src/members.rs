@@ -35,6 +35,8 @@ struct MemberView {
     ports: Vec<u16>,
     #[schema(value_type = Vec<String>)]
     addresses: Vec<IpNet>,
+    /// Whether it is a gateway that may have the private keys of its namespace.
+    gateway: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -61,6 +63,7 @@ async fn list(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) -> R
         services: member.grant.services,
         ports: member.grant.ports,
         addresses: member.grant.addresses,
+        gateway: member.grant.gateway,
     };
     list::page(&state, &query, members.into_iter().map(view))
 }

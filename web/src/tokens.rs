@@ -7,6 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use citadel::{Grant, NewToken, TokenError, TokenStatus};
 use ipnet::IpNet;
+use registry::{NotOwn, own_host};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -39,6 +40,9 @@ struct Order {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     addresses: Vec<IpNet>,
+    /// Whether it is for a gateway, which may have the private keys of its namespace.
+    #[serde(default)]
+    gateway: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -67,6 +71,7 @@ struct TokenView {
     ports: Vec<u16>,
     #[schema(value_type = Vec<String>)]
     addresses: Vec<IpNet>,
+    gateway: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -96,6 +101,16 @@ impl Order {
             _ => Ok(account.to_owned()),
         }
     }
+
+    /// A name that no workload of the namespace can ever register is of no use in a token.
+    fn check_services(&self, domain: &str) -> Result<(), Problem> {
+        for (index, service) in self.services.iter().enumerate() {
+            if let Err(NotOwn::Never(why)) = own_host(service, &self.namespace, domain) {
+                return Err(Problem::malformed(format!("services[{index}]: {why}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes a join token.
@@ -103,6 +118,7 @@ impl Order {
     responses((status = 201, description = "The token, shown this once", body = Made)))]
 async fn create(Shared(state): Shared<State>, Body(order): Body<Order>) -> Result<(StatusCode, Json<Made>), Problem> {
     let service_account = order.service_account(&state)?;
+    order.check_services(&state.domain())?;
     let mut token = NewToken::new(order.namespace, service_account);
     token.ttl = order.ttl_seconds.map_or(token.ttl, Duration::from_secs);
     token.uses = order.uses.unwrap_or(token.uses);
@@ -111,6 +127,7 @@ async fn create(Shared(state): Shared<State>, Body(order): Body<Order>) -> Resul
         services: order.services,
         ports: order.ports,
         addresses: order.addresses,
+        gateway: order.gateway,
     };
     let made = state.join_tokens.create(token).await.map_err(problem)?;
     Ok((StatusCode::CREATED, Json(Made { id: made.id, token: made.text, expires: made.expires })))
@@ -147,6 +164,7 @@ impl TokenView {
             services: token.grant.services,
             ports: token.grant.ports,
             addresses: token.grant.addresses,
+            gateway: token.grant.gateway,
         }
     }
 }

@@ -164,6 +164,13 @@ impl Place<'_> {
         self.proxies.changed();
     }
 
+    /// Takes over what is known of the proxy now.
+    pub fn known(&self, node: &Node) {
+        if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
+            entry.node = Arc::new(node.clone());
+        }
+    }
+
     pub fn types(&self, types: BTreeMap<&'static str, TypeStatus>) {
         let mut connected = self.proxies.lock();
         if let Some(entry) = connected.get_mut(&self.key).filter(|entry| entry.status.types != types) {

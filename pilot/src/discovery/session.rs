@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use api::SpiffeId;
 use api::envoy::config::core::v3 as core;
 use api::prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
@@ -13,6 +14,8 @@ use super::events::Happened;
 use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
 use super::{Attached, Caller, Hub, World, admission};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::{Kind, Snapshot};
 
@@ -49,7 +52,7 @@ pub(super) async fn run<P: Protocol>(
     answers: mpsc::Sender<Result<P::Response, Status>>,
 ) {
     let Ok(Some(first)) = requests.message().await else { return };
-    let node = match admission::admit(P::node(&first), caller.identity.as_ref()) {
+    let mut node = match admission::admit(P::node(&first), caller.identity.as_ref()) {
         Ok(node) => node,
         Err(status) => {
             return refuse(status, &caller, answers).await;
@@ -59,14 +62,31 @@ pub(super) async fn run<P: Protocol>(
         Ok(attached) => attached,
         Err(status) => return refuse(status, &caller, answers).await,
     };
+    let mut keys = attached.keys();
+    if let Some(keys) = &mut keys {
+        node.keys = keys.borrow_and_update().clone();
+    }
     tracing::info!(proxy = node.name, version = node.user_agent, "proxy connected");
     let protocol = P::new(&hub.options.identifier);
     let place = hub.proxies.enter(&node, &caller, protocol.status());
     let queue = VecDeque::new();
-    let session =
-        Session { hub: &hub, node: &node, attached, place, protocol, answers, queue, pushing: None, changed: None };
+    let name = node.name.clone();
+    let session = Session {
+        hub: &hub,
+        node,
+        identity: caller.identity.clone(),
+        withheld: None,
+        keys,
+        attached,
+        place,
+        protocol,
+        answers,
+        queue,
+        pushing: None,
+        changed: None,
+    };
     session.serve(first, requests).await;
-    tracing::info!(proxy = node.name, "proxy disconnected");
+    tracing::info!(proxy = name, "proxy disconnected");
 }
 
 async fn refuse<R>(status: Status, caller: &Caller, answers: mpsc::Sender<Result<R, Status>>) {
@@ -80,7 +100,12 @@ async fn refuse<R>(status: Status, caller: &Caller, answers: mpsc::Sender<Result
 
 struct Session<'a, P: Protocol> {
     hub: &'a Hub,
-    node: &'a Node,
+    node: Node,
+    identity: Option<SpiffeId>,
+    /// Why it was last denied private keys.
+    withheld: Option<String>,
+    /// Whether it may have private keys.
+    keys: Option<watch::Receiver<KeyAccess>>,
     attached: Box<dyn Attached>,
     place: Place<'a>,
     protocol: P,
@@ -105,6 +130,7 @@ impl<P: Protocol> Session<'_, P> {
         }
         let mut snapshot = self.compile(worlds.borrow_and_update().clone());
         self.receive(first, &snapshot);
+        let mut keys = self.keys.take();
         loop {
             self.place.types(self.protocol.status());
             if !self.flush().await {
@@ -124,14 +150,21 @@ impl<P: Protocol> Session<'_, P> {
                     snapshot = self.compile(worlds.borrow_and_update().clone());
                     self.queue.extend(self.protocol.push(&snapshot));
                 }
+                access = next(&mut keys) => {
+                    self.node.keys = access;
+                    self.place.known(&self.node);
+                    snapshot = self.compile(worlds.borrow().clone());
+                    self.queue.extend(self.protocol.push(&snapshot));
+                }
                 () = self.answers.closed() => return,
             }
         }
     }
 
-    fn compile(&self, world: Option<World>) -> Arc<Snapshot> {
+    fn compile(&mut self, world: Option<World>) -> Arc<Snapshot> {
         let Some(world) = world else { return Arc::default() };
-        let (snapshot, diagnostics) = world.compiled.snapshot(self.node);
+        let (snapshot, diagnostics) = world.compiled.snapshot(&self.node);
+        self.tell_withheld(&diagnostics);
         let snapshot = Arc::new(snapshot);
         self.place.compiled(Arc::clone(&snapshot), diagnostics.into());
         snapshot
@@ -157,6 +190,20 @@ impl<P: Protocol> Session<'_, P> {
         }
     }
 
+    /// Somebody who wants keys that it may not have is worth a line, once.
+    fn tell_withheld(&mut self, diagnostics: &[Diagnostic]) {
+        let withheld = diagnostics.iter().find(|found| found.code == Code::WithheldKey);
+        match withheld.map(|found| found.message.clone()) {
+            Some(why) if self.withheld.as_ref() != Some(&why) => {
+                let identity = self.identity.as_ref().map(tracing::field::display);
+                tracing::warn!(proxy = self.node.name, identity, why, "a gateway gets no private keys");
+                self.withheld = Some(why);
+            }
+            Some(_) => {}
+            None => self.withheld = None,
+        }
+    }
+
     fn happened(&self, what: Happened, kind: Kind, detail: Option<String>) {
         self.hub.proxies.events.add(&self.node.name, what, Some(kind.short_name()), detail);
     }
@@ -179,4 +226,14 @@ impl<P: Protocol> Session<'_, P> {
         }
         true
     }
+}
+
+/// The next answer to whether a proxy may have private keys; none comes where nobody tells any more.
+async fn next(keys: &mut Option<watch::Receiver<KeyAccess>>) -> KeyAccess {
+    if let Some(told) = keys
+        && told.changed().await.is_ok()
+    {
+        return told.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }

@@ -1,5 +1,5 @@
 //! Certificates that a gateway's server shows by `credentialName`: Secrets in the namespace of the gateway's proxy, which
-//! alone is told of them, over SDS (Istio, `ServerTLSSettings.credential_name`).
+//! alone is told of them, over SDS (Istio, `ServerTLSSettings.credential_name`), and only if it may have private keys.
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -8,6 +8,7 @@ use galley::kinds::{ServerTls, ServerTlsMode};
 use registry::{Credential, Credentials};
 
 use crate::diagnostic::Code;
+use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::Resource;
 use crate::tls::SecretNames;
@@ -18,8 +19,8 @@ pub(super) struct Shown {
     certificates: Vec<String>,
     ca: Option<String>,
     pub resources: Vec<Resource>,
-    /// A name that nothing is known of yet.
-    pub waits_for: Option<String>,
+    /// Why a name is not told of now, though the proxy may know it.
+    pub waits_for: Option<(Code, String)>,
 }
 
 impl Shown {
@@ -38,11 +39,15 @@ pub(super) fn of(settings: &ServerTls, node: &Node, known: &Credentials) -> Resu
     let mut shown = Shown::default();
     let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
     for name in &settings.credential_names {
+        if let KeyAccess::Denied(why) = &node.keys {
+            return Err((Code::WithheldKey, withheld(name, node, why)));
+        }
         let (own, ca) = (format!("kubernetes://{name}"), format!("kubernetes://{name}-cacert"));
-        match known.of(&node.namespace, name) {
-            Some(credential) => shown.resources.extend(resources(&own, &ca, credential, asks, name)?),
-            None if known.is_pending => shown.waits_for = Some(waiting(name)),
-            None => return Err((Code::MissingSecret, missing(name, &node.namespace))),
+        match (known.of(&node.namespace, name), &node.keys) {
+            (_, KeyAccess::Unknown(why)) => shown.waits_for = Some((Code::WithheldKey, withheld(name, node, why))),
+            (Some(credential), _) => shown.resources.extend(resources(&own, &ca, credential, asks, name)?),
+            (None, _) if known.is_pending => shown.waits_for = Some((Code::MissingSecret, waiting(name))),
+            (None, _) => return Err((Code::MissingSecret, missing(name, &node.namespace))),
         }
         shown.certificates.push(own);
         if asks {
@@ -50,6 +55,10 @@ pub(super) fn of(settings: &ServerTls, node: &Node, known: &Credentials) -> Resu
         }
     }
     Ok(shown)
+}
+
+fn withheld(name: &str, node: &Node, why: &str) -> String {
+    format!("credentialName {name:?}: the proxy {} gets no private key: {why}", node.name)
 }
 
 fn waiting(name: &str) -> String {

@@ -15,6 +15,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::claims::Claims;
+use super::gateway_keys::GatewayKeys;
 
 /// Puts the identity of a connection's certificate into its requests; turns away whoever is denied, and whoever begins
 /// more streams than anybody needs.
@@ -56,6 +57,7 @@ pub struct Joined {
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Of service names.
     pub domain: String,
+    pub keys: GatewayKeys,
 }
 
 #[tonic::async_trait]
@@ -66,6 +68,9 @@ impl Attachments for Joined {
             Some(member) => self.group(member)?,
             None => None,
         };
+        if node.kind == NodeKind::Router {
+            return Ok(Box::new(self.keys.attach(node, peer, member.as_ref()).await));
+        }
         let Some(registration) = registration(node, member.as_ref(), group.as_deref()) else {
             return Ok(Box::new(()));
         };

@@ -56,6 +56,11 @@ impl Opened {
         }
     }
 
+    /// The cluster that configuration and the certificates of gateways are taken from.
+    pub fn cluster(&self) -> Option<Cluster> {
+        self.cluster.clone()
+    }
+
     pub(super) fn has_cluster(&self) -> bool {
         self.cluster.is_some()
     }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::store::Id;
-use super::{Call, Shared, failure, respond};
+use super::{Call, Inner, Shared, failure, respond};
 
 /// The token of somebody who may do everything.
 pub const ADMIN_TOKEN: &str = "admin";
@@ -66,15 +66,40 @@ pub fn check(shared: &Shared, user: &User, call: &Call) -> Result<(), Response> 
     let asked = Asked { user: user.name(), verb: call.verb().into(), group, resource };
     inner.asked.push(asked.clone());
     let User::ServiceAccount { namespace, name } = user else { return Ok(()) };
+    if may(&inner, (namespace, name), &asked, &call.namespace, &call.name) {
+        return Ok(());
+    }
+    let Asked { user, verb, group, resource } = asked;
+    let message =
+        format!("{resource} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?}");
+    Err(failure(403, "Forbidden", message))
+}
+
+/// Whether a user may do something (SubjectAccessReview).
+pub fn review_access(shared: &Shared, call: &Call) -> Response {
+    let review: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let wanted = &review["spec"]["resourceAttributes"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let user = text(&review["spec"]["user"]);
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let (verb, group, resource) = (text(&wanted["verb"]), text(&wanted["group"]), text(&wanted["resource"]));
+    let asked = Asked { user: user.clone(), verb, group, resource };
+    let inner = shared.lock();
+    let allowed = account
+        .is_some_and(|account| may(&inner, account, &asked, &text(&wanted["namespace"]), &text(&wanted["name"])));
+    let kind = "SubjectAccessReview";
+    respond(201, &json!({ "kind": kind, "apiVersion": "authorization.k8s.io/v1", "status": { "allowed": allowed } }))
+}
+
+/// Whether a role that is bound to a service account lets it do something, here or in the whole cluster.
+fn may(inner: &Inner, (namespace, name): (&str, &str), asked: &Asked, place: &str, object: &str) -> bool {
     let all = |plural: &str| inner.db.all(&format!("{plural}.rbac.authorization.k8s.io"), "");
     let mut bindings = all("clusterrolebindings");
-    let local = |binding: &Value| binding["metadata"]["namespace"] == call.namespace.as_str();
-    bindings.extend(all("rolebindings").into_iter().filter(|binding| !call.namespace.is_empty() && local(binding)));
+    let local = |binding: &Value| binding["metadata"]["namespace"] == place;
+    bindings.extend(all("rolebindings").into_iter().filter(|binding| !place.is_empty() && local(binding)));
     let is_bound = |binding: &Value| {
         list(&binding["subjects"]).iter().any(|subject| {
-            subject["kind"] == "ServiceAccount"
-                && subject["name"] == name.as_str()
-                && subject["namespace"] == namespace.as_str()
+            subject["kind"] == "ServiceAccount" && subject["name"] == name && subject["namespace"] == namespace
         })
     };
     let mut roles = all("clusterroles");
@@ -85,17 +110,10 @@ pub fn check(shared: &Shared, user: &User, call: &Call) -> Result<(), Response> 
             && role["metadata"]["name"] == reference["name"]
             && (role["kind"] == "ClusterRole" || role["metadata"]["namespace"] == binding["metadata"]["namespace"])
     };
-    let allowed = bindings.iter().filter(|binding| is_bound(binding)).any(|binding| {
+    bindings.iter().filter(|binding| is_bound(binding)).any(|binding| {
         let role = roles.iter().find(|role| is_role(role, binding));
-        role.is_some_and(|role| list(&role["rules"]).iter().any(|rule| allows(rule, &asked, &call.name)))
-    });
-    if allowed {
-        return Ok(());
-    }
-    let Asked { user, verb, group, resource } = asked;
-    let message =
-        format!("{resource} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?}");
-    Err(failure(403, "Forbidden", message))
+        role.is_some_and(|role| list(&role["rules"]).iter().any(|rule| allows(rule, asked, object)))
+    })
 }
 
 pub fn list(value: &Value) -> &[Value] {

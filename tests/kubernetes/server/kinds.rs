@@ -44,6 +44,7 @@ pub fn builtin() -> Vec<Resource> {
         ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding", false),
         ("rbac.authorization.k8s.io", "roles", "Role", true),
         ("rbac.authorization.k8s.io", "rolebindings", "RoleBinding", true),
+        ("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview", false),
         ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", false),
     ];
     let resource = |(group, plural, kind, is_namespaced): (&str, &str, &str, bool)| Resource {

@@ -130,6 +130,7 @@ fn of_compile(code: pilot::Code) -> &'static Code {
         | pilot::Code::UnknownSubset
         | pilot::Code::MissingSecret
         | pilot::Code::UnknownProvider => &codes::DANGLING,
+        pilot::Code::WithheldKey => &codes::WITHHELD_KEY,
         pilot::Code::UnknownPort => &codes::UNKNOWN_PORT,
         pilot::Code::BadDelegate => &codes::BAD_DELEGATE,
         pilot::Code::Conflict => &codes::CLAIMED_TWICE,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use api::prost::Message as _;
-use pilot::{Compiled, Inputs, Kind, Snapshot};
+use pilot::{Compiled, Inputs, KeyAccess, Kind, Snapshot};
 use registry::{Credential, Credentials};
 
 use super::{node, read};
@@ -33,8 +33,14 @@ fn inputs(is_pending: bool, ca: Option<&'static [u8]>, is_there: bool) -> Inputs
     Inputs { credentials: Arc::new(Credentials { is_pending, by_name }), ..read::inputs(RULES) }
 }
 
+/// For a proxy that may have keys.
 fn compiled(inputs: &Inputs, id: &str) -> (Snapshot, String) {
-    let (snapshot, findings) = Compiled::new(inputs).snapshot(&node(id));
+    compiled_with(inputs, id, KeyAccess::Granted)
+}
+
+fn compiled_with(inputs: &Inputs, id: &str, keys: KeyAccess) -> (Snapshot, String) {
+    let node = pilot::Node { keys, ..node(id) };
+    let (snapshot, findings) = Compiled::new(inputs).snapshot(&node);
     (snapshot, findings.iter().map(ToString::to_string).collect())
 }
 
@@ -78,4 +84,19 @@ fn a_gateway_goes_on_with_what_it_has_until_secrets_were_read() {
     let (snapshot, findings) = compiled(&inputs(true, None, false), &gateway("istio-system", "ingressgateway"));
     assert_eq!((chains(&snapshot), snapshot.secrets.is_empty()), (2, true));
     assert!(findings.contains("were not read yet"), "{findings}");
+}
+
+#[test]
+fn whoever_only_says_that_it_is_a_gateway_gets_no_key() {
+    let (inputs, id) = (inputs(false, Some(b"roots"), true), gateway("istio-system", "ingressgateway"));
+    let (snapshot, findings) = Compiled::new(&inputs).snapshot(&node(&id));
+    let findings: String = findings.iter().map(ToString::to_string).collect();
+    assert_eq!((chains(&snapshot), snapshot.secrets.is_empty()), (0, true));
+    assert!(findings.contains("g.istio-system gets no private key") && findings.contains("withheld-key"), "{findings}");
+    let (snapshot, findings) = compiled_with(&inputs, &id, KeyAccess::Denied("ask the operator".into()));
+    assert!(snapshot.secrets.is_empty() && findings.contains("ask the operator"), "{findings}");
+    // Where it cannot be told now, one that has the key goes on with it.
+    let (snapshot, findings) = compiled_with(&inputs, &id, KeyAccess::Unknown("no answer".into()));
+    assert_eq!((chains(&snapshot), snapshot.secrets.is_empty()), (2, true));
+    assert!(findings.contains("no answer"), "{findings}");
 }
