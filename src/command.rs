@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod api;
 mod apply;
+mod authority;
 mod authz;
 mod ca;
 mod capture;

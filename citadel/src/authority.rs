@@ -1,5 +1,6 @@
 //! What every certificate authority does, whatever keeps its keys.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,8 @@ pub struct IssueRequest {
     pub member: Option<String>,
     /// How the identity was attested, for the ledger. Holds no secret.
     pub attested_by: String,
+    /// From where it was asked for.
+    pub from: Option<IpAddr>,
 }
 
 /// A signed SVID.
@@ -56,7 +59,10 @@ pub struct TrustBundle {
 pub enum IssueError {
     #[error("this authority signs for {ours} only, not for {asked}")]
     ForeignTrustDomain { ours: String, asked: SpiffeId },
-    #[error("the root certificate expired; move the ca directory away, restart, and join every workload again")]
+    #[error(
+        "the root certificate expired; give it new dates with `weft ca renew-root`, or where --ca-dir is given put files \
+         there that hold"
+    )]
     RootExpired,
     #[error("the certificate cannot be signed: {0}")]
     Signing(String),

@@ -3,6 +3,8 @@
 //! certificate is asked for.
 
 mod files;
+mod plugged;
+mod renew;
 mod rotate;
 mod template;
 #[cfg(test)]
@@ -24,9 +26,14 @@ use tokio::sync::watch;
 use self::files::Directory;
 pub use self::files::OpenError;
 pub(crate) use self::files::pem;
+use self::plugged::Plugged;
+pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
 pub use self::rotate::{Phase, StepError};
-use crate::{Authority, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, TrustBundle, sha256};
+use crate::{
+    Authority, Decision, Decisions, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, Outcome, TrustBundle,
+    Wanted, sha256,
+};
 
 const INTERMEDIATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
@@ -41,9 +48,12 @@ const PRUNE_EVERY_S: u64 = 600;
 pub struct SelfSigned {
     trust_domain: TrustDomain,
     directory: Directory,
+    /// Where the files are somebody else's.
+    plugged: Option<Plugged>,
     keys: Mutex<Keys>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     ledger: Ledger,
+    decisions: Decisions,
     /// Unix seconds.
     pruned: AtomicU64,
     clock: Clock,
@@ -61,6 +71,8 @@ struct Intermediate {
     /// Its subject.
     name: String,
     certificate: CertificateDer<'static>,
+    /// What lies between it and the root.
+    above: Vec<CertificateDer<'static>>,
     key: KeyPair,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -81,9 +93,11 @@ impl SelfSigned {
         Ok(Self {
             trust_domain: trust_domain.clone(),
             directory,
+            plugged: None,
             keys: Mutex::new(keys),
             bundle: watch::Sender::new(bundle),
             ledger: Ledger::new(store, clock.clone()),
+            decisions: Decisions::default(),
             pruned: AtomicU64::new(unix(now)),
             clock,
             ttl: DEFAULT_TTL,
@@ -94,6 +108,11 @@ impl SelfSigned {
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl.clamp(MIN_TTL, MAX_TTL);
         self
+    }
+
+    /// Tells of every certificate that is issued.
+    pub fn telling(self, decisions: Decisions) -> Self {
+        Self { decisions, ..self }
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -115,9 +134,14 @@ impl SelfSigned {
     /// What signs now: the intermediate, renewed if it is due, and the root above it.
     fn signer(&self, now: SystemTime) -> Result<(Arc<Intermediate>, Arc<Root>), IssueError> {
         let mut keys = self.keys();
+        if now >= keys.root.not_after {
+            self.take_up_new_dates(&mut keys, now)?;
+        }
         let root = Arc::clone(&keys.root);
-        if now >= root.not_after {
-            return Err(IssueError::RootExpired);
+        if self.plugged.is_some() {
+            let expired = now >= keys.intermediate.not_after;
+            let told = || IssueError::Signing("ca-cert.pem has expired; put a new one there".to_owned());
+            return if expired { Err(told()) } else { Ok((Arc::clone(&keys.intermediate), root)) };
         }
         if keys.intermediate.is_due(now) {
             match self.directory.make_intermediate(&root, &self.trust_domain, now) {
@@ -130,6 +154,20 @@ impl SelfSigned {
             }
         }
         Ok((Arc::clone(&keys.intermediate), root))
+    }
+
+    /// The same root, to which an operator gave new dates after it had expired.
+    fn take_up_new_dates(&self, keys: &mut Keys, now: SystemTime) -> Result<(), IssueError> {
+        let there =
+            self.plugged.is_none() && self.directory.root(&keys.root.name).is_ok_and(|root| root.not_after > now);
+        if !there {
+            return Err(IssueError::RootExpired);
+        }
+        *keys = Keys::open(&self.directory, &self.trust_domain, now)
+            .map_err(|error| IssueError::Signing(error.to_string()))?;
+        tracing::warn!(root = sha256(&keys.root.certificate), "the root of trust had expired, and has new dates");
+        self.bundle.send_replace(Arc::new(keys.bundle()));
+        Ok(())
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -149,6 +187,7 @@ impl Authority for SelfSigned {
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
         self.ledger.enter(&entry(&request, &issued, &root, &intermediate.name, now)).await?;
+        self.decisions.issued(decision(&request, &issued)).await;
         self.prune_ledger(now).await;
         tracing::info!(
             identity = %request.id, serial = issued.serial, attested_by = request.attested_by, ttl_s = ttl.as_secs(),
@@ -181,6 +220,17 @@ fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now
         not_after: unix(issued.not_after),
         attested_by: request.attested_by.clone(),
         member: request.member.clone(),
+    }
+}
+
+fn decision(request: &IssueRequest, issued: &Issued) -> Decision {
+    Decision {
+        wanted: Wanted::Certificate,
+        identity: request.id.to_string(),
+        member: request.member.clone(),
+        from: request.from,
+        attested_by: request.attested_by.clone(),
+        outcome: Outcome::Issued { what: issued.serial.clone(), until: unix(issued.not_after) },
     }
 }
 

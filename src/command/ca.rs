@@ -5,12 +5,14 @@ mod denials;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
+use runtime::Clock;
 use serde_json::{Value, json};
 
 use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
 use super::duration;
 use super::output::{Column, Format, OutputOptions, line, print_list, print_value, tell, text};
+use ::api::TrustDomain;
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -23,6 +25,9 @@ pub enum Verb {
     /// Replace the root of trust, phase by phase: each waits until everybody has followed
     #[command(after_help = ROTATE_HELP)]
     Rotate(Rotate),
+    /// Give a root of trust that expired new dates, on the control plane's machine
+    #[command(after_help = RENEW_HELP)]
+    RenewRoot(RenewRoot),
     /// Turn a workload away before its certificate ends, and cut its connections
     #[command(after_help = denials::DENY_HELP)]
     Deny(denials::Deny),
@@ -42,6 +47,20 @@ same command goes on. Join tokens that were made before the signing phase name t
 Example: weft ca rotate
          weft ca rotate --to distributed
          weft ca rotate --back";
+
+const RENEW_HELP: &str = "\
+The root keeps its key and its name, so that whoever trusts it goes on trusting it: no workload is joined again. A \
+control plane that runs takes it up by itself; one that did not start is started again. Certificates that expired \
+meanwhile are renewed as long as --rejoin-grace of the control plane allows.
+
+Example: weft ca renew-root";
+
+#[derive(Debug, Args)]
+pub struct RenewRoot {
+    /// The trust domain of the mesh
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
+}
 
 #[derive(Debug, Args)]
 pub struct Status {
@@ -106,6 +125,19 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
             }
             line(summary(&authority))?;
             print_list(Format::Table, &json!({ "items": authority["roots"] }), &COLUMNS, "there is no root")
+        }
+        Verb::RenewRoot(options) => {
+            let trust_domain = TrustDomain::new(&options.trust_domain)?;
+            for root in citadel::renew_expired_roots(&data.authority(), &trust_domain, &Clock::system())? {
+                let left = root.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+                line(format_args!(
+                    "{} holds for {}: {}",
+                    root.path.display(),
+                    duration::rough(left),
+                    root.fingerprint
+                ))?;
+            }
+            Ok(())
         }
         Verb::Deny(options) => denials::deny(options, data).await,
         Verb::Allow(options) => denials::allow(options, data).await,

@@ -76,7 +76,8 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 const ROOT: &str = "ca/root";
 
 /// Control planes that share a store must share the authority's root: what one signs, the proxies of the other verify.
-pub async fn agree_on_root(store: &dyn Store, pin: &str, authority: &Path) -> anyhow::Result<()> {
+/// `before`: what it was before it got new dates.
+pub async fn agree_on_root(store: &dyn Store, pin: &str, before: &[String], authority: &Path) -> anyhow::Result<()> {
     if !store.is_shared() {
         return Ok(());
     }
@@ -85,8 +86,12 @@ pub async fn agree_on_root(store: &dyn Store, pin: &str, authority: &Path) -> an
         Err(StoreError::Conflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let known = store.get(ROOT).await?.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-    let known = known.unwrap_or_default();
+    let entry = store.get(ROOT).await?;
+    let known = entry.as_ref().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).unwrap_or_default();
+    if let Some(entry) = entry.filter(|_| before.contains(&known)) {
+        store.commit(Transaction::put(ROOT, pin.to_owned()).expecting(ROOT, entry.revision)).await?;
+        return Ok(());
+    }
     anyhow::ensure!(
         known == pin,
         "the mesh in this store has another root of trust ({known}) than this control plane ({pin}): copy the \

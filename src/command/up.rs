@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::authority::AuthorityOptions;
 use super::check_in::CheckInOptions;
 use super::data_dir::DataDir;
 use super::duration;
@@ -41,6 +42,8 @@ pub struct Options {
     /// The lifetime of workload certificates: 5s to 24h
     #[arg(long, value_parser = duration::certificate_lifetime)]
     cert_ttl: Option<Duration>,
+    #[command(flatten)]
+    authority: AuthorityOptions,
     /// Leave what crashed as it is; `weft up` once more starts it again
     #[arg(long)]
     no_restart: bool,

@@ -3,6 +3,7 @@
 mod away;
 mod capture;
 mod dns;
+mod expired_root;
 mod killed;
 pub mod kit;
 mod limits;

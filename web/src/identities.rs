@@ -189,9 +189,9 @@ async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -
         RotationDirection::Back => state.rotation.step_back(order.force).await,
     };
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
-        RotationError::Waits(_) | RotationError::Shared | RotationError::Step(StepError::NothingToUndo) => {
-            Problem::conflict(error.to_string())
-        }
+        RotationError::Waits(_)
+        | RotationError::Shared
+        | RotationError::Step(StepError::NothingToUndo | StepError::PluggedIn) => Problem::conflict(error.to_string()),
         error => Problem::internal(error),
     })
 }

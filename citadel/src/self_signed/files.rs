@@ -31,8 +31,10 @@ pub enum OpenError {
     KeyMissing { path: PathBuf, key: PathBuf },
     #[error("{path} is the root of {found}, not of {wanted}; give another --data-dir or the same trust domain")]
     TrustDomain { path: PathBuf, found: String, wanted: TrustDomain },
-    #[error("{path} expired; move the directory away, and join every workload again")]
+    #[error("{path} expired; give it new dates with `weft ca renew-root`: who trusts it goes on trusting it")]
     Expired { path: PathBuf },
+    #[error("{path}: {rule}")]
+    Rule { path: PathBuf, rule: String },
     #[error("a certificate of the authority cannot be made: {0}")]
     Making(#[from] rcgen::Error),
 }
@@ -47,6 +49,11 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// One that is somebody else's: nothing is made or written there.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// Which roots there are.
     pub fn plan(&self) -> Result<Plan, OpenError> {
         let Some(text) = self.read(PLAN)? else { return Ok(Plan::default()) };
@@ -59,10 +66,47 @@ impl Directory {
         self.write(PLAN, &text, PRIVATE)
     }
 
+    pub fn file_of_root(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.pem"))
+    }
+
+    /// A root that is there, whatever its age.
+    pub fn root(&self, name: &str) -> Result<Root, OpenError> {
+        let path = self.file_of_root(name);
+        let none = "there is no root of trust here; the files of --ca-dir are replaced where they are".to_owned();
+        let missing = || OpenError::Rule { path: path.clone(), rule: none };
+        let certificate = self.certificate(&format!("{name}.pem"))?.ok_or_else(missing)?;
+        let not_after = instant(parse(&path, &certificate)?.validity().not_after.timestamp());
+        Ok(Root { name: name.to_owned(), certificate, not_after })
+    }
+
+    pub fn root_key(&self, name: &str) -> Result<KeyPair, OpenError> {
+        let missing = || OpenError::KeyMissing { path: self.file_of_root(name), key: self.path.join(key_of(name)) };
+        self.key(&key_of(name))?.ok_or_else(missing)
+    }
+
+    /// What a root's certificate was before it got new dates.
+    pub fn root_before(&self, name: &str) -> Result<Option<CertificateDer<'static>>, OpenError> {
+        self.certificate(&format!("{name}-before.pem"))
+    }
+
+    /// Puts another certificate of the same root in the place of one, which is kept beside it.
+    pub fn replace_root(
+        &self,
+        name: &str,
+        before: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<(), OpenError> {
+        self.write(&format!("{name}-before.pem"), &pem(before), PUBLIC)?;
+        self.write(&format!("{name}.pem"), &pem(certificate), PUBLIC)
+    }
+
     /// Deletes a root that is of no use any more; what stays behind is unused.
     pub fn discard_root(&self, name: &str) {
-        for file in [key_of(name), format!("{name}.pem")] {
-            if let Err(error) = fs::remove_file(self.path.join(&file)) {
+        for file in [key_of(name), format!("{name}.pem"), format!("{name}-before.pem")] {
+            if let Err(error) = fs::remove_file(self.path.join(&file))
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 tracing::warn!(file, %error, "a root that is no longer used cannot be deleted");
             }
         }
@@ -86,16 +130,22 @@ impl Directory {
             }
             (None, key) => self.make_root(name, trust_domain, key, now)?,
         };
-        let parsed = parse(&path, &certificate)?;
-        let found = uri(&parsed);
-        if found != format!("spiffe://{trust_domain}") {
-            return Err(OpenError::TrustDomain { path, found, wanted: trust_domain.clone() });
-        }
-        let not_after = instant(parsed.validity().not_after.timestamp());
+        let not_after = instant(parse(&path, &certificate)?.validity().not_after.timestamp());
+        let root = Root { name: name.to_owned(), not_after, certificate };
+        self.check_trust_domain(&root, trust_domain)?;
         if not_after <= now {
             return Err(OpenError::Expired { path });
         }
-        Ok(Root { name: name.to_owned(), not_after, certificate })
+        Ok(root)
+    }
+
+    pub fn check_trust_domain(&self, root: &Root, trust_domain: &TrustDomain) -> Result<(), OpenError> {
+        let path = self.file_of_root(&root.name);
+        let found = uri(&parse(&path, &root.certificate)?);
+        if found == format!("spiffe://{trust_domain}") {
+            return Ok(());
+        }
+        Err(OpenError::TrustDomain { path, found, wanted: trust_domain.clone() })
     }
 
     fn make_root(
@@ -130,7 +180,7 @@ impl Directory {
         let not_before = instant(parsed.validity().not_before.timestamp());
         let not_after = instant(parsed.validity().not_after.timestamp());
         let name = parsed.subject().to_string();
-        Ok(usable.then_some(Intermediate { name, key, not_before, not_after, certificate }))
+        Ok(usable.then_some(Intermediate { name, above: Vec::new(), key, not_before, not_after, certificate }))
     }
 
     pub fn make_intermediate(
@@ -205,7 +255,7 @@ fn parse<'a>(path: &Path, der: &'a [u8]) -> Result<X509Certificate<'a>, OpenErro
         .map_err(|error| OpenError::Content { path: path.to_owned(), cause: error.to_string() })
 }
 
-fn check_pair(path: &Path, certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), OpenError> {
+pub fn check_pair(path: &Path, certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), OpenError> {
     use rcgen::PublicKeyData as _;
     if parse(path, certificate)?.public_key().raw == key.subject_public_key_info() {
         return Ok(());
@@ -224,6 +274,6 @@ fn uri(certificate: &X509Certificate<'_>) -> String {
     found.unwrap_or_else(|| "no trust domain".to_owned())
 }
 
-fn instant(unix: i64) -> SystemTime {
+pub fn instant(unix: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(unix.try_into().unwrap_or(0))
 }

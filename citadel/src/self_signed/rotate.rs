@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::TrustDomain;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::files::{Directory, OpenError};
@@ -37,6 +38,13 @@ pub(super) struct Plan {
     phase: Phase,
 }
 
+impl Plan {
+    /// The names of all roots.
+    pub fn roots(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.signing.as_str()).chain(self.other.as_deref())
+    }
+}
+
 impl Default for Plan {
     fn default() -> Self {
         Self { signing: "root".to_owned(), other: None, phase: Phase::Idle }
@@ -50,6 +58,8 @@ pub(super) struct Keys {
     other: Option<Arc<Root>>,
     phase: Phase,
     pub intermediate: Arc<Intermediate>,
+    /// To be trusted besides; of an authority that is plugged in.
+    more: Vec<CertificateDer<'static>>,
 }
 
 /// Why a step is not taken.
@@ -57,6 +67,11 @@ pub(super) struct Keys {
 pub enum StepError {
     #[error("no change of roots is under way, so there is no way back; begin one with `weft ca rotate`")]
     NothingToUndo,
+    #[error(
+        "the authority's files are somebody else's: put others there, and they are taken up; root-cert.pem may have the old \
+         and the new root while both are in use"
+    )]
+    PluggedIn,
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -71,14 +86,19 @@ impl Keys {
             Some(intermediate) if !intermediate.is_due(now) => intermediate,
             _ => directory.make_intermediate(&root, trust_domain, now)?,
         };
-        Ok(Self { root, other, phase: plan.phase, intermediate: Arc::new(intermediate) })
+        Ok(Self { root, other, phase: plan.phase, intermediate: Arc::new(intermediate), more: Vec::new() })
+    }
+
+    /// Of files that are somebody else's.
+    pub fn plugged(root: Root, intermediate: Intermediate, more: Vec<CertificateDer<'static>>) -> Self {
+        Self { root: Arc::new(root), other: None, phase: Phase::Idle, intermediate: Arc::new(intermediate), more }
     }
 
     /// The root that signs comes first.
     pub fn bundle(&self) -> TrustBundle {
         let other = self.other.iter().filter(|_| self.phase != Phase::Staged);
         let roots = std::iter::once(&self.root).chain(other).map(|root| root.certificate.clone());
-        TrustBundle { roots: roots.collect() }
+        TrustBundle { roots: roots.chain(self.more.iter().cloned()).collect() }
     }
 
     fn plan(&self) -> Plan {
@@ -99,6 +119,9 @@ impl SelfSigned {
 
     /// Takes the next step; what it was before, it stays if that fails.
     pub fn advance(&self) -> Result<Phase, StepError> {
+        if self.plugged.is_some() {
+            return Err(StepError::PluggedIn);
+        }
         let now = self.clock.now();
         let mut keys = self.keys();
         let (root, other) = (Arc::clone(&keys.root), keys.other.clone());
@@ -120,6 +143,9 @@ impl SelfSigned {
 
     /// Takes the last step back.
     pub fn step_back(&self) -> Result<Phase, StepError> {
+        if self.plugged.is_some() {
+            return Err(StepError::PluggedIn);
+        }
         let now = self.clock.now();
         let mut keys = self.keys();
         let root = Arc::clone(&keys.root);
@@ -150,7 +176,7 @@ impl SelfSigned {
         } else {
             Arc::new(self.directory.make_intermediate(&root, &self.trust_domain, now)?)
         };
-        let settled = Keys { root, other, phase, intermediate };
+        let settled = Keys { root, other, phase, intermediate, more: Vec::new() };
         self.directory.set_plan(&settled.plan())?;
         *keys = settled;
         tracing::info!(?phase, root = sha256(&keys.root.certificate), "the change of roots went on");

@@ -10,6 +10,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{INTERMEDIATE_TTL, Intermediate, MAX_BACKDATE, Root, backdate};
 use crate::{IssueRequest, Issued};
@@ -21,6 +22,31 @@ pub fn root(trust_domain: &TrustDomain, key: &KeyPair, now: SystemTime) -> Resul
     let mut params = authority("weft root", trust_domain, BasicConstraints::Constrained(1))?;
     date(&mut params, now - MAX_BACKDATE, now + ROOT_TTL);
     Ok(params.self_signed(key)?.into())
+}
+
+/// A root's certificate once more, with new dates. Its name must be the same to the byte: by name and key those who trust
+/// the one before know what is below it.
+pub fn root_again(
+    before: &CertificateDer<'_>,
+    trust_domain: &TrustDomain,
+    key: &KeyPair,
+    now: SystemTime,
+) -> Result<CertificateDer<'static>, Error> {
+    let parsed = |der| X509Certificate::from_der(der).map_err(|error| Error::X509(error.to_string()));
+    let (_, old) = parsed(before)?;
+    let mut params = authority("", trust_domain, BasicConstraints::Constrained(1))?;
+    params.distinguished_name = DistinguishedName::new();
+    for attribute in old.subject().iter_attributes() {
+        let oid: Vec<u64> = attribute.attr_type().iter().into_iter().flatten().collect();
+        let value = attribute.as_str().map_err(|error| Error::X509(error.to_string()))?;
+        params.distinguished_name.push(DnType::from_oid(&oid), value);
+    }
+    date(&mut params, now - MAX_BACKDATE, now + ROOT_TTL);
+    let made: CertificateDer<'static> = params.self_signed(key)?.into();
+    if parsed(&made)?.1.subject().as_raw() != old.subject().as_raw() {
+        return Err(Error::X509("its name cannot be written as it was".to_owned()));
+    }
+    Ok(made)
 }
 
 /// An intermediate and its fresh key. It may sign no further authority, and no server names or addresses. That it may
@@ -40,7 +66,7 @@ pub fn intermediate(
     let issuer = Issuer::from_ca_cert_der(&root.certificate, root_key)?;
     let certificate: CertificateDer<'static> = params.signed_by(&key, &issuer)?.into();
     let name = crate::describe(&certificate).map(|told| told.subject).unwrap_or_default();
-    Ok(Intermediate { name, certificate, key, not_before, not_after })
+    Ok(Intermediate { name, certificate, above: Vec::new(), key, not_before, not_after })
 }
 
 /// A workload's SVID. The subject names the member, if it is one; else it is empty, which makes the SPIFFE ID critical.
@@ -64,7 +90,13 @@ pub fn sign_leaf(
     let serial = params.serial_number.as_ref().map(|serial| hex::encode(serial.to_bytes())).unwrap_or_default();
     let issuer = Issuer::from_ca_cert_der(&intermediate.certificate, &intermediate.key)?;
     let leaf: CertificateDer<'static> = params.signed_by(&request.key.to_rcgen()?, &issuer)?.into();
-    Ok(Issued { chain: vec![leaf, intermediate.certificate.clone(), root.clone()], serial, not_before, not_after })
+    let mut chain = vec![leaf, intermediate.certificate.clone()];
+    chain.extend(intermediate.above.iter().cloned());
+    // A root that is plugged in may sign by itself.
+    if intermediate.certificate != *root {
+        chain.push(root.clone());
+    }
+    Ok(Issued { chain, serial, not_before, not_after })
 }
 
 fn authority(name: &str, trust_domain: &TrustDomain, depth: BasicConstraints) -> Result<CertificateParams, Error> {

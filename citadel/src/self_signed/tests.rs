@@ -72,6 +72,27 @@ async fn rustls_and_openssl_accept_the_chain() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// rustls refuses every chain below a constraint on URIs, which it does not evaluate: the SPIFFE ID's trust domain is
+/// held to at each handshake instead, and what can be written down is.
+#[tokio::test]
+async fn an_intermediate_signs_no_further_authority_and_no_server_names() {
+    let mesh = Mesh::new();
+    let issued = issue(&mesh.authority(), &mesh.id("reviews"), None).await;
+    let (intermediate, root) = (parsed(&issued.chain[1]), parsed(&issued.chain[2]));
+    assert_eq!(intermediate.basic_constraints().unwrap().unwrap().value.path_len_constraint, Some(0));
+    assert_eq!(root.basic_constraints().unwrap().unwrap().value.path_len_constraint, Some(1));
+    let constraints = intermediate.name_constraints().unwrap().unwrap();
+    let excluded = constraints.value.excluded_subtrees.as_deref().unwrap();
+    assert!(constraints.critical && constraints.value.permitted_subtrees.is_none());
+    let kinds = |base: &GeneralName<'_>| match base {
+        GeneralName::DNSName(name) => format!("DNS {name:?}"),
+        GeneralName::IPAddress(range) => format!("{} bytes", range.len()),
+        other => format!("{other:?}"),
+    };
+    let shown: Vec<String> = excluded.iter().map(|subtree| kinds(&subtree.base)).collect();
+    assert_eq!(shown, ["DNS \"\"", "8 bytes", "32 bytes"]);
+}
+
 #[tokio::test]
 async fn a_certificate_ends_when_its_lifetime_does() {
     let mesh = Mesh::new();
@@ -147,7 +168,7 @@ async fn it_signs_for_its_own_trust_domain_only() {
     let mesh = Mesh::new();
     let key = crate::SubjectKey::of(&KeyPair::generate().unwrap());
     let id = "spiffe://other.mesh/ns/default/sa/reviews".parse().unwrap();
-    let request = IssueRequest { id, key, ttl: None, member: None, attested_by: "test".to_owned() };
+    let request = IssueRequest { id, key, ttl: None, member: None, attested_by: "test".to_owned(), from: None };
     assert!(matches!(mesh.authority().issue(request).await, Err(IssueError::ForeignTrustDomain { .. })));
 }
 

@@ -32,6 +32,7 @@ pub async fn start(options: &Options, data: &DataDir) -> anyhow::Result<State> {
     if let Some(ttl) = options.cert_ttl {
         command.arg("--cert-ttl").arg(format!("{}ms", ttl.as_millis()));
     }
+    command.args(options.authority.words());
     command.args(options.store.words());
     command.args(options.platforms.words());
     command.args(options.check_in.words());

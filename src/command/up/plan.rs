@@ -110,6 +110,7 @@ impl State {
         if let Some(ttl) = options.cert_ttl {
             words.flag("--cert-ttl", format!("{}ms", ttl.as_millis()));
         }
+        words.0.extend(options.authority.words());
         words.0.extend(options.store.words());
         words.0.extend(options.platforms.words());
         words.0.extend(options.check_in.words());

@@ -1,0 +1,359 @@
+//! An authority whose files somebody else makes, in the layout of Istio's `cacerts`: `ca-cert.pem` and `ca-key.pem` sign,
+//! `cert-chain.pem` leads from there to a root, and `root-cert.pem` has the roots to trust. Files that change are taken
+//! up; files that do not fit together are refused, and the last ones stay in force.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use api::TrustDomain;
+use rcgen::KeyPair;
+use runtime::Clock;
+use rustls::pki_types::CertificateDer;
+use store::Store;
+use tokio::sync::watch;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+use zeroize::Zeroizing;
+
+use super::files::{Directory, OpenError, check_pair, instant};
+use super::rotate::Keys;
+use super::{DEFAULT_TTL, Intermediate, Root, SelfSigned, template, unix};
+use crate::{Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, sha256, verify_peer};
+
+const CERTIFICATE: &str = "ca-cert.pem";
+const KEY: &str = "ca-key.pem";
+const ROOTS: &str = "root-cert.pem";
+const CHAIN: &str = "cert-chain.pem";
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+const LONGEST_PATH: usize = 8;
+
+/// Where the files are, and which of them were looked at last.
+pub(super) struct Plugged {
+    folder: PathBuf,
+    seen: Mutex<String>,
+}
+
+/// What the files hold.
+struct Read {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+    roots: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl SelfSigned {
+    /// Opens an authority whose files are in a folder, and stay somebody else's.
+    pub fn plugged_in(
+        folder: &Path,
+        trust_domain: &TrustDomain,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let now = clock.now();
+        let seen = fingerprint(folder);
+        let keys = load(folder, trust_domain, now)?;
+        let bundle = Arc::new(keys.bundle());
+        Ok(Self {
+            trust_domain: trust_domain.clone(),
+            directory: Directory::at(folder),
+            plugged: Some(Plugged { folder: folder.to_owned(), seen: Mutex::new(seen) }),
+            keys: Mutex::new(keys),
+            bundle: watch::Sender::new(bundle),
+            ledger: Ledger::new(store, clock.clone()),
+            decisions: Decisions::default(),
+            pruned: unix(now).into(),
+            clock,
+            ttl: DEFAULT_TTL,
+        })
+    }
+
+    /// Takes up what changes in the folder of an authority that is plugged in, for ever.
+    pub async fn follow_files(self: Arc<Self>) {
+        while self.plugged.is_some() {
+            tokio::time::sleep(LOOK).await;
+            if let Err(error) = self.take_up_files() {
+                tracing::error!(%error, "the authority's files are not taken up; the last ones stay in force");
+            }
+        }
+    }
+
+    /// Takes up the files if they are others than when they were looked at last; whether they were.
+    pub fn take_up_files(&self) -> Result<bool, OpenError> {
+        let Some(plugged) = &self.plugged else { return Ok(false) };
+        let now = fingerprint(&plugged.folder);
+        {
+            let mut seen = plugged.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now {
+                return Ok(false);
+            }
+            *seen = now;
+        }
+        let fresh = load(&plugged.folder, &self.trust_domain, self.clock.now())?;
+        let mut keys = self.keys();
+        *keys = fresh;
+        let bundle = Arc::new(keys.bundle());
+        tracing::info!(root = bundle.pin(), roots = bundle.roots.len(), "the authority's files were taken up");
+        self.bundle.send_if_modified(|published| {
+            let differs = **published != *bundle;
+            *published = bundle;
+            differs
+        });
+        Ok(true)
+    }
+}
+
+/// Of all files, also of those that cannot be read.
+fn fingerprint(folder: &Path) -> String {
+    let read =
+        |name| fs::read(folder.join(name)).map(Zeroizing::new).map_or_else(|_| String::new(), |all| sha256(&all));
+    [CERTIFICATE, KEY, ROOTS, CHAIN].map(read).join(" ")
+}
+
+fn load(folder: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Keys, OpenError> {
+    let read = read(folder)?;
+    let refused = |name: &str, rule: String| OpenError::Rule { path: folder.join(name), rule };
+    check_pair(&folder.join(CERTIFICATE), &read.certificate, &read.key)
+        .map_err(|_| refused(KEY, format!("it is not the key of {CERTIFICATE}")))?;
+    let (name, not_before, not_after) =
+        check_authority(&read.certificate, now).map_err(|rule| refused(CERTIFICATE, rule))?;
+    let (above, root) = path(&read).map_err(|rule| refused(CHAIN, rule))?;
+    let (_, _, root_end) = check_authority(&root, now).map_err(|rule| refused(ROOTS, rule))?;
+    let Read { certificate, key, roots, .. } = read;
+    let more = roots.into_iter().filter(|other| *other != root).collect();
+    let intermediate = Intermediate { name, certificate, above, key, not_before, not_after };
+    let root = Root { name: ROOTS.to_owned(), certificate: root, not_after: root_end };
+    let keys = Keys::plugged(root, intermediate, more);
+    try_out(&keys, trust_domain, now).map_err(|rule| refused(CERTIFICATE, rule))?;
+    Ok(keys)
+}
+
+fn read(folder: &Path) -> Result<Read, OpenError> {
+    let text = |name: &str| {
+        let path = folder.join(name);
+        fs::read(&path).map(Zeroizing::new).map_err(|cause| OpenError::File { path, cause })
+    };
+    let all = |name: &str| {
+        let refused = |rule| OpenError::Rule { path: folder.join(name), rule };
+        certificates(&text(name)?).map_err(refused)
+    };
+    let bad_key = |rule: String| OpenError::Rule { path: folder.join(KEY), rule };
+    let key = String::from_utf8(text(KEY)?.to_vec()).map(Zeroizing::new).map_err(|_| bad_key("it is no PEM".into()))?;
+    let key = KeyPair::from_pem(&key).map_err(|error| {
+        bad_key(format!("it is no private key that can sign ({error}); ECDSA P-256 or P-384, or RSA, in PEM"))
+    })?;
+    let mut first = all(CERTIFICATE)?;
+    let certificate = first.remove(0);
+    // Istio asks for the file; without anything between, it has nothing to say.
+    let mut chain = if folder.join(CHAIN).exists() { all(CHAIN)? } else { Vec::new() };
+    chain.extend(first);
+    Ok(Read { certificate, key, roots: all(ROOTS)?, chain })
+}
+
+/// Name and times of a certificate that may sign others now.
+fn check_authority(der: &CertificateDer<'_>, now: SystemTime) -> Result<(String, SystemTime, SystemTime), String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| format!("it is no X.509: {error}"))?;
+    let usage = certificate.key_usage().ok().flatten();
+    if !certificate.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err("it may not sign certificates; it needs CA:true and the usage keyCertSign".into());
+    }
+    let [begin, end] =
+        [certificate.validity().not_before, certificate.validity().not_after].map(|t| instant(t.timestamp()));
+    match () {
+        () if now < begin => Err("it is not valid yet; are the clocks set?".into()),
+        () if now >= end => Err("it has expired; put a new one there".into()),
+        () => Ok((certificate.subject().to_string(), begin, end)),
+    }
+}
+
+/// What lies between the certificate that signs and its root, and that root.
+fn path(read: &Read) -> Result<(Vec<CertificateDer<'static>>, CertificateDer<'static>), String> {
+    let (mut above, mut at) = (Vec::new(), read.certificate.clone());
+    for _ in 0..LONGEST_PATH {
+        if read.roots.contains(&at) {
+            above.pop();
+            return Ok((above, at));
+        }
+        let signed = |issuer: &&CertificateDer<'static>| **issuer != at && has_signed(issuer, &at);
+        let next = read.roots.iter().find(signed).or_else(|| read.chain.iter().find(signed));
+        let Some(next) = next.cloned() else { break };
+        above.push(next.clone());
+        at = next;
+    }
+    let name = X509Certificate::from_der(&at).map_or_else(|_| "it".into(), |(_, known)| known.subject().to_string());
+    Err(format!("neither it nor {ROOTS} has the certificate that signed {name}"))
+}
+
+fn has_signed(issuer: &CertificateDer<'_>, subject: &CertificateDer<'_>) -> bool {
+    let (Ok((_, issuer)), Ok((_, subject))) = (X509Certificate::from_der(issuer), X509Certificate::from_der(subject))
+    else {
+        return false;
+    };
+    issuer.subject() == subject.issuer() && subject.verify_signature(Some(issuer.public_key())).is_ok()
+}
+
+/// Whether the mesh would take a certificate from here: constraints of an authority show only below it.
+fn try_out(keys: &Keys, trust_domain: &TrustDomain, now: SystemTime) -> Result<(), String> {
+    let told = |error: &dyn std::fmt::Display| format!("certificates that it signs would be refused: {error}");
+    let id = trust_domain.workload("default", "default").map_err(|error| told(&error))?;
+    let key = KeyPair::generate().map_err(|error| told(&error))?;
+    let key = SubjectKey::of(&key);
+    let request = IssueRequest { id, key, ttl: None, member: None, attested_by: String::new(), from: None };
+    let issued = template::sign_leaf(&keys.intermediate, &keys.root.certificate, &request, now, DEFAULT_TTL);
+    let issued = issued.map_err(|error| told(&error))?;
+    let bundle: TrustBundle = keys.bundle();
+    let chain: Vec<_> = issued.chain.into_iter().filter(|one| !bundle.roots.contains(one)).collect();
+    verify_peer(&chain, &bundle, now + Duration::from_secs(1)).map(drop).map_err(|error| told(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::Authority as _;
+    use crate::test_kit::{Mesh, issue};
+    use crate::{Phase, Rotation, RotationError};
+
+    const USAGE: &str = "keyUsage=critical,keyCertSign,cRLSign";
+
+    fn openssl(folder: &Path, arguments: &[&str]) {
+        let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Another authority below one that is there (its key, its certificate).
+    fn authority(folder: &Path, key: &str, out: &str, subject: &str, above: (&str, &str), depth: &str) {
+        let constraints = format!("basicConstraints=critical,CA:TRUE{depth}");
+        let own = ["req", "-x509", "-nodes", "-days", "30", "-keyout", key, "-out", out, "-subj", subject];
+        let issuer = ["-CA", above.1, "-CAkey", above.0];
+        openssl(folder, &[&own[..], &ECDSA, &["-addext", &constraints, "-addext", USAGE], &issuer].concat());
+    }
+
+    /// What Istio's documents have people do: a root, and below it an authority for one cluster.
+    fn cacerts(folder: &Path, algorithm: &[&str]) {
+        fs::create_dir_all(folder).unwrap();
+        let new = |key: &str, out: &str, subject: &str, issuer: &[&str]| {
+            let own = ["req", "-x509", "-nodes", "-days", "30", "-keyout", key, "-out", out, "-subj", subject];
+            let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
+            openssl(folder, &[&own[..], algorithm, &extensions[..], issuer].concat());
+        };
+        new("root-key.pem", ROOTS, "/O=Istio/CN=Root CA", &[]);
+        new(KEY, CERTIFICATE, "/O=Istio/CN=Intermediate CA", &["-CA", ROOTS, "-CAkey", "root-key.pem"]);
+        let both = [CERTIFICATE, ROOTS].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
+        fs::write(folder.join(CHAIN), both).unwrap();
+    }
+
+    const ECDSA: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
+
+    fn open(mesh: &Mesh) -> Result<SelfSigned, OpenError> {
+        SelfSigned::plugged_in(&mesh.ca(), &mesh.trust_domain, mesh.store.clone(), mesh.time.clock())
+    }
+
+    #[tokio::test]
+    async fn an_authority_as_istio_has_it_signs_with_ecdsa_and_with_rsa() {
+        for algorithm in [&ECDSA[..], &RSA[..]] {
+            let mesh = Mesh::new();
+            cacerts(&mesh.ca(), algorithm);
+            mesh.time.advance(Duration::from_secs(60));
+            let authority = open(&mesh).unwrap();
+            let issued = issue(&authority, &mesh.id("reviews"), None).await;
+            assert_eq!(issued.chain.len(), 3);
+            let bundle = authority.trust_bundle().borrow().clone();
+            let svid = verify_peer(&issued.chain[..2], &bundle, mesh.time.clock().now()).unwrap().unwrap();
+            assert_eq!(svid.id, mesh.id("reviews"));
+            let entry = authority.ledger().entries().await.unwrap().remove(0);
+            assert_eq!((entry.root, entry.issuer.contains("Intermediate CA")), (bundle.pin(), true));
+            assert!(!mesh.ca().join("intermediate.pem").exists(), "nothing is written there");
+            let refused = Rotation::new(Arc::new(authority), false).advance(false).await.unwrap_err();
+            assert!(matches!(&refused, RotationError::Step(_)) && refused.to_string().contains("put others there"));
+        }
+    }
+
+    #[tokio::test]
+    async fn other_files_are_taken_up_and_bad_ones_leave_the_last_in_force() {
+        let mesh = Mesh::new();
+        cacerts(&mesh.ca(), &ECDSA);
+        mesh.time.advance(Duration::from_secs(60));
+        let authority = open(&mesh).unwrap();
+        let mut bundles = authority.trust_bundle();
+        let first = bundles.borrow_and_update().pin();
+        assert!(!authority.take_up_files().unwrap());
+        fs::write(mesh.ca().join(KEY), "nonsense").unwrap();
+        let refused = authority.take_up_files().unwrap_err().to_string();
+        assert!(refused.contains("ca-key.pem") && refused.contains("no private key"), "{refused}");
+        issue(&authority, &mesh.id("reviews"), None).await;
+        cacerts(&mesh.ca(), &ECDSA);
+        assert!(authority.take_up_files().unwrap() && bundles.has_changed().unwrap());
+        assert_ne!(bundles.borrow_and_update().pin(), first);
+        assert_eq!(authority.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_told_with_its_file() {
+        let mesh = Mesh::new();
+        mesh.time.advance(Duration::from_secs(60));
+        let other = mesh.dir.path().join("other");
+        cacerts(&other, &ECDSA);
+        let refused = |change: &dyn Fn(&Path)| {
+            let _ = fs::remove_dir_all(mesh.ca());
+            cacerts(&mesh.ca(), &ECDSA);
+            change(&mesh.ca());
+            open(&mesh).err().unwrap().to_string()
+        };
+        let missing = refused(&|folder| fs::remove_file(folder.join(CERTIFICATE)).unwrap());
+        assert!(missing.contains("ca-cert.pem cannot be read"), "{missing}");
+        let key = refused(&|folder| {
+            fs::copy(other.join(KEY), folder.join(KEY)).unwrap();
+        });
+        assert!(key.contains("ca-key.pem: it is not the key of ca-cert.pem"), "{key}");
+        let root = refused(&|folder| {
+            fs::copy(other.join(ROOTS), folder.join(ROOTS)).unwrap();
+        });
+        assert!(root.contains("neither it nor root-cert.pem has the certificate that signed"), "{root}");
+        let empty = refused(&|folder| fs::write(folder.join(ROOTS), "").unwrap());
+        assert!(empty.contains("root-cert.pem: there is no certificate in it"), "{empty}");
+        let leaf = refused(&|folder| {
+            let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+            fs::write(folder.join(CERTIFICATE), made.cert.pem()).unwrap();
+            fs::write(folder.join(KEY), made.signing_key.serialize_pem()).unwrap();
+        });
+        assert!(leaf.contains("ca-cert.pem: it may not sign certificates"), "{leaf}");
+        let twice = refused(&|folder| {
+            // A further authority below one that may have none below it.
+            authority(folder, "middle-key.pem", "middle.pem", "/CN=Middle", ("root-key.pem", ROOTS), ",pathlen:0");
+            authority(folder, KEY, CERTIFICATE, "/CN=Below", ("middle-key.pem", "middle.pem"), "");
+            let chain = [CERTIFICATE, "middle.pem"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+            fs::write(folder.join(CHAIN), chain.concat()).unwrap();
+        });
+        let words = "ca-cert.pem: certificates that it signs would be refused";
+        assert!(twice.contains(words) && twice.contains("PathLen"), "{twice}");
+        mesh.time.advance(Duration::from_secs(31 * 24 * 3600));
+        let over = open(&mesh).err().unwrap().to_string();
+        assert!(over.contains("ca-cert.pem: it has expired"), "{over}");
+    }
+
+    #[tokio::test]
+    async fn keys_are_taken_as_all_versions_of_openssl_write_them() {
+        let mesh = Mesh::new();
+        mesh.time.advance(Duration::from_secs(60));
+        for (algorithm, kind) in [(&ECDSA[..], "ec"), (&RSA[..], "rsa")] {
+            let _ = fs::remove_dir_all(mesh.ca());
+            cacerts(&mesh.ca(), algorithm);
+            openssl(
+                &mesh.ca(),
+                &[kind, "-in", KEY, "-out", "old.pem", "-traditional"][..if kind == "rsa" { 6 } else { 5 }],
+            );
+            fs::rename(mesh.ca().join("old.pem"), mesh.ca().join(KEY)).unwrap();
+            let begins = fs::read_to_string(mesh.ca().join(KEY)).unwrap();
+            assert!(
+                begins.contains(if kind == "rsa" { "BEGIN RSA PRIVATE KEY" } else { "BEGIN EC PRIVATE KEY" }),
+                "{kind}"
+            );
+            issue(&open(&mesh).unwrap(), &mesh.id("reviews"), None).await;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! An authority of the operator's own: files in the layout of Istio's cacerts.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::identity::attempt;
+use crate::mesh::{Mesh, text, until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+pub fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}: {}", text(&output));
+}
+
+/// As Istio's documents make them: a root with an RSA key, and below it the authority of one cluster.
+pub fn cacerts(folder: &Path, of_authority: &str) {
+    fs::create_dir_all(folder).unwrap();
+    let root = ["-subj", "/O=Acme/CN=Root", "-keyout", "root-key.pem", "-out", "root-cert.pem"];
+    let usual =
+        ["req", "-x509", "-nodes", "-days", "30", "-newkey", "rsa:2048", "-addext", "keyUsage=critical,keyCertSign"];
+    openssl(folder, &[&usual[..], &root, &["-addext", "basicConstraints=critical,CA:TRUE"]].concat());
+    let own = ["-subj", "/O=Acme/CN=Cluster", "-keyout", "ca-key.pem", "-out", "ca-cert.pem"];
+    let below = ["-CA", "root-cert.pem", "-CAkey", "root-key.pem", "-addext", of_authority];
+    openssl(folder, &[&usual[..], &own, &below].concat());
+    let chain = ["ca-cert.pem", "root-cert.pem"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
+    fs::write(folder.join("cert-chain.pem"), chain).unwrap();
+}
+
+#[test]
+fn a_mesh_stands_on_an_authority_from_files_and_follows_them() {
+    let files = TempDir::new().unwrap();
+    cacerts(files.path(), "basicConstraints=critical,CA:TRUE,pathlen:0");
+    let mesh = Mesh::start(&["--ca-dir", files.path().to_str().unwrap()]);
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+    let state = mesh.path().join("workloads/details-v1");
+    let root = files.path().join("root-cert.pem");
+    let verified = Command::new("openssl")
+        .args(["verify", "-purpose", "sslserver", "-CAfile"])
+        .args([root.as_path(), Path::new("-untrusted"), &state.join("cert-chain.pem"), &state.join("cert-chain.pem")])
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{}", text(&verified));
+    let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
+    assert!(told["roots"][0]["subject"].as_str().unwrap().contains("Acme"), "{told}");
+    assert!(!mesh.path().join("control-plane/ca/root.pem").exists(), "no root is made beside it");
+    let refused = mesh.weft(&["ca", "rotate"]);
+    assert!(!refused.status.success() && text(&refused).contains("put others there"), "{}", text(&refused));
+
+    // A bad file is told, and the last good ones stay in force.
+    let good = fs::read_to_string(files.path().join("ca-key.pem")).unwrap();
+    fs::write(files.path().join("ca-key.pem"), "nonsense").unwrap();
+    until("the refusal", SOON, || mesh.log_of("control-plane").contains("ca-key.pem: it is no private key"));
+    fs::write(files.path().join("ca-key.pem"), good).unwrap();
+    // A new authority below the same root is taken up, and who renews gets its certificates.
+    cacerts(&files.path().join("next"), "basicConstraints=critical,CA:TRUE,pathlen:0");
+    let both = ["root-cert.pem", "next/root-cert.pem"].map(|name| fs::read_to_string(files.path().join(name)).unwrap());
+    fs::write(&root, both.concat()).unwrap();
+    let roots = || {
+        let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
+        told["roots"].as_array().unwrap().len()
+    };
+    until("both roots are trusted", SOON, || roots() == 2);
+    let held = || fs::read_to_string(state.join("root-cert.pem")).unwrap().matches("BEGIN").count();
+    until("everybody trusts both", SOON, || held() == 2);
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+}
+
+#[test]
+fn files_that_cannot_be_an_authority_are_refused_before_anything_starts() {
+    let folder = TempDir::new().unwrap();
+    let data = TempDir::new().unwrap();
+    let at = |change: &dyn Fn(&Path)| {
+        let _ = fs::remove_dir_all(folder.path().join("ca"));
+        let ca = folder.path().join("ca");
+        cacerts(&ca, "basicConstraints=critical,CA:TRUE");
+        change(&ca);
+        let mut command = Command::new(crate::mesh::weft());
+        command.args(["control-plane", "--listen-xds", "127.0.0.1:0", "--listen-api", "127.0.0.1:0"]);
+        command.args(["--listen-metrics", "127.0.0.1:0", "--ca-dir"]).arg(&ca).env("WEFT_DATA_DIR", data.path());
+        let output = command.output().unwrap();
+        assert!(!output.status.success(), "it started: {}", text(&output));
+        text(&output)
+    };
+    let missing = at(&|ca| fs::remove_file(ca.join("ca-key.pem")).unwrap());
+    assert!(missing.contains("ca-key.pem cannot be read"), "{missing}");
+    let another = at(&|ca| {
+        fs::copy(ca.join("root-key.pem"), ca.join("ca-key.pem")).unwrap();
+    });
+    assert!(another.contains("ca-key.pem: it is not the key of ca-cert.pem"), "{another}");
+    let no_authority = at(&|ca| cacerts(ca, "basicConstraints=critical,CA:FALSE"));
+    assert!(no_authority.contains("ca-cert.pem: it may not sign certificates; it needs CA:true"), "{no_authority}");
+}
+
+const ONLY_PRODUCTPAGE: &str = "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: details
+spec:
+  selector:
+    matchLabels: {app: details}
+  rules:
+  - from:
+    - source:
+        principals: [cluster.local/ns/default/sa/bookinfo-productpage]
+";
+
+#[test]
+fn workloads_of_another_name_of_the_trust_domain_are_taken_for_ours_and_of_no_third() {
+    let files = TempDir::new().unwrap();
+    cacerts(files.path(), "basicConstraints=critical,CA:TRUE,pathlen:0");
+    let bad = Command::new(crate::mesh::weft()).args(["up", "--trust-domain-alias", "Old_Example/x"]).output().unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad).contains("a trust domain has 1 to 255 characters"), "{}", text(&bad));
+    let ca_dir = files.path().to_str().unwrap();
+    let mesh = Mesh::start(&["--ca-dir", ca_dir, "--trust-domain-alias", "old.example"]);
+    mesh.apply(ONLY_PRODUCTPAGE);
+    // What another control plane signed under the same root, before the trust domain got its new name.
+    let certificate = |domain: &str, account: &str| {
+        let name = format!("subjectAltName=critical,URI:spiffe://{domain}/ns/default/sa/{account}");
+        let new = ["req", "-x509", "-nodes", "-days", "1", "-newkey", "rsa:2048", "-subj", "/", "-addext", &name];
+        let leaf = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature"];
+        let below = ["-CA", "ca-cert.pem", "-CAkey", "ca-key.pem", "-keyout", "leaf-key.pem", "-out", "leaf.pem"];
+        openssl(files.path(), &[&new[..], &leaf, &below].concat());
+    };
+    let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let (leaf, key, above) = (file("leaf.pem"), file("leaf-key.pem"), file("ca-cert.pem"));
+    let call = |domain, account| {
+        certificate(domain, account);
+        attempt(&mesh, "details-v1", &["-cert", &leaf, "-key", &key, "-cert_chain", &above])
+    };
+    until("the policy", SOON, || call("cluster.local", "bookinfo-reviews").contains("HTTP/1.1 403"));
+    assert!(call("cluster.local", "bookinfo-productpage").contains("HTTP/1.1 200"));
+    assert!(call("old.example", "bookinfo-productpage").contains("HTTP/1.1 200"));
+    assert!(call("old.example", "bookinfo-reviews").contains("HTTP/1.1 403"));
+    let third = call("third.example", "bookinfo-productpage");
+    assert!(!third.contains("HTTP/1.1"), "{third}");
+}
