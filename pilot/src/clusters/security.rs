@@ -85,11 +85,14 @@ fn default_sni(target: &Target<'_>) -> String {
 
 /// Who may answer for the service: the identities of its endpoints, and the names it declares.
 fn identities(target: &Target<'_>) -> Vec<String> {
-    let trust_domain = &target.view.index.mesh().trust_domain;
+    let mesh = target.view.index.mesh();
     let workloads =
         target.entry.endpoints.iter().filter(|endpoint| endpoint.tls == TlsMode::Istio).map(|e| &e.workload);
-    let ids =
-        workloads.filter_map(|workload| trust_domain.workload(&workload.namespace, &workload.service_account).ok());
+    // Istio, trustDomainAliases: under each name of the trust domain.
+    let domains = || std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases);
+    let ids = workloads.flat_map(|workload| {
+        domains().filter_map(|domain| domain.workload(&workload.namespace, &workload.service_account).ok())
+    });
     let mut names: BTreeSet<String> = ids.map(|id| id.to_string()).collect();
     names.extend(target.entry.service.subject_alt_names.iter().cloned());
     names.into_iter().collect()

@@ -18,6 +18,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::super::Svid;
 use super::super::svid::fingerprint;
+use super::super::token::Pins;
 use super::Failure;
 use crate::tls::{Known, Shown};
 
@@ -36,8 +37,8 @@ pub enum Allowed {
 pub(super) enum Trust {
     /// The bundle and the trust domain of the live identity.
     Live(watch::Receiver<Arc<Svid>>),
-    /// The root with this SHA-256, which the peer itself must send, and a trust domain.
-    Pinned([u8; 32], TrustDomain),
+    /// A root with one of these SHA-256, which the peer itself must send, and a trust domain.
+    Pinned(Pins, TrustDomain),
 }
 
 /// Verifies servers and clients.
@@ -64,6 +65,18 @@ pub fn verify_chain(
 ) -> Result<X509Svid, Failure> {
     let (leaf, intermediates) = chain.split_first().ok_or(Failure::NoCertificate)?;
     let svid = svid_of(leaf, trust_domain)?;
+    verify_path(leaf, intermediates, roots, usage, now)?;
+    Ok(svid)
+}
+
+/// Whether certificates lead to a root now.
+fn verify_path(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    usage: KeyUsage,
+    now: SystemTime,
+) -> Result<(), Failure> {
     let time = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
     let algorithms = default_provider().signature_verification_algorithms;
     EndEntityCert::try_from(leaf)?.verify_for_usage(
@@ -75,7 +88,7 @@ pub fn verify_chain(
         None,
         None,
     )?;
-    Ok(svid)
+    Ok(())
 }
 
 /// The SVID in a leaf. Before the chain: of a foreign mesh, its name tells more than that its root is unknown.
@@ -109,19 +122,22 @@ impl PeerVerifier {
             std::iter::once(leaf).chain(intermediates).map(|c| CertificateDer::from(c.as_ref())).collect();
         let (roots, trust_domain, denied) = self.trust.now(&chain);
         let shown = Shown::new(u8::from(of_client), leaf, intermediates);
-        let svid = if self.known.is_good(&roots, shown, now) {
-            svid_of(leaf, &trust_domain)?
-        } else {
+        let svid = X509Svid::parse(leaf)?;
+        let allowed = self.allowed.contains(&svid.id);
+        // Another name of the mesh's trust domain is one that the configuration names.
+        if *svid.id.trust_domain() != trust_domain && !(allowed && self.allowed.names()) {
+            return Err(Failure::ForeignTrustDomain { found: svid.id, ours: trust_domain });
+        }
+        if !self.known.is_good(&roots, shown, now) {
             let usage = if of_client { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
-            let svid = verify_chain(&chain, &roots, &trust_domain, usage, time)?;
+            verify_path(leaf, intermediates, &roots, usage, time)?;
             self.known.add(&roots, shown, leaf, intermediates, now);
-            svid
-        };
+        }
         if denied.denies(&svid).is_some() {
             return Err(Failure::Revoked);
         }
-        if self.allowed.contains(&svid.id) { Ok(()) } else { Err(Failure::NotAllowed(svid.id)) }
+        if allowed { Ok(()) } else { Err(Failure::NotAllowed(svid.id)) }
     }
 }
 
@@ -132,8 +148,8 @@ impl Trust {
                 let svid = svids.borrow();
                 (svid.anchors().clone(), svid.trust_domain().clone(), svid.denied().clone())
             }
-            Self::Pinned(pin, trust_domain) => {
-                let pinned = chain.iter().filter(|certificate| fingerprint(certificate) == *pin);
+            Self::Pinned(pins, trust_domain) => {
+                let pinned = chain.iter().filter(|certificate| pins.contains(&fingerprint(certificate)));
                 let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(pinned.map(|root| root.clone().into_owned()));
                 (Arc::new(roots), trust_domain.clone(), Arc::default())
@@ -143,6 +159,11 @@ impl Trust {
 }
 
 impl Allowed {
+    /// Whether it says who, and not only that it may be anybody.
+    fn names(&self) -> bool {
+        !matches!(self, Self::Any)
+    }
+
     pub fn contains(&self, id: &SpiffeId) -> bool {
         match self {
             Self::Any => true,
