@@ -167,6 +167,29 @@ impl Denials {
         Ok(denial)
     }
 
+    /// Turns a member away whose membership is over, until its last certificate has ended: it gets no other. Who is
+    /// denied already stays denied as he is; who holds no certificate needs not be.
+    pub async fn cut_off(&self, member: &str, reason: &str) -> Result<Option<Denial>, DenialError> {
+        let now = self.clock.unix_seconds();
+        let denied = self.all().await?;
+        if let Some(known) = denied.into_iter().find(|one| one.kind == DeniedKind::Agent && one.value == member) {
+            return Ok(Some(known));
+        }
+        let entries = Ledger::new(self.store.clone(), self.clock.clone()).entries().await?;
+        let ends = entries.iter().filter(|entry| entry.member.as_deref() == Some(member)).map(|entry| entry.not_after);
+        let Some(left) = ends.max().map(|end| end.saturating_sub(now)).filter(|left| *left > 0) else {
+            return Ok(None);
+        };
+        let order = NewDenial {
+            kind: DeniedKind::Agent,
+            value: member.to_owned(),
+            reason: reason.to_owned(),
+            // One may be signed at this very moment.
+            lasts: Some(Duration::from_secs(left + 60)),
+        };
+        self.deny(order).await.map(Some)
+    }
+
     /// Lets somebody back in, by the entry's ID.
     pub async fn allow(&self, id: &str) -> Result<Denial, DenialError> {
         let all = self.entries().await?;

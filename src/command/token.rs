@@ -130,7 +130,7 @@ async fn revoke(options: Revoke, data: DataDir) -> anyhow::Result<()> {
         count += 1;
     }
     line(format_args!(
-        "token {} revoked, and {count} workloads evicted; their certificates end by themselves",
+        "token {} revoked, and {count} workloads evicted; their connections are cut within seconds",
         options.id
     ))
 }

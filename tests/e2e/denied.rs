@@ -118,3 +118,25 @@ fn whoever_is_denied_is_cut_off_at_once_and_nobody_else() {
     mesh.ok(&["ca", "allow", ID]);
     until("it is served again", Duration::from_secs(90), || mesh.get("/productpage", &[]).status == 200);
 }
+
+#[test]
+fn whoever_is_evicted_is_cut_off_as_one_who_is_denied() {
+    let mesh = Mesh::start(&[]);
+    until("all are in step", SOON, || mesh.all_synced());
+    let details = mesh.address_of("details-v1");
+    let mut cut = Held::open(&mesh, "productpage-v1", details, GET);
+    let mut kept = Held::open(&mesh, "reviews-v1", details, GET);
+    let listed: serde_json::Value = serde_json::from_str(&mesh.ok(&["token", "list", "-o", "json"])).unwrap();
+    let of_productpage = |token: &&serde_json::Value| token["service_account"] == "bookinfo-productpage";
+    let token = listed["items"].as_array().unwrap().iter().find(of_productpage).unwrap()["id"].as_str().unwrap();
+    let told = mesh.ok(&["token", "revoke", token, "--evict"]);
+    assert!(told.contains("1 workloads evicted; their connections are cut"), "{told}");
+    until("its connection is cut", SOON, || !cut.is_open());
+    until("nobody takes its calls", SOON, || {
+        mesh.call_from("productpage-v1", "http://details:9080/details/0", &[]).status == 503
+    });
+    assert!(kept.is_open(), "another was cut off too");
+    let denied = mesh.ok(&["ca", "denied"]);
+    assert!(denied.contains("evicted from the mesh"), "{denied}");
+    assert_eq!(mesh.call_from("reviews-v1", "http://ratings:9080/ratings/0", &[]).status, 200);
+}

@@ -15,6 +15,9 @@ use crate::list::{self, List, ListQuery};
 use crate::problem::Problem;
 use crate::state::State;
 
+/// Why who was evicted is denied.
+const EVICTED: &str = "evicted from the mesh";
+
 pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(evict))
 }
@@ -68,12 +71,17 @@ async fn list(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) -> R
     list::page(&state, &query, members.into_iter().map(view))
 }
 
-/// Ends a membership: the workload is deregistered at once, and gets no certificate any more.
+/// Ends a membership: the workload is deregistered at once, gets no certificate any more, and is denied until those that
+/// it has have ended, so that its connections are cut.
 #[utoipa::path(delete, path = "/members/{id}", params(("id" = String, Path)),
     responses((status = 200, description = "It is no member any more", body = Evicted)))]
 async fn evict(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<Evicted>, Problem> {
     state.members.end(&id, Ended::Evicted).await.map_err(problem)?;
     state.agents.forget(&id).await;
+    // A list that is full or cannot be written leaves the eviction as it is; it can be asked for again.
+    state.denials.cut_off(&id, EVICTED).await.map_err(|error| {
+        Problem::unavailable(format!("{id} is no member any more, and its open connections are not cut: {error}"))
+    })?;
     Ok(Json(Evicted { evicted: id }))
 }
 

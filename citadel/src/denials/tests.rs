@@ -75,3 +75,22 @@ async fn what_another_control_plane_denies_is_denied_here() {
     there.deny(order(DeniedKind::Agent, "a-1")).await.unwrap();
     list.wait_for(|list| list.len() == 1).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_is_evicted_is_denied_as_long_as_a_certificate_of_his_holds() {
+    let mesh = Mesh::new();
+    let denials = self::denials(&mesh).await;
+    let key = crate::SubjectKey::of(&rcgen::KeyPair::generate().unwrap());
+    let member = Some("t1-00".to_owned());
+    let (id, attested_by) = (mesh.id("reviews"), "test".to_owned());
+    let order = crate::IssueRequest { id, key, ttl: None, member, attested_by, from: None };
+    crate::Authority::issue(&mesh.authority(), order).await.unwrap();
+    assert_eq!(denials.cut_off("another", "evicted").await.unwrap(), None, "who holds none needs no entry");
+    let made = denials.cut_off("t1-00", "evicted").await.unwrap().unwrap();
+    assert_eq!((made.kind, made.reason.as_str()), (DeniedKind::Agent, "evicted"));
+    assert_eq!(denials.cut_off("t1-00", "again").await.unwrap(), Some(made), "an entry is not shortened");
+    mesh.time.advance(Duration::from_secs(3600));
+    assert_eq!(denials.all().await.unwrap().len(), 1);
+    mesh.time.advance(Duration::from_secs(120));
+    assert!(denials.all().await.unwrap().is_empty());
+}
