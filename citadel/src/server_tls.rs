@@ -103,8 +103,14 @@ impl Renewal {
     async fn renew(&mut self) -> Result<(Arc<ServerConfig>, Duration), ServerTlsError> {
         let key = KeyPair::generate()?;
         let attested_by = ITSELF.to_owned();
-        let request =
-            IssueRequest { id: self.id.clone(), key: SubjectKey::of(&key), ttl: None, member: None, attested_by };
+        let request = IssueRequest {
+            id: self.id.clone(),
+            key: SubjectKey::of(&key),
+            ttl: None,
+            member: None,
+            attested_by,
+            from: None,
+        };
         let issued = self.authority.issue(request).await?;
         let bundle = self.bundle.borrow_and_update().clone();
         let half_life = issued.not_after.duration_since(self.clock.now()).unwrap_or_default() / 2;

@@ -20,8 +20,8 @@ pub use issuances::Issuances;
 
 use crate::self_signed::pem;
 use crate::{
-    Attestation, Attestor, Authority, Client, Evidence, IssueError, IssueRequest, MemberError, Members,
-    PeerCertificates, Queue, Rates, Refusal, RefusalKind, SubjectKey, identity,
+    Attestation, Attestor, Authority, Client, Decision, Decisions, Evidence, IssueError, IssueRequest, MemberError,
+    Members, PeerCertificates, Queue, Rates, Refusal, RefusalKind, SubjectKey, Wanted, identity,
 };
 
 /// A request is a signing request and little else.
@@ -41,6 +41,7 @@ pub struct Signing {
     rates: Rates,
     queue: Queue,
     issuances: Issuances,
+    decisions: Decisions,
 }
 
 impl Signing {
@@ -61,12 +62,18 @@ impl Signing {
             rates: Rates::default(),
             queue: Queue::new(at_once()),
             issuances: Issuances::default(),
+            decisions: Decisions::default(),
         }
     }
 
     /// Turns away whoever is on the list.
     pub fn refusing(self, denied: watch::Receiver<Arc<DenyList>>) -> Self {
         Self { denied, ..self }
+    }
+
+    /// Tells of every request that is refused; the authority tells of what it issues.
+    pub fn telling(self, decisions: Decisions) -> Self {
+        Self { decisions, ..self }
     }
 
     /// What becomes of requests.
@@ -98,7 +105,9 @@ impl Signing {
             Attestation::JoinToken(redeemed) => self.members.admit(redeemed, key_fingerprint).await,
             Attestation::CurrentCertificate { member: Some(id), .. }
             | Attestation::ExpiredCertificate { member: Some(id), .. } => self.members.find(id).await,
-            Attestation::CurrentCertificate { .. } => return Ok(None),
+            Attestation::CurrentCertificate { .. }
+            | Attestation::IssuerToken { .. }
+            | Attestation::ServiceAccount { .. } => return Ok(None),
             Attestation::ExpiredCertificate { .. } => {
                 return Err(Refusal::denied("an expired certificate is renewed for members only; join with a token"));
             }
@@ -111,14 +120,23 @@ impl Signing {
     }
 
     /// Signs when it is the client's turn, if it does not ask too much.
-    async fn sign_in_turn(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+    async fn sign_in_turn(
+        &self,
+        request: Request<IstioCertificateRequest>,
+        asked: &mut Decision,
+    ) -> Result<Vec<String>, Status> {
         let client = Client::of(request.extensions().get::<PeerCertificates>());
         self.rates.take(&client, Instant::now())?;
         let _turn = self.queue.turn(client).await?;
-        self.sign(request).await
+        self.sign(request, asked).await
     }
 
-    async fn sign(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+    /// `asked` learns who asks as soon as that is known.
+    async fn sign(
+        &self,
+        request: Request<IstioCertificateRequest>,
+        asked: &mut Decision,
+    ) -> Result<Vec<String>, Status> {
         let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         // All that can be wrong with the request is found before a token is used up.
@@ -132,13 +150,16 @@ impl Signing {
             key_fingerprint: &fingerprint,
         };
         let attestation = self.attest(&evidence).await.map_err(status)?;
+        asked.attested_by = attestation.describe();
         let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
+        asked.identity = id.to_string();
         let member = self.member(&attestation, &fingerprint).await.map_err(status)?;
+        asked.member.clone_from(&member);
         let serial = attestation.serial().unwrap_or_default();
         if let Some(denied) = self.denied.borrow().denies_parts(serial, || id.to_string(), member.as_deref()) {
             return Err(Status::permission_denied(denied.to_string()));
         }
-        let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe() };
+        let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe(), from: asked.from };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())
     }
@@ -150,10 +171,14 @@ impl IstioCertificateService for Signing {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let from = request.extensions().get::<PeerCertificates>().and_then(|peer| peer.address);
+        let mut asked = Decision::of(Wanted::Certificate, request.extensions().get::<PeerCertificates>());
+        let from = asked.from;
         self.issuances.asked();
-        let signed = self.sign_in_turn(request).await;
+        let signed = self.sign_in_turn(request, &mut asked).await;
         self.issuances.ended(&signed);
+        if let Err(status) = &signed {
+            self.decisions.refused(asked, status.code(), status.message());
+        }
         match signed {
             Ok(cert_chain) => Ok(Response::new(IstioCertificateResponse { cert_chain })),
             // Whoever floods would flood the log.

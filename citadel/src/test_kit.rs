@@ -58,7 +58,7 @@ impl Mesh {
 pub async fn issue(authority: &SelfSigned, id: &SpiffeId, ttl: Option<Duration>) -> Issued {
     let key = SubjectKey::of(&KeyPair::generate().unwrap());
     authority
-        .issue(IssueRequest { id: id.clone(), key, ttl, member: None, attested_by: "test".to_owned() })
+        .issue(IssueRequest { id: id.clone(), key, ttl, member: None, attested_by: "test".to_owned(), from: None })
         .await
         .unwrap()
 }

@@ -107,10 +107,13 @@ pub struct AuditOptions {
     /// Only what this token did
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
+    /// Only this: write, delete, issue-certificate, issue-jwt-svid, join, …
+    #[arg(long)]
+    verb: Option<String>,
     /// Only what has this in its object's name
     #[arg(long, value_name = "TEXT")]
     object: Option<String>,
-    /// Only refusals of this status: 401, 403, 412, 422; or only what was "done"
+    /// Only refusals of this status: 400, 401, 403, 412, 422, 429, 503; or only what was "done"
     #[arg(long)]
     result: Option<String>,
     /// How many, the newest first
@@ -198,7 +201,9 @@ pub async fn audit(options: AuditOptions, data: DataDir) -> anyhow::Result<()> {
         return verify(client.get("audit/_verify").await?, options.output.output);
     }
     let mut path = format!("audit?limit={}", options.limit);
-    for (name, value) in [("actor", &options.actor), ("object", &options.object), ("result", &options.result)] {
+    let filters =
+        [("actor", &options.actor), ("verb", &options.verb), ("object", &options.object), ("result", &options.result)];
+    for (name, value) in filters {
         if let Some(value) = value {
             path += &format!("&{name}={}", encode(value));
         }

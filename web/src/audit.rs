@@ -32,7 +32,7 @@ pub struct Record {
     pub token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// As roles have them, or what the mesh did by itself: `join`, `issue-certificates`.
+    /// As roles have them, or what the mesh did: `join`, `issue-certificate`, `issue-jwt-svid`.
     pub verb: String,
     /// `VirtualService default/reviews`, or the path.
     pub object: String,
@@ -42,6 +42,9 @@ pub struct Record {
     pub revision_after: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// How many alike this line stands for; none is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// `done`, or the status of the refusal.
     pub result: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -127,10 +130,18 @@ impl Audit {
 
     /// Writes a line to disk. When it returns the line is there, or the failure is known.
     pub async fn write(&self, record: Record) {
+        self.write_all(vec![record]).await;
+    }
+
+    /// Writes lines to disk together, in their order.
+    pub async fn write_all(&self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
         let (tail, path) = (self.tail.clone(), self.path.clone());
         let written = tokio::task::spawn_blocking(move || {
             let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.append(record);
+            tail.append(records);
             tail.set_aside(&path, LONGEST_FILE);
         });
         // It ends early only with the process.
@@ -169,16 +180,22 @@ impl Audit {
 }
 
 impl Tail {
-    fn append(&mut self, mut record: Record) {
-        if record.at == 0 {
-            record.at = now_ms();
+    fn append(&mut self, records: Vec<Record>) {
+        let (mut text, mut seq, mut hash) = (String::new(), self.seq, self.hash.clone());
+        for mut record in records {
+            if record.at == 0 {
+                record.at = now_ms();
+            }
+            let line;
+            (line, hash) = chain::line(seq + 1, &record, &hash);
+            text += &line;
+            seq += 1;
         }
-        let (text, hash) = chain::line(self.seq + 1, &record, &self.hash);
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
                 self.length += text.len() as u64;
-                (self.seq, self.hash, self.failure) = (self.seq + 1, hash, None);
+                (self.seq, self.hash, self.failure) = (seq, hash, None);
             }
             Err(error) => {
                 tracing::error!(%error, "the audit log cannot be written: nothing can be changed until it can");

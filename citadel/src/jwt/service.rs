@@ -11,10 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::jwt_server::{Jwt, JwtServer};
 
-use super::{JwtAuthority, JwtError};
+use super::{JwtAuthority, JwtError, MintedJwt};
 use crate::{
-    Attestation, Attestor as _, CurrentCertificate, Evidence, MemberError, Members, PeerCertificates, Refusal,
-    RefusalKind, identity,
+    Attestation, Attestor as _, CurrentCertificate, Decision, Decisions, Evidence, MemberError, Members, Outcome,
+    PeerCertificates, Refusal, RefusalKind, Wanted, identity,
 };
 
 /// A request is a few names.
@@ -27,18 +27,22 @@ pub struct JwtService {
     members: Members,
     denied: watch::Receiver<Arc<DenyList>>,
     reserved: SpiffeId,
+    decisions: Decisions,
 }
 
 impl JwtService {
-    /// `reserved` is the control plane's own identity, which nobody obtains here.
+    /// `reserved` is the control plane's own identity, which nobody obtains here. `decisions` hears of every token that
+    /// is issued or refused.
     pub fn server(
         authority: Arc<JwtAuthority>,
         attestor: CurrentCertificate,
         members: Members,
         denied: watch::Receiver<Arc<DenyList>>,
         reserved: SpiffeId,
+        decisions: Decisions,
     ) -> JwtServer<Self> {
-        JwtServer::new(Self { authority, attestor, members, denied, reserved }).max_decoding_message_size(MAX_REQUEST)
+        JwtServer::new(Self { authority, attestor, members, denied, reserved, decisions })
+            .max_decoding_message_size(MAX_REQUEST)
     }
 
     /// The caller's identity, if it still belongs to the mesh.
@@ -66,6 +70,16 @@ impl JwtService {
         }
         Ok(id)
     }
+
+    async fn minted(&self, request: &Request<wire::MintRequest>) -> Result<(SpiffeId, MintedJwt), Status> {
+        let id = self.caller(request).await?;
+        let minted = self.authority.mint(&id, &request.get_ref().audience).map_err(|error| match error {
+            JwtError::NoAudience | JwtError::Audience => Status::invalid_argument(error.to_string()),
+            JwtError::ForeignTrustDomain { .. } => Status::permission_denied(error.to_string()),
+            _ => Status::unavailable(error.to_string()),
+        })?;
+        Ok((id, minted))
+    }
 }
 
 type Keys = Pin<Box<dyn Stream<Item = Result<wire::Keys, Status>> + Send>>;
@@ -75,14 +89,19 @@ impl Jwt for JwtService {
     type FollowKeysStream = Keys;
 
     async fn mint(&self, request: Request<wire::MintRequest>) -> Result<Response<wire::MintedToken>, Status> {
-        let id = self.caller(&request).await?;
+        let asked = Decision::of(Wanted::JwtSvid, request.extensions().get::<PeerCertificates>());
+        let (id, minted) = match self.minted(&request).await {
+            Ok(minted) => minted,
+            Err(status) => {
+                self.decisions.refused(asked, status.code(), status.message());
+                return Err(status);
+            }
+        };
         let audience = &request.get_ref().audience;
-        let minted = self.authority.mint(&id, audience).map_err(|error| match error {
-            JwtError::NoAudience | JwtError::Audience => Status::invalid_argument(error.to_string()),
-            JwtError::ForeignTrustDomain { .. } => Status::permission_denied(error.to_string()),
-            _ => Status::unavailable(error.to_string()),
-        })?;
         tracing::info!(identity = %id, ?audience, expires = minted.expires, "a JWT-SVID was issued");
+        let outcome = Outcome::Issued { what: audience.join(", "), until: minted.expires };
+        let attested_by = "its certificate".to_owned();
+        self.decisions.issued(Decision { identity: id.to_string(), attested_by, outcome, ..asked }).await;
         let expires = i64::try_from(minted.expires).unwrap_or(i64::MAX);
         Ok(Response::new(wire::MintedToken { token: minted.token, expires }))
     }

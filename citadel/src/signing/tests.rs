@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::*;
 use crate::test_kit::{Mesh, csr, issue};
-use crate::{CurrentCertificate, Ended, ExpiredCertificate, JoinToken};
+use crate::{CurrentCertificate, Denials, DeniedKind, Ended, ExpiredCertificate, JoinToken, NewDenial, Outcome};
 
 const GRACE: Duration = Duration::from_secs(72 * 3600);
 
@@ -102,6 +102,67 @@ async fn who_left_gets_no_certificate_by_the_current_or_an_expired_one() {
     assert_eq!(granted(&signing, with_certificate(&own, &renewed)).await, Err(Code::PermissionDenied));
     mesh.time.advance(Duration::from_secs(2 * 3600));
     assert_eq!(granted(&signing, with_expired(&own, &renewed)).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn who_is_denied_is_not_renewed_whatever_he_shows() {
+    let mesh = Mesh::new();
+    let denials = Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), GRACE).await.unwrap();
+    let signing = signing(&mesh).refusing(denials.watch());
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let first = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();
+    let second = chain(&signing, with_certificate(&own, &first)).await.unwrap();
+    let (old, new) = (X509Svid::parse(&first[0]).unwrap(), X509Svid::parse(&second[0]).unwrap());
+
+    let deny = async |kind, value: &str| {
+        let (value, reason) = (value.to_owned(), "key leaked".to_owned());
+        let order = NewDenial { kind, value, reason, lasts: None };
+        denials.deny(order).await.unwrap().id
+    };
+    // By its serial number one certificate is worth nothing, also once it expired; the next one is.
+    deny(DeniedKind::Serial, &old.serial).await;
+    assert_eq!(granted(&signing, with_certificate(&own, &first)).await, Err(Code::PermissionDenied));
+    assert!(granted(&signing, with_certificate(&own, &second)).await.is_ok());
+    let identity = deny(DeniedKind::Identity, &old.id.to_string()).await;
+    let refused = signing.create_certificate(with_certificate(&own, &second)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("key leaked")), (Code::PermissionDenied, true));
+    assert_eq!(granted(&signing, with_token(&own, &mesh.token("reviews").await)).await, Err(Code::PermissionDenied));
+    denials.allow(&identity).await.unwrap();
+    assert!(granted(&signing, with_certificate(&own, &second)).await.is_ok());
+    deny(DeniedKind::Agent, &new.common_name.unwrap()).await;
+    assert_eq!(granted(&signing, with_certificate(&own, &second)).await, Err(Code::PermissionDenied));
+    mesh.time.advance(Duration::from_secs(2 * 3600));
+    for expired in [&first, &second] {
+        assert_eq!(granted(&signing, with_expired(&own, expired)).await, Err(Code::PermissionDenied));
+    }
+}
+
+#[tokio::test]
+async fn each_certificate_and_each_refusal_is_told() {
+    let mesh = Mesh::new();
+    let (decisions, mut decided) = Decisions::channel();
+    let authority = Arc::new(mesh.authority().telling(decisions.clone()));
+    let attestors: Vec<Box<dyn Attestor>> = vec![Box::new(JoinToken::new(mesh.tokens()))];
+    let reserved = mesh.trust_domain.workload("istio-system", "control-plane").unwrap();
+    let signing = Signing::new(authority, attestors, mesh.members(), reserved).telling(decisions);
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let joined = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();
+    let member = X509Svid::parse(&joined[0]).unwrap().common_name.unwrap();
+    mesh.members().end(&member, Ended::Evicted).await.unwrap();
+    let mut bad = with_token(&own, "weft_join_abcdefghijkl_secretsecretsecretsecret_00");
+    let address = "192.0.2.7:5".parse().ok();
+    bad.extensions_mut().insert(PeerCertificates { chain: Arc::new([]), address });
+    assert!(granted(&signing, bad).await.is_err());
+
+    let mut told = Vec::new();
+    decided.rest(&mut told);
+    assert_eq!(told.len(), 2);
+    assert_eq!((&told[0].identity, &told[0].member), (&mesh.id("reviews").to_string(), &Some(member)));
+    assert!(told[0].attested_by.starts_with("join token "), "{told:?}");
+    assert!(matches!(&told[0].outcome, Outcome::Issued { what, .. } if what.len() == 32), "{told:?}");
+    assert_eq!((told[1].identity.as_str(), told[1].from), ("", "192.0.2.7".parse().ok()));
+    assert!(matches!(&told[1].outcome, Outcome::Refused { code: Code::Unauthenticated, .. }), "{told:?}");
+    assert!(!format!("{told:?}").contains("secretsecret"), "a token is told: {told:?}");
 }
 
 #[tokio::test]

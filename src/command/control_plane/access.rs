@@ -1,12 +1,11 @@
 //! Who may use the API: its TLS, the operator's own token, the first setup link, and what goes into the audit log that no
 //! request tells.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use citadel::{ApiTokens, LONGEST, Ledger, NewApiToken, Sessions, Tokens};
+use citadel::{ApiTokens, LONGEST, NewApiToken, Sessions, Tokens};
 use clap::Args;
 use runtime::{Clock, files};
 use serde_json::Value;
@@ -35,8 +34,6 @@ const EARLY: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Written once somebody was shown the way in.
 const SHOWN: &str = "control-plane/setup-shown";
 const MEMBERS: &str = "member/";
-/// How often issued certificates are summed up.
-const SUM: Duration = Duration::from_secs(600);
 
 impl ApiAccess {
     pub fn tls(&self) -> anyhow::Result<Option<ApiTls>> {
@@ -115,32 +112,5 @@ pub async fn audit_joins(store: Arc<dyn Store>, audit: Audit) {
             ..AuditRecord::default()
         };
         audit.write(record).await;
-    }
-}
-
-/// Writes down how many certificates each identity got. The ledger and the control plane's log have each of them.
-pub async fn audit_certificates(ledger: Ledger, audit: Audit, clock: Clock) {
-    let mut since = clock.unix_seconds();
-    loop {
-        tokio::time::sleep(SUM).await;
-        let now = clock.unix_seconds();
-        let Ok(entries) = ledger.entries().await else { continue };
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in entries.into_iter().filter(|entry| (since..now).contains(&entry.issued)) {
-            *counts.entry(entry.identity).or_default() += 1;
-        }
-        since = now;
-        for (identity, count) in counts {
-            let record = AuditRecord {
-                actor: identity.clone(),
-                method: "attested".into(),
-                verb: "issue-certificates".into(),
-                object: identity,
-                result: "done".into(),
-                detail: format!("{count} in {} s", SUM.as_secs()),
-                ..AuditRecord::default()
-            };
-            audit.write(record).await;
-        }
     }
 }

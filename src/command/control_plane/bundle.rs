@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use citadel::{
-    Authority as _, CurrentCertificate, Denials, JwtAuthority, JwtService, Members, SelfSigned, ServerTls, SpiffeBundle,
+    Authority as _, CurrentCertificate, Decisions, Denials, JwtAuthority, JwtService, Members, SelfSigned, ServerTls,
+    SpiffeBundle,
 };
 use clap::Args;
 use runtime::Clock;
@@ -73,8 +74,9 @@ impl Jwt {
         members: Members,
         denials: &Denials,
         own: SpiffeId,
+        decisions: Decisions,
     ) -> JwtServer<JwtService> {
-        JwtService::server(self.authority.clone(), attestor, members, denials.watch(), own)
+        JwtService::server(self.authority.clone(), attestor, members, denials.watch(), own, decisions)
     }
 
     /// Serves the port, if there is one, until drained.

@@ -39,6 +39,19 @@ async fn lines_come_back_newest_first_and_go_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn lines_that_are_written_together_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = three(&dir.path().join("audit.jsonl")).await;
+    let several = (0..3).map(|number| Record { count: Some(number), ..record("certificate") }).collect();
+    audit.write_all(several).await;
+    audit.write_all(Vec::new()).await;
+    let all = audit.lines(Wanted { limit: 9, ..Wanted::default() }).await.unwrap();
+    assert_eq!(all.iter().map(|line| line.record.count).collect::<Vec<_>>()[..3], [Some(2), Some(1), Some(0)]);
+    let verified = audit.verify().await.unwrap();
+    assert_eq!((verified.ok, verified.entries), (true, 6));
+}
+
+#[tokio::test]
 async fn every_single_changed_byte_breaks_the_chain_at_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
