@@ -2,7 +2,9 @@
 
 mod current_certificate;
 mod expired_certificate;
+mod issuer_token;
 mod join_token;
+mod service_account;
 
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use rustls::pki_types::CertificateDer;
 
 pub use self::current_certificate::CurrentCertificate;
 pub use self::expired_certificate::ExpiredCertificate;
+pub use self::issuer_token::{IdentityRule, IssuerConfig, IssuerToken, Issuers, KeySource};
 pub use self::join_token::JoinToken;
+pub use self::service_account::{ServiceAccount, TokenReview, TokenReviews};
 use crate::{PeerCertificates, Redeemed};
 
 /// What came with a signing request.
@@ -42,6 +46,18 @@ pub enum Attestation {
         serial: String,
         member: Option<String>,
         expired_for: Duration,
+    },
+    /// A JWT of an issuer, for `subject`, and what a rule of the operator says that it is worth.
+    IssuerToken {
+        issuer: String,
+        subject: String,
+        namespace: String,
+        service_account: String,
+    },
+    /// Of a Kubernetes cluster.
+    ServiceAccount {
+        namespace: String,
+        name: String,
     },
 }
 
@@ -92,8 +108,12 @@ pub fn identity(
     attestation: &Attestation,
 ) -> Result<SpiffeId, Refusal> {
     let id = match attestation {
-        Attestation::JoinToken(Redeemed { namespace, service_account, .. }) => {
+        Attestation::JoinToken(Redeemed { namespace, service_account, .. })
+        | Attestation::IssuerToken { namespace, service_account, .. } => {
             trust_domain.workload(namespace, service_account).map_err(Refusal::denied)?
+        }
+        Attestation::ServiceAccount { namespace, name } => {
+            trust_domain.workload(namespace, name).map_err(Refusal::denied)?
         }
         Attestation::CurrentCertificate { id, .. } | Attestation::ExpiredCertificate { id, .. } => id.clone(),
     };
@@ -110,7 +130,7 @@ impl Attestation {
     /// Of the certificate that was shown, if one was.
     pub fn serial(&self) -> Option<&str> {
         match self {
-            Self::JoinToken(_) => None,
+            Self::JoinToken(_) | Self::IssuerToken { .. } | Self::ServiceAccount { .. } => None,
             Self::CurrentCertificate { serial, .. } | Self::ExpiredCertificate { serial, .. } => Some(serial),
         }
     }
@@ -119,6 +139,8 @@ impl Attestation {
     pub fn describe(&self) -> String {
         match self {
             Self::JoinToken(Redeemed { token, .. }) => format!("join token {token}"),
+            Self::IssuerToken { issuer, subject, .. } => format!("token of {issuer} for {subject}"),
+            Self::ServiceAccount { namespace, name } => format!("service account {namespace}/{name}"),
             Self::CurrentCertificate { serial, .. } => format!("certificate {serial}"),
             Self::ExpiredCertificate { serial, expired_for, .. } => {
                 format!("certificate {serial}, expired for {} s", expired_for.as_secs())
@@ -154,5 +176,15 @@ mod tests {
         assert_eq!(decide(certificate("spiffe://other.mesh/ns/default/sa/reviews")), Err(RefusalKind::Denied));
         assert_eq!(decide(token("istio-system", "control-plane")), Err(RefusalKind::Denied));
         assert_eq!(decide(token("default", "../reviews")), Err(RefusalKind::Denied));
+        let of = |namespace: &str, account: &str| (namespace.to_owned(), account.to_owned());
+        for (account, granted) in [("reviews", true), ("control-plane", false), ("../reviews", false)] {
+            let (namespace, name) = of(if granted { "default" } else { "istio-system" }, account);
+            let cluster = Attestation::ServiceAccount { namespace: namespace.clone(), name: name.clone() };
+            let (issuer, subject) = of("https://issuer", "somebody");
+            let issued = Attestation::IssuerToken { issuer, subject, namespace, service_account: name };
+            for decided in [decide(cluster), decide(issued)] {
+                assert_eq!(decided.as_deref() == Ok(reviews), granted, "{account}: {decided:?}");
+            }
+        }
     }
 }

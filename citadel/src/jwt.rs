@@ -26,7 +26,7 @@ use store::{Store, StoreError};
 use tokio::sync::watch;
 
 use self::files::Files;
-use self::key::SigningKey;
+pub(crate) use self::key::SigningKey;
 pub use self::published::JwtKeys;
 use self::published::Published;
 pub use self::service::JwtService;

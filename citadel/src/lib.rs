@@ -9,6 +9,7 @@ mod attest;
 mod authority;
 mod chain;
 mod csr;
+mod decisions;
 mod denials;
 mod describe;
 mod fair;
@@ -32,11 +33,13 @@ mod trust;
 pub use access::{Access, Role, Scopes, Verb, Wish};
 pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, LONGEST, MintedApiToken, NewApiToken};
 pub use attest::{
-    Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, JoinToken, Refusal, RefusalKind, identity,
+    Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, IdentityRule, IssuerConfig, IssuerToken,
+    Issuers, JoinToken, KeySource, Refusal, RefusalKind, ServiceAccount, TokenReview, TokenReviews, identity,
 };
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
 pub use chain::{CertificateDescription, certificates, describe, judge};
 pub use csr::{CsrError, SubjectKey};
+pub use decisions::{Decided, Decision, Decisions, Outcome, Sums, Told, Wanted};
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
 pub use fair::{Client, Queue, Rates, TooMuch};
@@ -47,7 +50,7 @@ pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
 pub use rotation::{Holder, Progress, Rotation, RotationError, Waiting};
 pub use secret::sha256;
-pub use self_signed::{OpenError, Phase, SelfSigned, StepError};
+pub use self_signed::{OpenError, Phase, RenewedRoot, SelfSigned, StepError, renew_expired_roots, replaced_roots};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};
 pub use sessions::{Session, SessionError, Sessions};
 pub use signing::{Issuances, Signing};

@@ -37,6 +37,7 @@ use self::files::Files;
 use self::renewal::Agent;
 pub use self::svid::Svid;
 use self::token::JoinToken;
+pub use self::token::TokenFile;
 
 /// The service account that the control plane runs as.
 const CONTROL_PLANE: (&str, &str) = ("istio-system", "control-plane");
@@ -52,6 +53,8 @@ pub struct IdentityOptions {
     pub control_plane_id: SpiffeId,
     /// Needed for the first join only.
     pub token: Option<String>,
+    /// In place of a join token: the platform's.
+    pub token_file: Option<TokenFile>,
     /// For how long a first join is tried while the control plane cannot be reached.
     pub patience: Duration,
     pub clock: Clock,
@@ -72,6 +75,7 @@ impl IdentityOptions {
             control_plane: control_plane.into(),
             control_plane_id: trust_domain.workload(CONTROL_PLANE.0, CONTROL_PLANE.1)?,
             token: None,
+            token_file: None,
             patience: Duration::from_secs(60),
             clock: Clock::system(),
             jitter: Arc::new(|| rand::random_range(-1.0..=1.0)),
@@ -103,7 +107,10 @@ impl Identity {
     pub async fn load_or_join(options: IdentityOptions) -> Result<Self, IdentityError> {
         let control_plane = ControlPlane::new(&options)?;
         let files = Files::open(&options.dir)?;
-        let token = options.token.as_deref().map(JoinToken::parse).transpose()?;
+        let token = match &options.token_file {
+            Some(files) => Some(JoinToken::of_file(files)?),
+            None => options.token.as_deref().map(JoinToken::parse).transpose()?,
+        };
         let agent = Agent { files, signer: control_plane, token, clock: options.clock, jitter: options.jitter };
         let trust_domain = options.control_plane_id.trust_domain();
         let svid = match agent.load(trust_domain) {

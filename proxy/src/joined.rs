@@ -224,6 +224,7 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         port_map: BTreeMap::new(),
         control_plane: joined.control_plane.clone(),
         token: None,
+        token_file: None,
         state_dir: joined.state_dir.clone(),
         workers: joined.workers,
         admin: SocketAddr::new(own, ADMIN),

@@ -54,6 +54,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, ready: watch::Sender<bo
     let api = workload_api::bind(settings.workload_api.as_ref())?;
     let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
     options.token = settings.token.clone();
+    options.token_file = settings.token_file.clone();
     let identity = tokio::select! {
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),
@@ -70,6 +71,7 @@ pub async fn run_at_node(
 ) -> Result<(), ProxyError> {
     let mut options = IdentityOptions::new(&settings.state_dir, &settings.control_plane, &settings.trust_domain)?;
     options.token = settings.token.clone();
+    options.token_file = settings.token_file.clone();
     let identity = tokio::select! {
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),

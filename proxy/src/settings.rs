@@ -12,6 +12,7 @@ use api::prost_types::{ListValue, Struct, Value};
 
 use crate::config::WorkloadRef;
 use crate::dns::DnsSettings;
+use crate::identity::TokenFile;
 use crate::users::Users;
 use crate::workload_api::WorkloadApi;
 
@@ -88,6 +89,8 @@ pub struct Settings {
     pub control_plane: String,
     /// Needed until the first certificate was obtained.
     pub token: Option<String>,
+    /// In place of a join token: the platform's.
+    pub token_file: Option<TokenFile>,
     /// Where key, certificate and the last configuration are kept.
     pub state_dir: PathBuf,
     pub workers: usize,

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::data_dir::DataDir;
 use super::failure::{Exit, Failure};
-use connector::{Connector, Trust};
+pub use connector::{Connector, Trust};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

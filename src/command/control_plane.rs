@@ -3,6 +3,8 @@
 mod access;
 mod bundle;
 mod claims;
+mod decisions;
+mod evidence;
 mod exports;
 mod gateway_keys;
 mod join;
@@ -17,8 +19,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority as _, CurrentCertificate, Denials, ExpiredCertificate, JoinToken, Ledger, Members, Rotation,
-    SelfSigned, Sessions, Signing, Tokens, server_tls,
+    ApiTokens, Authority as _, CurrentCertificate, Decisions, Denials, Ledger, Members, Rotation, Sessions, Signing,
+    Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -32,16 +34,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 
+use super::authority::AuthorityOptions;
 use super::check_in::CheckInOptions;
 use super::data_dir::{Address, DataDir};
 use super::duration;
 use super::key_sources::KeySources;
 use super::platforms::Platforms;
-use super::store::{StoreOptions, agree_on_root};
+use super::store::StoreOptions;
 use ::api::TrustDomain;
 use ::api::weft::v1::membership_server::MembershipServer;
 use access::ApiAccess;
 use bundle::{BundleOptions, Endpoint, Jwt};
+use evidence::EvidenceOptions;
 use registration::Registration;
 
 #[derive(Debug, Args)]
@@ -69,9 +73,10 @@ pub struct Options {
     /// The lifetime of workload certificates: 5s to 24h
     #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
-    /// How long after its end a certificate still gets its workload the next one, for the same key
-    #[arg(long, default_value = "72h", value_parser = duration::parse)]
-    rejoin_grace: Duration,
+    #[command(flatten)]
+    authority: AuthorityOptions,
+    #[command(flatten)]
+    evidence: EvidenceOptions,
     /// Where proxies write their access log, or "off"
     #[arg(long, value_name = "PATH|off", default_value = "/dev/stdout")]
     access_log: String,
@@ -117,33 +122,26 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
 
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
     let own = trust_domain.workload("istio-system", "control-plane")?;
-    let authority = SelfSigned::open(&data.authority(), &trust_domain, store.clone(), clock.clone())?;
-    let authority = Arc::new(authority.with_ttl(options.cert_ttl));
+    let authority = options.authority.open(&data, &trust_domain, store.clone(), clock.clone()).await?;
+    let (decisions, decided) = Decisions::channel();
+    let authority = Arc::new(authority.with_ttl(options.cert_ttl).telling(decisions.clone()));
+    tokio::spawn(authority.clone().follow_files());
     let rotation = Rotation::new(authority.clone(), store.is_shared());
     let bundle = authority.trust_bundle();
-    agree_on_root(&*store, &bundle.borrow().pin(), &data.authority()).await?;
-    let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.rejoin_grace).await?;
+    let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.evidence.rejoin_grace).await?;
     tokio::spawn(denials.clone().run());
     let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?.cutting(denials.watch());
     let join_tokens = Tokens::new(store.clone(), bundle.clone(), clock.clone());
     let api_tokens = ApiTokens::new(store.clone(), clock.clone());
     let members = Members::new(store.clone(), clock.clone());
-    let attestors: Vec<Box<dyn citadel::Attestor>> = vec![
-        Box::new(JoinToken::new(join_tokens.clone())),
-        Box::new(CurrentCertificate::new(bundle.clone(), clock.clone())),
-        Box::new(ExpiredCertificate::new(bundle.clone(), clock.clone(), options.rejoin_grace)),
-    ];
     let jwt = Jwt::open(&options.bundle, &data, &authority, &own, store.clone(), clock.clone()).await?;
     let endpoint = Endpoint::bind(&options.bundle, &tls).await?;
     let current = CurrentCertificate::new(bundle.clone(), clock.clone());
-    let tokens = jwt.service(current, members.clone(), &denials, own.clone());
-    let signing = Signing::new(authority, attestors, members.clone(), own).refusing(denials.watch());
-    let issuances = signing.issuances();
-    let signing = signing.into_service();
-
+    let tokens = jwt.service(current, members.clone(), &denials, own.clone(), decisions.clone());
+    let aliases = options.authority.aliases(&trust_domain)?;
     let own_sockets = [xds_address, api_listener.local_addr()?, metrics_listener.local_addr()?];
     let keys_from = options.key_sources.reach(&own_sockets);
-    let mesh = Arc::new(MeshConfig { keys_from, ..mesh_config(trust_domain.clone(), &options) });
+    let mesh = Arc::new(MeshConfig { keys_from, ..mesh_config(trust_domain.clone(), aliases, &options) });
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
@@ -152,6 +150,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     registries.extend(platforms.remembered(&store));
     let registration =
         Registration::open(&options.check_in, api_tls.clone(), store.clone(), &mesh, clock.clone()).await?;
+    let attestors = options.evidence.attestors(&trust_domain, &join_tokens, &bundle, &clock, platforms.reviews())?;
+    let signing = Signing::new(authority, attestors, members.clone(), own).refusing(denials.watch()).telling(decisions);
+    let issuances = signing.issuances();
+    let signing = signing.into_service();
     registries.extend(registration.as_ref().map(Registration::registry));
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     platforms.attach(&galley, &catalog);
@@ -218,7 +220,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     options.api_access.show_setup_link(&data, &sessions, &address.api).await?;
     let audit = state.door.audit.clone();
     tokio::spawn(access::audit_joins(store, audit.clone()));
-    tokio::spawn(access::audit_certificates(state.ledger.clone(), audit, clock.clone()));
+    let decided = tokio::spawn(decisions::keep(decided, audit, clock.clone(), shutdown.clone()));
     let (join, api) = (state.join_tokens.clone(), state.api_tokens.clone());
     tokio::spawn(access::housekeeping(data.clone(), join, api, sessions, clock));
     let api = web::serve(api_listener, api_tls, state.clone(), shutdown.clone());
@@ -227,6 +229,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let registration = Registration::serve(registration, shutdown.clone());
     let bundle = jwt.serve(endpoint, shutdown.clone());
     serve(xds, api, metrics, registration, bundle, shutdown).await?;
+    decided.await.context("the last decisions on identities are not written down")?;
     // The last figures are written when the end begins.
     kept.await.context("the traffic of the last minute is not kept")
 }
@@ -260,10 +263,10 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a percentage is from 0 to 100".to_owned())
 }
 
-fn mesh_config(trust_domain: TrustDomain, options: &Options) -> MeshConfig {
+fn mesh_config(trust_domain: TrustDomain, trust_domain_aliases: Vec<TrustDomain>, options: &Options) -> MeshConfig {
     let access_log = (options.access_log != "off").then(|| options.access_log.clone());
     let trace_sampling = Some(options.trace_sampling);
-    MeshConfig { access_log, trace_sampling, ..MeshConfig::new(trust_domain) }
+    MeshConfig { access_log, trace_sampling, trust_domain_aliases, ..MeshConfig::new(trust_domain) }
 }
 
 async fn open_galley(

@@ -148,6 +148,8 @@ async fn workload(
         address: Some(address),
         control_plane: options.control_plane.clone(),
         token,
+        identity_token: None,
+        root_cert: None,
         trust_domain: options.trust_domain.clone(),
         workers: options.workers,
         drain: options.drain,

@@ -1,6 +1,7 @@
 //! The platforms whose services join the mesh, as the command line names them.
 
 mod open;
+mod reviews;
 
 use std::ffi::OsString;
 use std::fmt;

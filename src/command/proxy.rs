@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 /// Options that mean nothing to a proxy with a bootstrap file of its own.
-const OF_THE_MESH: [&str; 19] = [
+const OF_THE_MESH: [&str; 21] = [
     "role",
     "port_map",
     "service",
@@ -57,6 +57,8 @@ const OF_THE_MESH: [&str; 19] = [
     "workers",
     "listen_dns",
     "dns_upstreams",
+    "identity_token",
+    "root_cert",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ::api::{TrustDomain, X509Svid, is_dns_label};
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use proxy::identity::TokenFile;
 use proxy::joined::own_address;
 use proxy::{Role, Served, Settings, Users};
 use rustls::pki_types::CertificateDer;
@@ -62,6 +64,13 @@ pub struct WorkloadOptions {
     /// The join token, from `weft token create` [default: one is made, if the control plane is on this machine]
     #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// In place of a join token: one that a platform gives, and replaces in its file: the projected token of a Kubernetes
+    /// service account, or a JWT of an issuer that the control plane knows (--jwt-issuers)
+    #[arg(long, value_name = "FILE", env = "WEFT_IDENTITY_TOKEN", requires = "root_cert", conflicts_with = "token")]
+    pub identity_token: Option<PathBuf>,
+    /// The root certificates to expect of the control plane, with --identity-token
+    #[arg(long, value_name = "FILE", env = "WEFT_ROOT_CERT", requires = "identity_token")]
+    pub root_cert: Option<PathBuf>,
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: String,
@@ -143,8 +152,10 @@ pub async fn prepare(
     let services: Vec<String> = service.service.iter().chain(&service.others).cloned().collect();
     let lock = data.lock_workload(&options.namespace, &name)?;
     let state_dir = data.workload(&options.namespace, &name);
+    let token_file = options.identity_token.zip(options.root_cert).map(|(token, roots)| TokenFile { token, roots });
     let token = match options.token {
         Some(token) => Some(token),
+        None if token_file.is_some() => None,
         None if has_certificate(&state_dir) => None,
         // One that expired may still do; a token is tried after it.
         None if state_dir.join("cert-chain.pem").exists() => {
@@ -180,6 +191,7 @@ pub async fn prepare(
         port_map: BTreeMap::new(),
         control_plane,
         token,
+        token_file,
         state_dir,
         workers: options.workers.max(1),
         admin: SocketAddr::new(own, ADMIN),

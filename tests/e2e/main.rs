@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod attested;
+mod authorities;
 mod authorization;
 mod bookinfo;
 mod collector;

@@ -137,8 +137,13 @@ impl TestCluster {
 
     /// A token of a service account.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
+        self.token_for(namespace, account, json!({})).await
+    }
+
+    /// The same as a TokenRequest's spec wants it.
+    pub async fn token_for(&self, namespace: &str, account: &str, spec: Value) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
+        let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec });
         let made = self.ask("POST", &path, "application/json", &body).await.unwrap();
         made["status"]["token"].as_str().unwrap().to_owned()
     }

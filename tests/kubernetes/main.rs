@@ -22,4 +22,5 @@ mod mesh;
 mod platforms;
 mod relay;
 mod server;
+mod service_accounts;
 mod services;

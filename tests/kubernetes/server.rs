@@ -219,6 +219,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         ("list", _) => read::list(&shared, &call),
         ("watch", _) => read::watch(&shared, &call),
         ("create", "token") => access::token(&shared, &call),
+        ("create", "") if call.resource.plural == "tokenreviews" => access::review(&shared, &call),
         ("create", "") => write::create(&shared, &call),
         ("update", "" | "status") => write::update(&shared, &call),
         ("patch", "" | "status") => write::patch(&shared, &call),

@@ -34,7 +34,8 @@ pub fn jwt_svid(data: &[u8]) {
 pub fn join_token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(token) = JoinToken::parse(text) else { return };
-    let secret = token.text.split('_').nth(3).unwrap_or_default();
+    let text = token.text();
+    let secret = text.split('_').nth(3).unwrap_or_default();
     assert!(secret.len() < 8 || !format!("{token:?}").contains(secret));
 }
 

@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use zeroize::Zeroizing;
 
 use super::tls::{Failure, control_plane_config};
 use super::token::JoinToken;
@@ -75,7 +76,7 @@ impl ControlPlane {
         let mut request = Request::new(IstioCertificateRequest { csr, validity_duration: 0, metadata: None });
         request.set_timeout(DEADLINE);
         if let Credential::Token(token) = &credential {
-            let bearer = format!("Bearer {}", token.text.as_str());
+            let bearer = Zeroizing::new(format!("Bearer {}", token.text().as_str()));
             let mut value = bearer.parse::<tonic::metadata::AsciiMetadataValue>().map_err(|_| IdentityError::Token)?;
             value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);

@@ -131,7 +131,7 @@ impl<S: Signer> Agent<S> {
         let svid = self.files.load()?;
         svid.verify(trust_domain, self.clock.now()).map_err(|failure| format!("the stored certificate: {failure}"))?;
         if let Some(token) = &self.token
-            && !svid.trusts(&token.pin)
+            && token.is_foreign_to(&svid)
         {
             return Err("the stored certificate is of another mesh than the join token".to_owned());
         }
@@ -180,7 +180,7 @@ impl<S: Signer> Agent<S> {
     /// The kept identity, if nothing is wrong with it but its age.
     fn expired(&self, trust_domain: &TrustDomain) -> Option<Arc<Svid>> {
         let svid = self.files.load().ok()?;
-        let of_this_mesh = self.token.as_ref().is_none_or(|token| svid.trusts(&token.pin));
+        let of_this_mesh = self.token.as_ref().is_none_or(|token| !token.is_foreign_to(&svid));
         let usable = of_this_mesh && svid.trust_domain() == trust_domain && svid.not_after() <= self.clock.now();
         usable.then(|| Arc::new(svid))
     }
@@ -271,7 +271,7 @@ fn roots(
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let newest = chain.last().ok_or_else(|| IdentityError::BadAnswer("the chain is empty".to_owned()))?;
     match credential {
-        Credential::Token(token) if fingerprint(newest) == token.pin => Ok(vec![newest.clone()]),
+        Credential::Token(token) if token.pins.contains(&fingerprint(newest)) => Ok(vec![newest.clone()]),
         Credential::Token(_) => {
             Err(IdentityError::BadAnswer("its root certificate is not the one that the join token names".to_owned()))
         }

@@ -9,6 +9,7 @@ mod cluster;
 mod follow;
 mod index;
 mod objects;
+mod reviews;
 mod secrets;
 mod translate;
 
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, ClusterError, IN_CLUSTER, WriteError, now, unix_secon
 pub use follow::{Change, Collection, Pace, Versioned, follow};
 use index::{Followed, Index};
 use objects::{EndpointSlice, Namespace, Node, Pod, Service};
+pub use reviews::Review;
 pub use secrets::credentials;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;

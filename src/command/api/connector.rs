@@ -26,6 +26,8 @@ pub enum Trust {
     Pin(String),
     /// It comes from one of these authorities, in PEM.
     Authorities(Vec<u8>),
+    /// It comes from one of those that the system trusts, in PEM.
+    System(Vec<u8>),
     /// Nothing is known of it.
     Nothing,
 }
@@ -44,10 +46,16 @@ impl Connector {
                 let verifier = Pinned { pin, provider: Arc::new(aws_lc_rs::default_provider()) };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
+            Trust::System(pem) => {
+                let mut roots = RootCertStore::empty();
+                // One that cannot be read must not take the others along.
+                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
             Trust::Authorities(pem) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in CertificateDer::pem_slice_iter(&pem) {
-                    roots.add(certificate.context("--api-ca")?).context("--api-ca")?;
+                    roots.add(certificate.context("the authorities")?).context("the authorities")?;
                 }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }

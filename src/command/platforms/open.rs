@@ -12,6 +12,7 @@ use registry::{Catalog, Credentials, Registry, Remembered};
 use store::Store;
 use tokio::sync::watch;
 
+use super::reviews::Reviews;
 use super::{Kind, Named};
 use crate::command::failure::{Exit, Failure};
 
@@ -82,6 +83,12 @@ impl Opened {
             Some(cluster) => registry::kubernetes::credentials(cluster.clone(), Pace::default()),
             None => watch::channel(Arc::default()).1,
         }
+    }
+
+    /// How the first cluster is asked whose token something is.
+    pub fn reviews(&self) -> Option<Arc<dyn citadel::TokenReviews>> {
+        let cluster = self.cluster.clone()?;
+        Some(Arc::new(Reviews(cluster)))
     }
 
     /// Follows the configuration that the first cluster holds.

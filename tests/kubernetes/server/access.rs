@@ -50,12 +50,32 @@ pub fn token(shared: &Arc<Shared>, call: &Call) -> Response {
     if call.resource.plural != "serviceaccounts" || inner.db.get(&id).is_none() {
         return failure(404, "NotFound", format!("serviceaccounts {:?} not found", call.name));
     }
-    let token = format!("token-{}-{}", call.namespace, call.name);
+    let wanted: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let audiences: Vec<_> = list(&wanted["spec"]["audiences"]).iter().filter_map(Value::as_str).collect();
+    // What a real one says inside of it, this one says in its name.
+    let token = [&[format!("token-{}-{}", call.namespace, call.name).as_str()][..], &audiences].concat().join("~");
     inner.tokens.insert(token.clone(), (call.namespace.clone(), call.name.clone()));
     respond(
         201,
         &json!({ "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "status": { "token": token } }),
     )
+}
+
+/// Whose token it is, and which of the audiences asked for it is for (TokenReview).
+pub fn review(shared: &Shared, call: &Call) -> Response {
+    let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let token = asked["spec"]["token"].as_str().unwrap_or_default();
+    let status = match shared.lock().tokens.get(token) {
+        Some((namespace, name)) => {
+            let wanted = list(&asked["spec"]["audiences"]).iter();
+            let own: Vec<_> = wanted.filter(|audience| token.split('~').skip(1).any(|own| *audience == own)).collect();
+            let user = format!("system:serviceaccount:{namespace}:{name}");
+            // As the real one: a token for others is not authenticated.
+            json!({ "authenticated": !own.is_empty(), "audiences": own, "user": { "username": user } })
+        }
+        None => json!({ "authenticated": false, "error": "invalid bearer token" }),
+    };
+    respond(201, &json!({ "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": status }))
 }
 
 pub fn check(shared: &Shared, user: &User, call: &Call) -> Result<(), Response> {

@@ -40,6 +40,7 @@ pub fn builtin() -> Vec<Resource> {
         ("", "persistentvolumeclaims", "PersistentVolumeClaim", true),
         ("discovery.k8s.io", "endpointslices", "EndpointSlice", true),
         ("apps", "deployments", "Deployment", true),
+        ("authentication.k8s.io", "tokenreviews", "TokenReview", false),
         ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false),
         ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding", false),
         ("rbac.authorization.k8s.io", "roles", "Role", true),

@@ -101,7 +101,7 @@ pub fn control_plane_config(credential: &Credential, id: &SpiffeId, clock: &Cloc
         // An expired certificate would end the handshake: it is shown in the request.
         Credential::Token(_) | Credential::Expired(_) => {
             let trust = match credential {
-                Credential::Token(token) => Trust::Pinned(token.pin, id.trust_domain().clone()),
+                Credential::Token(token) => Trust::Pinned(token.pins.clone(), id.trust_domain().clone()),
                 Credential::Svid(svid) | Credential::Expired(svid) => Trust::Live(watch::channel(svid.clone()).1),
             };
             let verifier = PeerVerifier::with(trust, allowed, true);

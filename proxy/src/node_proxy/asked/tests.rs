@@ -45,6 +45,7 @@ fn settings(workload: &str, services: Vec<Served>) -> Settings {
         port_map: BTreeMap::new(),
         control_plane: "https://127.0.0.1:1".to_owned(),
         token: None,
+        token_file: None,
         state_dir: PathBuf::new(),
         workers: 1,
         admin: SocketAddr::new(address, 0),

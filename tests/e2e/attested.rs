@@ -1,0 +1,151 @@
+//! Workloads that show the token of an issuer the operator named, and the log of who got what.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::authorities::openssl;
+use crate::mesh::{text, until, weft};
+use crate::vm::kit::{ControlPlane, Process};
+
+const SOON: Duration = Duration::from_secs(60);
+const ISSUER: &str = "https://gitlab.example";
+const ID: &str = "spiffe://cluster.local/ns/ci/sa/deployer";
+const IDENTITIES: &str = "
+  audiences: [weft]
+  identities:
+  - namespace: ci
+    serviceAccount: deployer
+    claims:
+      project_path: acme/shop
+      ref: [main, v*]
+";
+
+/// An issuer with an RSA key, as openssl makes it.
+struct Issuer(TempDir);
+
+impl Issuer {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        openssl(dir.path(), &["genrsa", "-out", "key.pem", "2048"]);
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(dir.path()).args(["rsa", "-in", "key.pem", "-noout", "-modulus"]);
+        let told = text(&openssl.output().unwrap());
+        let modulus = told.lines().find_map(|line| line.strip_prefix("Modulus=")).unwrap();
+        let bytes: Vec<u8> =
+            (0..modulus.len()).step_by(2).map(|at| u8::from_str_radix(&modulus[at..at + 2], 16).unwrap()).collect();
+        let key = json!({ "kty": "RSA", "kid": "k1", "use": "sig", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(bytes) });
+        fs::write(dir.path().join("jwks.json"), json!({ "keys": [key] }).to_string()).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The file of `--jwt-issuers`; where the keys are is the test's.
+    fn named(&self, keys: &str) -> String {
+        let file = self.file("issuers.yaml");
+        fs::write(&file, format!("issuers:\n- issuer: {ISSUER}\n  {keys}{IDENTITIES}")).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// A file with a token that has these claims.
+    fn token(&self, name: &str, audience: &str, branch: &str) -> PathBuf {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({
+            "iss": ISSUER, "aud": audience, "sub": format!("project_path:acme/shop:ref:{branch}"), "iat": now,
+            "exp": now + 600, "project_path": "acme/shop", "ref": branch,
+        });
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(json!({ "alg": "RS256", "kid": "k1" })), part(claims));
+        fs::write(self.file("signed"), &signed).unwrap();
+        openssl(self.0.path(), &["dgst", "-sha256", "-sign", "key.pem", "-out", "signature", "signed"]);
+        let signature = URL_SAFE_NO_PAD.encode(fs::read(self.file("signature")).unwrap());
+        fs::write(self.file(name), format!("{signed}.{signature}\n")).unwrap();
+        self.file(name)
+    }
+}
+
+/// A sidecar that has nothing but a token.
+fn sidecar(control_plane: &ControlPlane, name: &str, token: &Path) -> Process {
+    let xds = format!("https://{}", control_plane.xds);
+    let (root, token) = (control_plane.dir("control-plane/ca/root.pem"), token.to_str().unwrap());
+    let who = ["proxy", "--role", "sidecar", "--name", name, "--namespace", "ci", "--service-account", "deployer"];
+    let shown = ["--control-plane", &xds, "--identity-token", token, "--root-cert", root.to_str().unwrap()];
+    let data = control_plane.dir(&format!("data-{name}"));
+    fs::create_dir_all(&data).unwrap();
+    Process::start(&[], &[&who[..], &shown].concat(), &data, &control_plane.dir(name))
+}
+
+fn audit(control_plane: &ControlPlane, filters: &[&str]) -> Vec<Value> {
+    let words = [&["audit", "-o", "json", "--limit", "1000"], filters].concat();
+    let told: Value = serde_json::from_str(&control_plane.mesh(&words, "")).unwrap();
+    told["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_job_joins_with_the_token_of_its_ci_system_and_the_audit_log_has_who_got_what() {
+    let issuer = Issuer::new();
+    let named = issuer.named(&format!("jwksFile: {}", issuer.file("jwks.json").display()));
+    let control_plane = ControlPlane::start(&["--jwt-issuers", &named]);
+    let good = issuer.token("good", "weft", "main");
+    let _job = sidecar(&control_plane, "job", &good);
+    until("it is connected", SOON, || control_plane.mesh(&["proxy-status"], "").contains("job.ci"));
+    let told =
+        || -> Value { serde_json::from_str(&control_plane.mesh(&["cert", "job.ci", "-o", "json"], "")).unwrap() };
+    until("the certificate that it shows", SOON, || told()["chain"].is_array());
+    let held = told();
+    assert_eq!(held["chain"][0]["names"], json!([ID]), "{held}");
+
+    for (name, audience, branch, words) in [
+        ("branch", "weft", "mine", "fits none of the issuer's `identities`"),
+        ("audience", "vault", "main", "and not for weft"),
+    ] {
+        let mut refused = sidecar(&control_plane, name, &issuer.token("bad", audience, branch));
+        until("its end", SOON, || refused.has_ended());
+        let log = fs::read_to_string(control_plane.dir(name)).unwrap();
+        assert!(log.contains(words), "{log}");
+    }
+
+    let issued = || audit(&control_plane, &["--verb", "issue-certificate", "--result", "done", "--actor", ID]);
+    until("the line of the certificate", SOON, || !issued().is_empty());
+    let line = issued().remove(0);
+    let serial = held["chain"][0]["serial"].as_str().unwrap();
+    assert_eq!(line["object"], format!("certificate {serial} of {ID}"), "{line}");
+    assert!(line["detail"].as_str().unwrap().contains("by token of https://gitlab.example for project_path"), "{line}");
+    let refusals = |status: &str| audit(&control_plane, &["--verb", "issue-certificate", "--result", status]).len();
+    until("the lines of the refusals", SOON, || refusals("403") > 0 && refusals("401") > 0);
+    assert!(control_plane.mesh(&["audit", "--verify"], "").contains("none changed"));
+    let secret = fs::read_to_string(&good).unwrap();
+    let written = fs::read_to_string(control_plane.dir("control-plane/audit.jsonl")).unwrap();
+    assert!(!written.contains(secret.trim()) && !control_plane.log().contains(secret.trim()), "a token is written");
+}
+
+#[test]
+fn issuers_that_would_let_everybody_in_or_whose_keys_are_not_there_are_refused() {
+    let (issuer, data) = (Issuer::new(), TempDir::new().unwrap());
+    let keys = format!("jwksFile: {}", issuer.file("jwks.json").display());
+    let good = fs::read_to_string(issuer.named(&keys)).unwrap();
+    let file = issuer.file("bad.yaml");
+    for (from, to, words) in [
+        ("project_path: acme/shop\n      ref: [main, v*]", "sub: '*'", "every token would do"),
+        ("audiences: [weft]", "audiences: []", "issuers[0].audiences"),
+        ("jwks.json", "nothing.json", "nothing.json cannot be read"),
+        ("audiences", "audience", "audience"),
+    ] {
+        fs::write(&file, good.replace(from, to)).unwrap();
+        let mut command = Command::new(weft());
+        command.args(["control-plane", "--listen-xds", "127.0.0.1:0", "--listen-api", "127.0.0.1:0"]);
+        command.args(["--listen-metrics", "127.0.0.1:0", "--jwt-issuers"]).arg(&file);
+        let output = command.env("WEFT_DATA_DIR", data.path()).output().unwrap();
+        let told = text(&output);
+        assert!(!output.status.success() && told.contains(words) && told.contains("bad.yaml"), "{told}");
+    }
+}
