@@ -25,7 +25,7 @@ async function write(page, text) {
   await page.keyboard.insertText(text);
 }
 
-await main("editor", async ({ page }) => {
+await main("editor", async ({ page, errors }) => {
   await signIn(page);
   await go(page, "/config/new");
   await write(page, yaml("soon"));
@@ -72,4 +72,25 @@ await main("editor", async ({ page }) => {
   await screenshot(page, "editor-revision");
   await dialog.getByRole("button", { name: "Bring this object back to here" }).click();
   await until("the rule is what it was", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
+
+  // What is not applied yet outlives another page, and this one read anew; opening it is no act of anybody.
+  await until("the dialog is gone", async () => (await dialog.count()) === 0);
+  await page.getByRole("tab", { name: "Edit" }).click();
+  await write(page, yaml("12s"));
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("k");
+  await page.keyboard.press("Control+z");
+  const acts = async () => (await api("/audit")).body.items.length;
+  const before = await acts();
+  await go(page, "/services");
+  await page.getByRole("heading", { name: "Services" }).waitFor();
+  await go(page, "/config/virtualservices/default/reviews");
+  await page.getByText("timeout: 12s").waitFor();
+  await page.reload();
+  await page.getByText("timeout: 12s").waitFor();
+  await page.locator('[data-dryrun="valid"]').waitFor();
+  assert.equal(await acts(), before);
+  await page.getByRole("button", { name: "Discard" }).click();
+  await page.getByText("timeout: 3s").waitFor();
+  assert.deepEqual(errors.splice(0), []);
 });

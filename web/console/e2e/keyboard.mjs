@@ -13,7 +13,7 @@ async function tabTo(page, what, is, most = 80) {
   assert.fail(`${most} times Tab do not lead to ${what}`);
 }
 
-await main("keyboard", async ({ page }) => {
+await main("keyboard", async ({ page, errors }) => {
   await until("the graph has figures", async () => ((await api("/graph?window=60s")).body?.nodes?.length ?? 0) >= 5);
   await signIn(page);
 
@@ -39,6 +39,15 @@ await main("keyboard", async ({ page }) => {
   await page.locator('[role="option"][aria-selected="true"]', { hasText: "Topology" }).waitFor();
   await page.keyboard.press("Enter");
   await until("the palette leads to the graph", async () => (await at(page)) === "/topology");
+
+  // A name leads to what is called so, before pages that are about such things.
+  await page.keyboard.press("Control+k");
+  await page.getByRole("option", { name: /^details default$/ }).waitFor();
+  await page.keyboard.type("details");
+  await page.keyboard.press("Enter");
+  await until("the palette leads to the service", async () => (await at(page)) === "/services/default/details");
+  await page.keyboard.press("g");
+  await page.keyboard.press("t");
 
   await page.locator('[data-node$="/gateway"]').waitFor();
   await tabTo(page, "a node", async () => (await page.evaluate(() => document.activeElement?.hasAttribute("data-node"))) === true);
@@ -73,4 +82,5 @@ await main("keyboard", async ({ page }) => {
   await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
   await page.keyboard.press("Escape");
   await until("Esc closes the help", async () => (await page.getByRole("dialog").count()) === 0);
+  assert.deepEqual(errors.splice(0), []);
 });

@@ -95,7 +95,7 @@ export async function go(page, path) {
 }
 
 export async function settled(page) {
-  await page.waitForFunction(() => !document.querySelector(".skeleton"));
+  await page.waitForFunction(() => !document.querySelector(".skeleton") && !document.body.innerText.includes("Reading…"));
   await page.evaluate(() => document.fonts.ready);
 }
 

@@ -59,6 +59,10 @@ await main("traffic", async ({ page, errors }) => {
   await page.getByLabel("Why, for the history").fill("half and half");
   await page.getByRole("button", { name: "Apply", exact: true }).click();
   await page.getByText(/^Applied:/).waitFor();
+  // The form shows what holds now, and has nothing more to apply.
+  await page.getByRole("button", { name: "Apply", exact: true, disabled: true }).waitFor();
+  for (const [version, share] of [["v1", "50"], ["v2", "0"], ["v3", "50"]]) assert.equal(await page.getByLabel(`Percent to ${version}`).inputValue(), share);
+  assert.equal(await page.getByText("No weights").count(), 0);
   await screenshot(page, "shift-applied");
   await until("v2 gets nothing, v1 and v3 about the half each", async () => {
     const seen = await shares();
@@ -66,9 +70,10 @@ await main("traffic", async ({ page, errors }) => {
   }, 60_000);
   await go(page, "/topology?at=default%2Freviews");
   await until("the panel shows the halves", async () => {
-    const text = await page.locator("[data-versions]").innerText();
-    return /v1/.test(text) && /v3/.test(text);
-  });
+    const rows = await page.getByRole("complementary").locator("[data-versions] li").allInnerTexts();
+    const share = Object.fromEntries(rows.map((row) => [row.split(/\s/)[0], Number(/([\d.]+) %/.exec(row)?.[1] ?? 0)]));
+    return share.v1 > 30 && share.v3 > 30 && !(share.v2 > 0);
+  }, 90_000);
   await screenshot(page, "shift-followed");
 
   // Every request to ratings fails; others look at the graph and at home.

@@ -113,7 +113,9 @@ pub async fn answered(
     Told { status, noted }: Told,
 ) {
     let is_refusal = [403, 412, 422].contains(&status.as_u16());
-    if !asked.changes && !is_refusal {
+    // What a browser tries while somebody types changes nothing, and is no act of theirs.
+    let tries = asked.dry_run && known.session.is_some();
+    if (!asked.changes || tries) && !is_refusal {
         return;
     }
     let result = if status.is_success() { "done" } else { status.as_str() };

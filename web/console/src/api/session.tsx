@@ -1,5 +1,6 @@
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
 import { ApiError, call, credentials, get } from "./client";
+import { forgetDrafts } from "../lib/drafts";
 
 export interface Session {
   actor: string;
@@ -67,6 +68,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
 
   const signOut = useCallback(async () => {
     await call("/_session", { method: "DELETE" }).catch(() => undefined);
+    forgetDrafts();
     credentials.set({});
     remember(false);
     setState({ is: "out" });

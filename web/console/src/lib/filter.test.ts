@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { compare, matches } from "./filter";
+import { compare, matches, rank } from "./filter";
 
 const reviews = { name: "reviews", ns: "default", health: "failing" };
 
@@ -20,4 +20,13 @@ test("a word may name its field, or be unwanted", () => {
 test("numbers sort as numbers, and what is not known comes last", () => {
   expect(["v10", "v9", "v1"].sort(compare)).toEqual(["v1", "v9", "v10"]);
   expect([3, null, 1].sort(compare)).toEqual([1, 3, null]);
+});
+
+test("a name comes before what is said of other things, and a whole name before a part of one", () => {
+  const found = (search: string, things: string[][]) => things.map((thing) => [rank(search, thing), thing[0]] as const).filter(([score]) => score > 0).sort(([a], [b]) => b - a).map(([, name]) => name);
+  const things = [["Security", "identities", "details"], ["Activity", "revisions"], ["details-v1"], ["details"], ["reviews"]];
+  expect(found("details", things)).toEqual(["details", "details-v1", "Security"]);
+  expect(found("rev", things)).toEqual(["reviews", "Activity"]);
+  expect(found("details v1", things)).toEqual(["details-v1"]);
+  expect(found("nobody", things)).toEqual([]);
 });

@@ -59,7 +59,7 @@ export function DryRunPane({ run }: { run: DryRun }) {
         {run.state === "invalid" && <Badge tone="bad">not valid: nothing can be applied</Badge>}
         {run.state === "failed" && <Badge tone="bad">could not be checked</Badge>}
       </h3>
-      {run.state === "empty" && <p className="text-soft">Nothing is written yet.</p>}
+      {run.state === "empty" && <p className="text-soft">Nothing is written here yet.</p>}
       {run.problem && run.findings.length === 0 && (run.state === "failed" || run.state === "invalid") && <p className="text-soft">{run.problem.detail ?? run.problem.title}</p>}
       {run.applied && (run.state === "valid" || run.state === "asking") && (
         <ul className="grid gap-1">

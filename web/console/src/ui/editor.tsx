@@ -4,7 +4,7 @@ import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, indentOnInput,
 import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
 import { MergeView } from "@codemirror/merge";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { EditorState, type Extension } from "@codemirror/state";
+import { Annotation, EditorState, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
@@ -47,6 +47,22 @@ const LOOKS = EditorView.theme({
 function basics(label: string): Extension[] {
   return [lineNumbers(), foldGutter(), yaml(), syntaxHighlighting(COLOURS), bracketMatching(), drawSelection(), LOOKS, EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" })];
 }
+
+/** On a text that comes from without: that is no change which somebody made here. */
+const given = Annotation.define<boolean>();
+
+/**
+ * Text over a selection is put in here. Left to the browser, it would carry the looks of what it takes the place of along
+ * as inline styles, which the page's policy refuses.
+ */
+const typed = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    if (event.inputType !== "insertText" || !event.data || event.isComposing || view.state.readOnly || view.state.selection.main.empty) return false;
+    event.preventDefault();
+    view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+    return true;
+  },
+});
 
 /** A root of its own: there the editor's styles are constructed sheets, which the page's policy allows. */
 function useShadow(build: (root: ShadowRoot, place: HTMLElement) => () => void, again: unknown[]) {
@@ -97,6 +113,7 @@ export default function Editor({ value, label, change, findings, readOnly, check
         doc: value,
         extensions: [
           keys,
+          typed,
           basics(label),
           lintGutter(),
           history(),
@@ -106,7 +123,7 @@ export default function Editor({ value, label, change, findings, readOnly, check
           keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, ...foldKeymap]),
           EditorState.readOnly.of(Boolean(readOnly)),
           EditorView.updateListener.of((update) => {
-            if (update.docChanged) calls.current.change?.(update.state.doc.toString());
+            if (update.docChanged && !update.transactions.some((each) => each.annotation(given))) calls.current.change?.(update.state.doc.toString());
           }),
         ],
       });
@@ -121,7 +138,7 @@ export default function Editor({ value, label, change, findings, readOnly, check
   );
   useEffect(() => {
     const editor = view.current;
-    if (editor && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
+    if (editor && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value }, annotations: given.of(true) });
   }, [value]);
   useEffect(() => {
     const editor = view.current;

@@ -7,6 +7,7 @@ import { useGet } from "../../api/hooks";
 import { useCan } from "../../api/can";
 import type { Manifest, Resource } from "../../api/types";
 import { KINDS, pluralOf } from "../../lib/kinds";
+import { useDraft } from "../../lib/drafts";
 import { fromYaml, toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
@@ -36,15 +37,22 @@ export function EditPane({ text, setText, before, readOnly, applied, save, form 
   const run = useDryRun(text, asked, !readOnly);
   const changed = text !== before;
   const client = useQueryClient();
+  useEffect(() => {
+    if (!changed || readOnly) return undefined;
+    const question = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener("beforeunload", question);
+    return () => removeEventListener("beforeunload", question);
+  }, [changed, readOnly]);
   const send = () => {
     if (busy || readOnly || run.state !== "valid" || !changed) return;
     setBusy(true);
     setFailed(null);
     (save ?? ((text: string, message: string) => apply(text, false, message)))(text, message)
-      .then((done) => {
+      .then(async (done) => {
         setMessage("");
+        // What is stored is read before the draft goes: else what was would be back for a moment.
+        await client.invalidateQueries();
         setTold(`Applied: ${done.items.map((item) => `${item.kind} ${item.namespace}/${item.name} ${item.change}`).join(", ")}`);
-        void client.invalidateQueries();
         applied();
       })
       .catch(setFailed)
@@ -79,6 +87,7 @@ export function EditPane({ text, setText, before, readOnly, applied, save, form 
         <div className="flex flex-wrap items-center gap-2 border-t border-line p-3">
           <Message value={message} set={setMessage} />
           <CopyAs cli={`weft apply -f - <<'YAML'\n${text}YAML`} path="/_apply" options={{ method: "POST", text }} />
+          {changed && before && <span className="text-soft">Not applied yet</span>}
           <button type="button" className="button" disabled={!changed} onClick={() => setText(before)}>
             <Icon name="undo" size={14} /> Discard
           </button>
@@ -144,12 +153,10 @@ export default function ObjectPage() {
   const [deleting, setDeleting] = useState(false);
   const denied = useCan("write", KINDS.find((each) => each.plural === kind)?.kind, namespace);
   const stored = resource.data ? toYaml([placed(resource.data)]) : "";
-  const [draft, setDraft] = useState<string | null>(null);
-  const [base, setBase] = useState(0);
+  const { text: draft, base, set } = useDraft(path);
   const revision = resource.data?.revision ?? 0;
   const edit = (text: string) => {
-    if (draft === null) setBase(revision);
-    setDraft(text);
+    set(text === stored ? null : text, draft === null ? revision : base);
   };
   const text = draft ?? stored;
   const overtaken = draft !== null && revision !== base;
@@ -181,14 +188,14 @@ export default function ObjectPage() {
             {overtaken && (
               <div className="mb-3 flex flex-wrap items-center gap-3 rounded-md bg-warn-soft px-3 py-2 text-warn" role="status">
                 <span className="flex-1">{`Somebody changed this meanwhile: you began with revision ${base}, and it is at ${revision} now. Applying is refused until you take that.`}</span>
-                <button type="button" className="button small" onClick={() => setDraft(null)}>
+                <button type="button" className="button small" onClick={() => set(null)}>
                   Take theirs
                 </button>
               </div>
             )}
             <Tabs
               tabs={[
-                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={edit} before={stored} readOnly={readOnly} applied={() => setDraft(null)} save={saver(path, resource, draft === null ? revision : base)} /> },
+                { key: "edit", title: readOnly ? "YAML" : "Edit", body: () => <EditPane text={text} setText={edit} before={stored} readOnly={readOnly} applied={() => set(null)} save={saver(path, resource, draft === null ? revision : base)} /> },
                 {
                   key: "diff",
                   title: "Difference",
@@ -205,14 +212,16 @@ export default function ObjectPage() {
   );
 }
 
+/** The draft of what is new; others may prepare it. */
+export const NEW = "new";
+
 export function NewPage() {
   const [template, setTemplate] = useState(TEMPLATES[0]?.name ?? "");
   const initial = TEMPLATES.find((each) => each.name === template)?.text ?? "";
-  const [text, setText] = useState(initial);
+  const { text: draft, set } = useDraft(NEW);
   const [, go] = useLocation();
   const kept = useKept();
   const denied = useCan("write", "VirtualService");
-  useEffect(() => setText(initial), [initial]);
   return (
     <Page
       title="New configuration"
@@ -220,7 +229,7 @@ export function NewPage() {
       actions={
         <label className="flex items-center gap-2">
           <span className="text-soft">Begin with</span>
-          <select className="field" value={template} onChange={(event) => setTemplate(event.target.value)}>
+          <select className="field" value={template} onChange={(event) => { set(null); setTemplate(event.target.value); }}>
             {TEMPLATES.map((each) => (
               <option key={each.name}>{each.name}</option>
             ))}
@@ -229,7 +238,7 @@ export function NewPage() {
       }
     >
       {denied && <ReadOnly>{denied}</ReadOnly>}
-      <EditPane text={text} setText={setText} before="" readOnly={Boolean(denied)} applied={() => go(kept("/config"))} />
+      <EditPane text={draft ?? initial} setText={set} before="" readOnly={Boolean(denied)} applied={() => { set(null); go(kept("/config")); }} />
     </Page>
   );
 }

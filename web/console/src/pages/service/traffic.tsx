@@ -1,7 +1,8 @@
-import { useMemo, useState } from "react";
+import { useMemo } from "react";
 import { useCan } from "../../api/can";
 import { useResources } from "../../api/resources";
 import type { Resource, Service } from "../../api/types";
+import { useDraft } from "../../lib/drafts";
 import { fromYaml, toYaml } from "../../lib/manifest";
 import { useParam } from "../../lib/params";
 import { isPolicyOf, isRoutesOf, read, type Rules, type Subject, write } from "../../lib/rules";
@@ -26,7 +27,8 @@ export function Traffic({ service }: { service: Service }) {
   const subject: Subject = useMemo(() => ({ name: service.name, namespace: service.namespace, host: service.host, versions: service.versions ?? [] }), [service]);
   const mine = resources.items.filter((resource) => isRoutesOf(resource.object, subject) || isPolicyOf(resource.object, subject));
   const stored = toYaml(mine.map(placed));
-  const [draft, setDraft] = useState<string | null>(null);
+  const { text: draft, set } = useDraft(`traffic ${service.host}`);
+  const edit = (text: string) => set(text === stored ? null : text);
   const text = draft ?? stored;
   const manifests = fromYaml(text);
   const denied = useCan("write", "VirtualService", service.namespace);
@@ -36,17 +38,17 @@ export function Traffic({ service }: { service: Service }) {
   if (resources.pending && resources.items.length === 0) return <Loading />;
   const wizard = WIZARDS.find((each) => each.key === chosen) ?? WIZARDS[0];
   const Form = wizard?.form;
-  const set = (rules: Rules) => manifests && setDraft(toYaml(write(manifests, rules, subject)));
+  const fill = (rules: Rules) => manifests && edit(toYaml(write(manifests, rules, subject)));
   return (
     <div className="grid gap-4">
       {elsewhere && <ReadOnly>The rules of this service live in {elsewhere.word === "file" ? "the file" : "the cluster"} {elsewhere.where}: change them there.</ReadOnly>}
       {!elsewhere && denied && <ReadOnly>{denied}</ReadOnly>}
       <EditPane
         text={text}
-        setText={setDraft}
+        setText={edit}
         before={stored}
         readOnly={readOnly}
-        applied={() => setDraft(null)}
+        applied={() => set(null)}
         form={
           <section aria-label="Traffic rules as a form">
             <div className="flex flex-wrap gap-1 border-b border-line p-2" role="group" aria-label="What to change">
@@ -57,7 +59,7 @@ export function Traffic({ service }: { service: Service }) {
               ))}
             </div>
             <div className="p-4">
-              {manifests === null ? <p className="text-soft">The YAML below cannot be read as it is; the form is back once it can.</p> : Form && <Form rules={read(manifests, subject)} subject={subject} set={set} disabled={readOnly} />}
+              {manifests === null ? <p className="text-soft">The YAML below cannot be read as it is; the form is back once it can.</p> : Form && <Form rules={read(manifests, subject)} subject={subject} set={fill} disabled={readOnly} />}
             </div>
           </section>
         }
