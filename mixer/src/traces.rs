@@ -65,6 +65,8 @@ pub struct TraceSummary {
     /// Of its first span.
     pub service: String,
     pub name: String,
+    /// Its method and path, `GET /productpage`, where it tells them.
+    pub request: Option<String>,
     /// Unix milliseconds.
     pub started_at: u64,
     pub duration_ms: f64,
@@ -180,11 +182,19 @@ fn summary(id: u128, spans: &[&SpanView]) -> TraceSummary {
         trace_id: format!("{id:032x}"),
         service: first.map(|span| span.service.clone()).unwrap_or_default(),
         name: first.map(|span| span.name.clone()).unwrap_or_default(),
+        request: first.and_then(|span| request(&span.attributes)),
         started_at: start / 1000,
         duration_ms: (end - start) as f64 / 1000.0,
         spans: spans.len(),
         error: spans.iter().any(|span| span.status == "error"),
     }
+}
+
+/// As proxies name them, which is as Envoy does.
+fn request(attributes: &BTreeMap<String, String>) -> Option<String> {
+    let (method, url) = (attributes.get("http.method")?, attributes.get("http.url")?);
+    let path = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
+    Some(format!("{method} {path}"))
 }
 
 #[cfg(test)]
@@ -204,6 +214,18 @@ mod tests {
             status,
             attributes: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn a_list_tells_the_requests_without_what_was_asked_of_whom() {
+        let tell = |url: &str| {
+            let tags = [("http.method".into(), "GET".into()), ("http.url".into(), url.into())];
+            request(&tags.into_iter().collect::<BTreeMap<String, String>>())
+        };
+        assert_eq!(tell("http://127.0.0.1:8080/productpage?u=a").as_deref(), Some("GET /productpage?u=a"));
+        assert_eq!(tell("http://reviews:9080").as_deref(), Some("GET /"));
+        assert_eq!(tell("/reviews/0").as_deref(), Some("GET /reviews/0"));
+        assert_eq!(request(&BTreeMap::new()), None);
     }
 
     #[test]

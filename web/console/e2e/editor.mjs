@@ -71,6 +71,12 @@ await main("editor", async ({ page, errors }) => {
   await dialog.getByText(/timeout: "?3s"?$/).waitFor();
   await screenshot(page, "editor-revision");
   await dialog.getByRole("button", { name: "Bring this object back to here" }).click();
+  // What it would do is shown first, and nothing is done yet.
+  await dialog.getByText("That would change 1 object").waitFor();
+  await dialog.getByText(/^-\s+- timeout: "?9s"?$/).waitFor();
+  await screenshot(page, "editor-way-back");
+  assert.equal((await api(RULE)).body.object.spec.http[0].timeout, "9s");
+  await dialog.getByRole("button", { name: "Bring this object back", exact: true }).click();
   await until("the rule is what it was", async () => (await api(RULE)).body?.object?.spec?.http?.[0]?.timeout === "3s");
 
   // What is not applied yet outlives another page, and this one read anew; opening it is no act of anybody.
@@ -85,12 +91,12 @@ await main("editor", async ({ page, errors }) => {
   await go(page, "/services");
   await page.getByRole("heading", { name: "Services" }).waitFor();
   await go(page, "/config/virtualservices/default/reviews");
-  await page.getByText("timeout: 12s").waitFor();
+  await page.locator("[data-editor]").getByText("timeout: 12s").waitFor();
   await page.reload();
-  await page.getByText("timeout: 12s").waitFor();
+  await page.locator("[data-editor]").getByText("timeout: 12s").waitFor();
   await page.locator('[data-dryrun="valid"]').waitFor();
   assert.equal(await acts(), before);
   await page.getByRole("button", { name: "Discard" }).click();
-  await page.getByText("timeout: 3s").waitFor();
+  await page.locator("[data-editor]").getByText("timeout: 3s").waitFor();
   assert.deepEqual(errors.splice(0), []);
 });

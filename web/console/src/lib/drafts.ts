@@ -4,6 +4,9 @@
  */
 import { useCallback, useSyncExternalStore } from "react";
 
+/** The draft of what is new; others may prepare it. */
+export const NEW = "new";
+
 const PREFIX = "weft:draft:";
 const listeners = new Set<() => void>();
 

@@ -38,6 +38,9 @@ function isOf(document: Document, { kind, namespace, name }: NonNullable<Told["o
 }
 
 /** Findings with the line of what they are about, where they came without. */
+/** What to do, in words: a suggestion of one word is a name that may have been meant. */
+export const advice = (suggestion: string) => (/\s/.test(suggestion) ? suggestion : `did you mean \`${suggestion}\`?`);
+
 export function located(text: string, findings: Told[]): Finding[] {
   if (findings.every((found) => found.line)) return findings;
   const counter = new LineCounter();

@@ -5,6 +5,7 @@ import { matches } from "../lib/filter";
 import { ago, clock, plural } from "../lib/format";
 import { useParam } from "../lib/params";
 import { CopyAs } from "../ui/copy";
+import { Download } from "../ui/download";
 import { Filter, Page, Panel, Tabs } from "../ui/page";
 import { EmptyFiltered, EmptyFirst, View } from "../ui/states";
 import { Badge } from "../ui/status";
@@ -69,6 +70,7 @@ function Audit() {
               <Filter value={filter} set={setFilter} label="Filter the audit log">
                 <span className="text-soft">{plural(found.length, "entry", "entries")}</span>
                 <Whole />
+                <Download name="weft-audit.json" label="Export" of={() => found} />
               </Filter>
               {found.length === 0 ? <EmptyFiltered what="entries" clear={() => setFilter("")} /> : <Table label="Audit log" rows={found} columns={COLUMNS} id={(row) => String(row.seq)} order="-seq" param="audit" />}
             </>
@@ -82,6 +84,8 @@ function Audit() {
 function Changes() {
   const history = useGet<List<Revision>>("/history", { limit: 1000 });
   const denied = useCan("write");
+  const [filter, setFilter] = useParam("filter");
+  const found = (items: Revision[]) => items.filter(({ author, message, changes }) => matches(filter, { who: author, why: message, what: changes.map((each) => `${each.kind} ${each.namespace}/${each.name} ${each.change}`).join(" ") }));
   return (
     <Panel title="Revisions of the configuration" flush>
       <View of={history}>
@@ -91,7 +95,13 @@ function Changes() {
               <p>Each change made through the API becomes a revision that can be gone back to.</p>
             </EmptyFirst>
           ) : (
-            <Revisions items={items} readOnly={denied !== null} />
+            <>
+              <Filter value={filter} set={setFilter} label="Filter changes">
+                <span className="text-soft">{plural(found(items).length, "revision")}</span>
+                <Download name="weft-history.json" label="Export" of={() => found(items)} />
+              </Filter>
+              {found(items).length === 0 ? <EmptyFiltered what="revisions" clear={() => setFilter("")} /> : <Revisions items={found(items)} newest={Math.max(...items.map((item) => item.revision))} readOnly={denied !== null} />}
+            </>
           )
         }
       </View>

@@ -1,13 +1,15 @@
 import { Link, useParams } from "wouter";
+import { get } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { Proxy } from "../api/types";
 import { ago, bytes, clock, until } from "../lib/format";
 import { useKept } from "../lib/params";
 import { CopyAs } from "../ui/copy";
+import { Download } from "../ui/download";
 import { Facts, Page, Panel, Tabs } from "../ui/page";
 import { Resources } from "../ui/resources";
-import { EmptyFirst, View } from "../ui/states";
-import { Badge, toneOf } from "../ui/status";
+import { asProblem, EmptyFirst, View } from "../ui/states";
+import { Badge, Long, toneOf } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
 import { Sync } from "./proxies";
@@ -45,8 +47,9 @@ interface Happened {
 
 const kindOf = (kind: string) => (kind === "router" ? "gateway" : kind);
 
-function Overview({ proxy }: { proxy: Proxy }) {
+function Overview({ proxy, path }: { proxy: Proxy; path: string }) {
   const { certificate } = proxy;
+  const layout = useGet<Layout>(`${path}/_layout`);
   return (
     <div className="grid gap-4 lg:grid-cols-2">
       <Panel title="What it is">
@@ -57,7 +60,7 @@ function Overview({ proxy }: { proxy: Proxy }) {
             ["Kind", kindOf(proxy.kind)],
             ["Workload", `${proxy.namespace}/${proxy.workload}`],
             ["Version", proxy.version],
-            ["Connected from", proxy.address ?? "–"],
+            ["Address", proxy.address ?? (layout.data?.addresses.join(", ") || "–")],
             ["Since", `${clock(proxy.connected_at)} (${ago(proxy.connected_at)})`],
             ...(certificate ? ([["Certificate", <span className="flex flex-wrap items-center gap-2"><Badge tone={certificate.state === "valid" ? "ok" : "bad"} icon="lock">{certificate.state}</Badge><span className="min-w-0 break-all">{`ends ${until(certificate.not_after)}, by ${certificate.attested_by}`}</span></span>]] as [string, React.ReactNode][]) : []),
             ...(proxy.config_bytes !== undefined ? ([["Configuration", bytes(proxy.config_bytes)]] as [string, string][]) : []),
@@ -171,7 +174,7 @@ function Config({ path }: { path: string }) {
 const POLICIES: Column<Policy>[] = [
   { key: "name", header: "Object", sort: (row) => row.name, cell: (row) => `${row.namespace}/${row.name}` },
   { key: "kind", header: "Kind", sort: (row) => row.kind, cell: (row) => row.kind },
-  { key: "shown", header: "Shows in", cell: (row) => <span className="mono break-all">{row.shown_in.join(", ")}</span> },
+  { key: "shown", header: "Shows in", cell: (row) => <Long>{row.shown_in.join(", ")}</Long> },
 ];
 
 function Policies({ path }: { path: string }) {
@@ -212,17 +215,29 @@ function Events({ path }: { path: string }) {
   );
 }
 
+/** All that the control plane knows of it, for who looks at it elsewhere. What is refused is told in its place. */
+async function bundle(path: string) {
+  const parts = ["", "/_layout", "/_policies", "/_events", "/_config"];
+  const read = await Promise.all(parts.map((part) => get<unknown>(path + part).catch((error: unknown) => asProblem(error))));
+  return Object.fromEntries(parts.map((part, at) => [part.slice(2) || "proxy", read[at]]));
+}
+
 export default function ProxyPage() {
   const { id = "" } = useParams();
   const path = `/proxies/${encodeURIComponent(id)}`;
   const proxy = useGet<Proxy>(path);
   return (
-    <Page title={id} about={proxy.data && <Sync proxy={proxy.data} />} actions={<CopyAs cli="weft proxy-status" path={path} />}>
+    <Page title={id} about={proxy.data && <Sync proxy={proxy.data} />} actions={
+        <>
+          <Download name={`weft-proxy-${id}.json`} label="Bundle" of={() => bundle(path)} />
+          <CopyAs cli="weft proxy-status" path={path} />
+        </>
+      }>
       <View of={proxy}>
         {(proxy) => (
           <Tabs
             tabs={[
-              { key: "overview", title: "Overview", body: () => <Overview proxy={proxy} /> },
+              { key: "overview", title: "Overview", body: () => <Overview proxy={proxy} path={path} /> },
               { key: "layout", title: "Layout", body: () => <LayoutOf path={path} /> },
               { key: "why", title: "Why?", body: () => <Why proxy={proxy.id} /> },
               { key: "policies", title: "Policies", body: () => <Policies path={path} /> },

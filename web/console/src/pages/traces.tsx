@@ -14,6 +14,8 @@ interface Summary {
   trace_id: string;
   service: string;
   name: string;
+  /** Method and path, where the first span tells them. */
+  request?: string | null;
   started_at: number;
   duration_ms: number;
   spans: number;
@@ -22,7 +24,7 @@ interface Summary {
 
 const COLUMNS: Column<Summary>[] = [
   { key: "trace", header: "Trace", sort: (row) => row.trace_id, cell: (row) => <span className="mono">{row.trace_id.slice(0, 16)}</span> },
-  { key: "name", header: "Request", sort: (row) => row.name, cell: (row) => row.name },
+  { key: "name", header: "Request", sort: (row) => row.request ?? row.name, cell: (row) => <span className="break-words">{row.request ?? row.name}</span> },
   { key: "service", header: "Began at", sort: (row) => row.service, cell: (row) => row.service },
   { key: "at", header: "When", right: true, sort: (row) => row.started_at, cell: (row) => <span title={clock(row.started_at)}>{ago(row.started_at)}</span> },
   { key: "duration", header: "Took", right: true, sort: (row) => row.duration_ms, cell: (row) => milliseconds(row.duration_ms) },
@@ -49,7 +51,7 @@ export default function TracesPage() {
               </div>
             );
           }
-          const found = items.filter((row) => matches(filter, { name: row.name, service: row.service, id: row.trace_id }));
+          const found = items.filter((row) => matches(filter, { name: `${row.request ?? ""} ${row.name}`, service: row.service, id: row.trace_id }));
           return (
             <div className="panel overflow-hidden">
               <Filter value={filter} set={setFilter} label="Filter traces">
@@ -95,7 +97,7 @@ const SPANS: Column<Drawn>[] = [
   },
   { key: "took", header: "Took", right: true, cell: ({ span }) => milliseconds(span.duration_us / 1000) },
   { key: "status", header: "Result", cell: ({ span }) => <Badge tone={span.status === "error" ? "bad" : "ok"}>{span.attributes["http.status_code"] ?? span.attributes["http.response.status_code"] ?? span.status}</Badge> },
-  { key: "proxy", header: "Proxy", cell: ({ span }) => span.proxy },
+  { key: "proxy", header: "Proxy", cell: ({ span }) => <span title={span.proxy}>{span.proxy.split("~")[2] ?? span.proxy}</span> },
 ];
 
 export function TracePage() {

@@ -1,6 +1,7 @@
 import type { DeniedEdge, DryRun } from "../api/dryrun";
 import type { Finding } from "../api/client";
 import { plural, rate } from "../lib/format";
+import { advice } from "../lib/lines";
 import { Icon } from "./icons";
 import { Badge } from "./status";
 
@@ -19,7 +20,7 @@ export function Findings({ findings }: { findings: Finding[] }) {
               <div className="mono text-soft">
                 {[found.line ? `line ${found.line}${found.column ? `:${found.column}` : ""}` : null, found.path || found.pointer, found.code].filter(Boolean).join(" · ")}
               </div>
-              {found.suggestion && <div className="text-soft">{found.suggestion}</div>}
+              {found.suggestion && <div className="text-soft">{advice(found.suggestion)}</div>}
             </div>
           </li>
         );

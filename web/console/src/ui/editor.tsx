@@ -9,6 +9,7 @@ import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } f
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
 import type { Finding } from "../api/client";
+import { advice } from "../lib/lines";
 
 const COLOURS = HighlightStyle.define([
   { tag: [tags.propertyName, tags.definition(tags.propertyName)], color: "var(--accent)" },
@@ -95,7 +96,7 @@ function diagnostics(view: EditorView, findings: Finding[]): Diagnostic[] {
     const line = doc.line(Math.min(Math.max(found.line ?? 1, 1), doc.lines));
     const from = Math.min(line.from + Math.max((found.column ?? 1) - 1, 0), line.to);
     const to = Math.max(from, line.to);
-    return { from, to, severity: found.severity === "warning" ? "warning" : found.severity === "info" ? "info" : "error", message: [found.detail, found.suggestion].filter(Boolean).join(" · ") };
+    return { from, to, severity: found.severity === "warning" ? "warning" : found.severity === "info" ? "info" : "error", message: [found.detail, found.suggestion && advice(found.suggestion)].filter(Boolean).join(" · ") };
   });
 }
 

@@ -2,6 +2,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useState } from "react";
 import { ApiError, type Problem } from "../api/client";
 import { ago } from "../lib/format";
+import { advice } from "../lib/lines";
 import { CopyButton } from "./copy";
 import { Icon, type IconName } from "./icons";
 
@@ -122,7 +123,7 @@ export function ProblemBox({ error, retry }: { error: unknown; retry?: () => voi
               {errors.map((found, index) => (
                 <li key={index}>
                   <code className="mono">{found.path || found.pointer}</code> {found.detail}
-                  {found.suggestion && <span className="text-soft"> · {found.suggestion}</span>}
+                  {found.suggestion && <span className="text-soft"> · {advice(found.suggestion)}</span>}
                 </li>
               ))}
             </ul>

@@ -1,4 +1,4 @@
-import type { ReactNode } from "react";
+import { Fragment, type ReactNode } from "react";
 import { Icon, type IconName } from "./icons";
 
 export type Tone = "ok" | "warn" | "bad" | "info" | "plain";
@@ -11,6 +11,20 @@ export function Badge({ tone = "plain", icon, children, title }: { tone?: Tone; 
     <span className={`badge ${tone}`} title={title}>
       {icon === false ? null : <Icon name={icon ?? ICONS[tone]} size={12} />}
       {children}
+    </span>
+  );
+}
+
+/** A long name: it breaks after its parts, and within them only where there is no other way. */
+export function Long({ children }: { children: string }) {
+  return (
+    <span className="mono break-words">
+      {children.split(/(?<=[/|:,~])|(?=\.)/).map((part, at) => (
+        <Fragment key={at}>
+          {part}
+          <wbr />
+        </Fragment>
+      ))}
     </span>
   );
 }

@@ -7,7 +7,7 @@ import { useGet } from "../../api/hooks";
 import { useCan } from "../../api/can";
 import type { Manifest, Resource } from "../../api/types";
 import { KINDS, pluralOf } from "../../lib/kinds";
-import { useDraft } from "../../lib/drafts";
+import { NEW, useDraft } from "../../lib/drafts";
 import { fromYaml, toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
@@ -211,9 +211,6 @@ export default function ObjectPage() {
     </Page>
   );
 }
-
-/** The draft of what is new; others may prepare it. */
-export const NEW = "new";
 
 export function NewPage() {
   const [template, setTemplate] = useState(TEMPLATES[0]?.name ?? "");

@@ -72,8 +72,8 @@ function Strip({ overview }: { overview: Overview }) {
       <Figure name="Problems" value={problems.error + problems.warning} note={problems.error > 0 ? <Badge tone="bad">{plural(problems.error, "error")}</Badge> : problems.warning > 0 ? <Badge tone="warn">{plural(problems.warning, "warning")}</Badge> : <Badge tone="ok">none</Badge>} />
       <Figure name="Services" value={services.total} note={services.failing + services.degraded > 0 ? <Badge tone={services.failing > 0 ? "bad" : "warn"}>{`${services.failing + services.degraded} not well`}</Badge> : <Badge tone="ok">healthy</Badge>} />
       <Figure name="Proxies" value={proxies.total} note={proxies.nack > 0 ? <Badge tone="bad">{`${proxies.nack} refused`}</Badge> : proxies.stale > 0 ? <Badge tone="warn">{`${proxies.stale} on their way`}</Badge> : <Badge tone="ok">synced</Badge>} />
-      <Figure name="Registries" value={overview.registries.length} note={lost.length > 0 ? <Badge tone="warn">{`${lost.length} stale`}</Badge> : <Badge tone="ok">synced</Badge>} />
-      <Figure name="Certificates" value={expiring.length} note={expiring.length > 0 ? <span className="text-warn">expiring{expiring[0] ? `, first ${until(expiring[0].not_after)}` : ""}</span> : <Badge tone="ok">none expires</Badge>} />
+      <Figure name="Registries" value={overview.registries.length || "–"} note={overview.registries.length === 0 ? "not shown to your role" : lost.length > 0 ? <Badge tone="warn">{`${lost.length} stale`}</Badge> : <Badge tone="ok">synced</Badge>} />
+      <Figure name="Certificates ending" value={expiring.length} note={expiring.length > 0 ? <span className="text-warn">{expiring[0] && `first ${until(expiring[0].not_after)}`}</span> : <Badge tone="ok">all renewed</Badge>} />
     </div>
   );
 }
@@ -108,7 +108,11 @@ function Latest() {
         <ul>
           {items.map(({ revision, at, author, message, changes }) => (
             <li key={revision} className="flex min-h-9 flex-wrap items-center gap-x-3 border-b border-line px-4 py-1 last:border-b-0">
-              <span className="min-w-40 flex-1 break-words">{message || changes.slice(0, 2).map((change) => `${change.kind} ${change.namespace}/${change.name} ${change.change}`).join(", ")}{!message && changes.length > 2 && ` and ${changes.length - 2} more`}</span>
+              <span className="min-w-40 flex-1 break-words">
+                {changes.slice(0, 2).map((change) => `${change.kind} ${change.namespace}/${change.name} ${change.change}`).join(", ")}
+                {changes.length > 2 && ` and ${changes.length - 2} more`}
+                {message && <span className="text-soft">{` · ${message}`}</span>}
+              </span>
               <span className="text-soft" title={clock(at)}>{`${author}, ${ago(at)}`}</span>
             </li>
           ))}

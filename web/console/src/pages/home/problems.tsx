@@ -18,6 +18,9 @@ const SPANS: [string, number][] = [["an hour", 3600], ["a day", 86_400], ["a wee
 
 /** Where a problem's link leads within the console; links of the API lead to the same things. */
 export function placeOf(trouble: Trouble): string | null {
+  // What is said of an edge is seen at the edge.
+  const [, source, destination] = /^(\S+) > (\S+)$/.exec(trouble.object ?? "") ?? [];
+  if (source && destination) return `/topology?at=${encodeURIComponent(`${source}>${destination}`)}`;
   const link = trouble.link?.replace(/^\/api\/v1/, "");
   if (!link) return null;
   const [, kind, namespace, name] = /^\/([a-z]+)\/([^/]+)\/([^/?]+)/.exec(link) ?? [];
@@ -100,6 +103,34 @@ function Problem({ trouble, denied, mute, unmute }: { trouble: Trouble; denied: 
     </li>
   );
 }
+
+/** What is wrong with one thing, and why. */
+export function Reasons({ items }: { items: Trouble[] }) {
+  const kept = useKept();
+  return (
+    <ul className="panel mb-4" aria-label="What is wrong">
+      {items.map((trouble, at) => {
+        const place = placeOf(trouble);
+        return (
+          <li key={at} className="flex flex-wrap items-start gap-x-3 gap-y-1 border-b border-line px-4 py-3 last:border-b-0">
+            <Badge tone={TONE[trouble.severity]}>{trouble.code}</Badge>
+            <div className="min-w-48 flex-1 break-words">
+              {trouble.message}
+              {trouble.hint && <div className="text-soft">{trouble.hint}</div>}
+            </div>
+            {place && <Link href={kept(place)} className="button small">Open</Link>}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+/** Problems of a service: of itself, of who calls it, of what it offers. */
+export const concerns = ({ object, link, muted }: Trouble, service: { namespace: string; name: string; host: string }) => {
+  const id = `${service.namespace}/${service.name}`;
+  return !muted && (Boolean(object?.endsWith(` > ${id}`)) || link === `/api/v1/services/${id}` || Boolean(object?.split(" ").some((word) => word === service.host)));
+};
 
 /** All that is wrong, the worst first; what is muted comes last and is counted apart. */
 export function Problems({ items }: { items: Trouble[] }) {

@@ -1,15 +1,17 @@
-import { lazy, Suspense } from "react";
-import { useParams } from "wouter";
+import { lazy, Suspense, useMemo } from "react";
+import { useLocation, useParams } from "wouter";
 import { useGraph } from "../../api/graph";
 import { useGet } from "../../api/hooks";
-import type { Endpoint, Graph, GraphEdge, List, Service } from "../../api/types";
+import type { Endpoint, Graph, GraphEdge, List, Service, Trouble } from "../../api/types";
 import { milliseconds, percent, rate } from "../../lib/format";
 import { figures, nodeId } from "../../lib/graph";
+import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Facts, Figure, Page, Panel, Tabs } from "../../ui/page";
 import { Loading, View } from "../../ui/states";
 import { Badge, Mtls, Status } from "../../ui/status";
 import { Table } from "../../ui/table";
+import { concerns, Reasons } from "../home/problems";
 import { Errors, healthOf } from "../services";
 import { Endpoints } from "./endpoints";
 import { IdentityOf } from "./identity";
@@ -19,6 +21,7 @@ import { PoliciesOf } from "./policies";
 import { RoutingOf } from "./routing";
 
 function Calls({ title, none, edges, other }: { title: string; none: string; edges: GraphEdge[]; other: (edge: GraphEdge) => string }) {
+  const kept = useKept();
   return (
     <Panel title={title} flush>
       {edges.length === 0 ? (
@@ -28,6 +31,7 @@ function Calls({ title, none, edges, other }: { title: string; none: string; edg
           label={title}
           rows={edges}
           id={(edge) => edge.id}
+          href={(edge) => kept(`/topology?at=${encodeURIComponent(edge.id)}`)}
           order="-rps"
           param={title}
           columns={[
@@ -43,10 +47,32 @@ function Calls({ title, none, edges, other }: { title: string; none: string; edg
   );
 }
 
+/** The service among those that call it and those that it calls. */
+function Around({ graph, id }: { graph: Graph; id: string }) {
+  const kept = useKept();
+  const [, go] = useLocation();
+  const near = useMemo(() => {
+    const edges = graph.edges.filter((edge) => edge.source === id || edge.destination === id);
+    const ids = new Set([id, ...edges.flatMap((edge) => [edge.source, edge.destination])]);
+    return { ...graph, edges, nodes: graph.nodes.filter((node) => ids.has(node.id)) };
+  }, [graph, id]);
+  if (near.edges.length === 0 || near.nodes.length > 24) return null;
+  return (
+    <div className="panel h-64 overflow-hidden lg:col-span-2">
+      <Suspense fallback={<Loading />}>
+        <Picture graph={near} chosen="" choose={(at) => go(kept(`/topology?at=${encodeURIComponent(at)}`))} found={everything} still />
+      </Suspense>
+    </div>
+  );
+}
+
+const everything = () => true;
+
 function Overview({ service, graph }: { service: Service; graph: Graph | undefined }) {
   const id = nodeId(service);
   return (
     <div className="grid gap-4 lg:grid-cols-2">
+      {graph && <Around graph={graph} id={id} />}
       <Panel title="What it is">
         <Facts
           rows={[
@@ -105,6 +131,7 @@ function Strip({ service, graph }: { service: Service; graph: Graph | undefined 
   );
 }
 
+const Picture = lazy(() => import("../topology/picture"));
 const Traffic = lazy(() => import("./traffic").then((module) => ({ default: module.Traffic })));
 
 export default function ServicePage() {
@@ -113,6 +140,8 @@ export default function ServicePage() {
   const service = useGet<Service>(path);
   const endpoints = useGet<List<Endpoint>>(`${path}/_endpoints`, { limit: 1000 });
   const graph = useGraph();
+  const problems = useGet<List<Trouble>>("/problems", { limit: 1000 });
+  const wrong = (service.data && problems.data?.items.filter((trouble) => concerns(trouble, service.data))) ?? [];
   const seen = service.data ? figures(graph.data).get(nodeId(service.data)) : undefined;
   return (
     <Page
@@ -131,6 +160,7 @@ export default function ServicePage() {
         {(service) => (
           <>
             <Strip service={service} graph={graph.data} />
+            {wrong.length > 0 && <Reasons items={wrong} />}
             <Tabs
               tabs={[
                 { key: "overview", title: "Overview", body: () => <Overview service={service} graph={graph.data} /> },

@@ -17,7 +17,7 @@ export function MetricsOf({ service, graph }: { service: Service; graph: Graph |
   const answers = codes(graph?.edges.filter((edge) => edge.destination === id) ?? []);
   return (
     <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,2fr)_minmax(280px,1fr)]">
-      <Panel title="The last 15 minutes">
+      <Panel title="How it went">
         <Trends query={{ service: id }} height={180} />
       </Panel>
       <Panel title="Now">

@@ -4,6 +4,7 @@ import type { Count, Graph, Service } from "../../api/types";
 import { percent } from "../../lib/format";
 import { nodeId } from "../../lib/graph";
 import { useKept } from "../../lib/params";
+import { means } from "../../lib/rules";
 import { type Step, steps, type Target } from "../../lib/routing";
 import { Icon } from "../../ui/icons";
 import { Panel } from "../../ui/page";
@@ -38,17 +39,19 @@ interface Routing {
 
 const objectOf = (rules: Rules) => configPath({ kind: "VirtualService", namespace: rules.namespace, name: rules.name });
 
-function To({ target, subsets }: { target: Target; subsets: Subset[] }) {
+function To({ target, subsets, own }: { target: Target; subsets: Subset[]; own: (host: string) => boolean }) {
   const subset = subsets.find((each) => each.name === target.subset);
+  const missing = Boolean(target.subset) && !subset && own(target.host);
   return (
     <li className="grid grid-cols-[56px_minmax(0,1fr)_max-content] items-center gap-3">
       <span className="font-medium tabular-nums">{percent(target.share)}</span>
       <span className="min-w-0">
         <span className="block break-words">{`${target.host}${target.port ? `:${target.port}` : ""}${target.subset ? ` · ${target.subset}` : ""}`}</span>
         <span className="mt-0.5 block h-1.5 overflow-hidden rounded bg-raised" aria-hidden="true">
-          <span className="block h-full rounded bg-accent" style={{ width: `${target.share * 100}%` }} />
+          <span className={`block h-full rounded ${missing ? "bg-bad" : "bg-accent"}`} style={{ width: `${target.share * 100}%` }} />
         </span>
       </span>
+      {missing && <Badge tone="bad">no such subset: answered with 503</Badge>}
       {subset && <span className="text-soft">{subset.endpoints.healthy < subset.endpoints.total ? <Ready count={subset.endpoints} /> : `${subset.endpoints.total} ready`}</span>}
     </li>
   );
@@ -57,7 +60,7 @@ function To({ target, subsets }: { target: Target; subsets: Subset[] }) {
 const iconOf = (what: string) => (what.startsWith("fault") ? "warn" : what.startsWith("timeout") ? "clock" : "right");
 
 /** One rule, left to right: which requests, what is done to them, where they go. */
-function Rule({ step, last, subsets }: { step: Step; last: boolean; subsets: Subset[] }) {
+function Rule({ step, last, subsets, own }: { step: Step; last: boolean; subsets: Subset[]; own: (host: string) => boolean }) {
   return (
     <li className="grid items-center gap-x-4 gap-y-2 border-b border-line px-4 py-3 last:border-b-0 lg:grid-cols-[minmax(0,2fr)_16px_minmax(0,3fr)]">
       <div className="grid gap-1">
@@ -82,7 +85,7 @@ function Rule({ step, last, subsets }: { step: Step; last: boolean; subsets: Sub
       </div>
       <span className="text-soft max-lg:hidden"><Icon name="right" /></span>
       {step.targets.length > 0 ? (
-        <ul className="grid gap-2" aria-label="Where they go">{step.targets.map((target, at) => <To key={at} target={target} subsets={subsets} />)}</ul>
+        <ul className="grid gap-2" aria-label="Where they go">{step.targets.map((target, at) => <To key={at} target={target} subsets={subsets} own={own} />)}</ul>
       ) : (
         <span className="text-soft">to no service</span>
       )}
@@ -90,9 +93,10 @@ function Rule({ step, last, subsets }: { step: Step; last: boolean; subsets: Sub
   );
 }
 
-function Claim({ claim, subsets }: { claim: Rules; subsets: Subset[] }) {
+function Claim({ claim, subsets, service }: { claim: Rules; subsets: Subset[]; service: Service }) {
   const kept = useKept();
   const chain = steps(claim.rules);
+  const own = (host: string) => means(host, claim.namespace, { ...service, versions: [] });
   return (
     <Panel
       flush
@@ -104,7 +108,7 @@ function Claim({ claim, subsets }: { claim: Rules; subsets: Subset[] }) {
       ) : chain.length === 0 ? (
         <p className="p-4 text-soft">It has no rules.</p>
       ) : (
-        <ol>{chain.map((step, at) => <Rule key={at} step={step} last={at > 0} subsets={subsets} />)}</ol>
+        <ol>{chain.map((step, at) => <Rule key={at} step={step} last={at > 0} subsets={subsets} own={own} />)}</ol>
       )}
     </Panel>
   );
@@ -160,7 +164,7 @@ export function RoutingOf({ service, path, graph }: { service: Service; path: st
                 </p>
               </Panel>
             )}
-            {within.map((claim) => <Claim key={`${claim.namespace}/${claim.name}`} claim={claim} subsets={subsets} />)}
+            {within.map((claim) => <Claim key={`${claim.namespace}/${claim.name}`} claim={claim} subsets={subsets} service={service} />)}
             <Subsets subsets={subsets} seen={shares(graph, service)} />
             {outside.length + others.length > 0 && (
               <Panel title="Gateways and other hosts" flush>

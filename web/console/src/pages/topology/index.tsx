@@ -129,7 +129,7 @@ export default function TopologyPage() {
     <div className="flex h-full flex-col max-sm:h-auto">
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-panel px-4 py-2 sm:px-6">
         <h1 className="mr-2 text-xl leading-8 font-semibold">Topology</h1>
-        <input data-filter="" className="field w-72 max-w-full max-sm:w-full" aria-label="Find in the graph" placeholder="Find: name, ns:, health:, version:" value={filter} onChange={(event) => setFilter(event.target.value)} />
+        <input data-filter="" className="field w-84 max-w-full max-sm:w-full" aria-label="Find in the graph" placeholder="Find: name, ns:, health:, version:" value={filter} onChange={(event) => setFilter(event.target.value)} />
         <select className="field" aria-label="Group" value={group} onChange={(event) => { setGroup(event.target.value); setOpen(new Set()); }}>
           <option value="auto">As detailed as fits</option>
           <option value="version">Each version</option>
@@ -179,7 +179,8 @@ interface SeenProps {
 
 function Seen({ graph, view, chosen, choose, found, filter, setFilter, still, stale, since }: SeenProps) {
   const node = graph.nodes.find((each) => each.id === chosen);
-  const edge = graph.edges.find((each) => each.id === chosen);
+  // A link may leave the protocol out.
+  const edge = graph.edges.find((each) => each.id === chosen) ?? graph.edges.find((each) => each.id.startsWith(`${chosen}>`));
   const some = graph.nodes.some(found);
   const missing = graph.reporting.known - graph.reporting.fresh;
   if (graph.nodes.length === 0) {
@@ -189,7 +190,7 @@ function Seen({ graph, view, chosen, choose, found, filter, setFilter, still, st
       </EmptyFirst>
     );
   }
-  const panel = node ? <NodePanel node={node} graph={graph} choose={choose} /> : edge ? <EdgePanel edge={edge} choose={choose} /> : null;
+  const panel = node ? <NodePanel node={node} graph={graph} choose={choose} /> : edge ? <EdgePanel edge={edge} graph={graph} choose={choose} /> : null;
   const shown = graph.nodes.filter(found);
   const ids = new Set(shown.map((each) => each.id));
   const edges = graph.edges.filter((each) => !filter || ids.has(each.source) || ids.has(each.destination));

@@ -1,12 +1,18 @@
 import type { ReactNode } from "react";
-import { Link } from "wouter";
-import type { Graph, GraphEdge, GraphNode } from "../../api/types";
+import { Link, useLocation } from "wouter";
+import { useGet } from "../../api/hooks";
+import type { Endpoint, Graph, GraphEdge, GraphNode, List, Manifest, Matrix } from "../../api/types";
+import { keepDraft, NEW } from "../../lib/drafts";
 import { bytes, milliseconds, percent, rate } from "../../lib/format";
 import { edgeTone, serviceOf } from "../../lib/graph";
+import { toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { Icon } from "../../ui/icons";
 import { Facts } from "../../ui/page";
 import { Badge, errorTone, Mtls, Status } from "../../ui/status";
+import { configPath } from "../config";
+import { DecisionBadge } from "../matrix";
+import { callersOf } from "../service/policies";
 import { Trends } from "../trends";
 
 function Frame({ title, kind, close, children }: { title: string; kind: string; close: () => void; children: ReactNode }) {
@@ -133,8 +139,56 @@ export function Versions({ versions }: { versions: { version: string; requests_p
   );
 }
 
-export function EdgePanel({ edge, choose }: { edge: GraphEdge; choose: (id: string) => void }) {
+/** The rule that lets a caller's identity call a service and leaves everything else as it is. */
+export function allowing(caller: string, service: { namespace: string; name: string }, labels: Record<string, string>): Manifest {
+  const app = labels.app ?? labels["app.kubernetes.io/name"];
+  const account = caller.split("/").at(-1) ?? "caller";
+  return {
+    apiVersion: "security.istio.io/v1",
+    kind: "AuthorizationPolicy",
+    metadata: { name: `allow-${account}-to-${service.name}`, namespace: service.namespace },
+    spec: {
+      ...(app ? { selector: { matchLabels: { [labels.app ? "app" : "app.kubernetes.io/name"]: app } } } : {}),
+      action: "ALLOW",
+      rules: [{ from: [{ source: { principals: [caller] } }] }],
+    },
+  };
+}
+
+/** What the policies say of the calls of an edge, and what changes that. */
+function Allowed({ edge, node }: { edge: GraphEdge; node: GraphNode }) {
+  const kept = useKept();
+  const [, go] = useLocation();
+  const matrix = useGet<Matrix>("/_authz/matrix", { namespace: node.namespace });
+  const endpoints = useGet<List<Endpoint>>(`/services/${encodeURIComponent(node.namespace)}/${encodeURIComponent(node.name)}/_endpoints`, { limit: 1 });
+  const caller = edge.principals?.source?.replace("spiffe://", "") ?? "plaintext";
+  const found = matrix.data && callersOf(matrix.data, node.host ?? "").filter((row) => row.identity === caller);
+  if (!found || found.length === 0) return null;
+  const one = found.find((row) => row.decision === "denied") ?? found.find((row) => row.decision === "depends") ?? found[0];
+  if (!one) return null;
+  // One that denies goes before all that allow: then that one has to change.
+  const [, namespace, name] = /of ([^\s/]+)\/(\S+)/.exec(one.because) ?? [];
+  const prepare = () => {
+    keepDraft(NEW, toYaml([allowing(caller, node, endpoints.data?.items[0]?.labels ?? {})]));
+    go(kept("/config/new"));
+  };
+  return (
+    <section className="grid justify-items-start gap-2" data-allowed={one.decision}>
+      <h3 className="text-xs font-semibold text-soft">By the policies</h3>
+      <DecisionBadge decision={one.decision} />
+      <p className="break-words">{one.because}</p>
+      {namespace && name ? (
+        <Link href={kept(configPath({ kind: "AuthorizationPolicy", namespace, name }))} className="button small">{`Open ${namespace}/${name}`}</Link>
+      ) : (
+        one.decision !== "allowed" && caller !== "plaintext" && <button type="button" className="button small" onClick={prepare}>Allow this</button>
+      )}
+    </section>
+  );
+}
+
+export function EdgePanel({ edge, graph, choose }: { edge: GraphEdge; graph: Graph; choose: (id: string) => void }) {
   const tone = edgeTone(edge);
+  const called = graph.nodes.find((node) => node.id === edge.destination && node.kind === "service" && node.host);
   return (
     <Frame title={`${short(edge.source)} → ${short(edge.destination)}`} kind={edge.protocol} close={() => choose("")}>
       {(tone === "bad" || tone === "denied") && (
@@ -154,6 +208,7 @@ export function EdgePanel({ edge, choose }: { edge: GraphEdge; choose: (id: stri
         ]}
       />
       <Codes codes={edge.codes} />
+      {called && <Allowed edge={edge} node={called} />}
       <Versions versions={edge.versions} />
       {edge.principals && (edge.principals.source || edge.principals.destination) && (
         <Facts

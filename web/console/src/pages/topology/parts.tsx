@@ -38,10 +38,10 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
             <Icon name={HEALTH_ICON[node.health] ?? "unknown"} size={14} label={node.health} />
           </span>
         </span>
-        <span className="clip w-full text-xs leading-4 tabular-nums">
+        <span className="clip w-full text-[13px] leading-4 tabular-nums">
           <Rates node={node} />
         </span>
-        <span className="clip mt-auto w-full text-xs leading-4 text-soft">
+        <span className="clip mt-auto w-full text-[13px] leading-4 text-soft">
           {split.length > 1
             ? split.map(({ version, requests_per_second: share }) => `${version} ${total > 0 ? `${Math.round(((share ?? 0) / total) * 100)} %` : ""}`).join(" · ")
             : node.members
@@ -118,8 +118,8 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
           type="button"
           data-edge={edge.id}
           aria-pressed={chosen}
-          className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 py-0.5 text-xs leading-4 whitespace-nowrap tabular-nums ${chosen ? "border-accent" : "border-line"} ${LABEL[tone]}`}
-          style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)`, opacity }}
+          className={`nopan pointer-events-auto absolute flex items-center gap-1 rounded border bg-panel px-1.5 py-0.5 text-[13px] leading-4 whitespace-nowrap tabular-nums ${chosen ? "border-accent" : tone === "bad" || tone === "denied" ? "border-bad" : "border-line"} ${LABEL[tone]}`}
+          style={{ transform: `translate(-50%, ${data.down ? "-50%" : "-100%"}) translate(${x}px, ${data.down ? y : y - 6}px)`, opacity }}
         >
           {tone === "bad" || tone === "denied" ? <Icon name="bad" size={14} /> : tone === "warn" ? <Icon name="warn" size={14} /> : lock ? <Icon name={lock} size={14} /> : null}
           <span className="sr-only">{`${edge.source} to ${edge.destination}, ${edge.protocol}${lock ? `, ${LOCKS[lock]}` : ""}:`}</span>

@@ -1,4 +1,4 @@
-import { Background, ReactFlow, type ReactFlowInstance, ReactFlowProvider, useReactFlow, ViewportPortal } from "@xyflow/react";
+import { Background, ReactFlow, ReactFlowProvider, useReactFlow, ViewportPortal } from "@xyflow/react";
 import "@xyflow/react/dist/base.css";
 import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
@@ -14,6 +14,9 @@ const EDGES = { traffic: TrafficEdge };
 const MANY = 80;
 /** From so many edges on those that nothing is the matter with are one drawing, and no elements of their own. */
 const CROWD = 600;
+/** Up to so many nodes the text of all can be read at once, or what stands around the chosen. */
+const FEW = 24;
+const READABLE = 0.85;
 const ARROWS: Record<string, Direction> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 
 interface Props {
@@ -84,19 +87,26 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
     return drawn.size > 0 ? edges.filter(({ id }) => !drawn.has(id)) : edges;
   }, [edges, calm]);
 
-  const fit = () => void flow.fitView({ padding: 0.12, maxZoom: 1.15 });
+  const fit = async (all = false) => {
+    const least = !all && chosen && graph.nodes.length <= FEW ? READABLE : 0.1;
+    await flow.fitView({ padding: 0.06, maxZoom: 1.15, minZoom: least });
+    const at = places.get(chosen.split(">")[0] ?? "");
+    if (at && flow.getZoom() <= least) void flow.setCenter(at.x + WIDTH, at.y + HEIGHT / 2, { zoom: least });
+  };
+  const fitting = useRef(fit);
+  fitting.current = fit;
   useEffect(() => {
-    const timer = setTimeout(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }), 50);
+    const timer = setTimeout(() => void fitting.current(), 50);
     return () => clearTimeout(timer);
-  }, [shape, down, flow]);
+  }, [shape, down]);
 
   useEffect(() => {
     const watched = box.current;
     if (!watched) return undefined;
-    const watch = new ResizeObserver(() => void flow.fitView({ padding: 0.12, maxZoom: 1.15 }));
+    const watch = new ResizeObserver(() => void fitting.current());
     watch.observe(watched);
     return () => watch.disconnect();
-  }, [flow]);
+  }, []);
 
   const press = (event: KeyboardEvent<HTMLDivElement>) => {
     if (event.metaKey || event.ctrlKey || event.altKey) return;
@@ -106,7 +116,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       event.preventDefault();
       const next = neighbour(at, to, places, graph.edges);
       if (next) box.current?.querySelector<HTMLElement>(`[data-node="${CSS.escape(next)}"]`)?.focus();
-    } else if (event.key === "f") fit();
+    } else if (event.key === "f") void fit(true);
     else if (event.key === "+") void flow.zoomIn();
     else if (event.key === "-") void flow.zoomOut();
     else return;
@@ -134,7 +144,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         minZoom={0.1}
         maxZoom={2}
         onlyRenderVisibleElements={graph.nodes.length > 120}
-        onInit={(instance: ReactFlowInstance<NodeData, EdgeData>) => void instance.fitView({ padding: 0.12, maxZoom: 1.15 })}
+        onInit={() => void fitting.current()}
         onEdgeClick={(event, edge) => {
           event.stopPropagation();
           choose(edge.id === chosen ? "" : edge.id);
@@ -151,7 +161,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
         <button type="button" className="button quiet small" aria-label="Zoom out" title="Zoom out (-)" onClick={() => void flow.zoomOut()}>
           <Icon name="minus" size={14} />
         </button>
-        <button type="button" className="button quiet small" aria-label="Show all" title="Show all (f)" onClick={fit}>
+        <button type="button" className="button quiet small" aria-label="Show all" title="Show all (f)" onClick={() => void fit(true)}>
           <Icon name="fit" size={14} />
         </button>
       </div>
