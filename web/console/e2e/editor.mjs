@@ -73,7 +73,7 @@ await main("editor", async ({ page, errors }) => {
   await dialog.getByRole("button", { name: "Bring this object back to here" }).click();
   // What it would do is shown first, and nothing is done yet.
   await dialog.getByText("That would change 1 object").waitFor();
-  await dialog.getByText(/^-\s+- timeout: "?9s"?$/).waitFor();
+  await dialog.getByText(/^-\s+timeout: "?9s"?$/).waitFor();
   await screenshot(page, "editor-way-back");
   assert.equal((await api(RULE)).body.object.spec.http[0].timeout, "9s");
   await dialog.getByRole("button", { name: "Bring this object back", exact: true }).click();

@@ -53,5 +53,23 @@ await main("matrix", async ({ page, errors }) => {
   await page.getByRole("link", { name: "default/reviews-callers" }).waitFor();
   assert.deepEqual(await serious(page), []);
   await screenshot(page, "matrix-service");
+
+  // The edge that a policy closes says so, and prepares the rule that opens it for this caller alone.
+  const closed = ONLY_PRODUCTPAGE.replaceAll("reviews", "ratings").replace("bookinfo-productpage", "nobody");
+  assert.equal((await api("/_apply", { method: "POST", headers: { "content-type": "application/yaml" }, body: closed })).status, 200);
+  await until("the edge is there", async () => (await api("/graph?window=60s")).body?.edges?.some((edge) => edge.id.startsWith("default/reviews>default/ratings")));
+  await go(page, "/topology?at=default%2Freviews%3Edefault%2Fratings");
+  await page.locator('[data-allowed="denied"]').waitFor();
+  await page.locator('[data-edge^="default/reviews>default/ratings"]', { hasText: "denied" }).waitFor();
+  assert.deepEqual(await serious(page), []);
+  await screenshot(page, "edge-denied");
+  await page.getByRole("button", { name: "Allow this" }).click();
+  await page.locator('[data-dryrun="valid"]').waitFor();
+  await screenshot(page, "edge-allow");
+  await page.getByRole("button", { name: "Apply", exact: true }).click();
+  await page.getByRole("heading", { name: "Configuration", exact: true }).waitFor();
+  await go(page, "/security?tab=allowed");
+  await until("the caller may", async () => (await decision(page, "reviews", "ratings")) === "allowed");
+  assert.equal(await decision(page, "productpage", "ratings"), "denied", "nobody else may");
   assert.deepEqual(errors.splice(0), []);
 });

@@ -97,6 +97,15 @@ await main("traffic", async ({ page, errors }) => {
   await screenshot(graph, "fault-red");
   await screenshot(home, "fault-problems");
 
+  // The problem leads to the edge, and stands at the service, too.
+  await go(page, "/services/default/ratings");
+  const reason = page.getByRole("list", { name: "What is wrong" }).getByRole("listitem").filter({ hasText: "WFT1601" });
+  await reason.first().waitFor();
+  await page.locator('[data-edge^="default/reviews>default/ratings"]').waitFor();
+  await screenshot(page, "fault-service");
+  await reason.first().getByRole("link", { name: "Open" }).click();
+  await page.getByRole("complementary", { name: "reviews → ratings" }).waitFor();
+
   // Somebody knows of it: it goes to the end of the list, with the reason, and counts for nothing.
   await home.getByRole("button", { name: /^Mute WFT16/ }).first().click();
   await home.getByLabel("Why nobody needs to look at it").fill("a fault on purpose");

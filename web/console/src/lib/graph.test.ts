@@ -79,6 +79,8 @@ test("an edge says what is worst about it", () => {
   expect(edgeTone(edge("a", "b", 10, { error_ratio: 0.2 }))).toBe("bad");
   expect(edgeTone(edge("a", "b", 0))).toBe("idle");
   expect(edgeTone(edge("a", "b", 0, { denied_per_second: 2 }))).toBe("denied");
+  expect(edgeTone(edge("a", "b", 10, { denied_per_second: 1 }))).toBe("denied");
+  expect(edgeTone(edge("a", "b", 100, { denied_per_second: 1 }))).toBe("ok");
 });
 
 test("the top is in order and leaves out what has nothing", () => {

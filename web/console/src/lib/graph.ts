@@ -147,9 +147,15 @@ function join(edges: GraphEdge[]): GraphEdge {
 
 export type Tone = "bad" | "warn" | "ok" | "idle" | "denied";
 
+/** Of what was asked for: how much was denied. */
+export function deniedShare(edge: GraphEdge): number | null {
+  const denied = edge.denied_per_second ?? 0;
+  return denied > 0 ? Math.min(1, denied / Math.max(denied, (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0))) : null;
+}
+
 /** How an edge stands. That it is denied comes before all else. */
 export function edgeTone(edge: GraphEdge): Tone {
-  if ((edge.denied_per_second ?? 0) > 0 && (edge.denied_per_second ?? 0) >= (edge.requests_per_second ?? 0) * 0.5) return "denied";
+  if ((deniedShare(edge) ?? 0) >= 0.05) return "denied";
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0) + (edge.denied_per_second ?? 0);
   if (traffic <= 0) return "idle";
   const errors = edge.error_ratio ?? 0;

@@ -1,7 +1,7 @@
 /** Where the nodes of the graph stand: from callers on the left to the called on the right, or downwards. Pure. */
 import { Graph as Dagre, layout } from "@dagrejs/dagre";
 
-export const WIDTH = 184;
+export const WIDTH = 196;
 export const HEIGHT = 76;
 
 /** So many edges for each node are no order any more. */
@@ -61,7 +61,7 @@ export function place(members: Member[], edges: Ends[], down = false): Map<strin
 
 function spread(nodes: string[], edges: Ends[], parts: Map<string, string[]>, down: boolean): Map<string, Place> {
   const graph = new Dagre({ multigraph: false, compound: true });
-  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 120, marginx: 24, marginy: 24 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 164, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
   for (const [whole, ids] of [...parts].sort()) {

@@ -39,7 +39,7 @@ const COLUMNS: Column<Entry>[] = [
   { key: "at", header: "When", className: "whitespace-nowrap", sort: (row) => row.at, cell: (row) => <span title={clock(row.at)}>{ago(row.at)}</span> },
   { key: "actor", header: "Who", sort: (row) => row.actor, cell: (row) => row.actor || "–" },
   { key: "method", header: "By", className: "whitespace-nowrap", cell: (row) => [row.method, row.ip].filter(Boolean).join(", ") },
-  { key: "verb", header: "Did", sort: (row) => row.verb, cell: (row) => (row.dry_run ? `${row.verb} (dry run)` : row.verb) },
+  { key: "verb", header: "Did", className: "whitespace-nowrap", sort: (row) => row.verb, cell: (row) => (row.dry_run ? `${row.verb} (dry run)` : row.verb) },
   { key: "object", header: "What", sort: (row) => row.object, cell: (row) => <span className="break-words">{row.object}{row.detail ? <span className="text-soft"> · {row.detail}</span> : null}</span> },
   { key: "revision", header: "Revision", right: true, cell: (row) => row.revision_after ?? "–" },
   { key: "result", header: "Result", sort: (row) => row.result, cell: (row) => <Badge tone={row.result === "done" ? "ok" : "bad"}>{row.result === "done" ? "done" : `refused ${row.result}`}</Badge> },

@@ -229,7 +229,7 @@ export default function ProxyPage() {
   return (
     <Page title={id} about={proxy.data && <Sync proxy={proxy.data} />} actions={
         <>
-          <Download name={`weft-proxy-${id}.json`} label="Bundle" of={() => bundle(path)} />
+          <Download name={`weft-proxy-${id}.json`} label="Save bundle" of={() => bundle(path)} />
           <CopyAs cli="weft proxy-status" path={path} />
         </>
       }>

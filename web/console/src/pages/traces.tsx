@@ -96,8 +96,8 @@ const SPANS: Column<Drawn>[] = [
     ),
   },
   { key: "took", header: "Took", right: true, cell: ({ span }) => milliseconds(span.duration_us / 1000) },
-  { key: "status", header: "Result", cell: ({ span }) => <Badge tone={span.status === "error" ? "bad" : "ok"}>{span.attributes["http.status_code"] ?? span.attributes["http.response.status_code"] ?? span.status}</Badge> },
-  { key: "proxy", header: "Proxy", cell: ({ span }) => <span title={span.proxy}>{span.proxy.split("~")[2] ?? span.proxy}</span> },
+  { key: "status", header: "Result", cell: ({ span }) => { const told = span.attributes["http.status_code"] ?? span.attributes["http.response.status_code"] ?? span.status; return <Badge tone={span.status === "error" ? "bad" : told.startsWith("4") ? "warn" : "ok"}>{told}</Badge>; } },
+  { key: "proxy", header: "Proxy", className: "whitespace-nowrap", cell: ({ span }) => <span title={span.proxy}>{span.proxy.split("~")[2] ?? span.proxy}</span> },
 ];
 
 export function TracePage() {

@@ -1,5 +1,4 @@
 import { useState } from "react";
-import { Icon } from "./icons";
 
 /** Saves as a file what is in sight, or what is read for it. */
 export function Download({ name, label, of }: { name: string; label: string; of: () => unknown }) {
@@ -18,7 +17,7 @@ export function Download({ name, label, of }: { name: string; label: string; of:
   };
   return (
     <button type="button" className="button" disabled={busy} title={`Save as ${name}`} onClick={() => void save()}>
-      <Icon name="down" size={14} /> {label}
+      {label}
     </button>
   );
 }

@@ -9,7 +9,7 @@ import { toYaml } from "../../lib/manifest";
 import { useKept } from "../../lib/params";
 import { Icon } from "../../ui/icons";
 import { Facts } from "../../ui/page";
-import { Badge, errorTone, Mtls, Status } from "../../ui/status";
+import { Badge, errorTone, Long, Mtls, Status } from "../../ui/status";
 import { configPath } from "../config";
 import { DecisionBadge } from "../matrix";
 import { callersOf } from "../service/policies";
@@ -213,8 +213,8 @@ export function EdgePanel({ edge, graph, choose }: { edge: GraphEdge; graph: Gra
       {edge.principals && (edge.principals.source || edge.principals.destination) && (
         <Facts
           rows={[
-            ["Caller is", <code className="mono">{edge.principals.source ?? "–"}</code>],
-            ["Called is", <code className="mono">{edge.principals.destination ?? "–"}</code>],
+            ["Caller is", <Long>{edge.principals.source ?? "–"}</Long>],
+            ["Called is", <Long>{edge.principals.destination ?? "–"}</Long>],
           ]}
         />
       )}

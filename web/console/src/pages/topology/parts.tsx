@@ -2,7 +2,7 @@ import { BaseEdge, type Edge, EdgeLabelRenderer, type EdgeProps, getBezierPath, 
 import { memo } from "react";
 import type { GraphEdge, GraphNode } from "../../api/types";
 import { milliseconds, percent, plural, rate } from "../../lib/format";
-import { edgeTone, type Tone } from "../../lib/graph";
+import { deniedShare, edgeTone, type Tone } from "../../lib/graph";
 import { HEAD, HEIGHT, WIDTH } from "../../lib/layout";
 import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
@@ -125,7 +125,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
           <span className="sr-only">{`${edge.source} to ${edge.destination}, ${edge.protocol}${lock ? `, ${LOCKS[lock]}` : ""}:`}</span>
           <span className="text-left">
             <span className="block">
-              {tone === "denied" ? "denied" : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}
+              {tone === "denied" ? `denied ${percent(deniedShare(edge))}` : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}
               {edge.error_ratio !== null && edge.error_ratio >= 0.01 && ` · ${percent(edge.error_ratio)}`}
             </span>
             {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span className="block">{milliseconds(edge.latency_ms.p95)}</span>}
