@@ -188,7 +188,7 @@ function Allowed({ edge, node }: { edge: GraphEdge; node: GraphNode }) {
 
 export function EdgePanel({ edge, graph, choose }: { edge: GraphEdge; graph: Graph; choose: (id: string) => void }) {
   const tone = edgeTone(edge);
-  const called = graph.nodes.find((node) => node.id === edge.destination && node.kind === "service" && node.host);
+  const called = graph.nodes.find((node) => node.id === serviceOf(edge.destination) && node.kind === "service" && node.host);
   return (
     <Frame title={`${short(edge.source)} → ${short(edge.destination)}`} kind={edge.protocol} close={() => choose("")}>
       {(tone === "bad" || tone === "denied") && (
