@@ -58,7 +58,7 @@ await main("matrix", async ({ page, errors }) => {
   const closed = ONLY_PRODUCTPAGE.replaceAll("reviews", "ratings").replace("bookinfo-productpage", "nobody");
   assert.equal((await api("/_apply", { method: "POST", headers: { "content-type": "application/yaml" }, body: closed })).status, 200);
   await until("the edge is there", async () => (await api("/graph?window=60s")).body?.edges?.some((edge) => edge.id.startsWith("default/reviews>default/ratings")));
-  await go(page, "/topology?at=default%2Freviews%3Edefault%2Fratings");
+  await go(page, "/topology?group=none&at=default%2Freviews%3Edefault%2Fratings");
   await page.locator('[data-allowed="denied"]').waitFor();
   await page.locator('[data-edge^="default/reviews>default/ratings"]', { hasText: "denied" }).waitFor();
   assert.deepEqual(await serious(page), []);

@@ -30,6 +30,9 @@ export function weighted(edges: GraphEdge[], ratio: (edge: GraphEdge) => number 
   return weight > 0 ? sum / weight : null;
 }
 
+/** Where a node or an edge between services is seen in the graph, whatever it would be drawn apart into. */
+export const seenAt = (id: string) => `/topology?group=none&at=${encodeURIComponent(id)}`;
+
 export const nodeId = (service: { namespace: string; name: string }) => `${service.namespace}/${service.name}`;
 
 /** The worst nodes by a figure, greatest first. */

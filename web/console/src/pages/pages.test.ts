@@ -17,7 +17,7 @@ test("a change of one object is undone alone; one of several only while nothing 
 
 test("a problem of an edge leads to the edge, and concerns the service that is called", () => {
   const trouble = { code: "WFT1601", severity: "error" as const, object: "default/reviews > default/ratings", message: "", link: "/api/v1/services/default/ratings" };
-  expect(placeOf(trouble)).toBe("/topology?at=default%2Freviews%3Edefault%2Fratings");
+  expect(placeOf(trouble)).toBe("/topology?group=none&at=default%2Freviews%3Edefault%2Fratings");
   expect(placeOf({ ...trouble, object: "x" })).toBe("/services/default/ratings");
   expect(concerns(trouble, { namespace: "default", name: "ratings", host: "ratings.default.svc.cluster.local" })).toBe(true);
   expect(concerns(trouble, { namespace: "default", name: "reviews", host: "reviews.default.svc.cluster.local" })).toBe(false);

@@ -5,6 +5,7 @@ import { useCan } from "../../api/can";
 import { call } from "../../api/client";
 import type { Trouble } from "../../api/types";
 import { ago, plural, until } from "../../lib/format";
+import { seenAt } from "../../lib/graph";
 import { useKept, useParam } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
@@ -20,7 +21,7 @@ const SPANS: [string, number][] = [["an hour", 3600], ["a day", 86_400], ["a wee
 export function placeOf(trouble: Trouble): string | null {
   // What is said of an edge is seen at the edge.
   const [, source, destination] = /^(\S+) > (\S+)$/.exec(trouble.object ?? "") ?? [];
-  if (source && destination) return `/topology?at=${encodeURIComponent(`${source}>${destination}`)}`;
+  if (source && destination) return seenAt(`${source}>${destination}`);
   const link = trouble.link?.replace(/^\/api\/v1/, "");
   if (!link) return null;
   const [, kind, namespace, name] = /^\/([a-z]+)\/([^/]+)\/([^/?]+)/.exec(link) ?? [];

@@ -4,7 +4,7 @@ import { useGraph } from "../../api/graph";
 import { useGet } from "../../api/hooks";
 import type { Endpoint, Graph, GraphEdge, List, Service, Trouble } from "../../api/types";
 import { milliseconds, percent, rate } from "../../lib/format";
-import { figures, nodeId } from "../../lib/graph";
+import { figures, nodeId, seenAt } from "../../lib/graph";
 import { useKept } from "../../lib/params";
 import { CopyAs } from "../../ui/copy";
 import { Facts, Figure, Page, Panel, Tabs } from "../../ui/page";
@@ -31,7 +31,7 @@ function Calls({ title, none, edges, other }: { title: string; none: string; edg
           label={title}
           rows={edges}
           id={(edge) => edge.id}
-          href={(edge) => kept(`/topology?at=${encodeURIComponent(edge.id)}`)}
+          href={(edge) => kept(seenAt(edge.id))}
           order="-rps"
           param={title}
           columns={[
@@ -60,7 +60,7 @@ function Around({ graph, id }: { graph: Graph; id: string }) {
   return (
     <div className="panel h-64 overflow-hidden lg:col-span-2">
       <Suspense fallback={<Loading />}>
-        <Picture graph={near} chosen="" choose={(at) => go(kept(`/topology?at=${encodeURIComponent(at)}`))} found={everything} still />
+        <Picture graph={near} chosen="" choose={(at) => go(kept(seenAt(at)))} found={everything} still />
       </Suspense>
     </div>
   );
