@@ -61,7 +61,7 @@ export function place(members: Member[], edges: Ends[], down = false): Map<strin
 
 function spread(nodes: string[], edges: Ends[], parts: Map<string, string[]>, down: boolean): Map<string, Place> {
   const graph = new Dagre({ multigraph: false, compound: true });
-  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 164, marginx: 24, marginy: 24 });
+  graph.setGraph({ rankdir: down ? "TB" : "LR", nodesep: 32, ranksep: down ? 80 : 144, marginx: 24, marginy: 24 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const id of [...nodes].sort()) graph.setNode(id, { width: WIDTH, height: HEIGHT });
   for (const [whole, ids] of [...parts].sort()) {
