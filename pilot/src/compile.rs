@@ -44,12 +44,13 @@ struct Outbound {
 
 impl Compiled {
     pub fn new(inputs: &Inputs) -> Self {
-        Self { index: Index::new(inputs), outbound: Mutex::default() }
+        Self { index: Index::new(&inputs.in_force()), outbound: Mutex::default() }
     }
 
     /// The same for newer inputs. Where only endpoints changed, only what is made of them is made again.
     pub fn next(&self, inputs: &Inputs) -> Self {
         let before = &self.index.inputs;
+        let inputs = &inputs.in_force();
         if !inputs.only_endpoints_differ(before) {
             return Self::new(inputs);
         }

@@ -13,6 +13,8 @@ use http::http_connection_manager::{
     ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 
+use galley::kinds::PathForm;
+
 use crate::policy::Guard;
 use crate::visibility::View;
 use crate::{telemetry, wire};
@@ -56,9 +58,8 @@ pub(crate) fn filter(
     manager.access_log = observed.access_logs;
     manager.tracing = observed.tracing;
     manager.request_id_extension = observed.request_ids;
-    if guard.judges_paths {
-        one_spelling(&mut manager);
-    }
+    let usual = if guard.judges_paths { PathForm::Decoded } else { PathForm::Base };
+    form_paths(&mut manager, view.index.mesh().paths.unwrap_or(usual));
     listener::Filter {
         name: FILTER.into(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&manager))),
@@ -91,18 +92,20 @@ fn manager(side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectio
             ..Default::default()
         }),
         upgrade_configs: upgrades.iter().map(|name| upgrade(name)).collect(),
-        normalize_path: Some(true),
         route_specifier: Some(specifier(routes)),
         ..Default::default()
     }
 }
 
-/// Rules on paths must see what the application will: slashes that are doubled or escaped are plain ones (Istio
-/// `pathNormalization: DECODE_AND_MERGE_SLASHES`).
-fn one_spelling(manager: &mut http::HttpConnectionManager) {
+/// Rules on paths must see what the application will, so that by default slashes that are doubled or escaped are plain
+/// ones to them.
+fn form_paths(manager: &mut http::HttpConnectionManager, form: PathForm) {
     use http::http_connection_manager::PathWithEscapedSlashesAction::UnescapeAndForward;
-    manager.merge_slashes = true;
-    manager.path_with_escaped_slashes_action = UnescapeAndForward as i32;
+    manager.normalize_path = Some(form != PathForm::Raw);
+    manager.merge_slashes = matches!(form, PathForm::Merged | PathForm::Decoded);
+    if form == PathForm::Decoded {
+        manager.path_with_escaped_slashes_action = UnescapeAndForward as i32;
+    }
 }
 
 fn specifier(routes: Routes) -> RouteSpecifier {

@@ -19,6 +19,16 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// With what the configuration says of the whole mesh in place of what the control plane was started with.
+    pub fn in_force(&self) -> Self {
+        let paths = self.config.mesh_config().and_then(|mesh| mesh.spec.paths).or(self.mesh.paths);
+        let mut inputs = self.clone();
+        if paths != self.mesh.paths {
+            inputs.mesh = Arc::new(MeshConfig { paths, ..MeshConfig::clone(&self.mesh) });
+        }
+        inputs
+    }
+
     /// Whether nothing but endpoints changed since `old`.
     pub fn only_endpoints_differ(&self, old: &Self) -> bool {
         let same_config = Arc::ptr_eq(&self.config, &old.config) || self.config.version == old.config.version;

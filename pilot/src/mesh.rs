@@ -1,6 +1,7 @@
 //! Settings that hold for the whole mesh.
 
 use api::TrustDomain;
+use galley::kinds::PathForm;
 use runtime::Reach;
 
 /// What Istio keeps in its mesh configuration, as far as the compile needs it.
@@ -22,6 +23,8 @@ pub struct MeshConfig {
     pub auto_mtls: bool,
     /// Where proxies may fetch what RequestAuthentications name.
     pub keys_from: Reach,
+    /// The form of paths; `None`: BASE, and where rules look at paths DECODE_AND_MERGE_SLASHES.
+    pub paths: Option<PathForm>,
 }
 
 /// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy`).
@@ -44,6 +47,7 @@ impl MeshConfig {
             trace_sampling: None,
             auto_mtls: true,
             keys_from: Reach::default(),
+            paths: None,
         }
     }
 }

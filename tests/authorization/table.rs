@@ -26,6 +26,8 @@ pub struct Group {
     pub tokens: bool,
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// `pathNormalization` of the mesh.
+    paths: Option<String>,
     /// What is called is a gateway of the namespace istio-system.
     #[serde(default)]
     pub gateway: bool,
@@ -127,6 +129,13 @@ impl Group {
                 "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
                 "metadata": {"name": "tokens", "namespace": self.namespace()},
                 "spec": {"jwtRules": [{"issuer": "issuer", "jwks": crate::client::keys().to_string()}]}
+            }));
+        }
+        if let Some(form) = &self.paths {
+            objects.push(json!({
+                "apiVersion": "mesh.weft.dev/v1alpha1", "kind": "MeshConfig",
+                "metadata": {"name": "mesh", "namespace": "istio-system"},
+                "spec": {"pathNormalization": {"normalization": form}}
             }));
         }
         if self.gateway {

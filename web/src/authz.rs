@@ -168,7 +168,7 @@ fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMode, Verdict)
         call.caller.principal = Known::Absent;
     }
     let policies = inputs.config.authorization_policies.iter().map(|policy| &**policy);
-    let mut verdict = judge(policies, &inputs.mesh, &call);
+    let mut verdict = judge(policies, &inputs.in_force().mesh, &call);
     if plain && mode == MtlsMode::Strict {
         (verdict.decision, verdict.by) = (Decision::Denied, None);
         verdict.because = "PeerAuthentication is STRICT: only callers with a certificate are let in".into();

@@ -14,6 +14,22 @@ use crate::reader::{Object, Place};
 pub struct MeshConfig {
     pub providers: Vec<Provider>,
     pub defaults: DefaultProviders,
+    /// `None`: as the policies of a workload need it.
+    pub paths: Option<PathForm>,
+}
+
+/// In which form a request's path is brought before rules, routes and applications see it (Istio
+/// `ProxyPathNormalization`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathForm {
+    /// As it came.
+    Raw,
+    /// RFC 3986 section 6.2.2, and backslashes are slashes.
+    Base,
+    /// Besides, doubled slashes are one.
+    Merged,
+    /// Besides, escaped slashes and backslashes are plain ones.
+    Decoded,
 }
 
 /// Names of providers; `None` where nothing is said.
@@ -61,11 +77,23 @@ pub(crate) fn read(o: &Object<'_>) -> MeshConfig {
         names.push(provider.name.clone());
         Some(provider)
     });
-    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default() };
+    let paths = o.read("pathNormalization", |place| place.object(path_form)).flatten();
+    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default(), paths };
     if let Some(defaults) = o.read("defaultProviders", |place| place.object(|o| defaults(o, &mesh))) {
         mesh.defaults = defaults;
     }
     mesh
+}
+
+fn path_form(o: &Object<'_>) -> Option<PathForm> {
+    const FORMS: [(&str, Option<PathForm>); 5] = [
+        ("DEFAULT", None),
+        ("NONE", Some(PathForm::Raw)),
+        ("BASE", Some(PathForm::Base)),
+        ("MERGE_SLASHES", Some(PathForm::Merged)),
+        ("DECODE_AND_MERGE_SLASHES", Some(PathForm::Decoded)),
+    ];
+    o.choice("normalization", &FORMS).flatten()
 }
 
 fn defaults(o: &Object<'_>, mesh: &MeshConfig) -> DefaultProviders {

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use galley::kinds::{
-    AccessAction, AccessCondition, AccessOperation, AccessRule, AccessSource, AddressAttribute, TextAttribute, Values,
+    AccessAction, AccessCondition, AccessOperation, AccessRule, AccessSource, AddressAttribute, PathForm,
+    TextAttribute, Values,
 };
 use ipnet::IpNet;
 
@@ -78,6 +79,7 @@ impl Question<'_> {
     }
 
     fn operation(&self, operation: &AccessOperation) -> Holds {
+        let form = self.mesh.paths.unwrap_or(PathForm::Decoded);
         Holds::all([
             self.http("hosts", "the host", &operation.hosts, |request, value| {
                 request.host.is(|host| text::host(value, host))
@@ -86,7 +88,7 @@ impl Question<'_> {
                 request.method.is(|method| value == "*" || text::text(value, method))
             }),
             self.http("paths", "the path", &operation.paths, |request, value| {
-                request.path.is(|path| text::path(value, &text::spelled(path)))
+                request.path.is(|path| text::path(value, &text::spelled(path, form)))
             }),
             field("ports", "the port", &operation.ports, |value| self.call.target.port.is(|port| port == value)),
         ])

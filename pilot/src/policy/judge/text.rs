@@ -1,6 +1,6 @@
 //! How a value of a policy matches what a call has.
 
-use galley::kinds::PathTemplate;
+use galley::kinds::{PathForm, PathTemplate};
 use serde_json::Value;
 
 /// `*` alone is any text but none; at the beginning or at the end it stands for the rest.
@@ -56,30 +56,54 @@ pub(super) fn path(pattern: &str, path: &str) -> bool {
     parts.next().is_none()
 }
 
-/// A path without its query, spelled as proxies spell it before rules see it: what need not be escaped is plain, slashes
-/// are single, `.` and `..` are gone.
-pub(super) fn spelled(path: &str) -> String {
-    let plain = unescaped(path.split(['?', '#']).next().unwrap_or_default()).replace('\\', "/");
+/// A path without its query, spelled as proxies spell it before rules see it.
+pub(super) fn spelled(path: &str, form: PathForm) -> String {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let plain = match form {
+        PathForm::Raw => return path.to_owned(),
+        PathForm::Base | PathForm::Merged => unescaped(path, "-._~"),
+        PathForm::Decoded => unescaped(path, r"-._~/\"),
+    };
+    let resolved = resolved(&plain.replace('\\', "/"));
+    if form == PathForm::Base { resolved } else { merged(&resolved) }
+}
+
+/// Without `.` and `..` (RFC 3986 section 5.2.4).
+fn resolved(path: &str) -> String {
     let mut steps: Vec<&str> = Vec::new();
-    for step in plain.split('/').skip(1) {
+    let mut is_open = false;
+    for step in path.split('/').skip(1) {
+        is_open = matches!(step, "" | "." | "..");
         match step {
-            "" | "." => {}
+            "." => {}
             ".." => drop(steps.pop()),
             step => steps.push(step),
         }
     }
-    let ends_open = ["/", "/.", "/.."].iter().any(|end| plain.ends_with(end)) && !steps.is_empty();
-    format!("/{}{}", steps.join("/"), if ends_open { "/" } else { "" })
+    if is_open && steps.last().is_none_or(|last| !last.is_empty()) {
+        steps.push("");
+    }
+    format!("/{}", steps.join("/"))
 }
 
-/// Slashes and what RFC 3986 section 2.3 calls unreserved.
-fn unescaped(path: &str) -> String {
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !merged.ends_with('/') {
+            merged.push(c);
+        }
+    }
+    merged
+}
+
+/// What RFC 3986 section 2.3 calls unreserved: letters, digits and some; `others` are those.
+fn unescaped(path: &str, others: &str) -> String {
     let mut plain = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(at) = rest.find('%') {
         plain.push_str(&rest[..at]);
         let code = rest.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()).map(char::from);
-        match code.filter(|c| c.is_ascii_alphanumeric() || r"-._~/\".contains(*c)) {
+        match code.filter(|c| c.is_ascii_alphanumeric() || others.contains(*c)) {
             Some(c) => {
                 plain.push(c);
                 rest = &rest[at + 3..];
