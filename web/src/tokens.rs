@@ -176,3 +176,25 @@ fn problem(error: TokenError) -> Problem {
         refused => Problem::malformed(refused),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(service: &str) -> Order {
+        let order =
+            serde_json::json!({ "namespace": "shop", "service_account": "cart", "services": ["cart", service] });
+        serde_json::from_value(order).unwrap()
+    }
+
+    #[test]
+    fn a_token_names_no_service_that_nobody_can_register() {
+        for never in ["*", "10.0.0.5", "bank.prod.svc.cluster.local"] {
+            let told = order(never).check_services("cluster.local").unwrap_err().detail;
+            assert!(told.starts_with(&format!("services[1]: service {never:?}: ")), "{told}");
+        }
+        for known in ["bank", "api.example.com", "*.example.com"] {
+            assert!(order(known).check_services("cluster.local").is_ok(), "{known}");
+        }
+    }
+}
