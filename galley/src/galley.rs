@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     changes: Mutex<Option<Changes>>,
     /// How much of what clusters hold was not read yet.
     pub awaited: Arc<AtomicUsize>,
-    /// Texts that were given to be applied or tried, and held to the rules: taken and refused.
+    /// Texts that were given to be applied, and held to the rules: taken and refused.
     judged: [AtomicU64; 2],
 }
 
@@ -113,7 +113,8 @@ impl Galley {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// How many texts were given to be applied or tried: those that passed, and those that were refused.
+    /// How many texts were given to be applied: those that passed, and those that were refused. What is only tried does
+    /// not count.
     pub fn validations(&self) -> [u64; 2] {
         self.shared.judged.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
@@ -180,9 +181,17 @@ impl Galley {
 
     /// What `apply` would say, without doing it.
     pub async fn validate(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        let (documents, diagnostics) = self.shared.checked(text, origin)?;
+        let (documents, diagnostics) = checked(text, origin)?;
         let plan = self.shared.plan(documents, origin, &diagnostics)?;
         Ok(plan.into_iter().map(|planned| planned.applied).collect())
+    }
+
+    /// As `validate`, of a text that is given to be applied: a refusal counts, and what passes does once it is applied.
+    pub async fn prepare(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
+        if checked(text, origin).is_err() {
+            self.shared.judged[1].fetch_add(1, Ordering::Relaxed);
+        }
+        self.validate(text, origin).await
     }
 
     /// What is wrong across the objects in force, given the hosts that registries know.
@@ -263,7 +272,7 @@ impl Shared {
         });
     }
 
-    /// Holds a text that is given to be applied, or tried, to the rules.
+    /// Holds a text that is given to be applied to the rules.
     pub fn checked(&self, text: &str, origin: &str) -> Result<(Vec<Document>, Vec<Diagnostic>), Rejection> {
         let result = checked(text, origin);
         self.judged[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);

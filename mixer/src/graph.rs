@@ -16,7 +16,7 @@ use crate::edge::{Manner, SLOT_MS, begin_of, slot_of};
 use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
-pub use failing::{FailingEdge, failing};
+pub use failing::{FailingEdge, ailing, failing};
 use nodes::Nodes;
 pub use nodes::namespace;
 use sum::{Sum, denied};
@@ -59,6 +59,8 @@ pub struct NodeView {
     pub endpoints: Option<ReadyEndpoints>,
     pub requests_per_second: f64,
     pub error_ratio: Option<f64>,
+    /// Requests of members of the mesh that its policies turned away.
+    pub denied_per_second: f64,
     pub latency_ms: Latency,
     /// `healthy`, `degraded`, `failing`, `idle` or `unknown`.
     pub health: &'static str,

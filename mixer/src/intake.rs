@@ -48,6 +48,9 @@ pub struct Proxy {
     pub reporter: Reporter,
     /// In Unix milliseconds.
     pub last_report: u64,
+    /// Of how much of the past its reports told, in Unix milliseconds: as much as the last report, or less after a stall.
+    pub told_until: u64,
+    is_late: bool,
     pub series: HashMap<u64, Series>,
     /// What is known from before a restart, of series that were not opened since.
     pub remembered: HashMap<u64, Last>,
@@ -133,7 +136,30 @@ impl Protocol {
 
 impl Proxy {
     pub fn new(reporter: Reporter) -> Self {
-        Self { reporter, last_report: 0, series: HashMap::new(), remembered: HashMap::new(), resolved: 0, refused: 0 }
+        Self {
+            reporter,
+            last_report: 0,
+            told_until: 0,
+            is_late: false,
+            series: HashMap::new(),
+            remembered: HashMap::new(),
+            resolved: 0,
+            refused: 0,
+        }
+    }
+
+    /// The time that a report covers which comes now. Reports are written at regular pauses. Those that wait while the
+    /// control plane stands still come all at once, the first of them late: each is of one pause, after the one before.
+    /// The first report of a stream is of all since the last that was taken.
+    pub fn covered(&mut self, now: u64, pause: u64, is_first: bool) -> (u64, u64) {
+        let from = if self.last_report == 0 { self.reporter.started_at.min(now) } else { self.told_until.min(now) };
+        let gap = now.saturating_sub(self.last_report);
+        let is_late = gap > pause + pause / 2;
+        // Who is late time and again has other pauses.
+        let is_of_one_pause = if is_late { !self.is_late } else { gap < pause / 2 };
+        let to = if is_first || self.last_report == 0 || !is_of_one_pause { now } else { now.min(from + pause) };
+        (self.told_until, self.is_late) = (to, is_late);
+        (from, to)
     }
 
     /// Takes note of a series, and gives it the number by which it is known on every stream.

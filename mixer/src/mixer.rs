@@ -1,6 +1,6 @@
 //! All that proxies reported, behind one lock: reports are few a second, and views are built from it in one go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -140,13 +140,18 @@ impl Mixer {
         let catalog = self.0.catalog.borrow().clone();
         let mut state = self.0.state.lock();
         let node = state.names.workload(&reporter.workload);
+        let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         for spans in std::mem::take(&mut report.spans) {
             state.traces.take(&spans, &node, &reporter.node);
         }
         for tapped in std::mem::take(&mut report.tapped) {
             self.0.taps.show(tapped, reporter, &state.names);
         }
-        state.take(reporter, report, ids, now, &catalog);
+        let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
+        // What is shown of single requests comes at any time, and without counts.
+        if !is_beside {
+            state.take(reporter, report, ids, (now, pause), &catalog);
+        }
         state.bound(&self.0.options, now);
         drop(state);
         self.0.figures.send_replace(now);
@@ -161,7 +166,12 @@ impl Mixer {
         reading.build(&catalog)
     }
 
-    /// The edges with requests that failed in the last seconds.
+    /// Which services are `failing` or `degraded` by the requests of the last seconds, by the id of their node.
+    pub fn ailing(&self, seconds: u64) -> BTreeMap<String, &'static str> {
+        graph::ailing(&self.0.state.lock(), seconds, self.now(), self.stale_ms())
+    }
+
+    /// The edges with requests that failed or were denied in the last seconds.
     pub fn failing(&self, seconds: u64) -> Vec<FailingEdge> {
         graph::failing(&self.0.state.lock(), seconds, self.now(), self.stale_ms())
     }
@@ -260,7 +270,7 @@ impl State {
         reporter: &Reporter,
         report: wire::ReportRequest,
         ids: &mut HashMap<u32, u64>,
-        now: u64,
+        (now, pause): (u64, u64),
         catalog: &Catalog,
     ) {
         if self.names.version != catalog.version {
@@ -271,7 +281,8 @@ impl State {
             let mut proxy = Proxy::new(reporter.clone());
             let before = self.remembered.remove(&reporter.node);
             if let Some(before) = before.filter(|before| before.started_at == reporter.started_at) {
-                (proxy.last_report, proxy.remembered) = (before.last_report, before.series);
+                (proxy.last_report, proxy.told_until) = (before.last_report, before.last_report);
+                proxy.remembered = before.series;
             }
             self.proxies.insert(reporter.node.clone(), proxy);
         }
@@ -280,7 +291,7 @@ impl State {
         proxy.resolve(&self.names, &mut self.pools);
         let first = proxy.last_report == 0;
         let foreign = first && reporter.started_at + FOREIGN_MS < self.began;
-        let from = if first { reporter.started_at.min(now) } else { proxy.last_report };
+        let (from, to) = proxy.covered(now, pause, report.reporter.is_some() || ids.is_empty());
         if !foreign {
             self.since = self.since.min(from);
         }
@@ -302,7 +313,7 @@ impl State {
                 ledger.add(&proxy.reporter, &series.told, &delta);
             }
             let edge = self.edges.entry(Arc::clone(&series.edge)).or_default();
-            edge.add(&series.told, delta, from, now);
+            edge.add(&series.told, delta, from, to);
             edge.note_principals(&proxy.reporter.principal, &series.told, &mut self.pools);
         }
     }

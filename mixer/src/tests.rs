@@ -241,8 +241,37 @@ fn edges_with_failed_requests_are_told_apart_until_they_are_old() {
     let page = "workload:default/productpage-v1".to_owned();
     let failing: Vec<_> = kit.mixer.failing(30).iter().map(told).collect();
     assert_eq!(failing, [("unknown".to_owned(), 2.0, 0.5), (page, 10.0, 0.25)]);
+    assert_eq!(kit.mixer.ailing(30), [("default/reviews".to_owned(), "failing")].into());
     kit.pass(60);
     assert_eq!(kit.mixer.failing(30), []);
+    assert!(kit.mixer.ailing(30).is_empty());
+}
+
+#[test]
+fn an_edge_whose_requests_are_denied_is_told_and_its_service_is_not_healthy() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));
+    kit.pass(10);
+    kit.tell(&mut page, vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 403)], vec![counts(0, 100)]);
+    let opened = vec![series(0, wire::Side::Destination, Some("productpage-v1"), "reviews", 403)];
+    kit.tell(&mut reviews, opened, vec![wire::Counts { denied: 20, ..counts(0, 100) }]);
+    let told = |kit: &Kit| {
+        let edges = kit.mixer.failing(30);
+        let node = kit.graph(60).nodes.into_iter().find(|node| node.id == "default/reviews").unwrap();
+        assert_eq!(kit.mixer.ailing(60).get("default/reviews"), Some(&node.health));
+        (edges[0].error_ratio, edges[0].denied_ratio, node.denied_per_second, node.health)
+    };
+    assert_eq!(told(&kit), (0.0, 0.2, 2.0, "degraded"));
+    kit.tell(&mut reviews, Vec::new(), vec![wire::Counts { denied: 100, ..counts(0, 100) }]);
+    assert_eq!(told(&kit), (0.0, 1.0, 10.0, "failing"));
+    // Whom nobody knows is turned away rightly.
+    let kit = Kit::new(Options::default());
+    let mut reviews = kit.proxy("reviews-v1");
+    kit.pass(10);
+    let opened = vec![series(0, wire::Side::Destination, None, "reviews", 403)];
+    kit.tell(&mut reviews, opened, vec![wire::Counts { denied: 100, ..counts(0, 100) }]);
+    assert_eq!(kit.mixer.failing(30)[0].denied_ratio, 1.0);
+    assert!(kit.mixer.ailing(30).is_empty());
 }
 
 #[test]
@@ -344,6 +373,36 @@ fn a_stream_that_was_cut_for_a_minute_loses_nothing_and_makes_no_peak() {
     assert_eq!(edge(&graph, REVIEWS).requests_per_second, 10.0);
     let whole = edge(&kit.graph(3600), REVIEWS).requests_per_second;
     assert_eq!(whole, 10.0, "700 requests in 70 seconds");
+}
+
+#[test]
+fn reports_that_waited_for_a_stalled_control_plane_are_of_the_time_that_they_waited() {
+    let kit = Kit::new(Options::default());
+    let mut page = kit.proxy("productpage-v1");
+    let opened = vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)];
+    kit.pass(5);
+    kit.tell(&mut page, opened, vec![counts(0, 50)]);
+    let mut told = 50;
+    let mut tell = |kit: &Kit| {
+        told += 50;
+        kit.tell(&mut page, Vec::new(), vec![counts(0, told)]);
+    };
+    (0..3).for_each(|_| {
+        kit.pass(5);
+        tell(&kit);
+    });
+    // It stands still for 65 s, and then reads at once what was written meanwhile.
+    kit.pass(65);
+    (0..13).for_each(|_| tell(&kit));
+    (0..3).for_each(|_| {
+        kit.pass(5);
+        tell(&kit);
+    });
+    let query = SeriesQuery { window_seconds: 600, ..SeriesQuery::default() };
+    let series = kit.mixer.series(&query);
+    let rates: Vec<f64> = series.series.requests.iter().flatten().copied().filter(|rate| *rate > 0.0).collect();
+    assert!(rates.len() >= 9 && rates.iter().all(|rate| (4.9..10.1).contains(rate)), "{rates:?}");
+    assert!(rates[1..rates.len() - 1].iter().all(|rate| (9.9..10.1).contains(rate)), "{rates:?}");
 }
 
 #[test]

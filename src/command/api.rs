@@ -101,10 +101,10 @@ impl Client {
     }
 
     /// Deletes an object as it is now: not what somebody made of it meanwhile.
-    pub async fn delete_read(&self, path: &str) -> anyhow::Result<Value> {
+    pub async fn delete_read(&self, path: &str, query: &str) -> anyhow::Result<Value> {
         let (headers, _) = self.exchange(Method::GET, path, String::new(), None).await?;
         let tag = headers.get(header::ETAG).cloned();
-        Ok(self.exchange(Method::DELETE, path, String::new(), tag).await?.1)
+        Ok(self.exchange(Method::DELETE, &format!("{path}{query}"), String::new(), tag).await?.1)
     }
 
     /// What time the control plane has.

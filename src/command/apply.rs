@@ -19,6 +19,9 @@ pub struct Options {
     /// A file, a directory of .yaml, .yml and .json files, or - for standard input; may be repeated
     #[arg(short, long = "file", value_name = "FILE|DIR|-", required = true)]
     files: Vec<PathBuf>,
+    /// Why, for the history
+    #[arg(short, long, default_value = "")]
+    message: String,
     /// Only say what would happen
     #[arg(long)]
     dry_run: bool,
@@ -38,7 +41,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     if options.dry_run || sources.len() > 1 {
         check(&client, &sources, options.dry_run).await?;
     }
-    if options.dry_run { Ok(()) } else { apply(&client, &sources).await }
+    if options.dry_run { Ok(()) } else { apply(&client, &sources, &options.message).await }
 }
 
 /// Has every text checked, so that all that is wrong is told at once and nothing is changed by then.
@@ -74,14 +77,19 @@ fn impact(impact: &Value) -> anyhow::Result<()> {
     line(format_args!("changes {proxies} of {} connected proxies{what}", impact["connected"]))
 }
 
-async fn apply(client: &Client, sources: &[Source]) -> anyhow::Result<()> {
+async fn apply(client: &Client, sources: &[Source], message: &str) -> anyhow::Result<()> {
     for (done, source) in sources.iter().enumerate() {
-        match send(client, source, "").await {
+        match send(client, source, &because(message, "&")).await {
             Ok(answer) => report(&answer, "")?,
             Err(error) => return Err(after(&sources[..done], error)),
         }
     }
     Ok(())
+}
+
+/// A message as part of a query.
+pub fn because(message: &str, before: &str) -> String {
+    if message.is_empty() { String::new() } else { format!("{before}message={}", encode(message)) }
 }
 
 /// A failure, with what was applied before it.

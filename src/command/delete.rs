@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::api::{ApiOptions, Client, encode};
-use super::apply::{Source, read_all};
+use super::apply::{Source, because, read_all};
 use super::data_dir::DataDir;
 use super::output::line;
 
@@ -24,6 +24,9 @@ pub struct Options {
     /// Delete what a file, a directory or standard input (-) names; may be repeated
     #[arg(short, long = "file", value_name = "FILE|DIR|-", conflicts_with = "kind")]
     files: Vec<PathBuf>,
+    /// Why, for the history
+    #[arg(short, long, default_value = "")]
+    message: String,
     #[command(flatten)]
     api: ApiOptions,
 }
@@ -39,7 +42,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let client = Client::open(&data, &options.api)?;
     for (kind, namespace, name) in targets {
         let kind = kind.to_ascii_lowercase();
-        client.delete_read(&format!("{}/{}/{}", encode(&kind), encode(&namespace), encode(&name))).await?;
+        let path = format!("{}/{}/{}", encode(&kind), encode(&namespace), encode(&name));
+        client.delete_read(&path, &because(&options.message, "?")).await?;
         line(format_args!("{kind} {namespace}/{name} deleted"))?;
     }
     Ok(())

@@ -46,12 +46,13 @@ enum By {
     Version,
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("FROM", |edge| text(edge, "source")),
     ("TO", |edge| text(edge, "destination")),
     ("PROTOCOL", |edge| text(edge, "protocol")),
     ("RATE", traffic),
     ("ERRORS", |edge| percent(&edge["error_ratio"])),
+    ("DENIED", denied),
     ("P95", |edge| milliseconds(&edge["latency_ms"]["p95"])),
     ("MTLS", |edge| percent(&edge["mtls_ratio"])),
 ];
@@ -97,6 +98,12 @@ fn traffic(edge: &Value) -> String {
     }
 }
 
+/// Requests a second that policies turned away.
+pub fn denied(item: &Value) -> String {
+    let rate = item["denied_per_second"].as_f64().filter(|rate| *rate > 0.0);
+    rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}/s"))
+}
+
 pub fn percent(ratio: &Value) -> String {
     ratio.as_f64().map_or_else(|| "-".into(), |ratio| format!("{:.1}%", ratio * 100.0))
 }
@@ -108,13 +115,17 @@ pub fn milliseconds(value: &Value) -> String {
 fn label(edge: &Value) -> String {
     let errors = edge["error_ratio"].as_f64().filter(|ratio| *ratio > 0.0);
     let errors = errors.map(|_| format!(", {} errors", percent(&edge["error_ratio"])));
-    format!("{} {}{}", text(edge, "protocol"), traffic(edge), errors.unwrap_or_default())
+    let denied =
+        edge["denied_per_second"].as_f64().filter(|rate| *rate > 0.0).map(|rate| format!(", {rate:.1}/s denied"));
+    let [errors, denied] = [errors, denied].map(Option::unwrap_or_default);
+    format!("{} {}{errors}{denied}", text(edge, "protocol"), traffic(edge))
 }
 
 /// An edge that fails, one that is encrypted, or one that is not.
 fn colour(edge: &Value) -> &'static str {
+    let denied = edge["denied_per_second"].as_f64().unwrap_or_default();
     match (edge["error_ratio"].as_f64().unwrap_or_default(), edge["mtls_ratio"].as_f64()) {
-        (errors, _) if errors >= 0.01 => "firebrick",
+        (errors, _) if errors >= 0.01 || denied > 0.0 => "firebrick",
         (_, Some(1.0)) => "seagreen",
         _ => "gray40",
     }
@@ -176,6 +187,9 @@ mod tests {
         let edge =
             "\"default/productpage\" -> \"default/reviews\" [label=\"http 4.2/s, 12.5% errors\", color=firebrick]";
         assert!(text.contains(edge), "{text}");
+        let mut denied = graph();
+        denied["edges"][0]["denied_per_second"] = json!(1.5);
+        assert!(dot(&denied).contains("12.5% errors, 1.5/s denied\""), "{}", dot(&denied));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
 use super::duration;
-use super::graph::{edges, milliseconds, nodes, path, percent};
+use super::graph::{denied, edges, milliseconds, nodes, path, percent};
 use super::output::{self, Column, table, text};
 
 #[derive(Debug, Args)]
@@ -52,22 +52,24 @@ enum Sort {
     Name,
 }
 
-const SERVICES: [Column; 8] = [
+const SERVICES: [Column; 9] = [
     ("SERVICE", |node| text(node, "id")),
     ("HEALTH", |node| text(node, "health")),
     ("READY", ready),
     ("RATE", rate),
     ("ERRORS", |node| percent(&node["error_ratio"])),
+    ("DENIED", denied),
     ("P50", |node| milliseconds(&node["latency_ms"]["p50"])),
     ("P95", |node| milliseconds(&node["latency_ms"]["p95"])),
     ("P99", |node| milliseconds(&node["latency_ms"]["p99"])),
 ];
-const EDGES: [Column; 8] = [
+const EDGES: [Column; 9] = [
     ("FROM", |edge| text(edge, "source")),
     ("TO", |edge| text(edge, "destination")),
     ("PROTOCOL", |edge| text(edge, "protocol")),
     ("RATE", rate),
     ("ERRORS", |edge| percent(&edge["error_ratio"])),
+    ("DENIED", denied),
     ("P50", |edge| milliseconds(&edge["latency_ms"]["p50"])),
     ("P95", |edge| milliseconds(&edge["latency_ms"]["p95"])),
     ("MTLS", |edge| percent(&edge["mtls_ratio"])),
@@ -147,7 +149,7 @@ mod tests {
         let first = |sort| show(&graph, Of::Services, sort).lines().nth(1).unwrap_or_default().to_owned();
         assert!(first(Sort::Rate).starts_with("default/b"), "{}", first(Sort::Rate));
         assert!(
-            first(Sort::Errors).starts_with("default/a   healthy   -       1.0/s   50.0%"),
+            first(Sort::Errors).starts_with("default/a   healthy   -       1.0/s   50.0%    -"),
             "{}",
             first(Sort::Errors)
         );

@@ -54,6 +54,17 @@ spec:
     route: [{destination: {host: reviews}}]
 ";
 
+const NOBODY: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody}
+spec:
+  action: DENY
+  rules: [{to: [{operation: {methods: [GET]}}]}]
+";
+
+const SUBSET: &str = "  - name: rest\n    route: [{destination: {host: reviews, subset: v9}}]";
+
 #[test]
 fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     let mesh = ControlPlane::start();
@@ -93,6 +104,23 @@ fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     let jason = why(json!({ "end-user": "jason" }));
     assert_eq!(jason["route"], "route \"jason\"", "{jason}");
     assert!(jason["warnings"][0].as_str().unwrap().contains("fault"), "{jason}");
+
+    assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], NOBODY).status, 200);
+    until("the denial", || why(json!({}))["decision"] == "refused");
+    let denied = why(json!({}));
+    assert_eq!((&denied["status"], &denied["denied_by"]["name"]), (&json!(403), &json!("nobody")), "{denied}");
+    assert!(denied["warnings"][0].as_str().unwrap().contains("denied with 403"), "{denied}");
+    let step = |step: &Value| step["step"] == "authorization";
+    assert!(denied["steps"].as_array().unwrap().iter().any(step), "{denied}");
+    let gone = mesh.send("DELETE", "/api/v1/authorizationpolicies/default/nobody?force=true", &[], "");
+    assert_eq!(gone.status, 200);
+    until("the end of the denial", || why(json!({}))["decision"] == "forwarded");
+    let missing = FAULT.replace("  - name: rest\n    route: [{destination: {host: reviews}}]", SUBSET);
+    assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], &missing).status, 200);
+    until("the missing subset", || why(json!({}))["status"] == 503);
+    let nowhere = why(json!({}));
+    assert_eq!(nowhere["decision"], "refused", "{nowhere}");
+    assert!(nowhere["warnings"][0].as_str().unwrap().contains("503"), "{nowhere}");
 
     let policies = get(&mesh, "/services/default/reviews/_policies").body;
     assert_eq!(policies["items"][0]["link"], "/api/v1/virtualservices/default/reviews", "{policies}");

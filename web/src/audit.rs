@@ -49,6 +49,9 @@ pub struct Record {
     pub result: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// What a change made of the objects, as a unified diff: the beginning of a long one, and no secrets.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub diff: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trace_id: String,
 }
@@ -105,6 +108,7 @@ pub struct Wanted {
     pub verb: Option<String>,
     pub object: Option<String>,
     pub result: Option<String>,
+    pub dry_run: Option<bool>,
 }
 
 impl Audit {

@@ -1,5 +1,6 @@
 //! Lets in who is known, to what they may do, and writes down what was changed and what was refused.
 
+mod change;
 mod failures;
 mod log;
 mod needs;
@@ -17,6 +18,7 @@ use crate::audit::Audit;
 use crate::listen::Peer;
 use crate::problem::Problem;
 use crate::state::State;
+pub(crate) use change::told as diff_of;
 use failures::Failures;
 pub use log::Noted;
 
@@ -131,8 +133,10 @@ pub async fn require(Shared(state): Shared<State>, mut request: Request, next: N
     request.extensions_mut().insert(Caller(known.token.name.clone()));
     request.extensions_mut().insert(known.clone());
     let before = log::revision(&state, &targets);
+    let were = asked.writes().then(|| change::Before::of(&state, &targets));
     let response = next.run(request).await;
-    let told = log::Told { status: response.status(), noted: response.extensions().get().cloned() };
+    let diff = were.filter(|_| response.status().is_success()).map(|were| were.diff(&state)).unwrap_or_default();
+    let told = log::Told { status: response.status(), noted: response.extensions().get().cloned(), diff };
     log::answered(&state, &known, &asked, &targets, before, told).await;
     response
 }

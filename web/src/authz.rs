@@ -161,7 +161,7 @@ impl Question {
 }
 
 /// Peer authentication comes before the policies: it may refuse the caller, or not look at who it is.
-fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMode, Verdict) {
+pub(crate) fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMode, Verdict) {
     let mode = pilot::mtls_mode(inputs, &place.namespace, &place.labels, place.port.unwrap_or_default());
     let plain = call.caller.principal == Known::Absent;
     if mode == MtlsMode::Disable {
@@ -243,7 +243,7 @@ impl From<Other> for LeftOut {
 }
 
 impl Place {
-    fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target {
             namespace: self.namespace.clone(),
             labels: self.labels.clone(),

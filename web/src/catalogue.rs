@@ -98,6 +98,8 @@ codes! {
         "open the edge to see which codes and which version; roll back what changed last";
     NOT_EXPORTED = "WFT1602", Warning, "An exporter of metrics cannot deliver",
         "see that what it sends to runs and takes it; totals are sent again until they are taken";
+    REQUESTS_DENIED = "WFT1603", Warning, "Requests are denied by policy",
+        "`weft authz check --from CALLER --to SERVICE` names the rule; let the caller in, or have it stop asking";
 }
 
 /// The code that is written so.

@@ -35,9 +35,9 @@ struct StoreView {
 #[derive(Serialize, ToSchema)]
 struct ConfigurationView {
     objects: usize,
-    /// Objects that were checked and taken.
+    /// Texts that were given to be applied and taken; dry runs do not count.
     accepted: u64,
-    /// Objects that were checked and refused.
+    /// Texts that were given to be applied and refused.
     refused: u64,
 }
 

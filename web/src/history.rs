@@ -1,20 +1,21 @@
 //! The revisions of configuration, and the way back to one of them.
 
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use citadel::Verb;
 use galley::analysis::Found;
 use galley::history::{Changed, Revision};
-use galley::{Author, Diagnostic, Kind, NoWayBack, ObjectKey};
+use galley::{Diagnostic, Kind, NoWayBack, ObjectKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{Known, Noted};
+use crate::auth::{Caller, Known, Noted, diff_of};
 use crate::extract::{Asked, At, Body};
-use crate::objects::{KindName, is_dry};
+use crate::objects::{KindName, author, is_dry};
 use crate::problem::{Finding, Problem};
 use crate::state::State;
 
@@ -190,7 +191,9 @@ struct RollbackQuery {
 async fn roll_back(
     Shared(state): Shared<State>,
     Extension(known): Extension<Known>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<RollbackQuery>,
+    headers: HeaderMap,
     Body(order): Body<Order>,
 ) -> Result<(Extension<Noted>, Json<Value>), Problem> {
     let object = order.object.as_ref().map(Named::key).transpose()?;
@@ -200,6 +203,11 @@ async fn roll_back(
         known.check(if changed.after.is_some() { Verb::Write } else { Verb::Delete }, &changed.key)?;
     }
     let dry_run = is_dry(query.dry_run.as_deref())?;
+    let seen = planned.iter().filter_map(|changed| {
+        let key = &changed.key;
+        state.galley.get(key.kind, &key.namespace, &key.name).map(|object| object.revision)
+    });
+    let revision_before = seen.max();
     let (before, after) = (state.galley.analyse(&state.known_services()), text_of(&planned));
     let message = match order.message.is_empty() {
         true => format!("rollback to revision {}", order.revision),
@@ -208,7 +216,7 @@ async fn roll_back(
     let (revision, changes) = match dry_run {
         true => (0, planned),
         false => {
-            let author = Author { name: known.token.name.clone(), message, expecting: None };
+            let author = author(&caller, &headers, Some(&message), None);
             // What was checked is what is changed, and nothing else.
             let keys: Vec<ObjectKey> = planned.into_iter().map(|changed| changed.key).collect();
             let done = state.galley.roll_back(order.revision, |key| keys.contains(key), author).await;
@@ -218,8 +226,9 @@ async fn roll_back(
     let noted = Noted {
         object: changes.iter().map(|changed| changed.key.to_string()).collect::<Vec<_>>().join(", "),
         detail: format!("rollback to revision {}", order.revision),
+        revision_before,
         revision_after: (revision > 0).then_some(revision),
-        ..Noted::default()
+        diff: if dry_run { String::new() } else { diff_of(changes.iter().map(parts)) },
     };
     let items: Vec<Value> = changes.iter().map(whole).collect();
     let found = state.galley.analyse_with(&after, "the revision", &state.known_services()).unwrap_or_default();
@@ -280,6 +289,10 @@ fn whole(changed: &Changed) -> Value {
     value["after"] = json!(changed.after);
     value["diff"] = json!(changed.diff());
     value
+}
+
+fn parts(changed: &Changed) -> (&ObjectKey, Option<Value>, Option<Value>) {
+    (&changed.key, changed.before.clone(), changed.after.clone())
 }
 
 fn diff(changes: &[Changed]) -> String {

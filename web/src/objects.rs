@@ -142,7 +142,7 @@ async fn impact_of(Shared(state): Shared<State>, At(named): At<Named>) -> Result
 }
 
 /// Who changes, why, and at which revision the object must be.
-fn author(caller: &Caller, headers: &HeaderMap, message: Option<&str>, expecting: Option<u64>) -> Author {
+pub fn author(caller: &Caller, headers: &HeaderMap, message: Option<&str>, expecting: Option<u64>) -> Author {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let name = text(crate::auth::AUTHOR).unwrap_or(&caller.0).to_owned();
     let message = message.or_else(|| text("x-weft-message")).unwrap_or_default().to_owned();

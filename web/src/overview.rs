@@ -11,7 +11,7 @@ use crate::auth::Known;
 use crate::certificates::CertificateView;
 use crate::kept::now_seconds;
 use crate::registries::{self, RegistryView};
-use crate::services::{count, health};
+use crate::services::health_of;
 use crate::state::State;
 use crate::trouble::{self, Counts};
 use crate::{identities, proxies};
@@ -24,8 +24,8 @@ pub fn routes() -> OpenApiRouter<State> {
 #[derive(Serialize, ToSchema)]
 struct Overview {
     mesh: Mesh,
-    /// 100 is a mesh without problems: each error takes 10, each warning 2, and proxies that refused something or are
-    /// behind their share of 20.
+    /// 100 is a mesh without problems: each error takes 10, each warning 2, proxies that refused something or are behind
+    /// their share of 20, services that fail their share of 100 but at least 20, degraded ones their share of 20.
     score: u32,
     problems: Counts,
     proxies: ProxyCounts,
@@ -86,7 +86,7 @@ async fn overview(Shared(state): Shared<State>, Extension(known): Extension<Know
     let mut services = ServiceCounts::default();
     for entry in catalog.entries().filter(|entry| known.sees(entry.service.namespace())) {
         services.total += 1;
-        match health(count(entry)) {
+        match health_of(&state, entry) {
             "healthy" => services.healthy += 1,
             "degraded" => services.degraded += 1,
             "failing" => services.failing += 1,
@@ -111,7 +111,7 @@ async fn overview(Shared(state): Shared<State>, Extension(known): Extension<Know
             version: env!("CARGO_PKG_VERSION"),
             started_at: state.kept.started_at,
         },
-        score: score(problems, &counts),
+        score: score(problems, &counts, &services),
         problems,
         proxies: counts,
         first_run: catalog.entries().next().is_none(),
@@ -137,9 +137,12 @@ fn expiring(state: &State, known: &Known) -> Vec<Expiring> {
     late.collect()
 }
 
-fn score(problems: Counts, proxies: &ProxyCounts) -> u32 {
+fn score(problems: Counts, proxies: &ProxyCounts, services: &ServiceCounts) -> u32 {
     let lagging = (20 * (proxies.stale + proxies.nack)).checked_div(proxies.total).unwrap_or(0);
-    let lost = 10 * problems.error + 2 * problems.warning + lagging;
+    let least = if services.failing > 0 { 20 } else { 0 };
+    let failing = (100 * services.failing).checked_div(services.total).unwrap_or(0).max(least);
+    let degraded = (20 * services.degraded).checked_div(services.total).unwrap_or(0);
+    let lost = 10 * problems.error + 2 * problems.warning + lagging + failing + degraded;
     u32::try_from(100usize.saturating_sub(lost)).unwrap_or(0)
 }
 
@@ -151,8 +154,13 @@ mod tests {
     fn a_mesh_without_problems_has_100_and_none_has_less_than_0() {
         let counts = |error, warning| Counts { error, warning, info: 3 };
         let proxies = ProxyCounts { total: 10, synced: 9, stale: 1, nack: 0 };
-        assert_eq!(score(counts(0, 0), &ProxyCounts::default()), 100);
-        assert_eq!(score(counts(1, 2), &proxies), 84);
-        assert_eq!(score(counts(99, 0), &proxies), 0);
+        let services = |failing, degraded| ServiceCounts { total: 10, failing, degraded, ..ServiceCounts::default() };
+        let well = services(0, 0);
+        assert_eq!(score(counts(0, 0), &ProxyCounts::default(), &ServiceCounts::default()), 100);
+        assert_eq!(score(counts(1, 2), &proxies, &well), 84);
+        assert_eq!(score(counts(99, 0), &proxies, &well), 0);
+        // One service of ten is dead: that is no mesh of 88.
+        assert_eq!(score(counts(1, 1), &ProxyCounts::default(), &services(1, 0)), 68);
+        assert_eq!(score(counts(1, 1), &ProxyCounts::default(), &services(5, 5)), 28);
     }
 }

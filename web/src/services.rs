@@ -50,7 +50,8 @@ pub struct Service {
     pub registries: Vec<String>,
     /// Whether a registry that tells of it is out of reach.
     pub stale: bool,
-    /// `healthy`, `degraded` (some endpoints are not), `failing` (none is) or `unknown` (it has none)
+    /// `healthy`, `degraded` (some endpoints are not, or some requests fail or are denied), `failing` (no endpoint is, or
+    /// many requests fail or are denied) or `unknown` (it has no endpoint)
     pub health: &'static str,
     pub labels: BTreeMap<String, String>,
     /// What registries disagree about.
@@ -155,15 +156,24 @@ impl Service {
             platforms: by_platform(entry),
             stale: is_stale(catalog, &registries),
             registries: registries.into_iter().collect(),
-            health: health(endpoints),
+            health: health_of(state, entry),
             labels: service.labels.clone(),
             conflicts: entry.conflicts.to_vec(),
         }
     }
 }
 
+/// The worse of what its endpoints and what the last requests to it make of a service.
+pub fn health_of(state: &State, entry: &Entry) -> &'static str {
+    let of_endpoints = health(count(entry));
+    match state.kept.failing.ailing().get(&mixer::id(&entry.service)) {
+        Some(of_traffic) if of_endpoints != "failing" => of_traffic,
+        _ => of_endpoints,
+    }
+}
+
 /// What the figures of its endpoints make of a service.
-pub fn health(endpoints: Count) -> &'static str {
+fn health(endpoints: Count) -> &'static str {
     match (endpoints.healthy, endpoints.total) {
         (_, 0) => "unknown",
         (0, _) => "failing",

@@ -141,15 +141,52 @@ pub fn collect(state: &State) -> Vec<Trouble> {
 pub(crate) struct Since(Mutex<BTreeMap<(String, String, String), u64>>);
 
 impl Since {
-    /// Tells each problem its age, and forgets those that are over.
+    /// Tells each problem its age, and forgets those that are over. One of the same code and object as one that is over
+    /// is that one in other words.
     fn mark(&self, all: &mut [Trouble]) {
         let now = millis(SystemTime::now());
         let mut known = self.0.lock();
-        let before = std::mem::take(&mut *known);
-        for trouble in all {
-            let key = trouble.key();
-            trouble.since = before.get(&key).copied().unwrap_or(now);
-            known.insert(key, trouble.since);
+        let mut before = std::mem::take(&mut *known);
+        for trouble in &mut *all {
+            trouble.since = before.remove(&trouble.key()).unwrap_or_default();
         }
+        for trouble in all {
+            if trouble.since == 0 {
+                let alike = before.keys().find(|(code, object, _)| code == trouble.code && *object == trouble.object);
+                let alike = alike.cloned().and_then(|key| before.remove(&key));
+                trouble.since = alike.unwrap_or(now);
+            }
+            known.insert(trouble.key(), trouble.since);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue as codes;
+
+    fn trouble(object: &str, message: &str) -> Trouble {
+        Trouble::new(&codes::REQUESTS_FAIL, "traffic", object, message.into())
+    }
+
+    #[test]
+    fn a_problem_whose_words_change_is_as_old_as_before() {
+        let since = Since::default();
+        since.0.lock().extend([
+            (trouble("a > b", "more than one in twenty").key(), 100),
+            (trouble("c", "one").key(), 200),
+            (trouble("c", "two").key(), 300),
+        ]);
+        let mut now =
+            [trouble("a > b", "at least half"), trouble("c", "three"), trouble("c", "one"), trouble("d", "x")];
+        since.mark(&mut now);
+        assert_eq!(now[..3].iter().map(|trouble| trouble.since).collect::<Vec<_>>(), [100, 300, 200]);
+        assert!(now[3].since > 300, "a new one is of now");
+        // What was over begins anew.
+        since.mark(&mut []);
+        let mut again = [trouble("a > b", "at least half")];
+        since.mark(&mut again);
+        assert!(again[0].since > 300);
     }
 }

@@ -1,6 +1,7 @@
 //! `POST /_why`: what would become of a request, decided as the caller's own proxy would decide it, step by step: the
-//! route table, the virtual host, the route, the cluster, the endpoints, mutual TLS.
+//! route table, the virtual host, the route, the cluster, the endpoints, mutual TLS, the policies of who is asked.
 
+mod access;
 mod answer;
 mod find;
 mod target;
@@ -8,6 +9,7 @@ mod target;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::envoy::config::route::v3::route::Action;
 use axum::Json;
 use axum::extract::State as Shared;
 use pilot::{Node, NodeKind, Snapshot};
@@ -149,7 +151,15 @@ fn decide(state: &State, node: &Node, snapshot: &Snapshot, asked: &Asked, steps:
         steps.push(Step::new("route", format!("none of {} takes {} {}", host.name, asked.method, asked.path)));
         return answer::Outcome::refused(404, "no route");
     };
-    answer::of_route(state, snapshot, route, steps)
+    let mut outcome = answer::of_route(state, snapshot, route, steps);
+    if access::at_gateway(state, node, asked, &mut outcome, steps) || outcome.decision != "forwarded" {
+        return outcome;
+    }
+    if let Some(Action::Route(action)) = &route.action {
+        let rewritten = access::Rewritten::of(asked, route, action);
+        access::at_targets(state, node, asked, &rewritten, &mut outcome, steps);
+    }
+    outcome
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Edges on which requests fail. They are looked for every few seconds, so the graph is not built for them: an edge
-//! without an error costs a look at its counts.
+//! Edges on which requests fail or are denied, and what that makes of the services they lead to. They are looked for
+//! every few seconds, so the graph is not built for them: an edge without an error costs a look at its counts.
 
-use super::{Window, discount, read_edge, rounded, window};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::nodes::health_of_traffic;
+use super::{Sum, Window, discount, read_edge, rounded, window};
 use crate::edge::History;
-use crate::intake::Protocol;
+use crate::intake::{EdgeKey, Protocol};
 use crate::mixer::{Edge, State};
 use crate::names::UNKNOWN;
 
-/// An edge with requests that failed within the window.
+/// An edge with requests that failed or were denied within the window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FailingEdge {
     pub source: String,
@@ -15,24 +19,23 @@ pub struct FailingEdge {
     pub requests_per_second: f64,
     /// Of all requests, from 0 to 1.
     pub error_ratio: f64,
+    /// Those that policies turned away, of all requests, from 0 to 1.
+    pub denied_ratio: f64,
 }
 
-/// The edges with failed requests in the last seconds, by name.
+/// The edges with failed or denied requests in the last seconds, by name.
 pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<FailingEdge> {
     let window = window(state, now, seconds, now, stale_ms);
-    let with_errors =
-        state.edges.iter().filter(|(key, edge)| key.protocol != Protocol::Tcp && has_errors(edge, window));
-    let mut failing: Vec<FailingEdge> = with_errors
+    let mut failing: Vec<FailingEdge> = troubled(state, window)
         .filter_map(|(key, edge)| {
-            let mut sum = read_edge(key, edge, window)?.sum;
-            if &*key.source == UNKNOWN && !discount(&mut sum, plain_to(state, &key.destination, window)) {
-                return None;
-            }
-            Some(FailingEdge {
+            let sum = sum_of(state, key, edge, window)?;
+            let [error_ratio, denied_ratio] = [sum.error_ratio(), sum.denied_ratio()].map(Option::unwrap_or_default);
+            (error_ratio > 0.0 || denied_ratio > 0.0).then(|| FailingEdge {
                 source: key.source.to_string(),
                 destination: key.destination.to_string(),
                 requests_per_second: rounded(sum.requests / window.seconds),
-                error_ratio: sum.error_ratio().filter(|ratio| *ratio > 0.0)?,
+                error_ratio,
+                denied_ratio,
             })
         })
         .collect();
@@ -40,10 +43,41 @@ pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<Fail
     failing
 }
 
-fn has_errors(edge: &Edge, window: Window) -> bool {
+/// What requests say of the health of services, by the id of their node: those that are not healthy by it, as the graph
+/// of that time tells it.
+pub fn ailing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> BTreeMap<String, &'static str> {
+    let window = window(state, now, seconds, now, stale_ms);
+    let suspects: BTreeSet<Arc<str>> = troubled(state, window).map(|(key, _)| Arc::clone(&key.destination)).collect();
+    let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+    for (key, edge) in state.edges.iter().filter(|(key, _)| key.protocol != Protocol::Tcp) {
+        if let Some(suspect) = suspects.get(&key.destination)
+            && let Some(sum) = sum_of(state, key, edge, window)
+        {
+            sums.entry(suspect).or_default().merge_from(key, &sum);
+        }
+    }
+    let ill = sums.iter().filter_map(|(id, sum)| {
+        let health = health_of_traffic(sum.error_ratio().unwrap_or_default(), sum.denied_ratio().unwrap_or_default())?;
+        Some(((*id).to_owned(), health))
+    });
+    ill.collect()
+}
+
+fn troubled(state: &State, window: Window) -> impl Iterator<Item = (&Arc<EdgeKey>, &Edge)> {
+    state.edges.iter().filter(move |(key, edge)| key.protocol != Protocol::Tcp && is_troubled(edge, window))
+}
+
+fn sum_of(state: &State, key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<Sum> {
+    let mut sum = read_edge(key, edge, window)?.sum;
+    let is_known = &*key.source != UNKNOWN;
+    (is_known || discount(&mut sum, plain_to(state, &key.destination, window))).then_some(sum)
+}
+
+fn is_troubled(edge: &Edge, window: Window) -> bool {
     let fail = |history: &History| {
         let (mut slots, mut points) = super::sum::within(history, window);
-        slots.any(|slot| slot.total(&history.manners).errors > 0.0) || points.any(|point| point.errors > 0.0)
+        slots.any(|slot| slot.denied > 0 || slot.total(&history.manners).errors > 0.0)
+            || points.any(|point| point.denied > 0.0 || point.errors > 0.0)
     };
     fail(&edge.by_source) || fail(&edge.by_destination)
 }

@@ -13,6 +13,9 @@ use crate::names;
 /// From this share of errors on a service is degraded, and from that on failing.
 const DEGRADED: f64 = 0.01;
 const FAILING: f64 = 0.1;
+/// The same for requests of members of the mesh that policies turn away. A few may well be meant.
+const DENIES_SOME: f64 = 0.05;
+const DENIES_MANY: f64 = 0.5;
 
 pub struct Nodes<'a> {
     found: BTreeMap<Arc<str>, Found<'a>>,
@@ -52,7 +55,7 @@ impl<'a> Nodes<'a> {
         let destination = self.found.entry(Arc::clone(&key.destination)).or_default();
         destination.touched = true;
         if of_requests {
-            destination.asked.merge(sum);
+            destination.asked.merge_from(key, sum);
         }
     }
 
@@ -98,6 +101,7 @@ fn view(
     let requests = if is_asked { found.asked.requests } else { found.asks };
     let error_ratio = found.asked.error_ratio();
     let endpoints = found.entry.map(endpoints);
+    let by_traffic = health_of_traffic(0.0, found.asked.denied_ratio().unwrap_or_default());
     let worst = error_ratio.into_iter().chain(failing.get(id).copied()).reduce(f64::max);
     NodeView {
         kind,
@@ -108,11 +112,29 @@ fn view(
         versions: found.asked.versions(window),
         requests_per_second: rounded(requests / window.seconds),
         error_ratio,
+        denied_per_second: rounded(found.asked.denied / window.seconds),
         latency_ms: if is_asked { found.asked.latency() } else { Latency::default() },
-        health: health(worst, endpoints, found.touched, kind),
+        health: worse(by_traffic, health(worst, endpoints, found.touched, kind)),
         endpoints,
         part_of: None,
         id: id.to_owned(),
+    }
+}
+
+/// What requests alone make of a service, if it is not healthy by them: the share that fails, and the share that is
+/// denied.
+pub fn health_of_traffic(errors: f64, denied: f64) -> Option<&'static str> {
+    match () {
+        () if errors >= FAILING || denied >= DENIES_MANY => Some("failing"),
+        () if errors >= DEGRADED || denied >= DENIES_SOME => Some("degraded"),
+        () => None,
+    }
+}
+
+fn worse(one: Option<&'static str>, other: &'static str) -> &'static str {
+    match one {
+        Some(one) if other != "failing" => one,
+        _ => other,
     }
 }
 

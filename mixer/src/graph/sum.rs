@@ -6,6 +6,8 @@ use api::latency;
 
 use super::{Latency, VersionView, Window, rounded};
 use crate::edge::{History, Manner, Manners, Point, Slot};
+use crate::intake::EdgeKey;
+use crate::names::UNKNOWN;
 
 #[derive(Clone, Debug)]
 pub struct Sum {
@@ -114,8 +116,16 @@ impl Sum {
         }
     }
 
+    /// Adds what an edge to a node tells. Whom nobody knows is turned away for a reason; that says nothing of the node.
+    pub fn merge_from(&mut self, key: &EdgeKey, other: &Sum) {
+        self.merge(other);
+        if &*key.source != UNKNOWN {
+            self.denied += other.denied;
+        }
+    }
+
     /// Adds what another edge of the same node tells.
-    pub fn merge(&mut self, other: &Sum) {
+    fn merge(&mut self, other: &Sum) {
         self.requests += other.requests;
         self.errors += other.errors;
         self.weight += other.weight;
@@ -148,6 +158,11 @@ impl Sum {
 
     pub fn error_ratio(&self) -> Option<f64> {
         ratio(self.errors, self.requests)
+    }
+
+    /// Those that were turned away. The other side counts them, so that there may seem to be more than were asked.
+    pub fn denied_ratio(&self) -> Option<f64> {
+        ratio(self.denied.min(self.requests), self.requests)
     }
 
     pub fn mtls_ratio(&self) -> Option<f64> {

@@ -75,7 +75,11 @@ impl Wanted {
     fn wants(&self, record: &Record) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
         let within = self.object.as_ref().is_none_or(|wanted| record.object.contains(wanted.as_str()));
-        is(&self.actor, &record.actor) && is(&self.verb, &record.verb) && is(&self.result, &record.result) && within
+        is(&self.actor, &record.actor)
+            && is(&self.verb, &record.verb)
+            && is(&self.result, &record.result)
+            && self.dry_run.is_none_or(|wanted| wanted == record.dry_run)
+            && within
     }
 }
 

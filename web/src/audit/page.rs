@@ -31,6 +31,8 @@ struct Question {
     object: Option<String>,
     /// `done`, or a status: `403`.
     result: Option<String>,
+    /// `false`: only what was really done or refused; `true`: only what was tried.
+    dry_run: Option<bool>,
 }
 
 /// What was changed and what was refused, the newest first.
@@ -49,8 +51,8 @@ async fn list(Shared(state): Shared<State>, Asked(question): Asked<Question>) ->
     if let Some(result) = question.result.as_deref().filter(|result| !is_result(result)) {
         return Err(Problem::malformed(format!("result is {result:?}; it is done, or the status of a refusal: 403")));
     }
-    let Question { before, actor, verb, object, result, .. } = question;
-    let wanted = Wanted { before: before.unwrap_or(0), limit, actor, verb, object, result };
+    let Question { before, actor, verb, object, result, dry_run, .. } = question;
+    let wanted = Wanted { before: before.unwrap_or(0), limit, actor, verb, object, result, dry_run };
     let lines = state.door.audit.lines(wanted).await.map_err(Problem::internal)?;
     let next = lines.last().map(|line| line.seq).filter(|seq| lines.len() == limit && *seq > 1);
     Ok(Json(json!({ "items": lines, "next": next })))

@@ -19,12 +19,15 @@ pub struct Noted {
     pub detail: String,
     pub revision_before: Option<u64>,
     pub revision_after: Option<u64>,
+    pub diff: String,
 }
 
 /// What was answered.
 pub struct Told {
     pub status: StatusCode,
     pub noted: Option<Noted>,
+    /// What it made of the objects that it is about.
+    pub diff: String,
 }
 
 /// What was asked for.
@@ -57,6 +60,11 @@ impl Asked {
             ip: from.map(|from| from.ip().to_string()),
             changes: !looks,
         }
+    }
+
+    /// Whether it is a change, and not only tried.
+    pub fn writes(&self) -> bool {
+        self.changes && !self.dry_run
     }
 
     pub fn record(&self, known: &Known, result: &str) -> Record {
@@ -110,7 +118,7 @@ pub async fn answered(
     asked: &Asked,
     targets: &[ObjectKey],
     before: Option<u64>,
-    Told { status, noted }: Told,
+    Told { status, noted, diff }: Told,
 ) {
     let is_refusal = [403, 412, 422].contains(&status.as_u16());
     // What a browser tries while somebody types changes nothing, and is no act of theirs.
@@ -121,6 +129,7 @@ pub async fn answered(
     let result = if status.is_success() { "done" } else { status.as_str() };
     let mut record = asked.record(known, result);
     record.revision_before = before;
+    record.diff = diff;
     if !targets.is_empty() {
         record.object = names(targets);
         record.revision_after = if status.is_success() { revision(state, targets) } else { before };
@@ -130,6 +139,9 @@ pub async fn answered(
             record.object = noted.object;
         }
         record.detail = noted.detail;
+        if !noted.diff.is_empty() {
+            record.diff = noted.diff;
+        }
         record.revision_before = noted.revision_before.or(record.revision_before);
         record.revision_after = noted.revision_after.or(record.revision_after);
     }

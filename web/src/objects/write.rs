@@ -145,7 +145,11 @@ pub async fn create(
         Some(_) if forced => return Err(Problem::malformed(BOTH)),
         _ => {}
     }
-    let planned = match state.galley.validate(&text, ORIGIN).await {
+    let planned = match dry_run {
+        true => state.galley.validate(&text, ORIGIN).await,
+        false => state.galley.prepare(&text, ORIGIN).await,
+    };
+    let planned = match planned {
         Ok(planned) => planned,
         Err(rejection) if dry_run => return Ok(Json(DryRun::refused(&rejection)).into_response()),
         Err(rejection) => return Err(Problem::rejected(&rejection)),
@@ -234,7 +238,7 @@ async fn write(state: &State, key: &ObjectKey, text: &str, author: Author, sourc
     if let Some(object) = state.galley.get(key.kind, &key.namespace, &key.name) {
         held(&object)?;
     }
-    let planned = state.galley.validate(text, ORIGIN).await.map_err(|rejection| source.refusal(&rejection))?;
+    let planned = state.galley.prepare(text, ORIGIN).await.map_err(|rejection| source.refusal(&rejection))?;
     let of_text = only(&planned)?;
     if of_text != *key {
         return Err(other_object(key, &of_text.to_string()));

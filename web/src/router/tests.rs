@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 
+mod changes;
 mod door;
 mod narrow;
 

@@ -28,7 +28,7 @@ pub struct Answer {
 /// One step of a decision, in order.
 #[derive(Serialize, ToSchema)]
 pub struct Step {
-    /// `source`, `route table`, `virtual host`, `route passed over`, `route`, `cluster`, `endpoints`, `security`
+    /// `source`, `route table`, `virtual host`, `route passed over`, `route`, `cluster`, `endpoints`, `security`, `authorization`
     pub step: &'static str,
     pub detail: String,
 }
@@ -37,14 +37,17 @@ pub struct Step {
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = WhyOutcome)]
 pub struct Outcome {
-    /// `forwarded`, `redirected`, `answered` (by the proxy) or `refused`
+    /// `forwarded`, `redirected`, `answered` (by the proxy), or `refused`: by the caller's proxy (404: no route, 503:
+    /// nobody to send it to) or by that of who is asked (403)
     pub decision: &'static str,
-    /// The status that the proxy itself answers with, if it does.
+    /// The status that a proxy itself answers with, if it does.
     pub status: Option<u32>,
     pub virtual_host: Option<String>,
     pub route: Option<String>,
     /// The VirtualService that made the route.
     pub policy: Option<Policy>,
+    /// The AuthorizationPolicy that denies it.
+    pub denied_by: Option<Policy>,
     /// Where it goes, by share.
     pub targets: Vec<Target>,
     pub timeout_ms: Option<u64>,
@@ -118,14 +121,18 @@ fn forwarded(
     if shares.is_empty() {
         outcome.warnings.push("the route names no cluster before the request is there".into());
     }
+    let mut reached = shares.is_empty();
     for (cluster, share) in shares {
         let target = Target::of(snapshot, &cluster, share);
         let percent = format!("{:.4}", share * 100.0);
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
         steps.push(Step::new("cluster", format!("{cluster} ({percent} %)")));
-        weigh(&target, snapshot, outcome, steps);
+        reached |= weigh(&target, snapshot, outcome, steps);
         security(state, &target, outcome, steps);
         outcome.targets.push(target);
+    }
+    if !reached {
+        (outcome.decision, outcome.status) = ("refused", Some(503));
     }
 }
 
@@ -142,20 +149,22 @@ fn shares(specifier: Option<&ClusterSpecifier>) -> Vec<(String, f64)> {
     }
 }
 
-/// Whether there is an endpoint to send to.
-fn weigh(target: &Target, snapshot: &Snapshot, outcome: &mut Outcome, steps: &mut Vec<Step>) {
+/// Whether any request goes there and there is an endpoint to send it to.
+fn weigh(target: &Target, snapshot: &Snapshot, outcome: &mut Outcome, steps: &mut Vec<Step>) -> bool {
     if snapshot.clusters.get(&target.cluster).is_none() {
         outcome.warnings.push(format!("{} is not there: its requests are answered with 503", target.cluster));
-        return;
+        return false;
     }
-    let Some(endpoints) = &target.endpoints else { return };
+    let is_asked = target.share > 0.0;
+    let Some(endpoints) = &target.endpoints else { return is_asked };
     let healthy = endpoints.iter().filter(|endpoint| endpoint.health == "healthy").count();
     steps.push(Step::new("endpoints", format!("{healthy} of {} healthy", endpoints.len())));
-    if healthy == 0 && target.share > 0.0 {
+    if healthy == 0 && is_asked {
         let subset = target.subset.as_deref().filter(|subset| !subset.is_empty());
         let of = subset.map_or_else(String::new, |subset| format!(" of subset {subset}"));
         outcome.warnings.push(format!("no healthy endpoint{of} of {}: 503", target.cluster));
     }
+    is_asked && healthy > 0
 }
 
 /// Whether the callers' connections are what the workloads demand.
