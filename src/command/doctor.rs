@@ -1,5 +1,5 @@
 //! `weft doctor`: what is wrong with the mesh and with this machine, and what to do about it. The codes are those of the
-//! console's problems.
+//! console's problems. Whatever is looked at and well is said, too.
 
 mod dns;
 mod machine;
@@ -14,6 +14,7 @@ use web::catalogue::{self, Code};
 use super::api::{ApiOptions, Client};
 use super::check;
 use super::data_dir::DataDir;
+use super::failure::{Exit, Failure};
 use super::join::STATE_DIR;
 use super::output::{Format, OutputOptions, line, print_value, text};
 
@@ -37,6 +38,8 @@ pub struct Visit {
     found: Vec<Value>,
     /// What is as it should be.
     well: Vec<String>,
+    /// Why the control plane was not asked.
+    unreachable: Option<String>,
 }
 
 impl Visit {
@@ -61,11 +64,15 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         print_value(options.output.output, &listing)?;
     } else {
         for words in &visit.well {
-            line(format_args!("ok  {words}"))?;
+            line(format_args!("ok: {words}"))?;
         }
         check::print(&listing, "nothing is wrong")?;
     }
-    check::fail_on_errors(&listing)
+    // Who cannot be reached is another matter than what it says.
+    match visit.unreachable {
+        Some(why) => Err(Failure::new(Exit::Unreachable, why).into()),
+        None => check::fail_on_errors(&listing),
+    }
 }
 
 /// What the control plane knows, and whether it is there.
@@ -80,14 +87,53 @@ async fn mesh(visit: &mut Visit, options: &Options, data: &DataDir) {
     };
     let (before, told, listing, overview) = match listing.await {
         Ok(read) => read,
-        Err(error) => return visit.found(&catalogue::UNREACHABLE, "control plane", format!("{error:#}")),
+        Err(error) => {
+            let why = format!("{error:#}");
+            visit.unreachable = Some("the control plane cannot be asked".into());
+            return visit.found(&catalogue::UNREACHABLE, "control plane", why);
+        }
     };
     visit.well(format!("the control plane answers ({})", text(&overview["mesh"], "version")));
     clock(visit, before, told);
     version(visit, &overview);
-    let proxies = &overview["proxies"];
-    visit.well(format!("{} of {} proxies are in step", proxies["synced"], proxies["total"]));
-    visit.found.extend(listing["items"].as_array().into_iter().flatten().cloned());
+    let items = listing["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    proxies(visit, &overview["proxies"], items);
+    authority(visit, &overview["certificates"], items);
+    visit.found.extend(items.iter().cloned());
+}
+
+/// Whether one of these is among the problems.
+fn is_told(items: &[Value], codes: &[&Code]) -> bool {
+    items.iter().any(|item| codes.iter().any(|code| item["code"] == code.code))
+}
+
+fn proxies(visit: &mut Visit, counts: &Value, items: &[Value]) {
+    let (total, synced, stale) = (&counts["total"], &counts["synced"], &counts["stale"]);
+    match stale.as_u64().unwrap_or_default() {
+        0 => visit.well(format!("{synced} of {total} proxies are in step")),
+        _ => visit.found(
+            &catalogue::BEHIND,
+            "proxies",
+            format!("{stale} of {total} wait for their newest configuration"),
+        ),
+    }
+    if !is_told(items, &[&catalogue::NACK]) {
+        visit.well("no proxy refused its configuration (NACK)");
+    }
+    if !is_told(items, &[&catalogue::VERSION_SKEW]) {
+        visit.well("the proxies are of the control plane's version");
+    }
+}
+
+fn authority(visit: &mut Visit, certificates: &Value, items: &[Value]) {
+    let ends = certificates["root_not_after"].as_u64();
+    if let Some(ends) = ends.filter(|_| !is_told(items, &[&catalogue::CA_EXPIRES, &catalogue::CA_EXPIRED])) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        visit.well(format!("the certificate authority is good for {} days", ends.saturating_sub(now) / 86_400));
+    }
+    if !is_told(items, &[&catalogue::CERTIFICATE_EXPIRES]) {
+        visit.well("the certificates of connected proxies are renewed in time");
+    }
 }
 
 fn clock(visit: &mut Visit, own: SystemTime, told: Option<SystemTime>) {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod control_plane;
+mod doctor;
 mod document;
 mod views;
 mod writers;

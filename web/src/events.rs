@@ -39,7 +39,7 @@ struct EventQuery {
     /// With commas between: `objects`, `services`, `endpoints`, `proxies`, `problems`, `registries`, `telemetry`; all
     /// if not said.
     topics: Option<String>,
-    /// Begin after this revision; `Last-Event-ID` decides where both are there.
+    /// Begin after this revision, of a list or of an event (that of a write is the store's, which counts otherwise); `Last-Event-ID` decides where both are there.
     since: Option<u64>,
 }
 

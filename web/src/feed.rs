@@ -3,7 +3,7 @@
 //!
 //! Revisions grow across restarts too: they begin with the time of the start.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -75,6 +75,8 @@ pub struct News {
 /// The ring, and the way to learn of the next event.
 pub struct Feed {
     ring: Mutex<VecDeque<Arc<News>>>,
+    /// How many there were since the start, by topic or kind, and by what happened.
+    counted: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     latest: watch::Sender<u64>,
     closed: watch::Sender<bool>,
     /// The revision before the first event.
@@ -89,7 +91,7 @@ impl Default for Feed {
     fn default() -> Self {
         let origin = millis(SystemTime::now()) / 1000 * 1_000_000;
         let (latest, closed) = (watch::Sender::new(origin), watch::Sender::new(false));
-        Self { ring: Mutex::default(), latest, closed, origin }
+        Self { ring: Mutex::default(), counted: Mutex::default(), latest, closed, origin }
     }
 }
 
@@ -108,6 +110,8 @@ impl Feed {
     }
 
     fn add(&self, topic: Topic, event: &'static str, kind: Option<Kind>, data: Value, object: Option<Value>) {
+        let what = kind.map_or(topic.as_str(), Kind::as_str);
+        *self.counted.lock().entry((what, event)).or_default() += 1;
         let mut ring = self.ring.lock();
         let revision = self.revision() + 1;
         if ring.len() >= KEPT {
@@ -115,6 +119,11 @@ impl Feed {
         }
         ring.push_back(Arc::new(News { revision, topic, event, kind, data, object }));
         self.latest.send_replace(revision);
+    }
+
+    /// How many events of a topic, or of a kind of objects, there were since the start.
+    pub fn count(&self, what: &'static str, event: &'static str) -> u64 {
+        self.counted.lock().get(&(what, event)).copied().unwrap_or_default()
     }
 
     /// The events after a revision.
@@ -164,6 +173,7 @@ mod tests {
         assert_eq!(feed.since(start).map(|_| ()), Err(Gap));
         assert_eq!(feed.since(end + 1).map(|_| ()), Err(Gap));
         assert_eq!(feed.since(0).map(|_| ()), Err(Gap));
+        assert_eq!(feed.count("services", "modified"), KEPT as u64 + 10);
     }
 
     #[tokio::test]

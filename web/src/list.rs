@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::scope;
 use crate::state::State;
 
+pub use filter::by_labels;
 pub(crate) use pages::Pages;
 
 const INDEX: &str = "x-consul-index";
@@ -94,7 +95,8 @@ pub struct LiveQuery {
     pub wait: Option<String>,
     /// `1`: a stream of the changes instead of a list (server-sent events); of configuration only.
     pub watch: Option<u8>,
-    /// Where the stream begins: the revision of a list.
+    /// Where the stream begins: the revision of a list, or the `id` of an event. The revision that a write answers with is
+    /// the store's, which counts otherwise: read the list, and follow it from there.
     pub since: Option<u64>,
     /// A flag: as this control plane has it; `X-Consul-LastContact` says for how many milliseconds nothing was heard of
     /// the store. Of configuration only.

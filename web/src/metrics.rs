@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::feed::Topic;
 use crate::identities;
 use crate::state::State;
 
@@ -29,6 +30,7 @@ async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     let problems = state.galley.problems().len();
     let _ = writeln!(text, "# TYPE weft_galley_problems gauge\nweft_galley_problems {problems}");
     write_configuration(&state, &mut text);
+    write_events(&state, &mut text);
     write_authority(&state, &mut text);
     write_exports(&state, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
@@ -43,6 +45,24 @@ fn write_configuration(state: &State, text: &mut String) {
     let names = ["galley_validation_passed", "galley_validation_failed"];
     for (name, count) in names.into_iter().zip(state.galley.validations()) {
         let _ = writeln!(text, "# TYPE {name} counter\n{name} {count}");
+    }
+}
+
+/// What Istio's dashboards ask of the control plane's sources: events of configuration and of registries, and errors of
+/// its own. A configuration that is in force can always be compiled, so that there are none of those.
+fn write_events(state: &State, text: &mut String) {
+    const EVENTS: [(&str, &str); 3] = [("added", "add"), ("modified", "update"), ("deleted", "delete")];
+    let kinds = galley::Kind::ALL.map(galley::Kind::as_str);
+    let topics = [Topic::Services, Topic::Endpoints].map(Topic::as_str);
+    for (name, types) in [("pilot_k8s_cfg_events", &kinds[..]), ("pilot_k8s_reg_events", &topics)] {
+        let _ = writeln!(text, "# TYPE {name} counter");
+        for (kind, (event, called)) in types.iter().flat_map(|kind| EVENTS.map(|event| (*kind, event))) {
+            let count = state.kept.feed.count(kind, event);
+            let _ = writeln!(text, "{name}{{type=\"{kind}\",event=\"{called}\"}} {count}");
+        }
+    }
+    for name in ["pilot_total_xds_internal_errors", "pilot_xds_push_context_errors"] {
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} 0");
     }
 }
 

@@ -72,7 +72,7 @@ pub struct Count {
     pub healthy: usize,
 }
 
-/// The services of all registries.
+/// The services of all registries. `labels` finds those whose own labels or those of one of its endpoints meet it.
 #[utoipa::path(get, path = "/services", params(LiveQuery),
     responses((status = 200, description = "A page of services", body = List<Service>)))]
 async fn services(
@@ -81,8 +81,18 @@ async fn services(
     Asked(query): Asked<LiveQuery>,
 ) -> Result<Response, Problem> {
     let concerns = |news: &News| matches!(news.topic, Topic::Services | Topic::Endpoints);
-    let seen = || all(&state, &state.catalog()).into_iter().filter(|service| known.sees(&service.namespace));
-    list::live(&state, &query, concerns, seen).await
+    let holds = query.labels.as_deref().map(list::by_labels).transpose()?;
+    let wanted = |entry: &&Entry| {
+        let mut sets =
+            std::iter::once(&entry.service.labels).chain(entry.endpoints.iter().map(|one| &one.workload.labels));
+        known.sees(entry.service.namespace()) && holds.as_ref().is_none_or(|holds| sets.any(holds))
+    };
+    let seen = || {
+        let catalog = state.catalog();
+        let entries = catalog.entries().filter(wanted);
+        entries.map(|entry| Service::of(&state, &catalog, entry)).collect::<Vec<_>>()
+    };
+    list::live(&state, &LiveQuery { labels: None, ..query.clone() }, concerns, seen).await
 }
 
 /// One service.
@@ -100,10 +110,6 @@ pub fn one(state: &State, namespace: &str, name: &str) -> Result<Service, Proble
     let catalog = state.catalog();
     let entry = find(state, &catalog, namespace, name)?;
     Ok(Service::of(state, &catalog, entry))
-}
-
-pub fn all(state: &State, catalog: &Catalog) -> Vec<Service> {
-    catalog.entries().map(|entry| Service::of(state, catalog, entry)).collect()
 }
 
 /// The entry of a service by its short name or its host.
@@ -173,7 +179,7 @@ pub fn health_of(state: &State, entry: &Entry) -> &'static str {
 }
 
 /// What the figures of its endpoints make of a service.
-fn health(endpoints: Count) -> &'static str {
+pub fn health(endpoints: Count) -> &'static str {
     match (endpoints.healthy, endpoints.total) {
         (_, 0) => "unknown",
         (0, _) => "failing",

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use proxy::dns::Listen;
 use tokio::net::TcpStream;
 use web::catalogue;
 
 use super::{Visit, dns};
 use crate::command::capture;
+use crate::command::dns::of_words;
 use crate::command::join::state::{Joining, State};
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -17,7 +19,11 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub async fn look(visit: &mut Visit, state_dir: &Path) {
     match State::at(state_dir).and_then(|state| state.read()) {
         Ok(Some(joining)) => joined(visit, state_dir, &joining).await,
-        Ok(None) => ports(visit),
+        Ok(None) => {
+            ports(visit);
+            visit.well("capture: this machine did not join, and captures nothing");
+            visit.well("DNS: this machine did not join, and asks no agent for names");
+        }
         // What belongs to root is not for everybody to read.
         Err(error) => visit.well(format!("what this machine joined with was not looked at ({error:#})")),
     }
@@ -42,11 +48,15 @@ fn is_taken(port: u16) -> bool {
 }
 
 async fn joined(visit: &mut Visit, state_dir: &Path, joining: &Joining) {
-    if joining.capture.is_some() {
-        captured(visit, state_dir).await;
+    match joining.capture.is_some() {
+        true => captured(visit, state_dir).await,
+        false => visit.well("capture: this machine joined without it"),
     }
-    if let Some(listen) = joining.listen_dns.as_deref().and_then(|listen| listen.parse::<SocketAddr>().ok()) {
-        names(visit, listen).await;
+    match of_words(joining.listen_dns.as_deref()) {
+        Ok(Listen::At(listen)) => names(visit, listen).await,
+        Ok(Listen::Usual) => names(visit, SocketAddr::from((Ipv4Addr::LOCALHOST, capture::DNS_PORT))).await,
+        Ok(Listen::Off) => visit.well("DNS: the agent of this machine answers no names (--listen-dns off)"),
+        Err(rule) => visit.found(&catalogue::DNS, "names", format!("listen_dns: {rule}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which items of a list are asked for, in what order, and what of each.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -81,6 +82,19 @@ impl<'a> Term<'a> {
             Self::Absent(key) => labels.get(key).is_none(),
         }
     }
+}
+
+/// Whether labels meet all conditions, for what has several sets of them.
+pub fn by_labels(conditions: &str) -> Result<impl Fn(&BTreeMap<String, String>) -> bool, Problem> {
+    let terms = conditions.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
+    Ok(move |labels: &BTreeMap<String, String>| {
+        terms.iter().all(|term| match term {
+            Term::Equal(key, value) => labels.get(*key).is_some_and(|known| known == value),
+            Term::Unequal(key, value) => labels.get(*key).is_none_or(|known| known != value),
+            Term::Present(key) => labels.contains_key(*key),
+            Term::Absent(key) => !labels.contains_key(*key),
+        })
+    })
 }
 
 /// Whether a text is anywhere in the item's own words: not in what it holds of other things.

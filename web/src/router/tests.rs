@@ -172,7 +172,7 @@ pub(crate) async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
         workload: "reviews-v1".into(),
         namespace: "default".into(),
         service_account: "bookinfo-reviews".into(),
-        labels: Default::default(),
+        labels: [("app".to_owned(), "reviews".to_owned())].into(),
         address: [127, 0, 10, 11].into(),
         locality: Default::default(),
         network: String::new(),
@@ -200,6 +200,11 @@ async fn services_and_endpoints_show_who_joined() {
     let (_, services) = mesh.get("/api/v1/services").await;
     assert_eq!(services["items"][0]["host"], "reviews.default.svc.cluster.local");
     assert_eq!(services["items"][0]["endpoints"], json!({ "total": 1, "healthy": 1 }));
+    for (labels, found) in [("app=reviews", 1), ("app=other", 0), ("!app", 1), ("app,app!=x", 1)] {
+        let (_, services) = mesh.get(&format!("/api/v1/services?labels={labels}")).await;
+        assert_eq!(services["total"], found, "{labels}");
+    }
+    assert_eq!(mesh.get("/api/v1/services?labels=%3Dx").await.0, StatusCode::BAD_REQUEST);
     let (_, endpoints) = mesh.get("/api/v1/endpoints?service=reviews").await;
     assert_eq!(endpoints["items"][0]["identity"], "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
     assert_eq!(endpoints["items"][0]["platform"], "vm");
