@@ -139,6 +139,7 @@ fn one(service: &NodeView, version: &str, endpoints: Option<ReadyEndpoints>, edg
     let asks = edges.iter().filter(|edge| edge.source == id);
     let touched = !asked.is_empty() || asks.clone().count() > 0;
     let rate = if requests > 0.0 { requests } else { asks.map(|edge| edge.requests_per_second).sum() };
+    let denied = asked.iter().filter(|edge| edge.source != names::UNKNOWN);
     let latency_ms = match asked[..] {
         [edge] => edge.latency_ms,
         _ => Latency::default(),
@@ -153,6 +154,7 @@ fn one(service: &NodeView, version: &str, endpoints: Option<ReadyEndpoints>, edg
         versions: vec![VersionView { version: version.to_owned(), requests_per_second: rounded(rate), error_ratio }],
         requests_per_second: rounded(rate),
         error_ratio,
+        denied_per_second: rounded(denied.map(|edge| edge.denied_per_second).sum()),
         latency_ms,
         health: health(error_ratio, endpoints, touched, "service"),
         endpoints,

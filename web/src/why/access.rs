@@ -8,8 +8,8 @@ use pilot::{Node, NodeKind};
 use super::Asked;
 use super::answer::{Outcome, Step};
 use super::target::Target;
+use crate::authz;
 use crate::authz::places::{self, Place};
-use crate::authz::{self};
 use crate::proxies::inside::{Policy, shown};
 use crate::state::State;
 
