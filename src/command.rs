@@ -29,6 +29,7 @@ mod history;
 mod join;
 mod key_sources;
 mod leave;
+mod log_level;
 mod node_proxy;
 mod output;
 mod platforms;
@@ -216,6 +217,9 @@ enum Verb {
     /// Make, list and revoke the tokens with which workloads join
     #[command(subcommand, after_help = "Example: weft token create --service-account reviews")]
     Token(token::Verb),
+    /// Show or change what the control plane writes to its log
+    #[command(after_help = log_level::HELP)]
+    LogLevel(log_level::Options),
     /// Print the version of this program and of the control plane
     #[command(after_help = "Example: weft version")]
     Version(version::Options),
@@ -291,6 +295,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Top(options) => on_main_thread(top::run(options, data()?))?,
         Verb::Tap(options) => on_main_thread(tap::run(options, data()?))?,
         Verb::Token(verb) => on_main_thread(token::run(verb, data()?))?,
+        Verb::LogLevel(options) => on_main_thread(log_level::run(options, data()?))?,
         Verb::Version(options) => on_main_thread(version::run(options, data()?))?,
         Verb::Completion(options) => completion::run(options)?,
         Verb::Sample(command) => {

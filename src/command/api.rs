@@ -96,6 +96,10 @@ impl Client {
         self.send(Method::POST, path, body).await
     }
 
+    pub async fn put(&self, path: &str, body: String) -> anyhow::Result<Value> {
+        self.send(Method::PUT, path, body).await
+    }
+
     pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.send(Method::DELETE, path, String::new()).await
     }

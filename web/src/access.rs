@@ -56,6 +56,7 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["version" | "_session" | "_can"] | ["_wri", _], _) => Need::Caller(Verb::Read),
         (["_setup"] | ["access", ..], _) => one(Verb::ManageAccess),
         (["audit", ..], true) => one(Verb::ReadAudit),
+        (["control-plane", "_log-level"], false) => one(Verb::ManageAccess),
         (["history", ..], true) => Need::Caller(Verb::Read),
         (["_rollback"], false) => Need::Caller(Verb::Write),
         (["_apply"], false) => Need::Documents,

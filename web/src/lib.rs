@@ -31,6 +31,7 @@ mod kept;
 mod limiter;
 mod list;
 mod listen;
+mod log_level;
 mod members;
 mod metrics;
 mod objects;

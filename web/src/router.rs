@@ -60,6 +60,7 @@ pub(crate) fn api() -> OpenApiRouter<State> {
         .merge(crate::tap::routes())
         .merge(crate::sd::routes())
         .merge(crate::control_plane::routes())
+        .merge(crate::log_level::routes())
         .merge(trouble::routes())
         .merge(tokens::routes())
         .merge(members::routes())

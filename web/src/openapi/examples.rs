@@ -58,6 +58,7 @@ pub fn of(method: &str, path: &str) -> Example {
             example.path = "/destinationrules/default/example?message=name+the+host".into();
             (example.headers, example.body) = (&["if-match: \"$REVISION\""], Some(destination("example")));
         }
+        ("put", "/control-plane/_log-level") => example.body = Some(json!({ "filter": "info,pilot=debug" })),
         ("patch", "/{kind}/{namespace}/{name}") => {
             example.path = "/destinationrules/default/example".into();
             let policy = json!({ "spec": { "trafficPolicy": { "loadBalancer": { "simple": "RANDOM" } } } });

@@ -7,6 +7,7 @@ import { Facts, Figure, Page, Panel } from "../ui/page";
 import { Partial, View } from "../ui/states";
 import { Badge, Status } from "../ui/status";
 import { Table } from "../ui/table";
+import { LogLevel } from "./log-level";
 import { Sync, syncOf } from "./proxies";
 import { RotationPanel, useAuthority } from "./rotation";
 
@@ -108,6 +109,7 @@ export default function ControlPlanePage() {
                       ["Trust domain", mesh.trust_domain],
                       ["Started", `${clock(mesh.started_at)} (${ago(mesh.started_at)})`],
                       ["Store", self.data ? (STORES[self.data.store.kind] ?? self.data.store.kind) : "–"],
+                      ["Log level", <LogLevel key="log" />],
                       ["Root ends", certificates.root_not_after ? `${clock(certificates.root_not_after)} (${until(certificates.root_not_after)})` : "–"],
                     ]}
                   />
