@@ -134,3 +134,17 @@ fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     assert_eq!((&overview["proxies"]["total"], &overview["first_run"]), (&json!(1), &json!(false)), "{overview}");
     assert_eq!(get(&mesh, "/ca").body["roots"][0]["signs"], true);
 }
+
+#[test]
+fn what_a_control_plane_writes_to_its_log_is_changed_while_it_runs() {
+    let mesh = ControlPlane::start();
+    let path = "/api/v1/control-plane/_log-level";
+    let json = [("content-type", "application/json")];
+    let wrong = mesh.send("PUT", path, &json, r#"{"filter": "loud"}"#);
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+    assert!(wrong.body["detail"].as_str().unwrap().contains("loud"), "{wrong:?}");
+    assert_eq!(mesh.send("GET", path, &[], "").body["filter"], "info");
+    let changed = mesh.send("PUT", path, &json, r#"{"filter": "warn, pilot=debug"}"#);
+    assert_eq!((changed.status, &changed.body["filter"]), (200, &"warn,pilot=debug".into()), "{changed:?}");
+    assert_eq!(mesh.send("GET", path, &[], "").body["filter"], "warn,pilot=debug");
+}

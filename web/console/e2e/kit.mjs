@@ -99,12 +99,10 @@ export async function settled(page) {
   await page.evaluate(() => document.fonts.ready);
 }
 
-/** A picture; one that is drawn quickly where there are many. */
-export async function screenshot(page, name, quick = false) {
+export async function screenshot(page, name) {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  const form = quick ? { path: join(SCREENSHOTS, `${name}.jpeg`), quality: 60 } : { path: join(SCREENSHOTS, `${name}.png`) };
   // Hiding the caret takes an inline style, which the page's policy refuses.
-  await page.screenshot({ ...form, caret: "initial" });
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), caret: "initial" });
 }
 
 /** Runs a script to its end; the browser is closed and what failed is shown, with a picture of it. */

@@ -26,9 +26,14 @@ const VIEWS = [
   { name: "service-config", path: "/services/default/reviews?tab=config", reads: "/services/default/reviews/_config", empty: json({ host: "reviews", seen_by: null, clusters: [], endpoints: [], virtual_hosts: [] }), says: "No connected proxy knows it" },
   { name: "proxies", path: "/proxies", reads: "/proxies", empty: none, says: "No proxy is connected", filter: "filter=nothing-has-this-name" },
   { name: "proxy", path: "/proxies/reviews-v1.default", reads: "/proxies/reviews-v1.default" },
+  { name: "proxy-layout", path: "/proxies/reviews-v1.default?tab=layout", reads: "/proxies/reviews-v1.default/_layout" },
+  { name: "proxy-policies", path: "/proxies/reviews-v1.default?tab=policies", reads: "/proxies/reviews-v1.default/_policies" },
+  { name: "proxy-config", path: "/proxies/reviews-v1.default?tab=config", reads: "/proxies/reviews-v1.default/_config" },
+  { name: "proxy-events", path: "/proxies/reviews-v1.default?tab=events", reads: "/proxies/reviews-v1.default/_events", empty: none, says: "Nothing happened yet" },
   { name: "traces", path: "/traces", reads: "/traces", empty: none, says: "No trace yet", filter: "filter=nothing-has-this-name" },
   { name: "config", path: "/config", reads: `/${KINDS}`, empty: none, says: "No configuration yet", filter: "filter=nothing-has-this-name" },
   { name: "object", path: "/config/destinationrules/default/reviews", reads: "/destinationrules/default/reviews" },
+  { name: "history", path: "/config/destinationrules/default/reviews?tab=history", reads: "/history", empty: none, says: "No history" },
   { name: "registries", path: "/registries", reads: "/registries", empty: json({ items: [], conflicts: [] }), says: "No registry" },
   { name: "machines", path: "/machines", reads: "/members", empty: none, says: "No machine has joined" },
   { name: "tokens", path: "/machines?tab=tokens", reads: "/tokens", empty: none, says: "No join token" },
@@ -53,7 +58,7 @@ async function look(page, view, state) {
   await settledBut(page, state);
   // What is around it is the same in every state, and is looked at with the pages.
   bad.push(...(await serious(page, "main")).map((found) => `${view} ${state}: ${found}`));
-  await screenshot(page, `state-${view}-${state}`, true);
+  await screenshot(page, `state-${view}-${state}`);
   seen += 1;
 }
 
