@@ -143,7 +143,7 @@ fn what_a_control_plane_writes_to_its_log_is_changed_while_it_runs() {
     let wrong = mesh.send("PUT", path, &json, r#"{"filter": "loud"}"#);
     assert_eq!(wrong.status, 400, "{wrong:?}");
     assert!(wrong.body["detail"].as_str().unwrap().contains("loud"), "{wrong:?}");
-    assert_eq!(mesh.send("GET", path, &[], "").body["filter"], "info");
+    assert!(mesh.send("GET", path, &[], "").body["filter"].as_str().unwrap().starts_with("info"));
     let changed = mesh.send("PUT", path, &json, r#"{"filter": "warn, pilot=debug"}"#);
     assert_eq!((changed.status, &changed.body["filter"]), (200, &"warn,pilot=debug".into()), "{changed:?}");
     assert_eq!(mesh.send("GET", path, &[], "").body["filter"], "warn,pilot=debug");

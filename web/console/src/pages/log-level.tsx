@@ -17,18 +17,21 @@ export function LogLevel() {
   const [failed, setFailed] = useState<unknown>(null);
   const filter = told.data?.filter;
   if (filter === undefined) return <>–</>;
-  const set = (level: string) => {
+  // What single modules write stays as it is.
+  const modules = filter.split(",").filter((part) => part.includes("="));
+  const level = filter.split(",").find((part) => !part.includes("=")) ?? "error";
+  const set = (next: string) => {
     setFailed(null);
-    call(PATH, { method: "PUT", body: { filter: level } })
+    call(PATH, { method: "PUT", body: { filter: [next, ...modules].join(",") } })
       .then(() => client.invalidateQueries({ queryKey: [PATH] }))
       .catch(setFailed);
   };
   return (
     <div className="grid gap-2">
       <div className="flex flex-wrap items-center gap-2">
-        <select className="field" aria-label="Log level" title={denied ?? "Until it ends"} disabled={denied !== null} value={filter} onChange={(event) => set(event.target.value)}>
-          {[...new Set([filter, ...LEVELS])].map((level) => (
-            <option key={level}>{level}</option>
+        <select className="field" aria-label="Log level" title={denied ?? "Until it ends"} disabled={denied !== null} value={level} onChange={(event) => set(event.target.value)}>
+          {[...new Set([level, ...LEVELS])].map((each) => (
+            <option key={each}>{each}</option>
           ))}
         </select>
         <CopyAs cli={`weft log-level ${filter}`} path={PATH} options={{ method: "PUT", body: { filter } }} />
