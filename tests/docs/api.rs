@@ -68,7 +68,7 @@ impl Shell {
 
     fn remember(&mut self, method: &str, path: &str, body: &Value) {
         match (method, path) {
-            ("post", "/api/v1/{kind}") | ("put" | "patch", _) => {
+            ("post", "/api/v1/{kind}") | ("put" | "patch", "/api/v1/{kind}/{namespace}/{name}") => {
                 self.told.insert("REVISION", body["revision"].to_string());
             }
             ("post", "/api/v1/_session") => {
