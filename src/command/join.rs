@@ -4,9 +4,10 @@
 pub mod state;
 pub mod unit;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::api::TrustDomain;
@@ -218,7 +219,7 @@ async fn told_of_capture(state: &State, settings: &capture::Settings) -> anyhow:
 }
 
 /// Runs the agent of a machine that joined, until a signal.
-pub async fn run_agent(state_dir: &std::path::Path) -> anyhow::Result<()> {
+pub async fn run_agent(state_dir: &Path) -> anyhow::Result<()> {
     let state = State::at(state_dir)?;
     let joining = state.read()?.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("nothing has joined in {}; run weft join first", state_dir.display()))
@@ -321,8 +322,25 @@ fn summary(options: &Options, joining: &Joining, member: &Member, address: IpAdd
     if let Some(port) = member.ports.first() {
         lines.push(format!("to see it, beside the control plane: weft endpoints {}", port.service));
     }
-    lines.push("to undo it: weft leave".to_owned());
+    lines.push(format!("to undo it: {}", to_leave(&options.state_dir)));
     lines.join("\n")
+}
+
+/// The command that undoes a join.
+fn to_leave(state_dir: &Path) -> String {
+    match state_dir == Path::new(STATE_DIR) {
+        true => "weft leave".to_owned(),
+        false => format!("weft leave --state-dir {}", quoted(&state_dir.to_string_lossy())),
+    }
+}
+
+/// As one word of a shell's command line.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%".contains(&byte);
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")).into(),
+    }
 }
 
 fn url(text: &str) -> Result<String, String> {

@@ -9,8 +9,9 @@ use proxy::Membership;
 use proxy::identity::{Identity, IdentityOptions};
 
 use super::capture;
+use super::join::STATE_DIR;
 use super::join::state::{Joining, State};
-use super::join::{STATE_DIR, unit};
+use super::join::unit::Systemd;
 use super::output::{line, tell};
 
 #[derive(Debug, Args)]
@@ -36,17 +37,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             "the control plane was not told: {error:#}; it forgets this machine by itself, its certificate when that expires"
         ));
     }
-    if joining.unit.is_some() {
-        unit::stop().await?;
+    let systemd = joining.unit.as_ref().map(Systemd::of);
+    if let Some(systemd) = &systemd
+        && let Err(error) = systemd.stop().await
+    {
+        // Whether the agent ends is seen below.
+        tell(format_args!("{error:#}"));
     }
     state.stop_agent().await?;
     // The agent did it at its end, unless something ended it.
     capture::release(state.dir()).await?;
     if let Some(unit) = &joining.unit {
         unit.remove()?;
-        unit::reload().await?;
     }
     state.remove(&joining.made)?;
+    if let Some(systemd) = &systemd {
+        systemd.reload().await?;
+    }
     line(if told.is_ok() { "left the mesh; nothing of it remains here" } else { "nothing of the mesh remains here" })
 }
 

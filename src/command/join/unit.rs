@@ -149,12 +149,27 @@ impl Systemd {
         }
     }
 
+    /// What runs a unit that was written: nothing, where that was for another machine's files.
+    pub fn of(unit: &Unit) -> Self {
+        Self { running: can_install() && unit.path == Path::new("/").join(UNITS).join(NAME) }
+    }
+
     pub async fn start(&self, changed: bool) -> anyhow::Result<()> {
         if !self.running {
             return Ok(());
         }
         systemctl(&["daemon-reload"]).await?;
         systemctl(&[if changed { "restart" } else { "start" }, NAME]).await
+    }
+
+    /// Ends what the unit runs. One that systemd does not know runs nothing.
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        if self.running { systemctl(&["stop", NAME]).await } else { Ok(()) }
+    }
+
+    /// Has systemd forget a unit that is gone.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        if self.running { systemctl(&["daemon-reload"]).await } else { Ok(()) }
     }
 
     pub fn told(&self, state_dir: &Path, own: IpAddr) -> String {
@@ -164,16 +179,6 @@ impl Systemd {
             false => format!("{NAME} will start it at the next boot; its state is in {}", state_dir.display()),
         }
     }
-}
-
-/// Stops the unit, if systemd has it.
-pub async fn stop() -> anyhow::Result<()> {
-    if !can_install() { Ok(()) } else { systemctl(&["stop", NAME]).await }
-}
-
-/// Has systemd forget a unit that is gone.
-pub async fn reload() -> anyhow::Result<()> {
-    if !can_install() { Ok(()) } else { systemctl(&["daemon-reload"]).await }
 }
 
 /// As sd_booted(3) has it.
@@ -190,10 +195,16 @@ pub fn why_not() -> &'static str {
     if is_running() { "only root installs a systemd unit" } else { "systemd does not run here" }
 }
 
+/// What systemctl ends with where there is no such unit (systemctl(1)).
+const NOT_LOADED: i32 = 5;
+
 async fn systemctl(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("systemctl").args(arguments).stdin(Stdio::null()).output().await;
     let output = output.context("systemctl cannot be started")?;
     let told = String::from_utf8_lossy(&output.stderr);
+    if arguments[0] == "stop" && output.status.code() == Some(NOT_LOADED) {
+        return Ok(());
+    }
     ensure!(output.status.success(), "systemctl {} failed: {}", arguments.join(" "), told.trim());
     Ok(())
 }

@@ -74,10 +74,11 @@ impl Machine {
         self.root.path().join("var/lib/weft")
     }
 
-    /// A command as the machine runs it, which has a nameserver and a /run of its own.
+    /// A command as the machine runs it, which has a nameserver, a /run and units of systemd of its own.
     pub fn within(&self, arguments: &[&str]) -> Vec<String> {
         const MOUNT: &str = "mount --bind $0/run /run && file=$(readlink -f /etc/resolv.conf) \
             && { [ -e $file ] || install -D /dev/null $file; } && mount --bind $0/resolv.conf $file \
+            && { [ ! -d /etc/systemd/system ] || mount --bind $0/etc/systemd/system /etc/systemd/system; } \
             && PATH=$0/tools:$PATH exec \"$@\"";
         let before = self.namespace.exec(&["sh", "-c", MOUNT, self.root.path().to_str().unwrap()]);
         before.iter().chain(arguments).map(|word| (*word).to_owned()).collect()

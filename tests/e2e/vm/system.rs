@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::kit::{ControlPlane, GROUP, Vm};
+use super::kit::{ControlPlane, GROUP, Vm, tree};
+use super::machine::{Machine, control_plane, token};
 use crate::mesh::{text, weft};
 
 #[test]
@@ -45,5 +46,71 @@ fn systemd_accepts_the_unit() {
         };
         let told = text(&output);
         assert!(output.status.success() && !told.contains("weft.service"), "{told}");
+    }
+}
+
+/// A machine on which systemd seems to run: what it would be asked stands in a file, and it answers `stop` so.
+fn with_systemd(tag: &str, network: &str, stopped: u8) -> Option<Machine> {
+    let machine = Machine::make(tag, network, 24)?;
+    fs::create_dir_all(machine.root.path().join("run/systemd/system")).unwrap();
+    let calls = machine.root.path().join("calls");
+    fs::write(&calls, "").unwrap();
+    machine.tool("systemctl", &format!("echo \"$*\" >> {}; [ $1 != stop ] || exit {stopped}", calls.display()));
+    Some(machine)
+}
+
+fn leave(machine: &Machine) -> (bool, String) {
+    machine.try_run(&[weft(), "leave", "--state-dir", machine.state().to_str().unwrap()])
+}
+
+#[test]
+fn a_unit_below_another_root_is_no_business_of_the_systemd_that_runs() {
+    let Some(machine) = with_systemd("y1", "10.214.31.", 1) else {
+        eprintln!("skipped: network namespaces need root");
+        return;
+    };
+    let (control_plane, port) = control_plane(&["web"], "0.0.0.0");
+    let image = machine.root.path().join("image");
+    let below = ["--root", image.to_str().unwrap()];
+    let state = machine.state();
+    let (url, token) = (format!("https://10.214.31.1:{port}"), token(&control_plane, "web"));
+    let join = [weft(), "join", &url, "--token", &token, "--state-dir", state.to_str().unwrap()];
+    let told = machine.run(&[&join[..], &below].concat());
+    assert!(told.contains(&format!("to undo it: weft leave --state-dir {}\n", state.display())), "{told}");
+    assert!(image.join("etc/systemd/system/weft.service").exists());
+    let (left, told) = leave(&machine);
+    assert!(left, "{told}");
+    assert_eq!(fs::read_to_string(machine.root.path().join("calls")).unwrap(), "");
+    assert!(!image.exists() && !state.exists());
+}
+
+#[test]
+fn systemd_is_left_as_it_was_also_where_it_does_not_know_the_unit() {
+    const NOT_LOADED: u8 = 5;
+    for (tag, network, stopped) in [("y2", "10.214.32.", 0), ("y3", "10.214.33.", NOT_LOADED), ("y4", "10.214.34.", 1)]
+    {
+        let Some(machine) = with_systemd(tag, network, stopped) else {
+            eprintln!("skipped: network namespaces need root");
+            return;
+        };
+        if !std::path::Path::new("/etc/systemd/system").is_dir() {
+            eprintln!("skipped: there is no /etc/systemd/system to stand in for");
+            return;
+        }
+        let (control_plane, port) = control_plane(&["web"], "0.0.0.0");
+        let units = machine.root.path().join("etc/systemd/system");
+        let before = tree(&units);
+        let state = machine.state();
+        let (url, token) = (format!("https://{network}1:{port}"), token(&control_plane, "web"));
+        machine.run(&[weft(), "join", &url, "--token", &token, "--state-dir", state.to_str().unwrap()]);
+        assert!(units.join("weft.service").exists());
+        let calls = machine.root.path().join("calls");
+        assert_eq!(fs::read_to_string(&calls).unwrap(), "daemon-reload\nrestart weft.service\n");
+        fs::write(&calls, "").unwrap();
+        let (left, told) = leave(&machine);
+        assert!(left, "{told}");
+        assert_eq!(fs::read_to_string(&calls).unwrap(), "stop weft.service\ndaemon-reload\n");
+        assert_eq!(tree(&units), before);
+        assert!(!state.exists() && !units.join("multi-user.target.wants").exists());
     }
 }
