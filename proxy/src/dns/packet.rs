@@ -30,6 +30,7 @@ const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
 const RECURSION_AVAILABLE: u8 = 0x80;
+const AUTHENTIC_DATA: u8 = 0x20;
 
 /// What the last four bits of the flags say (RFC 1035 §4.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +267,14 @@ impl Edns {
 /// An answer's code.
 pub fn code(message: &[u8]) -> u8 {
     message.get(3).map_or(Code::ServerFailure as u8, |flags| flags & 0x0f)
+}
+
+/// Makes "there is no such name" into "the name has nothing of that kind": for how long, its SOA record says as before
+/// (RFC 2308 §2.2).
+pub fn grant_the_name(message: &mut [u8]) {
+    if code(message) == Code::NoSuchName as u8 {
+        message[3] &= !(0x0f | AUTHENTIC_DATA);
+    }
 }
 
 pub fn is_truncated(message: &[u8]) -> bool {

@@ -58,7 +58,15 @@ struct Shared {
 /// What is to be done with a question.
 enum Verdict {
     Answer(Vec<u8>),
-    Upstream,
+    Upstream(Known),
+}
+
+/// What the mesh knows of a name that upstream is asked about.
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    Nothing,
+    /// Its addresses, so that it exists, whatever upstream has heard of it.
+    Addresses,
 }
 
 impl Server {
@@ -163,20 +171,27 @@ impl Shared {
             };
             match self.judge(&query, Transport::Udp) {
                 Verdict::Answer(answer) => say(&socket, &answer, from),
-                Verdict::Upstream => self.hand_on(asked.to_vec(), from, &socket, &mut under_way),
+                Verdict::Upstream(known) => self.hand_on(asked.to_vec(), known, from, &socket, &mut under_way),
             }
         }
     }
 
     /// Asks upstream while other questions are taken.
-    fn hand_on(self: &Arc<Self>, asked: Vec<u8>, from: SocketAddr, socket: &Arc<UdpSocket>, tasks: &mut JoinSet<()>) {
+    fn hand_on(
+        self: &Arc<Self>,
+        asked: Vec<u8>,
+        known: Known,
+        from: SocketAddr,
+        socket: &Arc<UdpSocket>,
+        tasks: &mut JoinSet<()>,
+    ) {
         let place = Arc::clone(&self.waiting).try_acquire_owned();
         // The address is free again as soon as the server ends, whatever is still under way.
         let (shared, socket) = (Arc::clone(self), Arc::downgrade(socket));
         tasks.spawn(async move {
             let Ok(query) = Query::parse(&asked) else { return };
             let answer = match &place {
-                Ok(_) => shared.ask(&query, Transport::Udp).await,
+                Ok(_) => shared.ask(&query, known, Transport::Udp).await,
                 Err(_) => {
                     shared.counters.overflow.up();
                     query.refuse(Code::ServerFailure)
@@ -224,7 +239,7 @@ impl Shared {
             let answer = match query {
                 Some(query) => match self.judge(&query, Transport::Tcp) {
                     Verdict::Answer(answer) => answer,
-                    Verdict::Upstream => self.ask(&query, Transport::Tcp).await,
+                    Verdict::Upstream(known) => self.ask(&query, known, Transport::Tcp).await,
                 },
                 // Who does not ask has nothing to wait for.
                 None if broken.is_empty() => return Ok(()),
@@ -258,13 +273,14 @@ impl Shared {
     fn judge(&self, query: &Query<'_>, transport: Transport) -> Verdict {
         let name = match &query.name {
             Some(name) if query.is_standard() && query.class == packet::INTERNET => name,
-            _ => return Verdict::Upstream,
+            _ => return Verdict::Upstream(Known::Nothing),
         };
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(names) = names else {
             // Somebody else would say that there is no such name, and be believed for a while.
             let is_own = name.strip_suffix(self.domain.as_str()).is_some_and(|rest| rest.ends_with(".svc."));
-            return if is_own { Verdict::Answer(query.refuse(Code::ServerFailure)) } else { Verdict::Upstream };
+            let failure = || Verdict::Answer(query.refuse(Code::ServerFailure));
+            return if is_own { failure() } else { Verdict::Upstream(Known::Nothing) };
         };
         let owner = names.owner(name).filter(|_| query.kind == packet::PTR);
         if let Some(host) = owner {
@@ -272,19 +288,28 @@ impl Shared {
             return Verdict::Answer(of_mesh(query, || query.answer_with_name(host)));
         }
         let conf = self.upstream.conf();
-        let Some(found) = names.find(name, conf.search.as_deref()) else { return Verdict::Upstream };
+        let Some(found) = names.find(name, conf.search.as_deref()) else { return Verdict::Upstream(Known::Nothing) };
         let addresses = match query.kind {
             packet::A => Addresses::V4(&found.name.v4),
             packet::AAAA => Addresses::V6(&found.name.v6),
             // Of a name that others may know as well, only the addresses are the mesh's.
-            _ if !found.is_own => return Verdict::Upstream,
+            _ if !found.is_own => return Verdict::Upstream(Known::Addresses),
             _ => Addresses::None,
         };
         self.counters.local.up();
         Verdict::Answer(of_mesh(query, || query.answer(found.stands_for, &addresses, transport)))
     }
 
-    async fn ask(&self, query: &Query<'_>, transport: Transport) -> Vec<u8> {
+    async fn ask(&self, query: &Query<'_>, known: Known, transport: Transport) -> Vec<u8> {
+        let mut answer = self.ask_others(query, transport).await;
+        if known == Known::Addresses {
+            // Who believes that there is no such name asks for its addresses no more (RFC 8020).
+            packet::grant_the_name(&mut answer);
+        }
+        answer
+    }
+
+    async fn ask_others(&self, query: &Query<'_>, transport: Transport) -> Vec<u8> {
         if let Some(answer) = self.cache.find(query, transport, Instant::now()) {
             self.counters.cached.up();
             return answer;

@@ -100,12 +100,35 @@ async fn other_names_are_not_the_meshs() {
         let answer = asker.udp(&question(7, name, A)).await;
         assert_eq!((answer[3] & 0x0f, upstream.asked()), (3, count), "{name}");
     }
-    for (kind, class) in [(TXT, 1), (A, 3)] {
-        let mut asked = question(7, "api.example.com", kind);
-        let end = asked.len();
-        asked[end - 1] = class;
-        assert_eq!(asker.udp(&asked).await[3] & 0x0f, 3, "others may know more of it than its address");
+    let mut asked = question(7, "api.example.com", A);
+    let end = asked.len();
+    asked[end - 1] = 3;
+    assert_eq!(asker.udp(&asked).await[3] & 0x0f, 3);
+}
+
+#[tokio::test]
+async fn others_may_know_more_of_a_name_than_its_addresses_but_not_that_it_is_not_there() {
+    let names = ["api.example.com", "reviews.service.consul", "x.wild.example.com"];
+    let silent = Nameserver::start(Reply::NoSuchNameHere).await;
+    let knowing = Nameserver::start(Reply::Echo).await;
+    let unknowing = Asker::start(&silent, Some(table())).await;
+    let known = Asker::start(&knowing, Some(table())).await;
+    for name in names {
+        for kind in [TXT, 15, 33] {
+            let asked = question(7, name, kind);
+            // The second time from what was kept.
+            for answer in [unknowing.udp(&asked).await, unknowing.tcp(&asked).await, unknowing.udp(&asked).await] {
+                assert_eq!(answer[3] & 0x0f, 0, "{name} exists");
+                let records = packet::records(&answer).unwrap();
+                let told: Vec<_> = records.iter().map(|record| (record.kind, record.section)).collect();
+                assert_eq!(told, [(packet::SOA, packet::Section::Authority)], "{name} {kind}");
+            }
+            assert_eq!(known.udp(&asked).await, Reply::Echo.to(&asked));
+        }
     }
+    assert_eq!(silent.asked(), names.len() * 3 * 2, "over UDP and TCP once each");
+    let answer = unknowing.udp(&question(7, "www.example.com", TXT)).await;
+    assert_eq!(answer[3] & 0x0f, 3, "what is not the mesh's is denied as before");
 }
 
 #[tokio::test]

@@ -185,6 +185,8 @@ pub enum Reply {
     /// The question's own bytes, called an answer, and some more that no server would send.
     Echo,
     NoSuchName,
+    /// The same, with who says so and for how long.
+    NoSuchNameHere,
     Failure,
     Address {
         ttl: u32,
@@ -200,6 +202,12 @@ impl Reply {
         match self {
             Self::Echo | Self::AfterForgeries => answer.extend(b"\x01\x02 as it came"),
             Self::NoSuchName => answer[3] |= 3,
+            Self::NoSuchNameHere => {
+                answer[3] |= 3;
+                answer[9] = 1;
+                // Of the root: two names, which are the root, and five numbers.
+                answer.extend([&[0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0][..], &[0, 0, 0, 60].repeat(5)].concat());
+            }
             Self::Failure => answer[3] |= 2,
             Self::Address { ttl } => {
                 answer[7] = 1;
