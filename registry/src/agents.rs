@@ -2,7 +2,9 @@
 //!
 //! A registration is kept in the store, so that a control plane that restarts knows it at once. It stays in force for
 //! a grace period after the workload's last connection ended, or after a restart, and a workload that comes back
-//! within it changes nothing. Control planes that share a store show each other's registrations.
+//! within it changes nothing but what is shown of it: that its agent is silent at once, and that its endpoints are
+//! unhealthy once it has been so for a while, well before they go. Where most agents fell silent together it is likelier
+//! that the control plane was cut off, and nobody is taken for gone before the grace ends. Control planes that share a store show each other's registrations.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ mod book;
 mod derive;
 mod keeper;
 mod sharing;
+mod silence;
 
 /// The registry's name, as provenance shows it.
 const NAME: &str = "agents";
@@ -86,6 +89,9 @@ pub struct AgentsOptions {
     pub domain: String,
     /// How long a registration outlives its last connection.
     pub disconnect_grace: Duration,
+    /// How long a workload that said no goodbye may be silent until its endpoints count as unhealthy (Istio gives
+    /// workloads that register themselves as long).
+    pub doubt_after: Duration,
     /// How long a registration found at a restart waits for its workload.
     pub restart_grace: Duration,
     /// The name of this control plane among those that share the store.
@@ -97,6 +103,7 @@ impl Default for AgentsOptions {
         Self {
             domain: "cluster.local".into(),
             disconnect_grace: Duration::from_secs(60),
+            doubt_after: Duration::from_secs(10),
             restart_grace: Duration::from_secs(120),
             replica: String::new(),
         }

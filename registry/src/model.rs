@@ -32,6 +32,9 @@ pub struct Service {
     #[serde(with = "hostname::list")]
     pub aliases: Vec<Hostname>,
     pub ports: Vec<ServicePort>,
+    /// Whether nobody said which port callers use: what stands there follows from where instances listen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guesses_port: bool,
     /// Virtual addresses: what callers connect to, not where endpoints are.
     pub addresses: Vec<IpNet>,
     pub location: Location,
@@ -142,6 +145,9 @@ pub struct Endpoint {
     pub tls: TlsMode,
     pub workload: Arc<Workload>,
     pub provenance: Provenance,
+    /// Since when, in Unix seconds, nothing has been heard of the agent that told of it, which said no goodbye.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::output::{Column, Format, OutputOptions, print_list, text};
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// A service: its host, or the beginning of it up to a dot
+    /// A service: its host, the beginning of that up to a dot, or another of its names
     service: Option<String>,
     /// Only services of this namespace
     #[arg(short, long)]
@@ -37,11 +37,12 @@ const COLUMNS: [Column; 8] = [
     ("IDENTITY", |item| text(item, "identity")),
 ];
 
-const BY_PLATFORM: [Column; 4] = [
+const BY_PLATFORM: [Column; 5] = [
     ("SERVICE", |item| text(item, "service")),
     ("PLATFORM", |item| text(item, "platform")),
     ("HEALTHY", |item| text(item, "healthy")),
     ("TOTAL", |item| text(item, "total")),
+    ("STALE", |item| text(item, "stale")),
 ];
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
@@ -68,17 +69,23 @@ fn health(item: &Value) -> String {
     format!("{}{stale}", text(item, "health"))
 }
 
+/// Each service's endpoints on each platform, counted, with what each of them is.
 fn by_platform(listing: &Value) -> Value {
-    let mut counts: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String), Vec<&Value>> = BTreeMap::new();
     for item in listing["items"].as_array().into_iter().flatten() {
-        let count = counts.entry((text(item, "service"), text(item, "platform"))).or_default();
-        count.0 += usize::from(item["health"] == "healthy");
-        count.1 += 1;
+        groups.entry((text(item, "service"), text(item, "platform"))).or_default().push(item);
     }
-    let items: Vec<Value> = counts
+    let items: Vec<Value> = groups
         .into_iter()
-        .map(|((service, platform), (healthy, total))| {
-            json!({ "service": service, "platform": platform, "healthy": healthy, "total": total })
+        .map(|((service, platform), endpoints)| {
+            json!({
+                "service": service,
+                "platform": platform,
+                "healthy": endpoints.iter().filter(|item| item["health"] == "healthy").count(),
+                "stale": endpoints.iter().filter(|item| item["stale"] == true).count(),
+                "total": endpoints.len(),
+                "endpoints": endpoints,
+            })
         })
         .collect();
     json!({ "items": items })
@@ -89,12 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_counted_per_platform() {
-        let endpoint = |platform: &str, health: &str| json!({ "service": "a", "platform": platform, "health": health });
-        let listing =
-            json!({ "items": [endpoint("vm", "healthy"), endpoint("vm", "unhealthy"), endpoint("consul", "healthy")] });
-        let items = by_platform(&listing)["items"].clone();
-        assert_eq!(items[0], json!({ "service": "a", "platform": "consul", "healthy": 1, "total": 1 }));
-        assert_eq!(items[1], json!({ "service": "a", "platform": "vm", "healthy": 1, "total": 2 }));
+    fn endpoints_are_counted_per_platform_and_each_is_told() {
+        let endpoint = |platform: &str, health: &str, stale: bool| json!({ "service": "a", "address": "10.0.0.1", "platform": platform, "health": health, "stale": stale });
+        let all =
+            [endpoint("vm", "healthy", false), endpoint("vm", "unhealthy", true), endpoint("consul", "healthy", true)];
+        let items = by_platform(&json!({ "items": all }))["items"].clone();
+        let expected = |platform: &str, counts: [usize; 3], endpoints: &[Value]| {
+            let [healthy, stale, total] = counts;
+            json!({ "service": "a", "platform": platform, "healthy": healthy, "stale": stale, "total": total,
+                    "endpoints": endpoints })
+        };
+        assert_eq!(items[0], expected("consul", [1, 1, 1], &all[2..]));
+        assert_eq!(items[1], expected("vm", [1, 1, 2], &all[..2]));
     }
 }

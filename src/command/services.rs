@@ -39,18 +39,23 @@ fn ports(item: &Value) -> String {
     words.join(",")
 }
 
-/// Healthy of all. That a registry which tells of them cannot be asked now is part of what is known.
+/// Healthy of all.
 fn endpoints(item: &Value) -> String {
-    let stale = if item["stale"] == true { " (stale)" } else { "" };
-    format!("{}/{}{stale}", item["endpoints"]["healthy"], item["endpoints"]["total"])
+    format!("{}/{}", item["endpoints"]["healthy"], item["endpoints"]["total"])
 }
 
-/// `consul 2/3, vm 1/1`: healthy of all.
+/// `consul 2/3 (stale), vm 1/1`: healthy of all. That a platform, or an agent on one, cannot be asked now is part of what
+/// is known. A service without endpoints is told of by nothing but its registry.
 fn platforms(item: &Value) -> String {
     let platforms = item["platforms"].as_object().into_iter().flatten();
-    let words: Vec<String> =
-        platforms.map(|(name, count)| format!("{name} {}/{}", count["healthy"], count["total"])).collect();
-    words.join(", ")
+    let stale = |is: bool| if is { " (stale)" } else { "" };
+    let words: Vec<String> = platforms
+        .map(|(name, count)| {
+            let stale = stale(count["stale"].as_u64().is_some_and(|stale| stale > 0));
+            format!("{name} {}/{}{stale}", count["healthy"], count["total"])
+        })
+        .collect();
+    if words.is_empty() { stale(item["stale"] == true).trim().to_owned() } else { words.join(", ") }
 }
 
 fn words(list: &Value) -> String {
@@ -65,9 +70,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_whose_registry_is_out_of_reach_is_marked() {
-        let item = |stale: bool| json!({ "endpoints": { "healthy": 2, "total": 3 }, "stale": stale });
-        assert_eq!(endpoints(&item(false)), "2/3");
-        assert_eq!(endpoints(&item(true)), "2/3 (stale)");
+    fn the_platform_that_is_out_of_reach_is_marked_and_no_other() {
+        let item = json!({
+            "endpoints": { "healthy": 4, "total": 5 },
+            "platforms": {
+                "consul": { "healthy": 2, "total": 3, "stale": 3 },
+                "vm": { "healthy": 2, "total": 2, "stale": 0 },
+            },
+            "stale": true,
+        });
+        assert_eq!(endpoints(&item), "4/5");
+        assert_eq!(platforms(&item), "consul 2/3 (stale), vm 2/2");
+        assert_eq!(platforms(&json!({ "platforms": {}, "stale": true })), "(stale)");
+        assert_eq!(platforms(&json!({ "platforms": {}, "stale": false })), "");
     }
 }

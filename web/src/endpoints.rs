@@ -48,19 +48,28 @@ pub struct Endpoint {
     /// `region/zone/subzone`
     pub locality: String,
     pub platform: &'static str,
-    /// Whether the registry that told of it is out of reach.
+    /// Whether what is known of it may be out of date: the registry that told of it is out of reach, or its own agent
+    /// is silent.
     pub stale: bool,
+    /// Since when, in Unix seconds, nothing has been heard of its agent, which said no goodbye.
+    pub silent_since: Option<u64>,
     pub registry: String,
     /// What it is called there.
     pub object: String,
 }
 
-/// Whether an entry is of the service that is asked for.
+/// Whether what is known of an endpoint may be out of date.
+pub fn is_stale(catalog: &Catalog, endpoint: &registry::Endpoint) -> bool {
+    endpoint.silent_since.is_some() || catalog.is_stale(&endpoint.provenance.registry)
+}
+
+/// Whether an entry is of the service that is asked for, by whichever of its names.
 fn takes(query: &LiveQuery, entry: &Entry) -> bool {
-    let host = entry.service.host().as_str();
-    query.service.as_ref().is_none_or(|name| {
-        host.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    let Some(name) = &query.service else { return true };
+    let called =
+        |host: &str| host.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let is_alias = |alias: &api::Hostname| alias.as_str() == name;
+    called(entry.service.host().as_str()) || entry.service.aliases.iter().any(is_alias)
 }
 
 /// The endpoints of all services, or of those that are asked for.
@@ -122,7 +131,8 @@ impl Endpoint {
             labels: workload.labels.clone(),
             locality: workload.locality.to_string(),
             platform: workload.platform.as_str(),
-            stale: catalog.is_stale(&endpoint.provenance.registry),
+            stale: is_stale(catalog, endpoint),
+            silent_since: endpoint.silent_since,
             registry: endpoint.provenance.registry.to_string(),
             object: endpoint.provenance.object.clone(),
         }

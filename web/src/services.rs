@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Known;
+use crate::endpoints::is_stale as is_stale_endpoint;
 use crate::extract::{Asked, At};
 use crate::feed::{News, Topic};
 use crate::list::{self, List, LiveQuery};
@@ -46,7 +47,7 @@ pub struct Service {
     pub endpoints: Count,
     /// The versions of its workloads.
     pub versions: Vec<String>,
-    pub platforms: BTreeMap<&'static str, Count>,
+    pub platforms: BTreeMap<&'static str, PlatformCount>,
     pub registries: Vec<String>,
     /// Whether a registry that tells of it is out of reach.
     pub stale: bool,
@@ -70,6 +71,15 @@ pub struct Port {
 pub struct Count {
     pub total: usize,
     pub healthy: usize,
+}
+
+/// How many endpoints a platform has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PlatformCount {
+    pub total: usize,
+    pub healthy: usize,
+    /// Those of which what is known may be out of date.
+    pub stale: usize,
 }
 
 /// The services of all registries. `labels` finds those whose own labels or those of one of its endpoints meet it.
@@ -159,7 +169,7 @@ impl Service {
             resolution: resolution(service.resolution),
             endpoints,
             versions: versions.into_iter().map(str::to_owned).collect(),
-            platforms: by_platform(entry),
+            platforms: by_platform(catalog, entry),
             stale: is_stale(catalog, &registries),
             registries: registries.into_iter().collect(),
             health: health_of(state, entry),
@@ -208,13 +218,13 @@ fn is_stale(catalog: &Catalog, registries: &BTreeSet<String>) -> bool {
     catalog.registries.iter().filter(lost).any(|status| registries.contains(&*status.name))
 }
 
-/// How many endpoints each platform has.
-fn by_platform(entry: &Entry) -> BTreeMap<&'static str, Count> {
-    let mut counts: BTreeMap<&'static str, Count> = BTreeMap::new();
+fn by_platform(catalog: &Catalog, entry: &Entry) -> BTreeMap<&'static str, PlatformCount> {
+    let mut counts: BTreeMap<&'static str, PlatformCount> = BTreeMap::new();
     for endpoint in entry.endpoints.iter() {
         let count = counts.entry(endpoint.workload.platform.as_str()).or_default();
-        count.healthy += usize::from(endpoint.health == Health::Healthy);
         count.total += 1;
+        count.healthy += usize::from(endpoint.health == Health::Healthy);
+        count.stale += usize::from(is_stale_endpoint(catalog, endpoint));
     }
     counts
 }

@@ -38,6 +38,7 @@ fn service(entry: &Config<ServiceEntry>, key: ServiceKey) -> Service {
         protocol: port.protocol,
     };
     Service {
+        guesses_port: false,
         key,
         aliases: Vec::new(),
         ports: spec.ports.iter().map(port).collect(),
@@ -113,6 +114,7 @@ fn of_workload(
     let kind = if platform == Platform::Vm { "WorkloadEntry" } else { "ServiceEntry" };
     let unix = matches!(address, Address::Unix(_));
     let endpoint = |port: &crate::kinds::EntryPort| Endpoint {
+        silent_since: None,
         address: address.clone(),
         port: match spec.ports.get(&port.name) {
             _ if unix => 0,

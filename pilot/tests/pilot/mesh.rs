@@ -192,6 +192,7 @@ fn key(name: &str) -> ServiceKey {
 
 fn service(name: &str) -> Service {
     Service {
+        guesses_port: false,
         key: key(name),
         aliases: vec![],
         ports: vec![ServicePort { name: "http".into(), number: 9080, protocol: Protocol::Http }],
@@ -219,6 +220,7 @@ fn endpoint(name: &str, address: &str) -> Endpoint {
         cluster: "weft".into(),
     };
     Endpoint {
+        silent_since: None,
         address: Address::Ip(address.parse().unwrap()),
         port: 9080,
         service_port: "http".into(),

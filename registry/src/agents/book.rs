@@ -32,7 +32,18 @@ struct Page {
     /// The control plane that it belongs to, where several share the store.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     owner: String,
+    /// Since when its agent is taken for gone, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubted: Option<u64>,
     ports: Vec<PortLine>,
+}
+
+/// What is stored of a registration.
+pub(super) struct Stored {
+    pub registration: Registration,
+    pub owner: String,
+    /// Since when its agent is taken for gone, in Unix seconds.
+    pub doubted: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +58,7 @@ struct PortLine {
 }
 
 /// Cannot fail: the page is made of texts and numbers.
-pub(super) fn write(registration: &Registration, owner: &str) -> Vec<u8> {
+pub(super) fn write(registration: &Registration, owner: &str, doubted: Option<u64>) -> Vec<u8> {
     let page = Page {
         member: registration.member.clone(),
         workload: registration.workload.clone(),
@@ -61,13 +72,14 @@ pub(super) fn write(registration: &Registration, owner: &str) -> Vec<u8> {
         weight: registration.weight,
         unhealthy: registration.health == Health::Unhealthy,
         owner: owner.to_owned(),
+        doubted,
         ports: registration.ports.iter().map(line).collect(),
     };
     serde_json::to_vec(&page).unwrap_or_default()
 }
 
-/// With its owner; `None` for bytes that no version of this registry wrote.
-pub(super) fn read(bytes: &[u8]) -> Option<(Registration, String)> {
+/// `None` for bytes that no version of this registry wrote.
+pub(super) fn read(bytes: &[u8]) -> Option<Stored> {
     let page: Page = serde_json::from_slice(bytes).ok()?;
     let registration = Registration {
         member: page.member,
@@ -83,7 +95,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Registration, String)> {
         health: if page.unhealthy { Health::Unhealthy } else { Health::Healthy },
         ports: page.ports.into_iter().map(port).collect::<Option<_>>()?,
     };
-    Some((registration, page.owner))
+    Some(Stored { registration, owner: page.owner, doubted: page.doubted })
 }
 
 fn line(port: &RegisteredPort) -> PortLine {

@@ -6,9 +6,25 @@ use api::Hostname;
 
 use super::{NAME, RegisteredPort, Registration};
 use crate::model::{
-    Address, Endpoint, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort, TlsMode,
-    Visibility, Workload,
+    Address, Endpoint, Health, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort,
+    TlsMode, Visibility, Workload,
 };
+
+/// A registration, and what is known of its agent.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub registration: &'a Registration,
+    /// In Unix seconds.
+    pub silent_since: Option<u64>,
+    /// Whether it is taken for gone.
+    pub doubted: bool,
+}
+
+impl Known<'_> {
+    fn health(&self) -> Health {
+        if self.doubted { Health::Unhealthy } else { self.registration.health }
+    }
+}
 
 /// The services that a registration names; a name that is no hostname is left out.
 pub(super) fn services_of(registration: &Registration, domain: &str) -> Vec<ServiceKey> {
@@ -27,12 +43,13 @@ fn key_of(registration: &Registration, port: &RegisteredPort, domain: &str) -> O
 /// one port differently the first decides.
 pub(super) fn service<'a>(
     key: &ServiceKey,
-    registrations: impl Iterator<Item = &'a Registration>,
+    registrations: impl Iterator<Item = Known<'a>>,
     domain: &str,
 ) -> Option<(Service, Vec<Endpoint>)> {
     let (mut ports, mut endpoints): (Vec<ServicePort>, Vec<Endpoint>) = Default::default();
     let mut first = None;
-    for registration in registrations {
+    for agent in registrations {
+        let registration = agent.registration;
         let workload = Arc::new(workload(registration));
         for port in registration.ports.iter().filter(|port| key_of(registration, port, domain).as_ref() == Some(key)) {
             first.get_or_insert(registration);
@@ -41,7 +58,7 @@ pub(super) fn service<'a>(
                 ports.push(service_port(port));
                 ports.len() - 1
             });
-            endpoints.push(endpoint(registration, &workload, port.endpoint(), &ports[index].name));
+            endpoints.push(endpoint(agent, &workload, port.endpoint(), &ports[index].name));
         }
     }
     Some((describe(key, ports, first?), endpoints))
@@ -59,6 +76,7 @@ fn service_port(port: &RegisteredPort) -> ServicePort {
 fn describe(key: &ServiceKey, mut ports: Vec<ServicePort>, first: &Registration) -> Service {
     ports.sort_by_key(|port| port.number);
     Service {
+        guesses_port: false,
         key: key.clone(),
         aliases: Vec::new(),
         ports,
@@ -73,16 +91,18 @@ fn describe(key: &ServiceKey, mut ports: Vec<ServicePort>, first: &Registration)
     }
 }
 
-fn endpoint(registration: &Registration, workload: &Arc<Workload>, port: u16, service_port: &str) -> Endpoint {
+fn endpoint(known: Known<'_>, workload: &Arc<Workload>, port: u16, service_port: &str) -> Endpoint {
+    let registration = known.registration;
     Endpoint {
         address: Address::Ip(registration.address),
         port,
         service_port: service_port.to_owned(),
-        health: registration.health,
+        health: known.health(),
         weight: registration.weight.max(1),
         tls: TlsMode::Istio,
         workload: workload.clone(),
         provenance: provenance(registration),
+        silent_since: known.silent_since,
     }
 }
 

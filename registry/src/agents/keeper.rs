@@ -10,8 +10,10 @@ use store::{Change, Store, StoreError, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::derive::{self, Known};
 use super::sharing::{Ears, Sharing};
-use super::{AgentsOptions, Key, PREFIX, RegisteredPort, Registration, Taken, book, derive};
+use super::silence::{Doubt, Silence};
+use super::{AgentsOptions, Key, PREFIX, RegisteredPort, Registration, Taken, book};
 use crate::model::{Health, ServiceKey};
 use crate::source::Event;
 use crate::told::Told;
@@ -36,15 +38,33 @@ struct Kept {
     connections: usize,
     /// When it goes, while nobody is connected.
     until: Option<Instant>,
+    /// Whose agent has gone without a goodbye.
+    silence: Option<Silence>,
     /// The control plane that it belongs to.
     owner: String,
     /// The store's revision of it; 0 while it is not stored.
     revision: u64,
 }
 
+impl Kept {
+    fn is_doubted(&self) -> bool {
+        self.silence.is_some_and(|silence| silence.is_doubted())
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            registration: &self.registration,
+            silent_since: self.silence.and_then(|silence| silence.shown()),
+            doubted: self.is_doubted(),
+        }
+    }
+}
+
 pub(super) struct Keeper {
     store: Arc<dyn Store>,
     options: AgentsOptions,
+    /// When those who vanish may be taken for gone.
+    doubts_from: Instant,
     kept: BTreeMap<Key, Kept>,
     told: Told,
     lives: u64,
@@ -60,6 +80,8 @@ pub(super) struct Keeper {
 
 /// Messages that are taken together, and then stored and told once.
 const BATCH: usize = 256;
+/// A control plane that has just started may have lost by itself who vanishes.
+const SETTLING: Duration = Duration::from_secs(60);
 /// Nothing to expire: look again then.
 const IDLE: Duration = Duration::from_secs(3600);
 /// How long is waited before what could not be stored is tried again.
@@ -74,6 +96,7 @@ impl Keeper {
             sharing: Sharing::new(&store, &options.replica),
             ears: Some(ears),
             store,
+            doubts_from: now + SETTLING,
             options,
             kept: BTreeMap::new(),
             told: Told::default(),
@@ -83,13 +106,22 @@ impl Keeper {
             touched: BTreeSet::new(),
         };
         for entry in listing.entries {
-            let Some((registration, owner)) = book::read(&entry.value) else {
+            let Some(book::Stored { registration, owner, doubted }) = book::read(&entry.value) else {
                 tracing::warn!(key = entry.key, "a stored registration cannot be read; the workload must join anew");
                 continue;
             };
             keeper.sharing.expect(&owner, now);
             let until = keeper.sharing.is_ours(&owner).then(|| now + keeper.options.restart_grace);
-            keeper.insert(Kept { life: 0, registration, connections: 0, until, owner, revision: entry.revision });
+            let silence = doubted.map(|since| Silence::doubted(since, now));
+            keeper.insert(Kept {
+                life: 0,
+                registration,
+                connections: 0,
+                until,
+                silence,
+                owner,
+                revision: entry.revision,
+            });
         }
         keeper.tell();
         Ok(keeper)
@@ -99,8 +131,7 @@ impl Keeper {
         let mut batch = Vec::with_capacity(BATCH);
         let mut ears = self.ears.take().unwrap_or_else(|| Ears::open(&self.store));
         loop {
-            let next = self.kept.values().filter_map(|kept| kept.until).chain(self.again).min();
-            let wake = next.unwrap_or_else(|| Instant::now() + IDLE);
+            let wake = self.next().unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
                 count = messages.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 Some(change) = ears.registrations.next() => self.hear(change),
@@ -109,6 +140,7 @@ impl Keeper {
                 () = sleep_until(wake) => {}
             }
             let settled: Vec<_> = batch.drain(..).filter_map(|message| self.take(message)).collect();
+            self.listen(Instant::now());
             self.expire(Instant::now());
             self.save().await;
             self.tell();
@@ -169,7 +201,9 @@ impl Keeper {
         }
         let known = before.map(|kept| kept.life);
         let revision = before.map_or(0, |kept| kept.revision);
-        if before.is_none_or(|kept| kept.registration != registration || !self.sharing.is_ours(&kept.owner)) {
+        let as_stored =
+            |kept: &Kept| kept.registration == registration && self.sharing.is_ours(&kept.owner) && !kept.is_doubted();
+        if !before.is_some_and(as_stored) {
             self.touch(&key);
             self.keep(&key, &registration);
         }
@@ -178,7 +212,7 @@ impl Keeper {
             self.lives
         });
         let owner = self.sharing.own().to_owned();
-        self.insert(Kept { life, registration, connections, until: None, owner, revision });
+        self.insert(Kept { life, registration, connections, until: None, silence: None, owner, revision });
         life
     }
 
@@ -198,14 +232,59 @@ impl Keeper {
     fn keep(&mut self, key: &Key, registration: &Registration) {
         self.pending.delete.retain(|path| *path != key.path());
         self.pending.put.retain(|(path, _)| *path != key.path());
-        self.pending.put.push((key.path(), Bytes::from(book::write(registration, self.sharing.own()))));
+        self.pending.put.push((key.path(), Bytes::from(book::write(registration, self.sharing.own(), None))));
+    }
+
+    /// Stores that an agent is taken for gone.
+    fn keep_doubt(&mut self, key: &Key) {
+        let Some(kept) = self.kept.get(key) else { return };
+        let since = kept.silence.and_then(|silence| silence.shown());
+        let page = book::write(&kept.registration, self.sharing.own(), since);
+        self.pending.put.retain(|(path, _)| *path != key.path());
+        self.pending.put.push((key.path(), Bytes::from(page)));
     }
 
     fn disconnect(&mut self, key: &Key, life: u64) {
         let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.life == life) else { return };
         kept.connections = kept.connections.saturating_sub(1);
         if kept.connections == 0 && self.sharing.is_ours(&kept.owner) {
-            kept.until = Some(Instant::now() + self.options.disconnect_grace);
+            let now = Instant::now();
+            kept.until = Some(now + self.options.disconnect_grace);
+            kept.silence = Some(Silence::begin(now));
+        }
+    }
+
+    /// When there is something to do that nobody asks for.
+    fn next(&self) -> Option<Instant> {
+        let doubt = self.doubt();
+        let ours = self.kept.values().filter(|kept| self.sharing.is_ours(&kept.owner));
+        let silent = ours.filter_map(|kept| kept.silence?.next(doubt));
+        self.kept.values().filter_map(|kept| kept.until).chain(silent).chain(self.again).min()
+    }
+
+    fn doubt(&self) -> Doubt {
+        let ours = self.kept.values().filter(|kept| self.sharing.is_ours(&kept.owner));
+        Doubt::of(ours.map(|kept| kept.silence.as_ref()), self.doubts_from, self.options.doubt_after)
+    }
+
+    /// Takes note of those who have been silent for a while.
+    fn listen(&mut self, now: Instant) {
+        let doubt = self.doubt();
+        let mut stepped = Vec::new();
+        for (key, kept) in self.kept.iter_mut().filter(|(_, kept)| self.sharing.is_ours(&kept.owner)) {
+            if kept.silence.as_mut().is_some_and(|silence| silence.step(now, doubt)) {
+                stepped.push((key.clone(), kept.is_doubted()));
+            }
+        }
+        for (key, doubted) in stepped {
+            self.touch(&key);
+            if doubted {
+                tracing::warn!(
+                    workload = key.workload, namespace = key.namespace, address = %key.address,
+                    "nothing is heard of a workload's agent; its endpoints count as unhealthy until it is back"
+                );
+                self.keep_doubt(&key);
+            }
         }
     }
 
@@ -268,7 +347,7 @@ impl Keeper {
     fn hear(&mut self, change: Change) {
         let read = change.value.as_deref().map(book::read);
         match read {
-            Some(Some((registration, owner))) if !self.sharing.is_ours(&owner) => {
+            Some(Some(book::Stored { registration, owner, doubted })) if !self.sharing.is_ours(&owner) => {
                 let key = Key::of(&registration);
                 let before = self.kept.get(&key);
                 if before.is_some_and(|kept| kept.revision >= change.revision) {
@@ -278,7 +357,8 @@ impl Keeper {
                 self.touch(&key);
                 self.sharing.expect(&owner, Instant::now());
                 let revision = change.revision;
-                self.insert(Kept { life, registration, connections, until: None, owner, revision });
+                let silence = doubted.map(|since| Silence::doubted(since, Instant::now()));
+                self.insert(Kept { life, registration, connections, until: None, silence, owner, revision });
             }
             None => self.hear_removal(&change),
             _ => {}
@@ -319,7 +399,7 @@ impl Keeper {
     /// Tells watchers what changed.
     fn tell(&mut self) {
         for key in std::mem::take(&mut self.touched) {
-            let registrations = self.kept.values().map(|kept| &kept.registration);
+            let registrations = self.kept.values().map(Kept::known);
             let now = derive::service(&key, registrations, &self.options.domain);
             self.told.tell(key, now);
         }

@@ -12,6 +12,7 @@ fn key(name: &str) -> ServiceKey {
 
 fn service(name: &str) -> Service {
     Service {
+        guesses_port: false,
         key: key(name),
         aliases: vec![api::Hostname::new(&format!("{name}.service.consul")).unwrap()],
         ports: vec![ServicePort { name: "http-80".into(), number: 80, protocol: Protocol::Http }],
@@ -28,6 +29,7 @@ fn service(name: &str) -> Service {
 
 fn endpoint(ip: &str) -> Endpoint {
     Endpoint {
+        silent_since: None,
         address: Address::Ip(ip.parse().unwrap()),
         port: 80,
         service_port: "http-80".into(),

@@ -49,6 +49,7 @@ pub(super) fn service(service: &Service, aliases: &BTreeSet<Key>, options: &Opti
         if spec.cluster_ips.is_empty() { std::slice::from_ref(&spec.cluster_ip) } else { &spec.cluster_ips };
     let aliases = aliases.iter().filter_map(|alias| Some(key(alias, &options.domain)?.host));
     Some(model::Service {
+        guesses_port: false,
         key: key(&service.metadata.key(), &options.domain)?,
         aliases: aliases.collect(),
         ports: spec.ports.iter().filter_map(port).collect(),
@@ -156,6 +157,7 @@ fn external(service: &Service, options: &Options) -> Vec<Endpoint> {
     });
     let ports = service.spec.ports.iter().filter_map(port);
     let endpoint = |port: model::ServicePort| Endpoint {
+        silent_since: None,
         address: Address::Name(service.spec.external_name.clone()),
         port: port.number,
         service_port: port.name,
@@ -185,6 +187,7 @@ fn of_slice(
     let ports = slice.ports.iter().filter(|port| served(&port.name));
     let made = ports.filter_map(|port| {
         Some(Endpoint {
+            silent_since: None,
             address: Address::Ip(ip),
             port: port.port?,
             service_port: port.name.clone(),

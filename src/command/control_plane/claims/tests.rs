@@ -50,6 +50,7 @@ fn told_by(registry: &str, namespace: &str) -> Arc<Catalog> {
         cluster: String::new(),
     };
     let endpoint = Endpoint {
+        silent_since: None,
         address: Address::Ip("10.0.0.5".parse().unwrap()),
         port: 9999,
         service_port: "http-80".into(),
@@ -61,6 +62,7 @@ fn told_by(registry: &str, namespace: &str) -> Arc<Catalog> {
     };
     let key = ServiceKey::new(host, namespace);
     let service = registry::Service {
+        guesses_port: false,
         key: key.clone(),
         aliases: Vec::new(),
         ports: vec![registry::ServicePort { name: "http-80".into(), number: 80, protocol: Protocol::Http }],

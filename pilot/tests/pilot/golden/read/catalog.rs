@@ -33,6 +33,7 @@ fn service(of: &Value) -> Service {
         protocol: Protocol::named(&port.text("protocol")).unwrap(),
     });
     Service {
+        guesses_port: false,
         key: ServiceKey::new(host, &namespace),
         aliases: of.texts("aliases").iter().map(|alias| Hostname::new(alias).unwrap()).collect(),
         ports: ports.collect(),
@@ -72,6 +73,7 @@ fn read_endpoint(of: &Value, service: &Service) -> Endpoint {
         cluster: "weft".into(),
     };
     Endpoint {
+        silent_since: None,
         address: address.parse().map_or(Address::Name(address), Address::Ip),
         port: of.port("port").unwrap_or(service.ports[0].number),
         service_port: of.some_text("portName").unwrap_or_else(|| service.ports[0].name.clone()),
