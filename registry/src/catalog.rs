@@ -1,12 +1,15 @@
 //! Merges what all registries tell into one immutable catalog, published by a single swap.
 //!
 //! Registries are ranked by the order they were given in: where two describe the same service differently, the earlier
-//! decides and the difference is kept as a conflict to be shown; ports only the later knows are added. The same
-//! address and port seen twice is one endpoint, the earlier registry's.
+//! decides and the difference is kept as a conflict to be shown; ports only the later declares are added, and what a
+//! registry that declares none knows serves those. The same address and port seen twice is one endpoint, the earlier
+//! registry's.
 
 mod automatic;
+mod disagreement;
 mod follow;
 mod merger;
+mod ports;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +23,7 @@ use crate::model::{Endpoint, Service, ServiceKey};
 pub use automatic::Automatic;
 pub use follow::{Policy, run};
 pub use merger::Merger;
+pub(crate) use ports::agree;
 
 /// Everything known, at one moment. Cloning shares.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::automatic::Allocation;
-use super::{Catalog, Entry, RegistryState, RegistryStatus};
+use super::disagreement::disagreement;
+use super::{Catalog, Entry, RegistryState, RegistryStatus, ports};
 use crate::model::{Endpoint, Service, ServiceKey};
 use crate::source::Event;
 
@@ -128,8 +129,8 @@ impl Merger {
     /// True if the service as published changed.
     fn merge_service(&mut self, key: &ServiceKey) -> bool {
         let counted = self.told.iter().filter(|told| !told.forgotten);
-        let mut descriptions = counted.filter_map(|told| told.services.get(key));
-        let Some(first) = descriptions.next() else {
+        let descriptions: Vec<&Arc<Service>> = counted.filter_map(|told| told.services.get(key)).collect();
+        let Some((first, others)) = descriptions.split_first() else {
             self.differences.remove(key);
             self.catalog.aliases.retain(|_, target| target != key);
             let gone = self.catalog.entries.remove(key);
@@ -137,8 +138,11 @@ impl Merger {
             return gone.is_some();
         };
         let mut merged = Arc::clone(first);
-        let mut conflicts = Vec::new();
-        for other in descriptions {
+        let (ports, mut conflicts) = ports::merge(&descriptions);
+        if merged.ports != ports {
+            Arc::make_mut(&mut merged).ports = ports;
+        }
+        for other in others {
             add_description(&mut merged, other, &mut conflicts);
         }
         let before = self.catalog.entries.get(key).cloned();
@@ -230,25 +234,13 @@ impl RegistryStatus {
 
 /// The name that the published service gives to a port that a registry knows by its own name.
 fn published_port<'a>(published: &'a Service, own: Option<&Arc<Service>>, name: &'a str) -> &'a str {
-    let number = own.and_then(|own| own.ports.iter().find(|port| port.name == name)).map(|port| port.number);
-    number.and_then(|number| published.port(number)).map_or(name, |port| port.name.as_str())
+    let own = own.and_then(|own| Some((own, own.ports.iter().find(|port| port.name == name)?)));
+    own.and_then(|(own, port)| ports::served(&published.ports, own, port)).map_or(name, |port| port.name.as_str())
 }
 
 /// Adds to a service what a later registry says of it.
 fn add_description(merged: &mut Arc<Service>, other: &Service, conflicts: &mut Vec<String>) {
     let (first, second) = (merged.provenance.registry.clone(), &other.provenance.registry);
-    for port in &other.ports {
-        match merged.port(port.number) {
-            None => Arc::make_mut(merged).ports.push(port.clone()),
-            Some(known) if known.protocol != port.protocol => conflicts.push(format!(
-                "port {}: {first} says {}, {second} says {}; {first} decides",
-                port.number,
-                known.protocol.as_str(),
-                port.protocol.as_str(),
-            )),
-            Some(_) => {}
-        }
-    }
     if merged.location != other.location {
         conflicts.push(format!("location: {first} and {second} differ; {first} decides"));
     }
@@ -261,18 +253,4 @@ fn add_alias(merged: &mut Arc<Service>, alias: &api::Hostname) {
     if !merged.aliases.contains(alias) {
         Arc::make_mut(merged).aliases.push(alias.clone());
     }
-}
-
-/// What two registries say differently of one endpoint.
-fn disagreement(first: &Endpoint, second: &Endpoint) -> Option<String> {
-    let (one, other) = (&first.provenance.registry, &second.provenance.registry);
-    let says = |endpoint: &Endpoint| {
-        let tls = if endpoint.tls == crate::model::TlsMode::Istio { "mutual TLS" } else { "plain text" };
-        format!("{}, {tls}", endpoint.health.as_str())
-    };
-    let differ = one != other && (first.health, first.tls) != (second.health, second.tls);
-    differ.then(|| {
-        let place = format!("endpoint {}:{}", first.address, first.port);
-        format!("{place}: {one} says {}, {other} says {}; {one} decides", says(first), says(second))
-    })
 }

@@ -8,6 +8,7 @@ use crate::source::Event;
 
 fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
     Service {
+        guesses_port: false,
         key: ServiceKey::new(Hostname::new(host).unwrap(), "default"),
         aliases: vec![],
         ports: ports
@@ -27,6 +28,7 @@ fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
 
 fn endpoint(ip: &str, registry: &str) -> Endpoint {
     Endpoint {
+        silent_since: None,
         address: Address::Ip(ip.parse().unwrap()),
         port: 9080,
         service_port: "p9080".into(),
@@ -189,6 +191,90 @@ fn what_registries_say_differently_of_one_endpoint_is_told() {
     assert_eq!(*entry.conflicts, [told.to_owned()]);
     merger.apply(1, Event::Endpoints(key("x.y"), vec![]));
     assert!(merger.catalog().get(&key("x.y")).unwrap().conflicts.is_empty());
+}
+
+#[test]
+fn weight_place_and_version_are_part_of_what_registries_may_say_differently() {
+    let mut merger = Merger::new(["a", "b"]);
+    for (index, name) in ["a", "b"].into_iter().enumerate() {
+        merger.apply(index, Event::Service(service("x.y", name, &[(9080, Protocol::Http)])));
+    }
+    let at = |registry: &str, weight: u32, place: &str, labels: &[(&str, &str)]| {
+        let mut endpoint = Endpoint { weight, ..endpoint("10.0.0.1", registry) };
+        let workload = Arc::make_mut(&mut endpoint.workload);
+        workload.locality = place.parse().unwrap();
+        workload.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        endpoint
+    };
+    let first = at("a", 1, "", &[("version", "v1"), ("app", "x"), ("pod", "p")]);
+    let second = at("b", 5, "eu/a", &[("version", "v2"), ("app", "x"), ("rack", "r")]);
+    merger.apply(0, Event::Endpoints(key("x.y"), vec![first]));
+    merger.apply(1, Event::Endpoints(key("x.y"), vec![second]));
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    let told = "endpoint 10.0.0.1:9080: a says weight 1, no locality, label version=v1, \
+                b says weight 5, locality eu/a, label version=v2; a decides";
+    assert_eq!(*entry.conflicts, [told.to_owned()]);
+}
+
+/// A service as a platform tells of it that knows no port but those where instances listen, and one of them.
+fn guessed(registry: &str, number: u16, protocol: Protocol, ip: &str) -> [Event; 2] {
+    let service = Service { guesses_port: true, ..service("x.y", registry, &[(number, protocol)]) };
+    let endpoint = Endpoint { port: number, service_port: format!("p{number}"), ..endpoint(ip, registry) };
+    [Event::Service(service), Event::Endpoints(key("x.y"), vec![endpoint])]
+}
+
+/// Each endpoint, and the number of the port that it serves.
+fn served(merger: &Merger) -> Vec<(String, u16)> {
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    let number = |name: &str| entry.service.ports.iter().find(|port| port.name == name).unwrap().number;
+    entry.endpoints.iter().map(|e| (format!("{}:{}", e.address, e.port), number(&e.service_port))).collect()
+}
+
+#[test]
+fn what_platforms_without_ports_for_callers_tell_serves_one_port_wherever_it_listens() {
+    let mut merger = Merger::new(["consul", "discovery"]);
+    for (index, [service, endpoints]) in
+        [guessed("consul", 9100, Protocol::Auto, "10.0.0.1"), guessed("discovery", 80, Protocol::Http, "10.0.0.2")]
+            .into_iter()
+            .enumerate()
+    {
+        merger.apply(index, service);
+        merger.apply(index, endpoints);
+    }
+    let entry = merger.catalog().get(&key("x.y")).unwrap();
+    assert_eq!(entry.service.ports.iter().map(|port| port.number).collect::<Vec<_>>(), [9100]);
+    assert_eq!(served(&merger), [("10.0.0.1:9100".into(), 9100), ("10.0.0.2:80".into(), 9100)]);
+    let told = &entry.conflicts[0];
+    assert!(told.starts_with("port 80: what discovery knows there serves port 9100, which consul says"), "{told}");
+    assert!(told.contains("weft-port"), "{told}");
+    // The same address and port is one endpoint.
+    let [_, again] = guessed("discovery", 9100, Protocol::Http, "10.0.0.1");
+    let Event::Endpoints(_, mut again) = again else { panic!() };
+    again[0].service_port = "p80".into();
+    merger.apply(1, Event::Endpoints(key("x.y"), again));
+    assert_eq!(served(&merger), [("10.0.0.1:9100".into(), 9100)]);
+    // The later is by itself again once the earlier goes.
+    merger.apply(0, Event::ServiceGone(key("x.y")));
+    assert_eq!(served(&merger), [("10.0.0.1:9100".into(), 80)]);
+}
+
+#[test]
+fn a_port_that_a_platform_declares_is_that_of_the_instances_of_those_who_declare_none() {
+    let mut merger = Merger::new(["consul", "kubernetes"]);
+    for event in guessed("consul", 9100, Protocol::Auto, "10.0.0.1") {
+        merger.apply(0, event);
+    }
+    merger.apply(1, Event::Service(service("x.y", "kubernetes", &[(80, Protocol::Http)])));
+    let pod = Endpoint { port: 8080, service_port: "p80".into(), ..endpoint("10.0.0.2", "kubernetes") };
+    merger.apply(1, Event::Endpoints(key("x.y"), vec![pod]));
+    let both: [(String, u16); 2] = [("10.0.0.1:9100".into(), 80), ("10.0.0.2:8080".into(), 80)];
+    assert_eq!(served(&merger), both);
+    // Another protocol is another port, and so is one of several.
+    for [service, endpoints] in [guessed("consul", 9100, Protocol::Tcp, "10.0.0.1")] {
+        merger.apply(0, service);
+        merger.apply(0, endpoints);
+    }
+    assert_eq!(served(&merger)[0], ("10.0.0.1:9100".into(), 9100));
 }
 
 #[test]

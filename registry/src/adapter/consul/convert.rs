@@ -10,6 +10,7 @@ use api::Hostname;
 use ipnet::IpNet;
 
 use super::entry::{Check, Entry, Instance, Node};
+use super::ports;
 use crate::model::{
     Address, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution, Service, ServiceKey,
     ServicePort, TlsMode, Visibility, Workload,
@@ -56,6 +57,7 @@ pub(super) fn convert(context: &Context, name: &str, mut entries: Vec<Entry>) ->
     entries.sort_by(|a, b| (&a.node.node, &a.service.id).cmp(&(&b.node.node, &b.service.id)));
     let mut converted = Converted::default();
     let mut seen = BTreeSet::new();
+    let mut declared: BTreeMap<ServiceKey, BTreeSet<u16>> = BTreeMap::new();
     for entry in &entries {
         let placed = match place(context, name, entry) {
             Ok(placed) => placed,
@@ -68,9 +70,16 @@ pub(super) fn convert(context: &Context, name: &str, mut entries: Vec<Entry>) ->
         if let Some(warning) = &placed.warning {
             converted.findings.push(format!("service {name}: {} on {}: {warning}", entry.service.id, entry.node.node));
         }
+        let numbers = declared.entry(placed.key.clone()).or_default();
+        if entry.service.meta("weft-port").is_some() {
+            numbers.insert(placed.port.number);
+        }
         if seen.insert((placed.key.clone(), placed.endpoint.address.clone(), placed.endpoint.port)) {
             add(&mut converted, name, placed);
         }
+    }
+    for (key, (service, endpoints)) in &mut converted.services {
+        converted.findings.extend(ports::settle(name, service, endpoints, &declared[key]));
     }
     converted
 }
@@ -109,6 +118,7 @@ fn add(converted: &mut Converted, name: &str, placed: Placed) {
 
 fn describe(key: ServiceKey, provenance: Provenance) -> Service {
     Service {
+        guesses_port: false,
         key,
         aliases: Vec::new(),
         ports: Vec::new(),
@@ -137,6 +147,7 @@ fn place(context: &Context, name: &str, entry: &Entry) -> Result<Placed, String>
     let (address, number) = location(instance, node, context.wan)?;
     let (port, warning) = service_port(instance, number)?;
     let endpoint = Endpoint {
+        silent_since: None,
         address,
         port: number,
         service_port: port.name.clone(),

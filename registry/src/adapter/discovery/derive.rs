@@ -23,6 +23,7 @@ pub(super) fn service<'a>(key: &ServiceKey, hosts: impl Iterator<Item = &'a Host
     let endpoints: Vec<Endpoint> = hosts.map(|host| endpoint(key, host)).collect();
     let first = endpoints.first()?;
     let service = Service {
+        guesses_port: true,
         key: key.clone(),
         aliases: Vec::new(),
         ports: vec![ServicePort { name: PORT_NAME.into(), number: PORT, protocol: Protocol::Http }],
@@ -41,6 +42,7 @@ pub(super) fn service<'a>(key: &ServiceKey, hosts: impl Iterator<Item = &'a Host
 fn endpoint(key: &ServiceKey, host: &Host) -> Endpoint {
     let weight = host.tags.get(WEIGHT).and_then(Value::as_u64).unwrap_or(1);
     Endpoint {
+        silent_since: None,
         address: Address::Ip(host.ip_address),
         port: host.port,
         service_port: PORT_NAME.into(),

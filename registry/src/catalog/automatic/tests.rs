@@ -9,6 +9,7 @@ use crate::model::{Location, Provenance, Visibility};
 
 fn service(host: &str) -> Service {
     Service {
+        guesses_port: false,
         key: ServiceKey::new(Hostname::new(host).unwrap(), "default"),
         aliases: vec![],
         ports: vec![],
