@@ -13,6 +13,7 @@ mod entry;
 mod limits;
 mod options;
 mod poll;
+mod ports;
 mod seen;
 mod session;
 mod update;

@@ -47,8 +47,8 @@ pub struct Kubernetes {
     pace: Pace,
 }
 
-/// How long the first lists may fail before the mesh starts without this cluster.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long the first lists may fail before the mesh starts without this cluster: everybody waits meanwhile.
+const GRACE: Duration = Duration::from_secs(5);
 
 const SERVICES: Collection<'_> = Collection::whole("/api/v1/services");
 const SLICES: Collection<'_> = Collection::whole("/apis/discovery.k8s.io/v1/endpointslices");

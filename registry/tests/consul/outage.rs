@@ -1,6 +1,6 @@
 //! A server that is away: nothing is emptied, and what changed meanwhile is known once it is back.
 
-use registry::Event;
+use registry::{Event, RegistryState};
 use serde_json::json;
 
 use crate::followed::{Followed, endpoints, entry};
@@ -104,6 +104,12 @@ async fn a_line_that_falls_silent_is_noticed() {
     assert!(reason.contains("no answer within"), "{reason}");
     server.check("fail", "reviews-1");
     server.register("reviews", "reviews-2", "10.0.0.2", json!({}));
+    // It stays so for longer than any query waits: each of these attempts gave up after that.
+    let attempts = relay.connections() + 3;
+    followed.until("attempts in vain", |_| relay.connections() >= attempts).await;
+    assert!(matches!(followed.catalog().registries[0].state, RegistryState::Stale(_)));
+    let found = followed.events.iter().find(|event| matches!(event, Event::Findings(_)));
+    assert_eq!(found, None, "the loss of the server is all there is to say");
     assert_eq!(followed.endpoints("reviews"), ["10.0.0.1 healthy"]);
     relay.set(Line::Open);
     followed.synced().await;

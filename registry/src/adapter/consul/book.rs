@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::client::NoAnswer;
 use super::convert::{Context, Converted, convert};
 use super::entry::Entry;
 use crate::model::{Endpoint, Service, ServiceKey};
@@ -15,7 +16,7 @@ pub(super) struct Book {
     read: BTreeMap<String, Converted>,
     told: BTreeMap<ServiceKey, (Service, Vec<Endpoint>)>,
     /// Why a service's instances could not be read last.
-    failures: BTreeMap<String, String>,
+    failures: BTreeMap<String, NoAnswer>,
     /// What concerns the whole registry.
     notes: BTreeSet<String>,
     told_findings: Vec<String>,
@@ -56,8 +57,13 @@ impl Book {
     }
 
     /// A service's instances cannot be read; those last read stay.
-    pub fn failed(&mut self, name: &str, reason: String) {
-        self.failures.insert(name.to_owned(), reason);
+    pub fn failed(&mut self, name: &str, why: NoAnswer) {
+        self.failures.insert(name.to_owned(), why);
+    }
+
+    /// The server is away, which says it all.
+    pub fn lost(&mut self) {
+        self.failures.retain(|_, why| !why.lost);
     }
 
     /// Says, or no longer says, something about the whole registry.
@@ -71,7 +77,7 @@ impl Book {
 
     /// All that is wrong, if that is not what was told last.
     pub fn findings(&mut self) -> Option<Event> {
-        let failed = self.failures.iter().map(|(name, reason)| format!("service {name}: cannot be read: {reason}"));
+        let failed = self.failures.iter().map(|(name, why)| format!("service {name}: cannot be read: {}", why.reason));
         let found = self.read.values().flat_map(|read| read.findings.iter().cloned());
         let now: Vec<String> = self.notes.iter().cloned().chain(failed).chain(found).collect();
         if now == self.told_findings {

@@ -14,6 +14,7 @@ use consulrs::api::{ApiResponse, Features};
 use consulrs::client::{ConsulClient, ConsulClientSettings};
 use consulrs::error::ClientError;
 use rustify::Endpoint;
+use rustify::errors::ClientError as RestError;
 
 use super::endpoints::{InState, Instances, Nodes, OnNode, Services};
 use super::entry::{Check, Entry, Named, Occupied};
@@ -36,6 +37,37 @@ pub(super) struct Client {
     shards: Vec<ConsulClient>,
     next: AtomicUsize,
     options: ConsulOptions,
+}
+
+/// Why a question found nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoAnswer {
+    pub reason: String,
+    /// The server said nothing, or that it cannot say anything now: another question would have found as little.
+    pub lost: bool,
+}
+
+impl NoAnswer {
+    fn lost(reason: String) -> Self {
+        Self { reason, lost: true }
+    }
+
+    /// Whether the server will go on answering so, as to a token that may not ask this.
+    pub fn is_refusal(&self) -> bool {
+        ["403 ", "404 ", "405 "].iter().any(|code| self.reason.starts_with(code))
+    }
+}
+
+impl From<&str> for NoAnswer {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), lost: false }
+    }
+}
+
+impl From<NoAnswer> for String {
+    fn from(why: NoAnswer) -> Self {
+        why.reason
+    }
 }
 
 /// What a question found.
@@ -93,7 +125,7 @@ impl Client {
         Ok(if shared { self.shards.len() * PER_CONNECTION } else { most })
     }
 
-    pub async fn services(&self, ask: Ask) -> Result<Answer<Names>, String> {
+    pub async fn services(&self, ask: Ask) -> Result<Answer<Names>, NoAnswer> {
         let (dc, ns, partition) = self.place();
         // The servers' own service is in the default namespace only.
         let default = [&ns, &partition].iter().all(|name| name.as_deref().is_none_or(|name| name == "default"));
@@ -105,7 +137,7 @@ impl Client {
     }
 
     /// The index of a service's last change, without its instances: no instance has this ID.
-    pub async fn moved(&self, service: &str) -> Result<u64, String> {
+    pub async fn moved(&self, service: &str) -> Result<u64, NoAnswer> {
         let (dc, ns, partition) = self.place();
         let nothing =
             Features { filter: Some("Service.ID == \"\"".into()), ..self.features(Ask::Now).unwrap_or_default() };
@@ -114,27 +146,27 @@ impl Client {
         Ok(answer.index)
     }
 
-    pub async fn nodes(&self, ask: Ask) -> Result<Answer<BTreeSet<String>>, String> {
+    pub async fn nodes(&self, ask: Ask) -> Result<Answer<BTreeSet<String>>, NoAnswer> {
         let (dc, ns, partition) = self.place();
         let answer: Answer<Vec<Named>> =
             self.exec(Nodes { features: self.features(ask), dc, ns, partition }, ask).await?;
         Ok(answer.map(|all| all.into_iter().map(|named| named.node).collect()))
     }
 
-    pub async fn on_node(&self, node: &str, ask: Ask) -> Result<Answer<Occupied>, String> {
+    pub async fn on_node(&self, node: &str, ask: Ask) -> Result<Answer<Occupied>, NoAnswer> {
         let (dc, ns, partition) = self.place();
         let asked = OnNode { node: node.to_owned(), features: self.features(ask), dc, ns, partition };
         let answer: Answer<Option<Occupied>> = self.exec(asked, ask).await?;
         Ok(answer.map(Option::unwrap_or_default))
     }
 
-    pub async fn in_state(&self, status: &str, ask: Ask) -> Result<Answer<Vec<Check>>, String> {
+    pub async fn in_state(&self, status: &str, ask: Ask) -> Result<Answer<Vec<Check>>, NoAnswer> {
         let (dc, ns, partition) = self.place();
         let asked = InState { status: status.to_owned(), features: self.features(ask), dc, ns, partition };
         self.exec(asked, ask).await
     }
 
-    pub async fn instances(&self, service: &str, ask: Ask) -> Result<Answer<Vec<Entry>>, String> {
+    pub async fn instances(&self, service: &str, ask: Ask) -> Result<Answer<Vec<Entry>>, NoAnswer> {
         let (dc, ns, partition) = self.place();
         let asked = Instances { service: service.to_owned(), features: self.features(ask), dc, ns, partition };
         let answer: Answer<Vec<Entry>> = self.exec(asked, ask).await?;
@@ -168,7 +200,7 @@ impl Client {
         Some(Features { blocking, mode, ..Features::default() })
     }
 
-    async fn exec<E: Endpoint + FeaturedEndpoint>(&self, asked: E, ask: Ask) -> Result<Answer<E::Response>, String> {
+    async fn exec<E: Endpoint + FeaturedEndpoint>(&self, asked: E, ask: Ask) -> Result<Answer<E::Response>, NoAnswer> {
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let limit = match ask {
             // Consul adds up to a sixteenth, so that not all come back at once.
@@ -176,7 +208,7 @@ impl Client {
             _ => PATIENCE,
         };
         let executed = consulrs::api::exec_with_result(&self.shards[shard], asked);
-        let answer = tokio::time::timeout(limit, executed).await.map_err(|_| late(limit))?;
+        let answer = tokio::time::timeout(limit, executed).await.map_err(|_| NoAnswer::lost(late(limit)))?;
         checked(answer.map_err(|error| explain(&error))?)
     }
 }
@@ -188,7 +220,7 @@ async fn knock(shard: &ConsulClient) -> Result<reqwest::Version, String> {
     Ok(answer.map_err(|error| root_cause(&error))?.version())
 }
 
-fn checked<T>(answer: ApiResponse<T>) -> Result<Answer<T>, String> {
+fn checked<T>(answer: ApiResponse<T>) -> Result<Answer<T>, NoAnswer> {
     let index = answer.index.as_deref().and_then(|index| index.parse().ok());
     let index = index.ok_or("the answer has no X-Consul-Index; is that a Consul server?")?;
     Ok(Answer { index, value: answer.response })
@@ -265,19 +297,20 @@ fn late(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs())
 }
 
-/// Whether the server will go on answering so, as to a token that may not ask this.
-pub(super) fn is_refusal(reason: &str) -> bool {
-    ["403 ", "404 ", "405 "].iter().any(|code| reason.starts_with(code))
+fn explain(error: &ClientError) -> NoAnswer {
+    let (code, message) = match error {
+        ClientError::APIError { code, message } => (code, message),
+        ClientError::RestClientError { source: RestError::RequestError { .. } | RestError::ResponseError { .. } } => {
+            return NoAnswer::lost(root_cause(error));
+        }
+        _ => return NoAnswer { reason: root_cause(error), lost: false },
+    };
+    let words = message.as_deref().unwrap_or_default().trim();
+    let advice = if *code == 403 { GIVE_TOKEN } else { "" };
+    NoAnswer { reason: format!("{code} {words}{advice}"), lost: *code >= 500 }
 }
 
-fn explain(error: &ClientError) -> String {
-    let ClientError::APIError { code, message } = error else { return root_cause(error) };
-    let words = message.as_deref().unwrap_or_default().trim();
-    match code {
-        403 => format!("403 {words}; give a token that may read services and nodes (token-file, CONSUL_HTTP_TOKEN)"),
-        _ => format!("{code} {words}"),
-    }
-}
+const GIVE_TOKEN: &str = "; give a token that may read services and nodes (token-file, CONSUL_HTTP_TOKEN)";
 
 /// The innermost error: the libraries around it only repeat that something failed.
 fn root_cause(error: &dyn Error) -> String {

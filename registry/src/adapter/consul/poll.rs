@@ -10,7 +10,7 @@ use runtime::Backoff;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::client::{Answer, Ask, Client, is_refusal};
+use super::client::{Answer, Ask, Client, NoAnswer};
 use super::limits::Limits;
 use super::update::{Found, Subject, Update};
 
@@ -27,6 +27,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const SEARCH_GAP: Duration = Duration::from_millis(50);
 /// Between two searches where nothing tells that the health of an instance changed.
 const ROUND: Duration = Duration::from_secs(5);
+/// A server that was away and is back is asked again after that long at most.
+pub(super) const SOON: Duration = Duration::from_secs(3);
 /// How long a server that is behind may take until it has what another told of.
 const BEHIND: Duration = Duration::from_secs(1);
 
@@ -54,11 +56,11 @@ pub(super) async fn follow(tools: Tools, subject: Subject, mut index: u64) {
                 let update = Update::Found { subject: subject.clone(), index: answer.index, found: answer.value };
                 (changed.then_some(update), pause)
             }
-            Err(reason) if subject == Subject::Names => (Some(Update::Lost(reason)), Duration::ZERO),
-            Err(reason) => {
+            Err(why) if subject == Subject::Names => (Some(Update::Lost(why.reason)), Duration::ZERO),
+            Err(why) => {
                 index = 0;
-                let refused = is_refusal(&reason);
-                (Some(Update::Failed { subject: subject.clone(), reason, refused }), jittered(backoff.failed()))
+                let pause = rest(&mut backoff, &why);
+                (Some(Update::Failed { subject: subject.clone(), why }), pause)
             }
         };
         if let Some(update) = update
@@ -70,7 +72,7 @@ pub(super) async fn follow(tools: Tools, subject: Subject, mut index: u64) {
     }
 }
 
-async fn ask(tools: &Tools, subject: &Subject, ask: Ask) -> Result<Answer<Found>, String> {
+async fn ask(tools: &Tools, subject: &Subject, ask: Ask) -> Result<Answer<Found>, NoAnswer> {
     let Tools { client, limits, .. } = tools;
     // What is answered at once takes its turn; the semaphore is never closed.
     let _turn = if matches!(ask, Ask::Newer(..)) { None } else { limits.reads.acquire().await.ok() };
@@ -101,10 +103,10 @@ pub(super) async fn read(tools: Tools, service: String, index: u64) {
             Ok(Answer { index, value }) => {
                 (Update::Found { subject: subject.clone(), index, found: Found::Instances(value) }, None)
             }
-            Err(reason) => {
+            Err(why) => {
                 how = Ask::Confirmed;
-                let refused = is_refusal(&reason);
-                (Update::Failed { subject: subject.clone(), reason, refused }, Some(jittered(backoff.failed())))
+                let pause = rest(&mut backoff, &why);
+                (Update::Failed { subject: subject.clone(), why }, Some(pause))
             }
         };
         // That nobody listens any more is as good an end.
@@ -144,6 +146,12 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(30))
 }
 
+/// After a question that found nothing. A server that is back is asked again soon; one that refuses goes on to.
+fn rest(backoff: &mut Backoff, why: &NoAnswer) -> Duration {
+    let delay = backoff.failed();
+    jittered(if why.is_refusal() { delay } else { delay.min(SOON) })
+}
+
 /// The index to ask on from (Consul, blocking queries): one that went back starts over, and 0 cannot be waited on.
 pub(super) fn next_index(before: u64, now: u64) -> u64 {
     if now < before { 0 } else { now.max(1) }
@@ -171,6 +179,14 @@ mod tests {
         assert_eq!(next_index(10, 10), 10);
         assert_eq!(next_index(10, 3), 0);
         assert_eq!(next_index(0, 0), 1);
+    }
+
+    #[test]
+    fn however_long_a_server_was_away_it_is_asked_again_soon_once_it_is_back() {
+        let mut backoff = backoff();
+        let lost = NoAnswer { reason: "no answer within 5 s".into(), lost: true };
+        assert!((0..100).all(|_| rest(&mut backoff, &lost) <= SOON));
+        assert!(rest(&mut backoff, &"403 no".into()) > SOON, "a refusal is not asked for all the time");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::book::Book;
-use super::client::{Answer, Names};
+use super::client::{Answer, Names, NoAnswer};
 use super::limits::Way;
 use super::poll::{self, Tools};
 use super::seen::Seen;
@@ -27,6 +27,8 @@ pub(super) struct Session<'a> {
     services: BTreeMap<String, Reading>,
     /// Not yet read over this connection.
     unread: BTreeSet<String>,
+    /// What could not be read the last time, for no reason of its own.
+    shaken: BTreeSet<String>,
     /// Everything has been read, and that was told.
     synced: bool,
     way: Option<Way>,
@@ -63,6 +65,7 @@ impl<'a> Session<'a> {
             seen: Seen::default(),
             services: BTreeMap::new(),
             unread: BTreeSet::new(),
+            shaken: BTreeSet::new(),
             synced: false,
             way: None,
             watches: BTreeMap::new(),
@@ -83,7 +86,7 @@ impl<'a> Session<'a> {
     pub fn take(&mut self, update: Update) -> Result<(), String> {
         match update {
             Update::Found { subject, index, found } => self.found(&subject, index, found),
-            Update::Failed { subject, reason, refused } => self.failed(&subject, reason, refused),
+            Update::Failed { subject, why } => self.failed(&subject, why),
             Update::Moved(service, index) => {
                 if index.is_none_or(|index| index != self.seen.index(&service)) {
                     self.changed([service].into());
@@ -120,6 +123,7 @@ impl<'a> Session<'a> {
                 let Some(reading) = self.services.get_mut(service) else { return };
                 let again = std::mem::take(reading).again;
                 self.unread.remove(service);
+                self.shaken.remove(service);
                 self.seen.read(service, index, &entries);
                 let events = self.book.instances(service, entries);
                 self.send(events);
@@ -132,14 +136,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn failed(&mut self, subject: &Subject, reason: String, refused: bool) {
+    fn failed(&mut self, subject: &Subject, why: NoAnswer) {
         match subject {
             Subject::Service(service) if self.services.contains_key(service) => {
+                // Where it is the server that is away, the names tell soon.
+                if why.lost && self.shaken.insert(service.clone()) {
+                    return;
+                }
                 self.unread.remove(service);
-                self.book.failed(service, reason);
+                self.book.failed(service, why);
             }
-            Subject::Nodes | Subject::Node(_) if refused => self.no_nodes = true,
-            Subject::Checks(_) if refused && !self.no_checks => {
+            Subject::Nodes | Subject::Node(_) if why.is_refusal() => self.no_nodes = true,
+            Subject::Checks(_) if why.is_refusal() && !self.no_checks => {
                 self.no_checks = true;
                 self.tasks.spawn(poll::rounds(self.tools.clone()));
             }

@@ -1,6 +1,7 @@
 //! What a Consul registry makes of what Consul answers, without a server.
 
 use super::book::Book;
+use super::client::NoAnswer;
 use super::convert::{Context, Converted, convert};
 use super::entry::Entry;
 use crate::model::{Address, Health, Platform, Protocol, TlsMode};
@@ -70,6 +71,41 @@ fn meta_places_a_service_in_the_mesh() {
     let workload = &endpoints[0].workload;
     assert_eq!((&*workload.namespace, workload.service_account.as_str()), ("books", "reviews"));
     assert_eq!((endpoints[0].tls, workload.locality.to_string().as_str()), (TlsMode::Istio, "eu/a/rack1"));
+}
+
+/// The ports that callers use, and for each instance where it listens and which it serves; and what is told.
+fn ports(instances: &[(u16, &str)]) -> (Vec<u16>, Vec<(u16, u16)>, Vec<String>) {
+    let all = instances.iter().enumerate().map(|(index, (port, meta))| {
+        let service = format!(r#""Address": "10.0.0.{index}", "Meta": {{{meta}}}"#);
+        instance(&format!("i{index}"), &service, "").replace("9080", &port.to_string())
+    });
+    let all = format!("[{}]", all.collect::<Vec<_>>().join(","));
+    let converted = convert(&context(), "reviews", entries(&all));
+    let (service, endpoints) = converted.services.values().next().unwrap();
+    let number = |name: &str| service.ports.iter().find(|port| port.name == name).unwrap().number;
+    let numbers = service.ports.iter().map(|port| port.number).collect();
+    (numbers, endpoints.iter().map(|e| (e.port, number(&e.service_port))).collect(), converted.findings)
+}
+
+#[test]
+fn instances_that_listen_on_different_ports_serve_one() {
+    let (numbers, served, told) = ports(&[(9102, ""), (9100, ""), (9101, ""), (9101, "")]);
+    assert_eq!(numbers, [9101]);
+    assert_eq!(served, [(9102, 9101), (9100, 9101), (9101, 9101), (9101, 9101)]);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("service reviews: instances listen on 9100, 9101, 9102"), "{told:?}");
+    assert!(told[0].contains("weft-port"), "{told:?}");
+    // What one of them says that callers use holds for those that do not say.
+    let (numbers, served, told) = ports(&[(9102, ""), (9100, r#""weft-port": "80""#)]);
+    assert_eq!((numbers, served, told), (vec![80], vec![(9102, 80), (9100, 80)], vec![]));
+}
+
+#[test]
+fn another_protocol_and_another_port_that_is_said_are_ports_of_their_own() {
+    let (numbers, served, _) = ports(&[(9100, r#""protocol": "http""#), (9200, r#""protocol": "grpc""#)]);
+    assert_eq!((numbers, served), (vec![9100, 9200], vec![(9100, 9100), (9200, 9200)]));
+    let (numbers, ..) = ports(&[(9100, r#""weft-port": "80""#), (9200, r#""weft-port": "81""#)]);
+    assert_eq!(numbers, [80, 81]);
 }
 
 #[test]
@@ -175,10 +211,24 @@ fn only_what_changed_is_told() {
 fn a_service_that_cannot_be_read_keeps_what_was_read() {
     let mut book = Book::new(context());
     book.instances("reviews", entries(&format!("[{}]", instance("a", "\"Tags\": null", ""))));
-    book.failed("reviews", "500 no".into());
+    book.failed("reviews", "400 no".into());
     let Some(Event::Findings(findings)) = book.findings() else { panic!("nothing found") };
-    assert_eq!(findings, ["service reviews: cannot be read: 500 no"]);
+    assert_eq!(findings, ["service reviews: cannot be read: 400 no"]);
     assert_eq!(book.findings(), None);
     assert_eq!(book.instances("reviews", entries(&format!("[{}]", instance("a", "\"Tags\": null", "")))), []);
     assert_eq!(book.findings(), Some(Event::Findings(vec![])));
+}
+
+#[test]
+fn a_server_that_is_away_is_not_told_of_each_service() {
+    let mut book = Book::new(context());
+    book.failed("reviews", NoAnswer { reason: "connection closed".into(), lost: true });
+    assert!(
+        matches!(book.findings(), Some(Event::Findings(found)) if found.len() == 1),
+        "a service that alone fails is"
+    );
+    book.failed("details", "400 no".into());
+    book.lost();
+    let Some(Event::Findings(findings)) = book.findings() else { panic!("nothing changed") };
+    assert_eq!(findings, ["service details: cannot be read: 400 no"]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::client::Names;
+use super::client::{Names, NoAnswer};
 use super::entry::{Check, Entry, Occupied};
 
 /// Something that a query waits for.
@@ -37,11 +37,10 @@ pub(super) enum Update {
         index: u64,
         found: Found,
     },
-    /// It cannot be read; `refused` if trying again is of no use.
+    /// It cannot be read.
     Failed {
         subject: Subject,
-        reason: String,
-        refused: bool,
+        why: NoAnswer,
     },
     /// A search found that a service changed, at this index if it could be told.
     Moved(String, Option<u64>),

@@ -11,7 +11,7 @@ use super::book::Book;
 use super::client::{Ask, Client};
 use super::limits::Limits;
 use super::options::ConsulOptions;
-use super::poll::{Tools, jittered};
+use super::poll::{SOON, Tools, jittered};
 use super::session::Session;
 use super::update::Update;
 use crate::source::Event;
@@ -25,7 +25,7 @@ const QUEUE: usize = 1024;
 
 /// Tells all events until nobody listens.
 pub(super) async fn run(options: Arc<ConsulOptions>, mut book: Book, events: Events) {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let mut backoff = Backoff::new(Duration::from_millis(200), SOON);
     let mut told = None;
     while !events.is_closed() {
         let reason = tokio::select! {
@@ -35,6 +35,10 @@ pub(super) async fn run(options: Arc<ConsulOptions>, mut book: Book, events: Eve
         let Err(reason) = reason else { return };
         if told.as_ref() != Some(&reason) {
             tracing::warn!(server = options.address, reason, "Consul is out of reach; its last known endpoints stay");
+        }
+        book.lost();
+        if let Some(findings) = book.findings() {
+            let _ = events.send(findings);
         }
         let _ = events.send(Event::Lost(format!("{}: {reason}", options.address)));
         told = Some(reason);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -35,6 +36,9 @@ pub enum WriteError {
     Refused(String),
 }
 
+/// A server that does not even take a connection is away.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// In place of a kubeconfig: the cluster that this process runs in, by its pod's service account.
 pub const IN_CLUSTER: &str = "in-cluster";
 
@@ -60,6 +64,7 @@ impl Cluster {
     fn new(name: &str, mut config: Config) -> Result<Self, kube::Error> {
         // Who asks decides when to ask again, and shows that the server is away.
         config.default_retry = false;
+        config.connect_timeout = Some(CONNECT);
         Ok(Self { name: name.into(), client: Client::try_from(config)? })
     }
 
