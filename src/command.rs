@@ -95,9 +95,9 @@ workloads:
 
 Example: weft node-proxy -f /etc/weft/workloads.yaml --control-plane https://cp.example.com:15012";
 
-/// What is logged unless WEFT_LOG says otherwise. The client of Consul logs each failed call several times; its errors
-/// are told where they are consumed.
-const LOG: &str = "info,consulrs=off,rustify=off";
+/// What is logged unless WEFT_LOG says otherwise. The clients of Consul and Kubernetes log each failed call, some
+/// several times; their errors are told where they are consumed.
+const LOG: &str = "info,consulrs=off,rustify=off,kube_client=off";
 
 /// A service mesh in one binary
 #[derive(Debug, Parser)]

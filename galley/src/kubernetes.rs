@@ -32,8 +32,11 @@ pub struct Source {
     pub write_status: Option<watch::Receiver<Arc<Catalog>>>,
 }
 
+/// How many times the grace is added for a server that does not fail, and has not listed everything.
+const SLOW: u32 = 5;
+
 /// What is usual for `Source::grace`.
-pub const GRACE: Duration = Duration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 impl Galley {
     /// Makes a cluster's objects part of the configuration. They are followed for as long as the future is polled;
@@ -151,9 +154,11 @@ async fn follow_version(
     let (mut is_there, mut is_lost) = (false, false);
     let taking = async {
         loop {
+            // A server that answers is waited for longer than one that is away.
+            let patience = if is_lost { deadline } else { deadline + attached.grace * SLOW };
             let change = tokio::select! {
                 change = told.recv() => change,
-                () = tokio::time::sleep_until(deadline), if awaited.0.is_some() => {
+                () = tokio::time::sleep_until(patience), if awaited.0.is_some() => {
                     awaited.done();
                     continue;
                 }

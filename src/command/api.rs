@@ -50,7 +50,10 @@ impl Client {
         };
         let base = known.ok_or_else(|| {
             let place = data.path().display();
-            let words = format!("no mesh has run in {place}; start one with `weft up`, or give --data-dir or --api");
+            let words = format!(
+                "no mesh is there in {place}: none has run, or it is still starting; start one with `weft up`, or give \
+                 --data-dir or --api"
+            );
             Failure::new(Exit::Unreachable, words)
         })?;
         let file = options.token_file.clone().unwrap_or_else(|| data.token_file());

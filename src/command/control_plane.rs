@@ -83,7 +83,7 @@ pub struct Options {
     /// The share of requests that are traced, in percent; 0 traces those only whose caller does
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     trace_sampling: f64,
-    /// How long a workload that lost its connection stays registered
+    /// How long a workload that lost its connection stays registered; it takes no traffic after ten seconds
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     registration_grace: Duration,
     #[command(flatten)]
@@ -109,12 +109,14 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
 
     let api_tls = options.api_access.tls()?;
     let api_listener = match &api_tls {
-        Some(_) => web::bind_any(options.listen_api).await?,
-        None => {
-            web::bind(options.listen_api).await.context("give --api-cert and --api-key, or another --listen-api")?
-        }
+        Some(_) => web::bind_any(options.listen_api).await.map_err(|error| not_bound(error, "", "--listen-api"))?,
+        None => web::bind(options.listen_api)
+            .await
+            .map_err(|error| not_bound(error, "--api-cert and --api-key, or another --listen-api", "--listen-api"))?,
     };
-    let metrics_listener = web::bind(options.listen_metrics).await?;
+    let metrics_listener = web::bind(options.listen_metrics)
+        .await
+        .map_err(|error| not_bound(error, "another --listen-metrics", "--listen-metrics"))?;
     let xds_listener = TcpListener::bind(options.listen_xds)
         .await
         .with_context(|| format!("{} cannot be bound; give --listen-xds", options.listen_xds))?;
@@ -257,6 +259,15 @@ async fn serve(
     Ok(())
 }
 
+/// What to do about an address that cannot be had: `safe` where it is not of this machine alone, and else another one.
+fn not_bound(error: web::ListenError, safe: &str, option: &str) -> anyhow::Error {
+    let advice = match &error {
+        web::ListenError::NotLoopback(_) => format!("give {safe}"),
+        web::ListenError::Bind { .. } => format!("give another {option}, or end what has it"),
+    };
+    anyhow::Error::from(error).context(advice)
+}
+
 /// For clap.
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
@@ -287,7 +298,13 @@ async fn open_galley(
 
 fn agents_options(options: &Options, mesh: &MeshConfig, replica: String) -> AgentsOptions {
     let grace = options.registration_grace;
-    AgentsOptions { domain: mesh.domain.clone(), disconnect_grace: grace, restart_grace: grace * 2, replica }
+    AgentsOptions {
+        domain: mesh.domain.clone(),
+        disconnect_grace: grace,
+        restart_grace: grace * 2,
+        replica,
+        ..AgentsOptions::default()
+    }
 }
 
 /// Publishes services, configuration and the certificates of gateways to the compile, ready once every registry and every source of configuration has

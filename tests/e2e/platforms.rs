@@ -142,6 +142,10 @@ fn a_service_of_consul_is_called_by_its_names_and_fails_over_to_a_vm() {
         healthy("consul") && healthy("vm")
     });
     let endpoints = items(&mesh, &["endpoints", "quotes", "-o", "json"]);
+    let by_alias = items(&mesh, &["endpoints", "quotes.service.consul", "--by-platform", "-o", "json"]);
+    let each = by_alias.iter().flat_map(|item| item["endpoints"].as_array().unwrap());
+    let each: Vec<_> = each.map(|one| (one["platform"].clone(), one["health"].clone(), one["stale"].clone())).collect();
+    assert_eq!(each, ["consul", "vm"].map(|platform| (json!(platform), json!("healthy"), json!(false))));
     let sidecar = endpoints.iter().find(|endpoint| endpoint["platform"] == "vm").unwrap();
     let ready = SocketAddr::new(sidecar["address"].as_str().unwrap().parse().unwrap(), 15021);
     until("the sidecar", Duration::from_secs(20), || {
@@ -209,6 +213,27 @@ fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
         items(&mesh, &["registry", "status", "-o", "json"]).iter().all(|registry| registry["state"] == "synced")
     });
     assert_eq!(who(&mesh), "consul");
+}
+
+#[test]
+fn a_cluster_that_is_away_at_the_start_is_shown_and_the_others_are_served() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let kubeconfig = directory.path().join("west.yaml");
+    let away = format!("http://127.0.0.1:{}", free_port());
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "west",
+        "contexts": [{ "name": "west", "context": { "cluster": "west", "user": "west" } }],
+        "clusters": [{ "name": "west", "cluster": { "server": away } }],
+        "users": [{ "name": "west", "user": { "token": "t" } }],
+    });
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    let mesh = Mesh::start(&["--no-sample", "--kubeconfig", kubeconfig.to_str().unwrap()]);
+    let status = items(&mesh, &["registry", "status", "-o", "json"]);
+    let states: Vec<_> = status.iter().map(|item| (item["name"].as_str().unwrap(), item["state"].clone())).collect();
+    assert_eq!(states, [("static", json!("synced")), ("agents", json!("synced")), ("west", json!("stale"))]);
+    let log = mesh.log_of("control-plane");
+    assert!(log.contains("the API server is out of reach"), "{log}");
+    assert!(!log.contains("kube_client"), "{log}");
 }
 
 fn free_port() -> u16 {

@@ -34,7 +34,8 @@ impl Opened {
         for named in all {
             let wrong = |words: String| Failure::new(Exit::Usage, words);
             let shown = named.name.clone().unwrap_or_else(|| named.place.0.clone());
-            let registry = opened.open(&named, domain).await.with_context(|| wrong(format!("registry {shown}")))?;
+            let registry = opened.open(&named, &taken, domain).await;
+            let registry = registry.with_context(|| wrong(format!("registry {shown}")))?;
             let name = registry.name().to_owned();
             let twice = || format!("a registry {name:?} exists already; name this one: --registry NAME=KIND:PLACE");
             anyhow::ensure!(taken.insert(name.clone()), wrong(twice()));
@@ -43,13 +44,18 @@ impl Opened {
         Ok(opened)
     }
 
-    async fn open(&mut self, named: &Named, domain: &str) -> anyhow::Result<Arc<dyn Registry>> {
+    async fn open(
+        &mut self,
+        named: &Named,
+        taken: &BTreeSet<String>,
+        domain: &str,
+    ) -> anyhow::Result<Arc<dyn Registry>> {
         match named.kind {
             Kind::Consul => consul(named, domain),
             Kind::Kubernetes => {
                 let mut cluster = Cluster::open(Path::new(&named.place.0)).await?;
-                if let Some(name) = &named.name {
-                    cluster = cluster.named(name);
+                if let Some(name) = named.name.clone().or_else(|| another(cluster.name(), taken)) {
+                    cluster = cluster.named(&name);
                 }
                 self.cluster.get_or_insert_with(|| cluster.clone());
                 Ok(Arc::new(Kubernetes::new(cluster, domain)))
@@ -97,6 +103,12 @@ impl Opened {
         let write_status = self.write_status.then(|| catalog.clone());
         tokio::spawn(galley.attach(Source { cluster, pace: Pace::default(), grace: GRACE, write_status }));
     }
+}
+
+/// A name for a cluster whose own is taken: several files may call their context alike.
+fn another(name: &str, taken: &BTreeSet<String>) -> Option<String> {
+    let free = |name: &String| !taken.contains(name);
+    if taken.contains(name) { (2..).map(|number| format!("{name}-{number}")).find(free) } else { None }
 }
 
 #[cfg(feature = "consul")]
