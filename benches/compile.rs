@@ -89,6 +89,7 @@ fn provenance() -> Provenance {
 
 fn service(number: u32) -> Service {
     Service {
+        guesses_port: false,
         key: key(number),
         aliases: vec![],
         ports: vec![ServicePort { name: "http".into(), number: 8080, protocol: Protocol::Http }],
@@ -117,6 +118,7 @@ fn endpoints(number: u32, offset: u8) -> Vec<Endpoint> {
         cluster: "weft".into(),
     });
     let endpoint = |index: u8| Endpoint {
+        silent_since: None,
         address: Address::Ip([10 + index + offset, b, c, d].into()),
         port: 8080,
         service_port: "http".into(),
