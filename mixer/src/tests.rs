@@ -78,6 +78,7 @@ impl Kit {
 
 fn service(key: ServiceKey) -> Service {
     Service {
+        guesses_port: false,
         key,
         aliases: Vec::new(),
         ports: Vec::new(),
