@@ -61,6 +61,7 @@ fn catalog(namespace: &str, address: &str) -> crate::Catalog {
         let key = ServiceKey::new(Hostname::new(&format!("{name}.example")).unwrap(), namespace);
         let port = ServicePort { name: "http".into(), number: 80, protocol: Protocol::Http };
         let service = Service {
+            guesses_port: false,
             key: key.clone(),
             aliases: vec![],
             ports: vec![port],
@@ -85,6 +86,7 @@ fn catalog(namespace: &str, address: &str) -> crate::Catalog {
             cluster: String::new(),
         };
         let endpoint = Endpoint {
+            silent_since: None,
             address: Address::Ip(if index == 0 { address } else { "10.0.0.5" }.parse().unwrap()),
             port: 8080,
             service_port: "http".into(),
