@@ -216,7 +216,8 @@ fn a_file_that_would_let_everybody_in_is_refused_with_its_place() {
         file.check(&ours).unwrap_err()
     };
     let claims = |text: &str| serde_json::from_str(text).unwrap();
-    let cases: [(&dyn Fn(&mut IssuerConfig), &str); 10] = [
+    type Change<'a> = &'a dyn Fn(&mut IssuerConfig);
+    let cases: [(Change<'_>, &str); 10] = [
         (&|issuer| issuer.issuer.clear(), "issuers[0].issuer is empty"),
         (&|issuer| issuer.audiences.clear(), "issuers[0].audiences: name what tokens must be for"),
         (&|issuer| issuer.jwks_uri = None, "issuers[0].jwksUri or jwksFile: give one of them"),
