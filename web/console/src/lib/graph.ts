@@ -156,9 +156,10 @@ export function deniedShare(edge: GraphEdge): number | null {
   return denied > 0 ? Math.min(1, denied / Math.max(denied, (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0))) : null;
 }
 
-/** How an edge stands. That it is denied comes before all else. */
+/** How an edge stands. What is more of it counts: what fails, or what is denied. */
 export function edgeTone(edge: GraphEdge): Tone {
-  if ((deniedShare(edge) ?? 0) >= 0.05) return "denied";
+  const denied = deniedShare(edge) ?? 0;
+  if (denied >= 0.05 && denied >= (edge.error_ratio ?? 0)) return "denied";
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0) + (edge.denied_per_second ?? 0);
   if (traffic <= 0) return "idle";
   const errors = edge.error_ratio ?? 0;

@@ -126,7 +126,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
           <span className="text-left">
             <span className="block">
               {tone === "denied" ? `denied ${percent(deniedShare(edge))}` : edge.protocol === "tcp" ? `${rate(edge.connections_per_second)} conn/s` : `${rate(edge.requests_per_second)}/s`}
-              {edge.error_ratio !== null && edge.error_ratio >= 0.01 && ` · ${percent(edge.error_ratio)}`}
+              {tone !== "denied" && edge.error_ratio !== null && edge.error_ratio >= 0.01 && ` · ${percent(edge.error_ratio)}`}
             </span>
             {edge.latency_ms?.p95 !== null && edge.latency_ms?.p95 !== undefined && <span className="block">{milliseconds(edge.latency_ms.p95)}</span>}
           </span>
