@@ -2,8 +2,7 @@
 //! real Consul and v2 in a cluster, ratings on a machine and in Consul. Callers know one hostname of each.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,15 +11,16 @@ use crate::cluster::TestCluster;
 use crate::consul::Server as Consul;
 use crate::end_to_end::own_address;
 use crate::load::Load;
-use crate::mesh::{Mesh, get, until, weft};
+use crate::mesh::{Mesh, get, until};
 use crate::platforms::{free_port, items, pod};
 use crate::server::ADMIN_TOKEN;
+use crate::workload::{Workload, machine};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Consul's endpoints before all others, whoever fails is left out for a while, and a request that lost its connection
 /// is tried again.
-const RULES: &str = "
+pub const RULES: &str = "
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: SERVICE}
@@ -60,73 +60,8 @@ spec:
     - {destination: {host: reviews, subset: v2}, weight: 25}
 ";
 
-/// A program of the sample and the sidecar beside it; both end with the test.
-struct Workload {
-    process: Child,
-    /// Where its service is reached.
-    at: SocketAddr,
-}
-
-impl Workload {
-    /// On an address of its own. Where it is registered `elsewhere`, the sidecar registers nothing; who it is, its join
-    /// token says.
-    fn start(mesh: &Mesh, name: &str, at: SocketAddr, elsewhere: bool) -> Self {
-        let (service, version) = name.split_once('-').unwrap();
-        let version = version.split('-').next().unwrap();
-        let account = format!("bookinfo-{service}");
-        let token = mesh.ok(&["token", "create", "--service-account", &account]);
-        let (address, port) = (at.ip().to_string(), at.port().to_string());
-        let program = format!(
-            "exec {} sample bookinfo {service} --version {version} --name {name} --listen $WEFT_ADDRESS:$PORT",
-            weft()
-        );
-        let log = std::fs::File::create(mesh.path().join("log").join(format!("{name}.log"))).unwrap();
-        let mut command = mesh.command(&["run", "--service", service, "--port", &port, "--address", &address]);
-        command.args(["--version", version, "--name", name, "--service-account", &account, "--token", token.trim()]);
-        command.args(elsewhere.then_some("--no-register")).args(["--", "sh", "-c", &program]);
-        let process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let workload = Self { process, at };
-        until(name, PATIENCE, || {
-            let ready = SocketAddr::new(at.ip(), 15021);
-            get(ready, "sidecar", "/healthz/ready", &[]).is_ok_and(|answer| answer.status == 200)
-        });
-        workload
-    }
-
-    /// All at once, as when the machine is lost.
-    fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-
-    /// Takes connections, and serves nobody who does not prove who he is.
-    fn is_strict(&self) -> bool {
-        let plain = get(self.at, "plain", "/health", &[]);
-        TcpStream::connect(self.at).is_ok() && plain.is_err()
-    }
-
-    /// The way out of the workload.
-    fn proxy(&self) -> SocketAddr {
-        SocketAddr::new(self.at.ip(), 15088)
-    }
-
-    /// How many requests its sidecar has taken from others.
-    fn served(&self) -> u64 {
-        let metrics = get(SocketAddr::new(self.at.ip(), 15000), "admin", "/stats/prometheus", &[]).unwrap().body;
-        let taken = metrics.lines().filter(|line| line.starts_with("istio_requests_total{reporter=\"destination\""));
-        taken.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    }
-}
-
-impl Drop for Workload {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
-    }
-}
-
 /// Service, service account's pod and slice of reviews v2: the pod says that a sidecar of the mesh is beside it.
-async fn put_into(cluster: &TestCluster, at: SocketAddr) {
+pub async fn put_into(cluster: &TestCluster, at: SocketAddr) {
     let objects = [
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "reviews", "namespace": "default" },
@@ -157,13 +92,7 @@ async fn put_into(cluster: &TestCluster, at: SocketAddr) {
     }
 }
 
-/// An address of this test's own on this machine.
-fn machine(number: u8) -> SocketAddr {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    SocketAddr::from(([127, 96 + number, high, low.clamp(1, 254)], 9080))
-}
-
-fn put_into_consul(consul: &Consul, name: &str, workload: &Workload) {
+pub fn put_into_consul(consul: &Consul, name: &str, workload: &Workload) {
     let (service, version) = name.split_once('-').unwrap();
     let meta = json!({ "protocol": "http", "version": version, "weft-identity": format!("bookinfo-{service}") });
     let settings = json!({ "Port": workload.at.port(), "Meta": meta, "Check": null });

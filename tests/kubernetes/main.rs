@@ -15,6 +15,7 @@ mod image;
 #[path = "../e2e/load.rs"]
 #[allow(dead_code)]
 mod load;
+mod loss;
 mod manifests;
 #[path = "../e2e/mesh.rs"]
 #[allow(dead_code)]
@@ -24,3 +25,4 @@ mod relay;
 mod server;
 mod service_accounts;
 mod services;
+mod workload;
