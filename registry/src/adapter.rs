@@ -7,4 +7,4 @@ pub mod kubernetes;
 
 #[cfg(feature = "consul")]
 pub use consul::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
-pub use discovery::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};
+pub use discovery::{CheckIn, Discovery, DiscoveryOptions, Host, Place, Refused};

@@ -12,7 +12,7 @@ mod source;
 mod told;
 
 pub use adapter::kubernetes;
-pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Refused};
+pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Place, Refused};
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
 pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration, Taken};

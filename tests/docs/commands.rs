@@ -9,7 +9,7 @@ use crate::markdown::{Block, blocks, commands, words};
 use crate::mesh::{Mesh, repository, text, until, weft};
 
 /// Commands that are not run here, by how they begin, and why. Those of weft are read by its command line all the same.
-const NOT_RUN: [(&str, &str); 15] = [
+const NOT_RUN: [(&str, &str); 17] = [
     ("make ", "it builds, tests or measures what is being tested; make itself says whether there is such a target"),
     ("cargo ", "the same"),
     ("weft control-plane ", "its ports are fixed; tests/e2e/vm runs it with others"),
@@ -22,6 +22,8 @@ const NOT_RUN: [(&str, &str); 15] = [
     ("weft run --identity-token ", "it takes a token of a platform; tests/e2e/attested.rs has one"),
     ("weft ca renew-root", "it takes a root that expired; tests/e2e/vm/expired_root.rs has one"),
     ("curl -d ip=", "it asks that control plane; web/src/registration/tests.rs sends it"),
+    ("curl -d revision=", "the same"),
+    ("curl -X DELETE http://127.0.0.1:8080/", "the same"),
     ("weft join ", "it takes a machine of its own; tests/e2e/vm gives it one"),
     ("curl http://reviews.default:9080/", "it is for a machine with capture; tests/e2e/vm/capture.rs asks it there"),
     ("dig ", "it asks an agent's DNS; tests/e2e/vm/dns.rs does"),

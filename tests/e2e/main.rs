@@ -7,6 +7,7 @@ mod attested;
 mod authorities;
 mod authorization;
 mod bookinfo;
+mod check_in;
 mod collector;
 mod configuration;
 #[path = "../../registry/tests/consul/server.rs"]

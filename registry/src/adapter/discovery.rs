@@ -1,11 +1,13 @@
 //! The registry `discovery`: hosts that check in by themselves over the HTTP API of lyft/discovery. A host is known by
-//! its service and address; one that does not check in again within its time to live is gone.
+//! its service and address, or where it says so by its port too; one that does not check in again within its time to
+//! live is gone.
 //!
 //! Hosts are kept in the store, so that a restart of the control plane loses none. What the HTTP API looks like is the
 //! business of whoever serves it; here is what its calls do.
 
 mod derive;
 mod host;
+mod place;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,9 +19,10 @@ use bytes::Bytes;
 use runtime::Clock;
 use serde_json::{Map, Value};
 use store::{Store, StoreError, Transaction};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 pub use host::Host;
+pub use place::Place;
 
 use crate::model::ServiceKey;
 use crate::ownership::{NotOwn, own_host};
@@ -49,6 +52,9 @@ pub struct DiscoveryOptions {
 pub struct CheckIn {
     pub address: IpAddr,
     pub port: u16,
+    /// Whether the address may have other hosts of the service, on other ports. Otherwise this one takes the place of
+    /// the one that it had.
+    pub by_port: bool,
     pub repository: String,
     pub revision: String,
     /// Must name `az`, `region` and `instance_id`. They are merged into those that the host has.
@@ -60,8 +66,8 @@ pub struct CheckIn {
 pub enum Refused {
     #[error("{0}")]
     Invalid(String),
-    #[error("no host {address} is registered for the service {service}")]
-    Unknown { service: String, address: IpAddr },
+    #[error("no host {place} is registered for the service {service}")]
+    Unknown { service: String, place: Place },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -79,9 +85,12 @@ struct Shared {
     told: parking_lot::Mutex<Told>,
     /// A host was added, so the next one may expire earlier than was thought.
     added: Notify,
+    /// Told of every check-in, removal and weight.
+    changed: watch::Sender<()>,
 }
 
-type Book = BTreeMap<(String, IpAddr), Host>;
+type Key = (String, IpAddr, u16);
+type Book = BTreeMap<Key, Host>;
 
 impl Discovery {
     /// Reads the hosts that the store holds and starts to expire them (on the current tokio runtime).
@@ -93,9 +102,9 @@ impl Discovery {
                 Err(_) => tracing::warn!(key = entry.key, "a stored host cannot be read; it must check in anew"),
             }
         }
-        let services: Vec<String> = book.keys().map(|(service, _)| service.clone()).collect();
-        let shared =
-            Shared { store, options, clock, book: Mutex::new(book), told: Default::default(), added: Notify::new() };
+        let services: Vec<String> = book.keys().map(|(service, ..)| service.clone()).collect();
+        let (told, added, changed) = (Default::default(), Notify::new(), watch::Sender::default());
+        let shared = Shared { store, options, clock, book: Mutex::new(book), told, added, changed };
         let opened = Self(Arc::new(shared));
         opened.0.sweep().await?;
         {
@@ -104,6 +113,11 @@ impl Discovery {
         }
         tokio::spawn(expire(Arc::downgrade(&opened.0)));
         Ok(opened)
+    }
+
+    /// Hears of every change of any host, from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
     }
 
     /// The hosts of a service that checked in lately, by address.
@@ -127,44 +141,57 @@ impl Discovery {
     pub async fn check_in(&self, service: &str, said: CheckIn) -> Result<(), Refused> {
         self.0.valid(service, &said)?;
         let mut book = self.0.book.lock().await;
-        let known = book.get(&(service.to_owned(), said.address));
-        let mut tags = known.map(|host| host.tags.clone()).unwrap_or_default();
+        let place = Place { address: said.address, port: None };
+        let there = hosts_at(&book, service, place);
+        let before: Vec<Host> =
+            there.filter(|host| host.port == said.port || !(said.by_port || host.by_port)).cloned().collect();
+        let mut tags = Map::new();
+        before.iter().for_each(|host| tags.extend(host.tags.clone()));
         tags.extend(said.tags);
         let host = Host {
             service: service.to_owned(),
             ip_address: said.address,
             service_repo_name: said.repository,
             port: said.port,
+            by_port: said.by_port,
             revision: said.revision,
             last_check_in: host::microseconds(self.0.clock.now()),
             tags,
         };
-        self.0.keep(&mut book, service, vec![host]).await?;
+        self.0.keep(&mut book, service, before, vec![host]).await?;
         self.0.added.notify_one();
         Ok(())
     }
 
-    /// Takes a host out.
-    pub async fn remove(&self, service: &str, address: IpAddr) -> Result<(), Refused> {
+    /// Takes out a host, or all that an address has.
+    pub async fn remove(&self, service: &str, place: Place) -> Result<(), Refused> {
         let mut book = self.0.book.lock().await;
-        let key = (service.to_owned(), address);
-        if !book.contains_key(&key) {
-            return Err(Refused::Unknown { service: key.0, address });
+        let keys: Vec<Key> = hosts_at(&book, service, place).map(Host::key).collect();
+        if keys.is_empty() {
+            return Err(Refused::Unknown { service: service.to_owned(), place });
         }
-        Ok(self.0.drop_hosts(&mut book, vec![key]).await?)
+        Ok(self.0.drop_hosts(&mut book, keys).await?)
     }
 
-    /// Sets how much traffic a host takes, or every host of a service that has any.
-    pub async fn set_weight(&self, service: &str, address: Option<IpAddr>, weight: u8) -> Result<(), Refused> {
+    /// Sets how much traffic the hosts of a place take, or every host of a service that has any.
+    pub async fn set_weight(&self, service: &str, place: Option<Place>, weight: u8) -> Result<(), Refused> {
         let mut book = self.0.book.lock().await;
-        let wanted = |host: &&Host| host.service == service && address.is_none_or(|address| host.ip_address == address);
-        let mut hosts: Vec<Host> = book.values().filter(wanted).cloned().collect();
-        if let (Some(address), true) = (address, hosts.is_empty()) {
-            return Err(Refused::Unknown { service: service.to_owned(), address });
+        let mut hosts: Vec<Host> = match place {
+            Some(place) => hosts_at(&book, service, place).cloned().collect(),
+            None => book.values().filter(|host| host.service == service).cloned().collect(),
+        };
+        if let (Some(place), true) = (place, hosts.is_empty()) {
+            return Err(Refused::Unknown { service: service.to_owned(), place });
         }
         hosts.iter_mut().for_each(|host| drop(host.tags.insert(WEIGHT.into(), weight.into())));
-        Ok(self.0.keep(&mut book, service, hosts).await?)
+        Ok(self.0.keep(&mut book, service, Vec::new(), hosts).await?)
     }
+}
+
+fn hosts_at<'a>(book: &'a Book, service: &str, place: Place) -> impl Iterator<Item = &'a Host> + use<'a> {
+    let key = |port| (service.to_owned(), place.address, port);
+    let (first, last) = (place.port.unwrap_or(0), place.port.unwrap_or(u16::MAX));
+    book.range(key(first)..=key(last)).map(|(_, host)| host)
 }
 
 impl Registry for Discovery {
@@ -216,25 +243,36 @@ impl Shared {
         Some(ServiceKey::new(self.own_host(service).ok()?, &self.options.namespace))
     }
 
-    async fn keep(&self, book: &mut Book, service: &str, hosts: Vec<Host>) -> Result<(), StoreError> {
-        let put = hosts.iter().map(|host| (host.path(), Bytes::from(host.page()))).collect();
-        self.store.commit(Transaction { put, ..Transaction::default() }).await?;
+    /// Hosts in the place of those `before` them.
+    async fn keep(
+        &self,
+        book: &mut Book,
+        service: &str,
+        before: Vec<Host>,
+        hosts: Vec<Host>,
+    ) -> Result<(), StoreError> {
+        let put: BTreeMap<_, _> = hosts.iter().map(|host| (host.path(), Bytes::from(host.page()))).collect();
+        let gone = before.iter().map(Host::path).filter(|path| !put.contains_key(path));
+        let delete = gone.collect();
+        self.store.commit(Transaction { put: put.into_iter().collect(), delete, ..Transaction::default() }).await?;
+        before.iter().for_each(|host| drop(book.remove(&host.key())));
         book.extend(hosts.into_iter().map(|host| (host.key(), host)));
         self.tell(book, service);
         Ok(())
     }
 
-    async fn drop_hosts(&self, book: &mut Book, keys: Vec<(String, IpAddr)>) -> Result<(), StoreError> {
+    async fn drop_hosts(&self, book: &mut Book, keys: Vec<Key>) -> Result<(), StoreError> {
         let delete = keys.iter().filter_map(|key| Some(book.get(key)?.path())).collect();
         self.store.commit(Transaction { delete, ..Transaction::default() }).await?;
         keys.iter().for_each(|key| drop(book.remove(key)));
-        keys.iter().for_each(|(service, _)| self.tell(book, service));
+        keys.iter().for_each(|(service, ..)| self.tell(book, service));
         Ok(())
     }
 
     fn tell(&self, book: &Book, service: &str) {
+        self.changed.send_replace(());
         let Some(key) = self.key(service) else { return };
-        let first = (service.to_owned(), IpAddr::from([0, 0, 0, 0]));
+        let first = (service.to_owned(), IpAddr::from([0, 0, 0, 0]), 0);
         let hosts = book.range(first..).map(|(_, host)| host).take_while(|host| host.service == service);
         let now = derive::service(&key, hosts);
         self.told.lock().tell(key, now);
@@ -249,8 +287,8 @@ impl Shared {
         if expired.is_empty() {
             return Ok(());
         }
-        for (service, address) in &expired {
-            tracing::info!(service, %address, "a host has not checked in any more and is gone");
+        for (service, address, port) in &expired {
+            tracing::info!(service, %address, port, "a host has not checked in any more and is gone");
         }
         self.drop_hosts(&mut book, expired).await
     }

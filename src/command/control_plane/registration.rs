@@ -65,6 +65,6 @@ impl Registration {
     /// Serves until drained; where nothing was asked for there is nothing to serve.
     pub async fn serve(registration: Option<Self>, shutdown: Shutdown) -> io::Result<()> {
         let Some(Self { listener, hosts, tls, token }) = registration else { return Ok(()) };
-        web::serve_registration(listener, tls, CheckIns::new(hosts, ENVIRONMENT, token.as_deref()), shutdown).await
+        web::serve_registration(listener, tls, CheckIns::new(hosts, ENVIRONMENT, token.as_deref(), shutdown)).await
     }
 }

@@ -1,21 +1,38 @@
 //! The lists as they are written, in the order of their fields.
 
+use registry::{Discovery, Refused};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-#[derive(Serialize)]
-pub struct OfService<'a> {
-    pub service: &'a str,
-    pub env: &'a str,
-    pub hosts: Vec<Host<'a>>,
+/// Whose hosts are listed.
+pub enum Asked {
+    Service(String),
+    Repository(String),
+}
+
+impl Asked {
+    pub async fn hosts(&self, of: &Discovery) -> Result<Vec<registry::Host>, Refused> {
+        match self {
+            Self::Service(name) => of.hosts(name).await,
+            Self::Repository(name) => of.hosts_of_repository(name).await,
+        }
+    }
+
+    pub fn page<'a>(&'a self, env: &'a str, hosts: &'a [registry::Host]) -> List<'a> {
+        let hosts = hosts.iter().map(Host::of).collect();
+        match self {
+            Self::Service(service) => List::OfService { service, env, hosts },
+            Self::Repository(service_repo_name) => List::OfRepository { service_repo_name, env, hosts },
+        }
+    }
 }
 
 #[derive(Serialize)]
-pub struct OfRepository<'a> {
-    pub service_repo_name: &'a str,
-    pub env: &'a str,
-    pub hosts: Vec<Host<'a>>,
+#[serde(untagged)]
+pub enum List<'a> {
+    OfService { service: &'a str, env: &'a str, hosts: Vec<Host<'a>> },
+    OfRepository { service_repo_name: &'a str, env: &'a str, hosts: Vec<Host<'a>> },
 }
 
 #[derive(Serialize)]

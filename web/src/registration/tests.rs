@@ -16,6 +16,7 @@ const NOW: Duration = Duration::from_micros(1_462_210_541_123_456);
 struct Server {
     address: SocketAddr,
     clock: ManualClock,
+    stop: runtime::shutdown::Signal,
 }
 
 impl Server {
@@ -33,15 +34,16 @@ impl Server {
         let hosts = Discovery::open(Arc::new(Memory::new()), options, Clock::clone(&clock.clock())).await.unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(CheckIns::new(hosts, "development", token));
+        let (stop, shutdown) = runtime::shutdown::channel();
+        let app = router(CheckIns::new(hosts, "development", token, shutdown));
         tokio::spawn(serve_on(Ok(listener), app, std::future::pending()));
-        Self { address, clock }
+        Self { address, clock, stop }
     }
 
     /// Status and body, as curl prints them.
     async fn curl(&self, arguments: &[&str], path: &str) -> String {
         let mut command = Command::new("curl");
-        command.args(["-s", "-w", " %{http_code}"]).args(arguments).arg(format!("http://{}{path}", self.address));
+        command.args(["-s", "-g", "-w", " %{http_code}"]).args(arguments).arg(format!("http://{}{path}", self.address));
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
@@ -184,6 +186,42 @@ const CASES: &[Case] = &[
         "{} 200",
     ),
     (&["-X", "DELETE"], "/v1/registration/six/fd00::1", "{} 200"),
+    // An address with a port may have others too; without one it means all.
+    (&["-d", "revision=a", "-d", TAGS], "/v1/registration/ports/10.0.0.1:80", "{} 200"),
+    (
+        &["-d", "ip=10.0.0.1", "-d", "port=81", "-d", "revision=b", "-d", TAGS],
+        "/v1/registration/ports/10.0.0.1:81",
+        "{} 200",
+    ),
+    (&["-d", "port=82", "-d", "revision=b", "-d", TAGS], "/v1/registration/ports/10.0.0.1:81", "{} 400"),
+    (&["-d", "ip=10.0.0.2", "-d", "revision=b", "-d", TAGS], "/v1/registration/ports/10.0.0.1:81", "{} 400"),
+    (&["-d", "revision=a", "-d", TAGS], "/v1/registration/ports/10.0.0.1", "{} 400"),
+    (&["-d", "revision=a", "-d", TAGS], "/v1/registration/ports/10.0.0.1:0", "{} 400"),
+    (&["-d", "revision=a"], "/v1/registration/ports/10.0.0.1:80", "{} 400"),
+    (&["-d", "load_balancing_weight=7"], "/v1/loadbalancing/ports/10.0.0.1:81", " 204"),
+    (&["-d", "load_balancing_weight=7"], "/v1/loadbalancing/ports/10.0.0.1:82", r#"{"error":"Host not found"} 404"#),
+    (
+        &[],
+        "/v1/registration/ports",
+        concat!(
+            r#"{"service":"ports","env":"development","hosts":[{"service":"ports","ip_address":"10.0.0.1","#,
+            r#""service_repo_name":null,"port":80,"revision":"a","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false}},"#,
+            r#"{"service":"ports","ip_address":"10.0.0.1","service_repo_name":null,"port":81,"revision":"b","#,
+            r#""last_check_in":"2016-05-02 17:35:41.123456+00:00","#,
+            r#""tags":{"az":"us-east-1a","region":"us-east-1","instance_id":"i-1","canary":false,"#,
+            r#""load_balancing_weight":7}}]} 200"#
+        ),
+    ),
+    (&["-X", "DELETE"], "/v1/registration/ports/10.0.0.1:82", "{} 400"),
+    (&["-X", "DELETE"], "/v1/registration/ports/10.0.0.1:80", "{} 200"),
+    (&["-d", "revision=a", "-d", TAGS], "/v1/registration/ports/[fd00::1]:80", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/ports/[fd00::1]:80", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/ports/10.0.0.1", "{} 200"),
+    (&[], "/v1/registration/ports", r#"{"service":"ports","env":"development","hosts":[]} 200"#),
+    (&["-d", "revision=a", "-d", TAGS], "/v1/registration/repo/10.0.0.3:1", "{} 200"),
+    (&["-X", "DELETE"], "/v1/registration/repo/10.0.0.3:1", "{} 200"),
 ];
 
 #[tokio::test]
@@ -217,6 +255,37 @@ async fn who_has_a_list_already_is_told_so() {
     assert_eq!(server.curl(&["-H", &known], "/v1/registration/web").await, " 304");
     server.curl(&["-d", "load_balancing_weight=9"], "/v1/loadbalancing/web").await;
     assert!(server.curl(&["-H", &known], "/v1/registration/web").await.ends_with(" 200"));
+}
+
+#[tokio::test]
+async fn a_list_that_is_watched_is_told_anew_when_it_changes() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let server = Server::start().await;
+    let url = format!("http://{}/v1/registration/web?watch", server.address);
+    let mut curl = tokio::process::Command::new("curl");
+    let mut curl = curl.args(["-sN", &url]).stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines();
+    let mut next = async || loop {
+        if let Some(list) = lines.next_line().await.unwrap()?.strip_prefix("data: ") {
+            return Some(list.to_owned());
+        }
+    };
+    let empty = r#"{"service":"web","env":"development","hosts":[]}"#;
+    assert_eq!(next().await.unwrap(), empty);
+    let host = ["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", TAGS];
+    server.curl(&host, "/v1/registration/web").await;
+    assert!(next().await.unwrap().contains(r#""port":9211,"revision":"sha""#));
+    // Another service, and the same host once more, change nothing of it.
+    server.curl(&host, "/v1/registration/other").await;
+    server.clock.advance(Duration::from_secs(1));
+    server.curl(&host, "/v1/registration/web").await;
+    server.curl(&["-d", "load_balancing_weight=9"], "/v1/loadbalancing/web").await;
+    assert!(next().await.unwrap().contains(r#""load_balancing_weight":9"#));
+    server.curl(&["-X", "DELETE"], "/v1/registration/web/10.0.0.1").await;
+    assert_eq!(next().await.unwrap(), empty);
+    server.stop.drain();
+    assert_eq!(next().await, None);
+    assert!(curl.wait().await.unwrap().success());
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn endpoint(key: &ServiceKey, host: &Host) -> Endpoint {
         // Nothing says that a sidecar is there.
         tls: TlsMode::Disabled,
         workload: Arc::new(workload(key, host)),
-        provenance: Provenance { registry: NAME.into(), object: format!("host {}", host.ip_address) },
+        provenance: Provenance { registry: NAME.into(), object: format!("host {}", host.place()) },
     }
 }
 

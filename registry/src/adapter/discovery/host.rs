@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::PREFIX;
+use super::{Key, PREFIX, Place};
 
 /// A host that checked in for a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Host {
     pub ip_address: IpAddr,
     pub service_repo_name: String,
     pub port: u16,
+    /// Whether its address may have hosts on other ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_port: bool,
     pub revision: String,
     /// Microseconds since 1970.
     pub last_check_in: u64,
@@ -24,12 +27,17 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn key(&self) -> (String, IpAddr) {
-        (self.service.clone(), self.ip_address)
+    pub(super) fn key(&self) -> Key {
+        (self.service.clone(), self.ip_address, self.port)
+    }
+
+    /// As calls name it.
+    pub(super) fn place(&self) -> Place {
+        Place { address: self.ip_address, port: self.by_port.then_some(self.port) }
     }
 
     pub(super) fn path(&self) -> String {
-        format!("{PREFIX}{}/{}", self.service, self.ip_address)
+        format!("{PREFIX}{}/{}", self.service, self.place())
     }
 
     /// Cannot fail: a host is made of texts, numbers and JSON.
@@ -74,6 +82,7 @@ mod tests {
             ip_address: [10, 0, 0, 1].into(),
             service_repo_name: String::new(),
             port: 80,
+            by_port: false,
             revision: "a".into(),
             last_check_in,
             tags: Map::new(),

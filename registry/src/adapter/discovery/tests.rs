@@ -24,7 +24,14 @@ async fn opened(store: &Arc<Memory>) -> Discovery {
 
 fn said(address: [u8; 4]) -> CheckIn {
     let Value::Object(tags) = json!({ "az": "b", "region": "eu", "instance_id": "i-1" }) else { unreachable!() };
-    CheckIn { address: address.into(), port: 9211, repository: "webs".into(), revision: "sha".into(), tags }
+    CheckIn {
+        address: address.into(),
+        port: 9211,
+        by_port: false,
+        repository: "webs".into(),
+        revision: "sha".into(),
+        tags,
+    }
 }
 
 /// The endpoints as last told, once the service with that many has been told.
@@ -60,7 +67,7 @@ async fn a_weight_outlives_the_next_check_in_and_reaches_the_endpoints() {
         discovery.check_in("web", said([10, 0, 0, last])).await.unwrap();
     }
     discovery.set_weight("web", None, 7).await.unwrap();
-    discovery.set_weight("web", Some([10, 0, 0, 2].into()), 100).await.unwrap();
+    discovery.set_weight("web", Some("10.0.0.2".parse().unwrap()), 100).await.unwrap();
     discovery.check_in("web", said([10, 0, 0, 2])).await.unwrap();
     let weights = |endpoints: Vec<Endpoint>| endpoints.iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>();
     assert_eq!(weights(told(&mut events, 2).await), [1, 1]);
@@ -86,6 +93,34 @@ async fn a_host_that_does_not_check_in_again_is_gone_from_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_has_one_host_unless_it_checks_in_by_port() {
+    let store = Arc::default();
+    let discovery = opened(&store).await;
+    let on = |port, by_port| CheckIn { port, by_port, ..said([10, 0, 0, 1]) };
+    let ports = async |discovery: &Discovery| {
+        let hosts = discovery.hosts("web").await.unwrap();
+        hosts.iter().map(|host| (host.port, host.by_port)).collect::<Vec<_>>()
+    };
+    discovery.check_in("web", on(80, false)).await.unwrap();
+    discovery.check_in("web", on(81, false)).await.unwrap();
+    assert_eq!(ports(&discovery).await, [(81, false)], "the other port takes its place");
+    discovery.check_in("web", on(82, true)).await.unwrap();
+    discovery.check_in("web", on(83, true)).await.unwrap();
+    discovery.check_in("web", on(80, false)).await.unwrap();
+    assert_eq!(ports(&discovery).await, [(80, false), (82, true), (83, true)]);
+    // The same port is the same host, and keeps what was set from outside.
+    discovery.set_weight("web", Some("10.0.0.1:80".parse().unwrap()), 9).await.unwrap();
+    discovery.check_in("web", on(80, true)).await.unwrap();
+    assert_eq!(discovery.hosts("web").await.unwrap()[0].tags[WEIGHT], 9);
+    let again = opened(&store).await;
+    assert_eq!(ports(&again).await, [(80, true), (82, true), (83, true)]);
+    again.remove("web", "10.0.0.1:82".parse().unwrap()).await.unwrap();
+    assert_eq!(ports(&again).await, [(80, true), (83, true)]);
+    again.remove("web", "10.0.0.1".parse().unwrap()).await.unwrap();
+    assert!(ports(&again).await.is_empty() && store.list(PREFIX).await.unwrap().entries.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn hosts_survive_a_restart() {
     let store = Arc::default();
     opened(&store).await.check_in("web", said([10, 0, 0, 1])).await.unwrap();
@@ -97,9 +132,9 @@ async fn hosts_survive_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_there_or_not_whole_is_refused() {
     let discovery = opened(&Arc::default()).await;
-    let address = IpAddr::from([10, 0, 0, 1]);
-    assert!(matches!(discovery.remove("web", address).await, Err(Refused::Unknown { .. })));
-    assert!(matches!(discovery.set_weight("web", Some(address), 3).await, Err(Refused::Unknown { .. })));
+    let place: Place = "10.0.0.1".parse().unwrap();
+    assert!(matches!(discovery.remove("web", place).await, Err(Refused::Unknown { .. })));
+    assert!(matches!(discovery.set_weight("web", Some(place), 3).await, Err(Refused::Unknown { .. })));
     discovery.set_weight("web", None, 3).await.unwrap();
     for tag in ["az", "region", "instance_id"] {
         let mut lacking = said([10, 0, 0, 1]);
