@@ -270,9 +270,8 @@ fn a_port_that_a_platform_declares_is_that_of_the_instances_of_those_who_declare
     let both: [(String, u16); 2] = [("10.0.0.1:9100".into(), 80), ("10.0.0.2:8080".into(), 80)];
     assert_eq!(served(&merger), both);
     // Another protocol is another port, and so is one of several.
-    for [service, endpoints] in [guessed("consul", 9100, Protocol::Tcp, "10.0.0.1")] {
-        merger.apply(0, service);
-        merger.apply(0, endpoints);
+    for event in guessed("consul", 9100, Protocol::Tcp, "10.0.0.1") {
+        merger.apply(0, event);
     }
     assert_eq!(served(&merger)[0], ("10.0.0.1:9100".into(), 9100));
 }

@@ -45,7 +45,7 @@ fn spans(name: &str, number: u64) -> wire::ReportRequest {
     let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     let spans = ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec();
-    wire::ReportRequest { spans: vec![spans.into()], ..wire::ReportRequest::default() }
+    wire::ReportRequest { spans: vec![spans], ..wire::ReportRequest::default() }
 }
 
 /// The words of a stream from its beginning until one is there; or to its end.
