@@ -38,7 +38,7 @@ pub fn of(method: &str, path: &str) -> Example {
     match (method, path) {
         ("get", "/graph") => example.path += "?window=5m",
         ("get", "/series") => example.path += "?service=default/reviews&window=15m",
-        ("get", "/services") => example.path += "?labels=app=reviews&sort=name&fields=name,namespace,health",
+        ("get", "/services") => example.path += "?labels=app=reviews&sort=name",
         ("get", "/endpoints") => example.path += "?service=reviews",
         ("get", "/ca/certificates") => example.path += "?q=sa/bookinfo-reviews&limit=10",
         ("get", "/traces") => example.path += "?limit=10",
