@@ -93,6 +93,7 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
     let secrets = credentials.wait_for(|credentials| !credentials.is_pending);
     timeout(PATIENCE, secrets).await.expect("the role lets certificates be read").unwrap();
     opened.may_list_secrets("istio-system", "gateway").await.expect("the role lets access be reviewed");
+    opened.review_token(&token, "istio-ca").await.expect("the role lets tokens be reviewed");
     let written = async {
         loop {
             let object = cluster.get(&path_of(&documents(RULE)[0])).await.unwrap();

@@ -59,6 +59,12 @@ test("a namespace stands for its services, and keeps their sums and their worst"
   expect(grouped.edges[0]?.codes).toEqual({ "200": 4 });
 });
 
+test("the versions of a service count once in its namespace", () => {
+  const versions = ["v1", "v2"].map((version) => ({ ...node(`a/one@${version}`, "a", 1), part_of: "a/one" }));
+  const a = byNamespace({ ...graph, nodes: [...graph.nodes, ...versions] }, new Set()).nodes.find((each) => each.id === "namespace:a");
+  expect(a).toMatchObject({ members: 2, requests_per_second: 4, endpoints: { ready: 2, total: 4 } });
+});
+
 test("a namespace that was opened shows its services", () => {
   const grouped = byNamespace(graph, new Set(["a"]));
   expect(grouped.nodes.map((each) => each.id).sort()).toEqual(["a/one", "a/two", "namespace:b"]);

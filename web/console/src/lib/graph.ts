@@ -96,7 +96,8 @@ export function byNamespace(graph: Graph, open: ReadonlySet<string>): Graph {
     home.set(node.id, id);
     add(groups, id, node);
   }
-  const nodes = [...groups].map(([id, members]) => merge(id, members));
+  // Versions are told beside the service that they are parts of.
+  const nodes = [...groups].map(([id, members]) => merge(id, id.startsWith("namespace:") ? members.filter((node) => !node.part_of) : members));
   const edges = new Map<string, GraphEdge[]>();
   for (const edge of graph.edges) {
     const [source, destination] = [home.get(edge.source) ?? edge.source, home.get(edge.destination) ?? edge.destination];

@@ -8,7 +8,7 @@ import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
 export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number; down: boolean }, "service" | "frame">;
-export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; down: boolean }, "traffic">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; mute: boolean; down: boolean }, "traffic">;
 
 const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", version: "split", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
@@ -100,7 +100,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
   if (!data) return null;
   const [sourcePosition, targetPosition] = data.down ? [Position.Bottom, Position.Top] : [Position.Right, Position.Left];
   const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
-  const { edge, chosen, dim, still, bare } = data;
+  const { edge, chosen, dim, still, bare, mute } = data;
   const tone = edgeTone(edge);
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);
   const width = bare ? 1 : Math.min(6, 1.5 + Math.log10(1 + traffic));
@@ -113,7 +113,7 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
       {traffic > 0 && !still && tone !== "denied" && (
         <path d={path} fill="none" className="pointer-events-none" style={{ stroke: "var(--panel)", strokeWidth: Math.max(1, width - 1), strokeDasharray: "3 13", opacity, animation: `flow ${seconds}s linear infinite` }} />
       )}
-      {!bare && <EdgeLabelRenderer>
+      {!mute && <EdgeLabelRenderer>
         <button
           type="button"
           data-edge={edge.id}

@@ -67,7 +67,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
     });
   }, [graph, places, chosen, found, upstreams, down]);
   const edges = useMemo<EdgeData[]>(() => {
-    // Where there are many, only what is wrong or was chosen has words, and nothing moves.
+    // Where there are many, only what was chosen has words, only that and what is wrong stands out, and nothing moves.
     const crowded = graph.edges.length > MANY;
     const dim = new Map(graph.nodes.map((node) => [node.id, !found(node)]));
     const picked = graph.nodes.some((node) => node.id === chosen);
@@ -77,7 +77,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       source: edge.source,
       target: edge.destination,
       type: "traffic",
-      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)), down },
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)), mute: crowded && edge.id !== chosen, down },
     }));
   }, [graph, chosen, found, still, down]);
 
