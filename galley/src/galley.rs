@@ -181,17 +181,26 @@ impl Galley {
 
     /// What `apply` would say, without doing it.
     pub async fn validate(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        let (documents, diagnostics) = checked(text, origin)?;
-        let plan = self.shared.plan(documents, origin, &diagnostics)?;
-        Ok(plan.into_iter().map(|planned| planned.applied).collect())
+        self.planned(checked(text, origin)?, origin)
     }
 
     /// As `validate`, of a text that is given to be applied: a refusal counts, and what passes does once it is applied.
     pub async fn prepare(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        if checked(text, origin).is_err() {
+        let checked = checked(text, origin);
+        if checked.is_err() {
             self.shared.judged[1].fetch_add(1, Ordering::Relaxed);
         }
-        self.validate(text, origin).await
+        self.planned(checked, origin)
+    }
+
+    fn planned(
+        &self,
+        checked: Result<(Vec<Document>, Vec<Diagnostic>), Rejection>,
+        origin: &str,
+    ) -> Result<Vec<Applied>, Rejection> {
+        let (documents, diagnostics) = checked?;
+        let plan = self.shared.plan(documents, origin, &diagnostics)?;
+        Ok(plan.into_iter().map(|planned| planned.applied).collect())
     }
 
     /// What is wrong across the objects in force, given the hosts that registries know.
@@ -210,8 +219,9 @@ impl Galley {
         let (documents, _) = checked(text, origin)?;
         let snapshot = self.shared.state.lock().preview(documents, now());
         let mut found = self.analyse_snapshot(&snapshot, known);
+        let nodes = yaml::parse(text).unwrap_or_default();
         for Found { object, diagnostic } in &mut found {
-            if let Some(at) = yaml::place(text, object, &diagnostic.path) {
+            if let Some(at) = yaml::place(&nodes, object, &diagnostic.path) {
                 (diagnostic.line, diagnostic.column) = (at.line, at.column);
                 origin.clone_into(&mut diagnostic.file);
             }

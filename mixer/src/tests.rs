@@ -178,6 +178,11 @@ fn the_versions_of_a_service_can_be_nodes_of_their_own() {
     kit.tell(&mut third, ratings(), vec![counts(0, 10)]);
     let graph = kit.mixer.graph(&GraphQuery { window_seconds: 60, by_version: true, ..GraphQuery::default() });
     let seen = |edge: &EdgeView| (edge.id.clone(), edge.requests_per_second, edge.error_ratio);
+    for edge in graph.edges.iter().filter(|edge| edge.destination.contains("reviews@")) {
+        let [version] = &edge.versions[..] else { panic!("{:?}", edge.versions) };
+        assert_eq!(version.requests_per_second, edge.requests_per_second);
+        assert_eq!(version.error_ratio, edge.error_ratio);
+    }
     let page = "workload:default/productpage-v1";
     assert_eq!(
         graph.edges.iter().map(seen).collect::<Vec<_>>(),

@@ -10,4 +10,4 @@ pub mod shutdown;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock};
-pub use reach::Reach;
+pub use reach::{Reach, tells_secrets};

@@ -156,7 +156,7 @@ fn keys_uri(place: &Place<'_>) -> Option<KeysUri> {
     let host = parsed.as_ref().map_or("", |uri| uri.host.as_str());
     if is_odd_address(host) {
         place.error(format!("{host:?} is another spelling of an address; write it as four numbers, or name the host"));
-    } else if tells_secrets(host) {
+    } else if host.parse::<IpAddr>().is_ok_and(runtime::tells_secrets) {
         place.error("is a link-local address, where clouds tell machines their secrets; name the issuer's host");
     }
     parsed
@@ -171,17 +171,6 @@ fn is_odd_address(host: &str) -> bool {
             hex.bytes().all(|byte| byte.is_ascii_hexdigit())
         });
     digits && !check::is_address(host)
-}
-
-/// Where the machines of a cloud find its metadata: link-local, and what some clouds have besides.
-fn tells_secrets(host: &str) -> bool {
-    const OTHERS: [&str; 3] = ["fd00:ec2::254", "100.100.100.200", "168.63.129.16"];
-    let Ok(address) = host.parse::<IpAddr>() else { return false };
-    match address.to_canonical() {
-        IpAddr::V4(v4) if v4.is_link_local() => true,
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
-        canonical => OTHERS.iter().any(|other| other.parse() == Ok(canonical)),
-    }
 }
 
 fn split(uri: &str) -> Option<KeysUri> {

@@ -1,13 +1,12 @@
 //! Where in a text something stands that is known by its path in the document.
 
-use super::{Mark, Node, Value, parse};
+use super::{Mark, Node, Value};
 use crate::kind::Kind;
 use crate::object::ObjectKey;
 
 /// The place of a path (`spec.http[0].route[1].destination`) in the document of an object; of what is not there, the
-/// place of what it would be in. `None` where the text does not hold the object.
-pub(crate) fn place(text: &str, key: &ObjectKey, path: &str) -> Option<Mark> {
-    let documents = parse(text).ok()?;
+/// place of what it would be in. `None` where the documents do not hold the object.
+pub(crate) fn place(documents: &[Node], key: &ObjectKey, path: &str) -> Option<Mark> {
     let document = documents.iter().find_map(|document| of_object(document, key))?;
     let parts = path.split(['.', '[']).map(|part| part.trim_end_matches(']')).filter(|part| !part.is_empty());
     let mut at = (document, document.at);
@@ -45,6 +44,7 @@ fn step<'n>(node: &'n Node, part: &str) -> Option<(&'n Node, Mark)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse;
     use super::*;
 
     const TEXT: &str = "apiVersion: networking.istio.io/v1
@@ -68,8 +68,9 @@ spec:
 
     #[test]
     fn a_path_is_found_in_the_document_of_its_object() {
+        let documents = parse(TEXT).unwrap();
         let rule = ObjectKey::new(Kind::VirtualService, "shop", "a");
-        let at = |path: &str| place(TEXT, &rule, path).map(|at| (at.line, at.column));
+        let at = |path: &str| place(&documents, &rule, path).map(|at| (at.line, at.column));
         assert_eq!(at("spec.http[0].route[1].destination"), Some((17, 7)));
         assert_eq!(at("spec.http[0].route[0].destination.host"), Some((16, 9)));
         assert_eq!(at("spec.http[0].route[1].destination.subset"), Some((17, 30)));
@@ -77,7 +78,7 @@ spec:
         assert_eq!(at("spec.gateways[0]"), Some((11, 1)));
         assert_eq!(at(""), Some((6, 1)));
         let other = ObjectKey::new(Kind::DestinationRule, "default", "a");
-        assert_eq!(place(TEXT, &other, "spec.host").map(|at| (at.line, at.column)), Some((4, 8)));
-        assert_eq!(place(TEXT, &ObjectKey::new(Kind::DestinationRule, "shop", "a"), "spec"), None);
+        assert_eq!(place(&documents, &other, "spec.host").map(|at| (at.line, at.column)), Some((4, 8)));
+        assert_eq!(place(&documents, &ObjectKey::new(Kind::DestinationRule, "shop", "a"), "spec"), None);
     }
 }

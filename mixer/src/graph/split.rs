@@ -4,7 +4,7 @@
 //! Which versions called each other is known for the last five minutes; what is older is shared out as those were.
 //! A call that came to no workload leads to the service. How long calls took is known of an edge as a whole only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use registry::{Catalog, Entry, Health};
 
@@ -74,7 +74,8 @@ struct Part {
     mutual_tls: f64,
     refused: f64,
     codes: BTreeMap<u16, f64>,
-    versions: BTreeSet<String>,
+    /// Requests and errors of each version that answered.
+    versions: BTreeMap<String, (f64, f64)>,
 }
 
 const FORBIDDEN: u16 = 403;
@@ -92,7 +93,10 @@ fn parts(edge: &EdgeView, manners: &[(Manner, f64)], services: &Services<'_>) ->
         if manner.code != 0 {
             *part.codes.entry(manner.code).or_default() += count;
         }
-        part.versions.insert(manner.version.to_string());
+        if !manner.version.is_empty() {
+            let of = part.versions.entry(manner.version.to_string()).or_default();
+            *of = (of.0 + count, of.1 + if manner.error { *count } else { 0.0 });
+        }
     }
     if parts.len() < 2 {
         let whole = |(source, destination)| {
@@ -122,7 +126,15 @@ fn parts(edge: &EdgeView, manners: &[(Manner, f64)], services: &Services<'_>) ->
             mtls_ratio: ratio(part.mutual_tls, part.judged),
             denied_per_second: rounded(edge.denied_per_second * denied),
             codes: part.codes.iter().map(|(code, count)| (*code, rounded(total * count / all))).collect(),
-            versions: edge.versions.iter().filter(|of| part.versions.contains(&of.version)).cloned().collect(),
+            versions: part
+                .versions
+                .into_iter()
+                .map(|(version, (requests, errors))| VersionView {
+                    version,
+                    requests_per_second: rounded(total * requests / all),
+                    error_ratio: ratio(errors, requests),
+                })
+                .collect(),
             ..edge.clone()
         }
     };

@@ -32,7 +32,7 @@ impl Scene<'_> {
     /// A provider that takes nothing of this kind.
     pub fn unfit(&self, provider: &Provider, what: &str, findings: &mut Findings) {
         let message = format!("provider {:?} is {} and takes no {what}", provider.name, provider.kind.as_str());
-        findings.add(Code::UnknownProvider, self.object(), message);
+        findings.add(Code::Unsupported, self.object(), message);
     }
 
     /// Who is to be told of something wrong: the narrowest object that has a say.

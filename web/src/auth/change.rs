@@ -14,18 +14,25 @@ const MOST: usize = 20;
 const HIDDEN: &str = "[redacted]";
 
 /// Objects as they were before a change.
-pub struct Before(Vec<(ObjectKey, Option<Value>)>);
+pub struct Before {
+    objects: Vec<(ObjectKey, Option<Value>)>,
+    /// So many more were changed.
+    left_out: usize,
+}
 
 impl Before {
     pub fn of(state: &State, targets: &[ObjectKey]) -> Self {
-        let targets = targets.iter().take(MOST);
-        Self(targets.map(|key| (key.clone(), manifest(state, key))).collect())
+        let objects = targets.iter().take(MOST).map(|key| (key.clone(), manifest(state, key))).collect();
+        Self { objects, left_out: targets.len().saturating_sub(MOST) }
     }
 
     /// What is different now.
     pub fn diff(&self, state: &State) -> String {
-        let changed = self.0.iter().map(|(key, before)| (key, before.clone(), manifest(state, key)));
-        told(changed)
+        let changed = self.objects.iter().map(|(key, before)| (key, before.clone(), manifest(state, key)));
+        match self.left_out {
+            0 => told(changed),
+            more => format!("{}({more} more objects; `weft history` has them)\n", told(changed)),
+        }
     }
 }
 
@@ -94,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::router::tests::Mesh;
 
     fn diff(before: Value, after: Value) -> String {
         let key = ObjectKey::new(Kind::VirtualService, "default", "reviews");
@@ -110,6 +118,15 @@ mod tests {
         assert!(!diff(json!({}), when("s3cret")).contains("s3cret"));
         let tls = diff(json!({}), json!({ "tls": { "credentialName": "web-secret", "secretName": "a" } }));
         assert!(tls.contains("web-secret") && tls.contains("secretName: a"), "{tls}");
+    }
+
+    #[tokio::test]
+    async fn objects_beyond_the_first_are_counted() {
+        let mesh = Mesh::start().await;
+        let targets: Vec<ObjectKey> =
+            (0..MOST + 3).map(|number| ObjectKey::new(Kind::VirtualService, "default", &number.to_string())).collect();
+        assert!(Before::of(&mesh.state, &targets).diff(&mesh.state).contains("(3 more objects"));
+        assert_eq!(Before::of(&mesh.state, &targets[..MOST]).diff(&mesh.state), "");
     }
 
     #[test]

@@ -18,14 +18,15 @@ pub(super) fn complain(policies: &[&Config<AuthorizationPolicy>], view: &View<'_
     let listens = |port: u16| node.services.iter().any(|served| served.port == port);
     let served: Vec<String> = node.services.iter().map(|served| served.port.to_string()).collect();
     for policy in policies {
-        for port in named(&policy.spec).filter(|port| !listens(*port)) {
+        for (port, is_exception) in named(&policy.spec).filter(|(port, _)| !listens(*port)) {
             let Some(of) = services.iter().find(|service| service.ports.iter().any(|other| other.number == port))
             else {
                 continue;
             };
+            let so = if is_exception { "nothing is excepted" } else { "nothing is covered" };
             let message = format!(
                 "port {port} is that of the service {}, but rules look at the port of the workload: where it listens on \
-                 {}, nothing is covered; name that port",
+                 {}, {so}; name that port",
                 of.key.host,
                 served.join(", ")
             );
@@ -38,11 +39,15 @@ pub(super) fn complain(policies: &[&Config<AuthorizationPolicy>], view: &View<'_
     }
 }
 
-fn named(policy: &AuthorizationPolicy) -> impl Iterator<Item = u16> {
+/// The ports that a policy names, and whether they are exceptions (`notPorts`).
+fn named(policy: &AuthorizationPolicy) -> impl Iterator<Item = (u16, bool)> {
     let operations = policy.rules.iter().flat_map(|rule| &rule.to).map(|operation| &operation.ports);
     let conditions = policy.rules.iter().flat_map(|rule| &rule.when).filter_map(|condition| match condition {
         AccessCondition::Port(ports) => Some(ports),
         _ => None,
     });
-    operations.chain(conditions).flat_map(|ports| ports.any.iter().chain(&ports.none)).copied()
+    operations.chain(conditions).flat_map(|ports| {
+        let none = ports.none.iter().map(|port| (*port, true));
+        ports.any.iter().map(|port| (*port, false)).chain(none)
+    })
 }

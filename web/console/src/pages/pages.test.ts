@@ -24,9 +24,11 @@ test("a problem of an edge leads to the edge, and concerns the service that is c
 });
 
 test("a call is allowed to the workloads of the service alone", () => {
-  const { metadata, spec } = allowing("cluster.local/ns/default/sa/web", { namespace: "shop", name: "cart" }, { app: "cart", version: "v1" });
-  expect(metadata).toEqual({ name: "allow-web-to-cart", namespace: "shop" });
-  expect(spec).toEqual({ selector: { matchLabels: { app: "cart" } }, action: "ALLOW", rules: [{ from: [{ source: { principals: ["cluster.local/ns/default/sa/web"] } }] }] });
+  const cart = { namespace: "shop", name: "cart" };
+  const rule = allowing("cluster.local/ns/default/sa/web", cart, { app: "cart", version: "v1" });
+  expect(rule?.metadata).toEqual({ name: "allow-web-to-cart", namespace: "shop" });
+  expect(rule?.spec).toEqual({ selector: { matchLabels: { app: "cart" } }, action: "ALLOW", rules: [{ from: [{ source: { principals: ["cluster.local/ns/default/sa/web"] } }] }] });
+  expect(allowing("cluster.local/ns/default/sa/web", cart, { version: "v1" })).toBeNull();
 });
 
 test("a suggestion of one word is a name", () => {

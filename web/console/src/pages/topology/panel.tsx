@@ -139,16 +139,17 @@ export function Versions({ versions }: { versions: { version: string; requests_p
   );
 }
 
-/** The rule that lets a caller's identity call a service and leaves everything else as it is. */
-export function allowing(caller: string, service: { namespace: string; name: string }, labels: Record<string, string>): Manifest {
-  const app = labels.app ?? labels["app.kubernetes.io/name"];
+/** The rule that lets a caller's identity call a service and leaves everything else as it is: there is none where no label tells the workload apart. */
+export function allowing(caller: string, service: { namespace: string; name: string }, labels: Record<string, string>): Manifest | null {
+  const label = ["app", "app.kubernetes.io/name"].find((name) => labels[name]);
+  if (!label) return null;
   const account = caller.split("/").at(-1) ?? "caller";
   return {
     apiVersion: "security.istio.io/v1",
     kind: "AuthorizationPolicy",
     metadata: { name: `allow-${account}-to-${service.name}`, namespace: service.namespace },
     spec: {
-      ...(app ? { selector: { matchLabels: { [labels.app ? "app" : "app.kubernetes.io/name"]: app } } } : {}),
+      selector: { matchLabels: { [label]: labels[label] } },
       action: "ALLOW",
       rules: [{ from: [{ source: { principals: [caller] } }] }],
     },
@@ -168,8 +169,9 @@ function Allowed({ edge, node }: { edge: GraphEdge; node: GraphNode }) {
   if (!one) return null;
   // One that denies goes before all that allow: then that one has to change.
   const [, namespace, name] = /of ([^\s/]+)\/(\S+)/.exec(one.because) ?? [];
-  const prepare = () => {
-    keepDraft(NEW, toYaml([allowing(caller, node, endpoints.data?.items[0]?.labels ?? {})]));
+  const rule = allowing(caller, node, endpoints.data?.items[0]?.labels ?? {});
+  const prepare = (rule: Manifest) => {
+    keepDraft(NEW, toYaml([rule]));
     go(kept("/config/new"));
   };
   return (
@@ -180,7 +182,7 @@ function Allowed({ edge, node }: { edge: GraphEdge; node: GraphNode }) {
       {namespace && name ? (
         <Link href={kept(configPath({ kind: "AuthorizationPolicy", namespace, name }))} className="button small">{`Open ${namespace}/${name}`}</Link>
       ) : (
-        one.decision !== "allowed" && caller !== "plaintext" && <button type="button" className="button small" onClick={prepare}>Allow this</button>
+        rule && one.decision !== "allowed" && caller !== "plaintext" && <button type="button" className="button small" onClick={() => prepare(rule)}>Allow this</button>
       )}
     </section>
   );

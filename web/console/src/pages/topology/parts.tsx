@@ -45,7 +45,7 @@ export const ServiceNode = memo(function ServiceNode({ data: { node, chosen, dim
           {split.length > 1
             ? split.map(({ version, requests_per_second: share }) => `${version} ${total > 0 ? `${Math.round(((share ?? 0) / total) * 100)} %` : ""}`).join(" · ")
             : node.members
-              ? `${plural(node.members, "service")} · choose to open`
+              ? `${plural(node.members, "service")} · open`
               : [node.namespace, ...node.platforms].filter(Boolean).join(" · ")}
         </span>
         <span className="sr-only">{plural(upstreams, "upstream")}</span>
