@@ -117,10 +117,11 @@ impl<'a> Inbound<'a> {
         let opaque = || chain_for(format!("{name}_tls"), TLS, &[], self.filter(), None);
         let chains = match peers.of_port(&self.node.namespace, &self.node.labels, self.served.port) {
             MtlsMode::Strict => vec![mutual(&[])],
-            MtlsMode::Disable if self.is_http() => vec![plain()],
-            MtlsMode::Disable => vec![plain(), opaque()],
-            MtlsMode::Permissive | MtlsMode::Unset if self.is_http() => vec![mutual(&tls::ISTIO_ALPN), plain()],
-            MtlsMode::Permissive | MtlsMode::Unset => vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()],
+            // Callers that were not yet told to leave mutual TLS go on until they are.
+            _ if self.is_http() => vec![mutual(&tls::ISTIO_ALPN), plain()],
+            MtlsMode::Disable | MtlsMode::Permissive | MtlsMode::Unset => {
+                vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()]
+            }
         };
         if self.is_http() { chains } else { self.guard.before(chains) }
     }

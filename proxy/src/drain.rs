@@ -25,6 +25,8 @@ pub struct DrainTrigger(Rc<State>);
 #[derive(Debug, Default)]
 struct State {
     started: Cell<bool>,
+    /// The same for these connections alone.
+    each_of_these_is_last: Cell<bool>,
     /// While this is set, each answer is a connection's last, and nobody is woken.
     each_is_last: Option<Arc<AtomicBool>>,
     waiting: RefCell<Slab<Waker>>,
@@ -48,7 +50,9 @@ pub fn pair() -> (DrainTrigger, Drain) {
 
 impl State {
     fn is_draining(&self) -> bool {
-        self.started.get() || self.each_is_last.as_ref().is_some_and(|is_set| is_set.load(Relaxed))
+        self.started.get()
+            || self.each_of_these_is_last.get()
+            || self.each_is_last.as_ref().is_some_and(|is_set| is_set.load(Relaxed))
     }
 }
 
@@ -56,6 +60,11 @@ impl DrainTrigger {
     /// One whose connections end with their next answer while that is set, too. Those that are idle stay.
     pub fn or_while(each_is_last: Arc<AtomicBool>) -> Self {
         Self(Rc::new(State { each_is_last: Some(each_is_last), ..State::default() }))
+    }
+
+    /// From now on each answer is its connection's last; those that are idle stay until the start.
+    pub fn make_each_last(&self) {
+        self.0.each_of_these_is_last.set(true);
     }
 
     pub fn start(&self) {

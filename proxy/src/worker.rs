@@ -119,6 +119,8 @@ pub fn run(parts: Parts, commands: mpsc::UnboundedReceiver<Command>) -> std::io:
 }
 
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
+/// How long an idle connection of a filter chain that is gone may still bring a request.
+const IDLE_OF_A_CHAIN_THAT_WENT: Duration = Duration::from_secs(5);
 
 impl Worker {
     fn new(parts: Parts) -> Self {
@@ -186,7 +188,13 @@ impl Worker {
     fn apply(self: &Rc<Self>, snapshot: Arc<Snapshot>, sockets: Vec<(SocketAddr, std::net::TcpListener)>) {
         *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
         self.clusters.follow(&snapshot);
-        self.chains.follow(&snapshot);
+        let gone = self.chains.follow(&snapshot);
+        if !gone.is_empty() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(IDLE_OF_A_CHAIN_THAT_WENT).await;
+                gone.iter().for_each(|leaving| leaving.start());
+            });
+        }
         jwt_authn::prefetch(self, &snapshot);
         self.filter_stats.clear();
         self.virtual_clusters.clear();

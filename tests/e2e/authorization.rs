@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::mesh::{Mesh, until};
+use crate::load::Load;
+use crate::mesh::{Mesh, address, get, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,4 +65,25 @@ fn what_a_policy_would_decide_is_told_before_anybody_calls() {
     assert_eq!(row("/sa/bookinfo-reviews")[column], "yes", "{matrix}");
     assert_eq!(row("/sa/bookinfo-details")[column], "no", "{matrix}");
     assert_eq!(row("plaintext")[column], "no", "{matrix}");
+}
+
+#[test]
+fn changing_the_mode_of_peer_authentication_under_load_loses_no_request() {
+    let mesh = Mesh::start(&[]);
+    let proxy = address(mesh.workload("productpage-v1")["http_proxy"].as_str().unwrap());
+    let plain = || get(mesh.address_of("details-v1"), "details:9080", "/details/0", &[]);
+    let load = Load::start_for(proxy, "details:9080", "/details/0", 200);
+    for _ in 0..3 {
+        for (mode, lets_plaintext_in) in
+            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("PERMISSIVE", true)]
+        {
+            mesh.apply(&format!(
+                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+            ));
+            let served = || plain().is_ok_and(|answer| answer.status == 200);
+            until(mode, PATIENCE, || served() == lets_plaintext_in && mesh.all_synced());
+        }
+    }
+    let outcome = load.run_until(1000);
+    assert_eq!(outcome.failed(), 0, "{outcome:?}\n{}", mesh.logs());
 }

@@ -99,8 +99,10 @@ impl Others<'_> {
         let (plain, opaque) = (|| make("plain", RAW, &[], None), || make("tls", TLS, &[], None));
         match mode {
             MtlsMode::Strict => vec![mutual(&[])],
-            MtlsMode::Disable => vec![plain(), opaque()],
-            MtlsMode::Permissive | MtlsMode::Unset => vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()],
+            // Callers that were not yet told to leave mutual TLS go on until they are.
+            MtlsMode::Disable | MtlsMode::Permissive | MtlsMode::Unset => {
+                vec![mutual(&tls::ISTIO_ALPN), opaque(), plain()]
+            }
         }
     }
 }

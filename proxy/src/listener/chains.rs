@@ -92,9 +92,12 @@ impl Chains {
         found.or_else(compatible).cloned()
     }
 
-    /// Follows a new snapshot. Chains that stay as they were keep their state; connections of the others are told to
-    /// end when they can. Where certificates alone changed, connections go on, and new ones get the new.
-    pub fn follow(&self, snapshot: &Arc<Snapshot>) {
+    /// Follows a new snapshot. Chains that stay as they were keep their state; each answer on a connection of the others
+    /// is its last, and those that stay idle are the caller's to end after a while: were they closed at once, requests
+    /// that are on their way would be lost. Where certificates alone changed, connections go on, and new ones get the
+    /// new.
+    #[must_use]
+    pub fn follow(&self, snapshot: &Arc<Snapshot>) -> Vec<Rc<DrainTrigger>> {
         let old = self.listeners.take();
         let mut fresh: HashMap<SocketAddr, Rc<Active>> = HashMap::new();
         for listener in snapshot.listeners.values() {
@@ -105,12 +108,11 @@ impl Chains {
         let stays = |state: &Rc<ChainState>| {
             fresh.values().flat_map(|active| &active.chains).any(|kept| Rc::ptr_eq(&kept.state.leaving, &state.leaving))
         };
-        for chain in old.values().flat_map(|active| &active.chains) {
-            if !stays(&chain.state) {
-                chain.state.leaving.start();
-            }
-        }
+        let gone = old.values().flat_map(|active| &active.chains).filter(|chain| !stays(&chain.state));
+        let gone: Vec<Rc<DrainTrigger>> = gone.map(|chain| Rc::clone(&chain.state.leaving)).collect();
+        gone.iter().for_each(|leaving| leaving.make_each_last());
         self.listeners.replace(fresh);
+        gone
     }
 
     fn active(&self, listener: &Arc<Listener>, before: Option<&Active>, snapshot: &Snapshot) -> Active {
@@ -199,14 +201,14 @@ mod tests {
     #[test]
     fn connections_of_a_chain_that_goes_are_told_and_the_others_are_not() {
         let chains = chains();
-        chains.follow(&snapshot([with_chains(&["plain", "mesh"])]));
+        drop(chains.follow(&snapshot([with_chains(&["plain", "mesh"])])));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
         let leaving = |index: usize| active.in_force(&active.listener.filter_chains[index]).unwrap().state.leaving();
         let (plain, mesh) = (leaving(0), leaving(1));
         let more = Listener { additional_addresses: vec![at("127.0.0.1:2")], ..with_chains(&["mesh"]) };
-        chains.follow(&snapshot([more]));
+        assert_eq!(chains.follow(&snapshot([more])).len(), 1);
         assert!(plain.is_draining() && !mesh.is_draining());
-        chains.follow(&Arc::default());
+        drop(chains.follow(&Arc::default()));
         assert!(mesh.is_draining());
     }
 
@@ -220,10 +222,10 @@ mod tests {
             snapshot([listener])
         };
         let chains = chains();
-        chains.follow(&with("old"));
+        drop(chains.follow(&with("old")));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
         let before = Rc::clone(&active.in_force(&active.listener.filter_chains[0]).unwrap().state);
-        chains.follow(&with("new"));
+        drop(chains.follow(&with("new")));
         let active = chains.at(at("127.0.0.1:1")).unwrap();
         let after = Rc::clone(&active.in_force(&active.listener.filter_chains[0]).unwrap().state);
         assert!(!Rc::ptr_eq(&before, &after) && !before.leaving().is_draining());
@@ -235,7 +237,7 @@ mod tests {
         let compatible = SocketSettings { ipv4_compat: true, ..SocketSettings::default() };
         let six = Listener { socket: compatible, ..test_kit::listener(at("[::]:82"), vec![]) };
         let plain = ["10.0.0.1:80", "0.0.0.0:80", "[::]:81"].map(|address| test_kit::listener(at(address), vec![]));
-        chains.follow(&snapshot(plain.into_iter().chain([six])));
+        drop(chains.follow(&snapshot(plain.into_iter().chain([six]))));
         let taker = |address| chains.meant_for(at(address)).map(|active| active.listener.name.clone());
         for (address, expected) in [
             ("10.0.0.1:80", Some("10.0.0.1:80")),
