@@ -8,6 +8,8 @@ mod tracing;
 
 use std::sync::Arc;
 
+pub(crate) use provider::{Reached, reach};
+
 use api::envoy::config::accesslog::v3 as accesslog;
 use api::envoy::config::listener::v3 as listener;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;

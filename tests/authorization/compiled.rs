@@ -10,18 +10,22 @@ use api::envoy::config::core::v3 as core;
 use api::prost::Message as _;
 use pilot::{Inputs, Kind, Node, Resource};
 use prost_reflect::{DynamicMessage, SerializeOptions};
+use registry::{
+    Catalog, Event, Location, Merger, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort, Visibility,
+};
 use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
 use crate::judged::{mesh, snapshot};
 use crate::proxies::Program;
-use crate::table::{Group, HTTP_PORT, TCP_PORT};
+use crate::table::{Group, HTTP_PORT, PROVIDER, PROVIDER_PORT, TCP_PORT};
 
 pub struct Bootstrap<'a> {
     program: Program,
     certificates: &'a Certificates,
     http: SocketAddr,
     tcp: SocketAddr,
+    provider: SocketAddr,
     log: &'a Path,
     listeners: Vec<Value>,
     clusters: BTreeMap<String, Value>,
@@ -35,7 +39,16 @@ impl<'a> Bootstrap<'a> {
         tcp: SocketAddr,
         log: &'a Path,
     ) -> Self {
-        Self { program, certificates, http, tcp, log, listeners: Vec::new(), clusters: BTreeMap::new() }
+        Self {
+            program,
+            certificates,
+            http,
+            tcp,
+            provider: crate::upstream::provider(),
+            log,
+            listeners: Vec::new(),
+            clusters: BTreeMap::new(),
+        }
     }
 
     pub fn text(&self) -> String {
@@ -45,7 +58,7 @@ impl<'a> Bootstrap<'a> {
 
     pub fn add(&mut self, group: &Group, address: IpAddr) {
         let inputs = Inputs {
-            catalog: Arc::default(),
+            catalog: Arc::new(catalog()),
             config: snapshot(group),
             mesh: Arc::new(mesh(group)),
             credentials: Arc::default(),
@@ -64,6 +77,9 @@ impl<'a> Bootstrap<'a> {
             self.ground(&mut value, &routes);
             value["name"] = json!(format!("{address}:{port}"));
             self.listeners.push(value);
+        }
+        if group.provider {
+            self.clusters.insert(PROVIDER.to_owned(), self.provider());
         }
         for cluster in compiled.of(Kind::Cluster).iter().filter(|cluster| cluster.name.starts_with("inbound|")) {
             let made = message(cluster);
@@ -122,6 +138,14 @@ impl<'a> Bootstrap<'a> {
         }
     }
 
+    /// The service that is asked, as if its endpoints had been told.
+    fn provider(&self) -> Value {
+        let name = format!("outbound|{PROVIDER_PORT}||{PROVIDER}");
+        let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": self.provider.port()}});
+        json!({"name": name, "type": "STATIC", "connect_timeout": "5s", "load_assignment": {
+            "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
+    }
+
     fn access_log(&self) -> Value {
         const FORMAT: &str = "%REQ(X-CASE)% %RESPONSE_CODE_DETAILS% \
                               %DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%\n";
@@ -137,4 +161,28 @@ fn message(resource: &Resource) -> Value {
     let message = DynamicMessage::decode(descriptor, resource.any.value.as_slice()).unwrap();
     let options = SerializeOptions::new().use_proto_field_name(true);
     message.serialize_with_options(serde_json::value::Serializer, &options).unwrap()
+}
+
+/// The only service that a registry knows.
+fn catalog() -> Catalog {
+    let mut merger = Merger::new(["test"]);
+    let port = ServicePort { name: "http".into(), number: PROVIDER_PORT, protocol: Protocol::Http };
+    merger.apply(
+        0,
+        Event::Service(Service {
+            key: ServiceKey::new(api::Hostname::new(PROVIDER).unwrap(), "default"),
+            aliases: Vec::new(),
+            ports: vec![port],
+            addresses: Vec::new(),
+            location: Location::MeshInternal,
+            resolution: Resolution::Static,
+            visibility: Visibility::Public,
+            subject_alt_names: Vec::new(),
+            labels: Default::default(),
+            created: 0,
+            provenance: Provenance { registry: "test".into(), object: String::new() },
+        }),
+    );
+    merger.apply(0, Event::Synced);
+    merger.catalog().clone()
 }

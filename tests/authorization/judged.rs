@@ -28,13 +28,13 @@ pub fn differs(group: &Group, case: &Case) -> Option<String> {
     let policies = config.authorization_policies.iter().map(|policy| &**policy);
     let verdict = judge(policies, &mesh, &call(group, case));
     let expected = match case.outcome() {
-        _ if case.open => Decision::Depends,
+        _ if case.open || case.unasked => Decision::Depends,
         Outcome::Allowed => Decision::Allowed,
         Outcome::Denied => Decision::Denied,
     };
     let by = verdict.by.as_ref().map(ToString::to_string);
     let decided = case.by().filter(|_| !case.marked);
-    let same = verdict.decision == expected && (case.open || by == decided);
+    let same = verdict.decision == expected && (case.open || case.unasked || by == decided);
     (!same).then(|| format!("judged: {:?} by {by:?}: {}", verdict.decision, verdict.because))
 }
 

@@ -13,6 +13,9 @@ use crate::proxies::repository;
 /// Where the workload speaks HTTP, and where it does not.
 pub const HTTP_PORT: u16 = 8080;
 pub const TCP_PORT: u16 = 7000;
+/// Who is asked about access.
+pub const PROVIDER: &str = "judge.default.svc.cluster.local";
+pub const PROVIDER_PORT: u16 = 9000;
 pub const DOMAIN: &str = "cluster.local";
 
 /// Policies, and what comes by them. The workload is `app: shop` of the namespace default.
@@ -24,6 +27,9 @@ pub struct Group {
     /// Whether tokens of the issuer `issuer` are looked at.
     #[serde(default)]
     pub tokens: bool,
+    /// Whether there is the provider `judge`.
+    #[serde(default)]
+    pub provider: bool,
     #[serde(default)]
     pub aliases: Vec<String>,
     /// `pathNormalization` of the mesh.
@@ -43,6 +49,7 @@ struct Policy {
     #[serde(default)]
     dry_run: bool,
     action: Option<Value>,
+    provider: Option<Value>,
     selector: Option<Value>,
     rules: Option<Value>,
 }
@@ -80,6 +87,9 @@ pub struct Case {
     /// The rule only marks the request: it did not decide.
     #[serde(default)]
     pub marked: bool,
+    /// The rule's provider cannot be asked, and the rule denies.
+    #[serde(default)]
+    pub unasked: bool,
     /// The proxy does not look at the token, or does not believe `forwarded`.
     #[serde(default)]
     pub unverified: bool,
@@ -131,11 +141,21 @@ impl Group {
                 "spec": {"jwtRules": [{"issuer": "issuer", "jwks": crate::client::keys().to_string()}]}
             }));
         }
+        let mut mesh = serde_json::Map::new();
         if let Some(form) = &self.paths {
+            mesh.insert("pathNormalization".to_owned(), json!({"normalization": form}));
+        }
+        if self.provider {
+            let judge = json!({"name": "judge", "envoyExtAuthzHttp": {
+                "service": PROVIDER, "port": PROVIDER_PORT, "timeout": "10s",
+                "includeRequestHeadersInCheck": ["x-ask"]}});
+            mesh.insert("extensionProviders".to_owned(), json!([judge]));
+        }
+        if !mesh.is_empty() {
             objects.push(json!({
                 "apiVersion": "mesh.weft.dev/v1alpha1", "kind": "MeshConfig",
                 "metadata": {"name": "mesh", "namespace": "istio-system"},
-                "spec": {"pathNormalization": {"normalization": form}}
+                "spec": mesh
             }));
         }
         if self.gateway {
@@ -167,13 +187,17 @@ impl Group {
 }
 
 impl Policy {
+    fn fields(&self) -> [(&'static str, &Option<Value>); 4] {
+        [("action", &self.action), ("provider", &self.provider), ("selector", &self.selector), ("rules", &self.rules)]
+    }
+
     fn object(&self) -> Value {
         let mut metadata = json!({"name": self.name, "namespace": self.namespace});
         if self.dry_run {
             metadata["annotations"] = json!({"istio.io/dry-run": "true"});
         }
         let mut spec = json!({});
-        for (name, value) in [("action", &self.action), ("selector", &self.selector), ("rules", &self.rules)] {
+        for (name, value) in self.fields() {
             if let Some(value) = value {
                 spec[name] = value.clone();
             }
@@ -207,8 +231,9 @@ impl Case {
     /// As logs name the rule.
     pub fn by(&self) -> Option<String> {
         let by = self.allow.as_ref().or(self.deny.as_ref()).filter(|by| *by != "none")?;
+        let mark = if self.unasked { "istio-ext-authz-" } else { "" };
         let (namespace, rest) = by.split_once('/').unwrap_or(("default", by));
         let (name, rule) = rest.split_once('[').unwrap();
-        Some(format!("ns[{namespace}]-policy[{name}]-rule[{rule}"))
+        Some(format!("{mark}ns[{namespace}]-policy[{name}]-rule[{rule}"))
     }
 }

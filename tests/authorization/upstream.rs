@@ -4,18 +4,26 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 pub fn http() -> SocketAddr {
-    serve(|mut stream| {
-        let (mut heard, mut buf) = (Vec::new(), [0; 4096]);
-        while let Ok(read @ 1..) = stream.read(&mut buf) {
-            heard.extend_from_slice(&buf[..read]);
-            while let Some(end) = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                heard.drain(..end + 4);
-                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
-                    return;
-                }
+    serve(|stream| answer(stream, |_| true))
+}
+
+/// Lets those in who ask for it.
+pub fn provider() -> SocketAddr {
+    serve(|stream| answer(stream, |head| head.contains("x-ask: yes")))
+}
+
+fn answer(mut stream: TcpStream, allows: fn(&str) -> bool) {
+    let (mut heard, mut buf) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut buf) {
+        heard.extend_from_slice(&buf[..read]);
+        while let Some(end) = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head: Vec<u8> = heard.drain(..end + 4).collect();
+            let status = if allows(&String::from_utf8_lossy(&head)) { "200 OK" } else { "403 Forbidden" };
+            if stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).is_err() {
+                return;
             }
         }
-    })
+    }
 }
 
 pub fn tcp() -> SocketAddr {

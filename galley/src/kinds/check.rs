@@ -198,3 +198,9 @@ pub(super) fn protocol(place: &Place<'_>) -> Option<registry::Protocol> {
     }
     protocol
 }
+
+/// The name of a header (RFC 9110 section 5.1).
+pub(super) fn is_token(text: &str) -> bool {
+    let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(in_token)
+}

@@ -2,9 +2,11 @@
 //! configuration (`mesh/v1alpha1/config.proto`): who takes telemetry, by name, and who does unless something else is
 //! said.
 
+mod authorizer;
 mod exporter;
 mod provider;
 
+pub use authorizer::{AskedBody, AskedBy, Authorizer};
 pub use exporter::{Exporter, InfluxAuth, StatsdTags};
 pub use provider::{LogFormat, OtlpTransport, Provider, ProviderKind, ServicePort};
 

@@ -121,8 +121,7 @@ fn text(place: &Place<'_>) -> Option<String> {
 /// The name of a header (RFC 9110 section 5.1).
 fn header(place: &Place<'_>) -> Option<String> {
     let text = place.text()?;
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || !text.bytes().all(token) {
+    if !check::is_token(&text) {
         place.error(format!("{text:?} is not the name of a header"));
     }
     Some(text)

@@ -1,6 +1,7 @@
 //! AuthorizationPolicies as access control filters: one filter an action, one policy a rule, named so that a decision
 //! names the rule (Istio `pilot/pkg/security/authz/builder`).
 
+mod asked;
 mod matching;
 mod operation;
 mod ports;
@@ -20,7 +21,6 @@ use galley::kinds::{AccessAction, AuthorizationPolicy};
 
 use self::rule::Rule;
 pub(super) use self::source::aliases;
-use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::index::Index;
 use crate::mesh::MeshConfig;
@@ -59,11 +59,6 @@ impl<'a> Access<'a> {
         Self { policies, mesh }
     }
 
-    /// What a provider is to be asked about comes before tokens are looked at.
-    pub fn asked(&self) -> Option<http::HttpFilter> {
-        self.http_filter(AccessAction::Custom)
-    }
-
     pub fn decided(&self) -> impl Iterator<Item = http::HttpFilter> {
         DECIDED.into_iter().filter_map(|action| self.http_filter(action))
     }
@@ -79,20 +74,13 @@ impl<'a> Access<'a> {
         operations.any(|operation| !operation.paths.is_empty())
     }
 
-    /// Nobody can be asked yet: what should be asked about is denied.
+    /// What of the policies does not say what it seems to.
     pub fn complain(&self, view: &View<'_>, node: &Node, findings: &mut Findings) {
         ports::complain(&self.policies, view, node, findings);
-        for policy in self.policies.iter().filter(|policy| policy.spec.action == AccessAction::Custom) {
-            let message = format!(
-                "no provider {:?} is configured: what the rules cover is denied; use ALLOW or DENY",
-                policy.spec.provider
-            );
-            findings.add(
-                Code::Unsupported,
-                format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name),
-                message,
-            );
-        }
+    }
+
+    fn custom(&self) -> impl Iterator<Item = &&Config<AuthorizationPolicy>> {
+        self.policies.iter().filter(|policy| policy.spec.action == AccessAction::Custom)
     }
 
     fn http_filter(&self, action: AccessAction) -> Option<http::HttpFilter> {
@@ -101,6 +89,8 @@ impl<'a> Access<'a> {
             rules: rules.enforced,
             shadow_rules_stat_prefix: rules.tried.as_ref().map_or("", |_| rules.tried_prefix).to_owned(),
             shadow_rules: rules.tried,
+            // As many series as there are rules.
+            track_per_rule_stats: true,
             ..Default::default()
         };
         Some(http_filter("envoy.filters.http.rbac", &filter))
@@ -140,7 +130,8 @@ impl<'a> Access<'a> {
             for (number, rule) in policy.spec.rules.iter().enumerate() {
                 let rule = Rule { rule, namespace: &policy.meta.namespace, mesh: self.mesh, speech, action };
                 if let Some(compiled) = rule.compile() {
-                    policies.insert(name(policy, number), compiled);
+                    let mark = if action == AccessAction::Custom { asked::MARK } else { "" };
+                    policies.insert(format!("{mark}{}", name(policy, number)), compiled);
                 }
             }
         }

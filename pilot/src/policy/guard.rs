@@ -28,7 +28,7 @@ impl Guard {
         let access = Access::of(view.index, node);
         access.complain(view, node, findings);
         let (tokens, clusters) = tokens::compile(view, node, findings);
-        let http = access.asked().into_iter().chain(tokens).chain(access.decided()).collect();
+        let http = access.asked(view, findings).into_iter().chain(tokens).chain(access.decided()).collect();
         Self { http, network: access.of_connections(), clusters, judges_paths: access.judges_paths() }
     }
 

@@ -7,13 +7,14 @@ use galley::kinds::{MeshConfig, OtlpTransport, Provider, ServicePort};
 
 use super::Scene;
 use crate::diagnostic::{Code, Findings};
+use crate::visibility::View;
 use crate::{names, wire};
 
 /// A collector takes this long at most, unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A provider's service as proxies reach it.
-pub(super) struct Reached {
+pub(crate) struct Reached {
     pub cluster: String,
     pub host: String,
 }
@@ -45,25 +46,25 @@ impl Scene<'_> {
 
     /// The cluster of a provider's service, if there is such a service and the proxy may see it.
     pub fn reach(&self, provider: &str, of: &ServicePort, findings: &mut Findings) -> Option<Reached> {
-        let found = self.view.named(&of.host).map(|entry| &entry.service);
-        let found = found.filter(|service| of.namespace.as_deref().is_none_or(|wanted| service.namespace() == wanted));
-        let message = match found {
-            None => {
-                (Code::UnknownHost, format!("provider {provider:?} is service {:?}, which no registry knows", of.host))
-            }
-            Some(service) if service.port(of.port).is_none() => {
-                let message =
-                    format!("provider {provider:?} is port {} of {:?}, which has no such port", of.port, of.host);
-                (Code::UnknownPort, message)
-            }
-            Some(service) => {
-                let host = service.host().to_string();
-                return Some(Reached { cluster: names::outbound_cluster(of.port, "", &host), host });
-            }
-        };
-        findings.add(message.0, self.object(), message.1);
-        None
+        let reached = reach(self.view, provider, of);
+        reached.map_err(|(code, message)| findings.add(code, self.object(), message)).ok()
     }
+}
+
+/// The cluster of a provider's service; else what is wrong.
+pub(crate) fn reach(view: &View<'_>, provider: &str, of: &ServicePort) -> Result<Reached, (Code, String)> {
+    let found = view.named(&of.host).map(|entry| &entry.service);
+    let found = found.filter(|service| of.namespace.as_deref().is_none_or(|wanted| service.namespace() == wanted));
+    let Some(service) = found else {
+        let message = format!("provider {provider:?} is service {:?}, which no registry knows", of.host);
+        return Err((Code::UnknownHost, message));
+    };
+    if service.port(of.port).is_none() {
+        let message = format!("provider {provider:?} is port {} of {:?}, which has no such port", of.port, of.host);
+        return Err((Code::UnknownPort, message));
+    }
+    let host = service.host().to_string();
+    Ok(Reached { cluster: names::outbound_cluster(of.port, "", &host), host })
 }
 
 impl Reached {

@@ -1,7 +1,8 @@
-//! Who takes telemetry (Istio, `MeshConfig.ExtensionProvider`).
+//! Who takes telemetry, and who is asked about access (Istio, `MeshConfig.ExtensionProvider`).
 
 use std::time::Duration;
 
+use super::authorizer::{self, AskedBy, Authorizer};
 use super::exporter::{self, Exporter};
 use crate::reader::{Object, Place, closest};
 
@@ -43,6 +44,8 @@ pub enum ProviderKind {
     Prometheus,
     /// Told by the control plane, of the whole mesh.
     Exporter(Exporter),
+    /// Asked by proxies, about access.
+    Authorizer(Authorizer),
 }
 
 /// A service of the mesh, or of a ServiceEntry.
@@ -77,6 +80,8 @@ impl ProviderKind {
             Self::OtlpLog { .. } => "envoyOtelAls",
             Self::Prometheus => "prometheus",
             Self::Exporter(exporter) => exporter.as_str(),
+            Self::Authorizer(Authorizer { by: AskedBy::Http { .. }, .. }) => "envoyExtAuthzHttp",
+            Self::Authorizer(Authorizer { by: AskedBy::Grpc, .. }) => "envoyExtAuthzGrpc",
         }
     }
 
@@ -93,7 +98,7 @@ impl ProviderKind {
     }
 }
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 10] = [
     "zipkin",
     "opentelemetry",
     "envoyFileAccessLog",
@@ -102,21 +107,13 @@ const KINDS: [&str; 8] = [
     "otlpMetrics",
     "statsd",
     "influxdb",
+    "envoyExtAuthzHttp",
+    "envoyExtAuthzGrpc",
 ];
 
 /// Of Istio's, and not of use here.
-const OTHERS: [&str; 10] = [
-    "envoyExtAuthzHttp",
-    "envoyExtAuthzGrpc",
-    "lightstep",
-    "datadog",
-    "stackdriver",
-    "opencensus",
-    "skywalking",
-    "envoyHttpAls",
-    "envoyTcpAls",
-    "sds",
-];
+const OTHERS: [&str; 8] =
+    ["lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "envoyHttpAls", "envoyTcpAls", "sds"];
 
 pub(super) fn read(place: &Place<'_>) -> Option<Provider> {
     place.object(|o| {
@@ -136,7 +133,9 @@ pub(super) fn read(place: &Place<'_>) -> Option<Provider> {
             .or_else(|| read("prometheus", |_| ProviderKind::Prometheus))
             .or_else(|| read("otlpMetrics", |o| ProviderKind::Exporter(exporter::otlp(o))))
             .or_else(|| read("statsd", |o| ProviderKind::Exporter(exporter::statsd(o))))
-            .or_else(|| read("influxdb", |o| ProviderKind::Exporter(exporter::influxdb(o))));
+            .or_else(|| read("influxdb", |o| ProviderKind::Exporter(exporter::influxdb(o))))
+            .or_else(|| read("envoyExtAuthzHttp", |o| ProviderKind::Authorizer(authorizer::http(o))))
+            .or_else(|| read("envoyExtAuthzGrpc", |o| ProviderKind::Authorizer(authorizer::grpc(o))));
         for kind in KINDS {
             o.field(kind);
         }
@@ -240,7 +239,7 @@ fn fields(place: &Place<'_>) -> serde_json::Map<String, serde_json::Value> {
 }
 
 /// `service` and `port`; `namespace/host` says where it is looked for.
-fn service(o: &Object<'_>) -> ServicePort {
+pub(super) fn service(o: &Object<'_>) -> ServicePort {
     let service = o.required_text("service");
     let (namespace, host) = match service.split_once('/') {
         Some((namespace, host)) => (Some(namespace.to_owned()), host.to_owned()),

@@ -85,15 +85,22 @@ pub(super) fn range(net: &IpNet) -> core::CidrRange {
 }
 
 pub(super) fn metadata(filter: &str, path: &[String], value: ValueMatcher) -> rbac::SourcedMetadata {
-    use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
-    let path = path.iter().map(|key| PathSegment { segment: Some(Segment::Key(key.clone())) });
     let matches = matcher::MetadataMatcher {
         filter: filter.to_owned(),
-        path: path.collect(),
+        path: self::path(path.iter().cloned()),
         value: Some(value),
         ..Default::default()
     };
     rbac::SourcedMetadata { metadata_matcher: Some(matches), metadata_source: rbac::MetadataSource::Dynamic as i32 }
+}
+
+pub(super) fn path(keys: impl IntoIterator<Item = String>) -> Vec<matcher::metadata_matcher::PathSegment> {
+    use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
+    keys.into_iter().map(|key| PathSegment { segment: Some(Segment::Key(key)) }).collect()
+}
+
+pub(super) fn in_any_case(text: StringMatcher) -> StringMatcher {
+    StringMatcher { ignore_case: !matches!(text.match_pattern, Some(MatchPattern::SafeRegex(_))), ..text }
 }
 
 pub(super) fn string_value(text: StringMatcher) -> ValueMatcher {
