@@ -8,7 +8,7 @@ use api::prost_types::{Struct, Value, value::Kind};
 
 use super::{HttpFilter, Settings, Stream};
 use crate::forward::Reply;
-use crate::rbac::{Action, Decision, Facts, Rules};
+use crate::rbac::{Action, Decision, Facts, Policy, Rules};
 use crate::stats::{Counter, Shard, label};
 
 /// The namespace of its dynamic metadata, whatever the filter is called.
@@ -23,6 +23,8 @@ pub struct Rbac {
     /// Before the names in metrics and metadata.
     pub rules_prefix: String,
     pub shadow_rules_prefix: String,
+    /// Whether each rule has counters of its own.
+    pub counts_rules: bool,
 }
 
 /// What was decided on a request. Written out as metadata only if someone asks for it.
@@ -40,6 +42,16 @@ pub struct Stats {
     denied: Arc<Counter>,
     shadow_allowed: Arc<Counter>,
     shadow_denied: Arc<Counter>,
+    /// Of each rule, in their order; empty where they are not counted.
+    rules: Vec<PerRule>,
+    shadow_rules: Vec<PerRule>,
+}
+
+/// `http.<stat_prefix>.rbac.policy.<name>.*`
+#[derive(Debug)]
+struct PerRule {
+    allowed: Arc<Counter>,
+    denied: Arc<Counter>,
 }
 
 pub fn request(own: &Arc<Rbac>, filter: &HttpFilter, place: usize, stream: &mut Stream<'_>) -> Result<(), Box<Reply>> {
@@ -54,7 +66,7 @@ pub fn request(own: &Arc<Rbac>, filter: &HttpFilter, place: usize, stream: &mut 
     let decide = |rules: &Option<Rules>| rules.as_ref().map(|rules| rules.decide(&facts));
     let (shadow, enforced) = (decide(&rbac.shadow_rules), decide(&rbac.rules));
     if let Some(super::FilterStats::Rbac(stats)) = connection.filter_stats(place) {
-        stats.count(shadow, enforced);
+        stats.count(shadow, enforced, Arc::ptr_eq(rbac, own));
     }
     if shadow.is_some() || enforced.is_some() {
         stream.info().authorization.push(Noted { rbac: Arc::clone(rbac), enforced, shadow });
@@ -80,7 +92,19 @@ impl Stats {
             }
             shard.counter(&format!("envoy_http_rbac_{name}"), &labels)
         };
+        let of_rules = |rules: &Option<Rules>, kind: &str| {
+            let policies = rules.iter().filter(|_| rbac.counts_rules).flat_map(|rules| &rules.policies);
+            let one = |policy: &Policy, outcome: &str| {
+                let mut labels = String::new();
+                label(&mut labels, "envoy_http_conn_manager_prefix", prefix);
+                label(&mut labels, "envoy_rbac_policy_name", &policy.name);
+                shard.counter(&format!("envoy_http_rbac_policy_{kind}{outcome}"), &labels)
+            };
+            policies.map(|policy| PerRule { allowed: one(policy, "allowed"), denied: one(policy, "denied") }).collect()
+        };
         Self {
+            rules: of_rules(&rbac.rules, ""),
+            shadow_rules: of_rules(&rbac.shadow_rules, "shadow_"),
             allowed: counter("allowed", &rbac.rules_prefix),
             denied: counter("denied", &rbac.rules_prefix),
             shadow_allowed: counter("shadow_allowed", &rbac.shadow_rules_prefix),
@@ -88,7 +112,14 @@ impl Stats {
         }
     }
 
-    fn count(&self, shadow: Option<Decision>, enforced: Option<Decision>) {
+    /// `own`: by the rules that these counters were made for, not by those of a route.
+    fn count(&self, shadow: Option<Decision>, enforced: Option<Decision>, own: bool) {
+        for (decision, rules) in [(shadow, &self.shadow_rules), (enforced, &self.rules)] {
+            let Some(decision) = decision.filter(|_| own) else { continue };
+            if let Some(rule) = decision.policy.and_then(|policy| rules.get(policy)) {
+                if decision.allowed { &rule.allowed } else { &rule.denied }.add(1);
+            }
+        }
         if let Some(shadow) = shadow {
             if shadow.allowed { &self.shadow_allowed } else { &self.shadow_denied }.add(1);
         }
@@ -155,7 +186,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_denied_never_reaches_the_upstream_in_any_spelling() {
-        let deny = filter("rbac", "http.rbac.v3.RBAC", json!({"rules": path_rules("DENY", "/admin")}));
+        let rules = json!({"rules": path_rules("DENY", "/admin"), "track_per_rule_stats": true});
+        let deny = filter("rbac", "http.rbac.v3.RBAC", rules);
         let route = one_route(json!({"response_headers_to_add": [{"header": {"key": "x-added", "value": "1"}}]}));
         let proxy = Proxy::start(vec![deny], route).await;
         for path in ["/admin", "/x/../admin", "/./admin?q", "/%61dmin"] {
@@ -167,6 +199,9 @@ mod tests {
         assert!(proxy.seen().is_empty());
         assert!(proxy.get("/public", "").await.starts_with("HTTP/1.1 200 "));
         let metrics = proxy.plane.stats.exposition();
+        let of_rule =
+            "envoy_http_rbac_policy_denied{envoy_http_conn_manager_prefix=\"x\",envoy_rbac_policy_name=\"p\"} 4\n";
+        assert!(metrics.contains(of_rule), "{metrics}");
         assert!(metrics.contains("envoy_http_rbac_denied{envoy_http_conn_manager_prefix=\"x\"} 4\n"), "{metrics}");
         assert!(metrics.contains("envoy_http_rbac_allowed{envoy_http_conn_manager_prefix=\"x\"} 1\n"), "{metrics}");
     }

@@ -14,6 +14,7 @@ pub fn convert(wire: &wire::Rbac, at: &At<'_>) -> Result<Arc<Rbac>, ConfigError>
         rules: wire.rules.as_ref().map(|wire| rbac::rules(wire, &rules)).transpose()?,
         shadow_rules: wire.shadow_rules.as_ref().map(|wire| rbac::rules(wire, &shadow)).transpose()?,
         rules_prefix: wire.rules_stat_prefix.clone(),
+        counts_rules: wire.track_per_rule_stats,
         shadow_rules_prefix: wire.shadow_rules_stat_prefix.clone(),
     }))
 }
