@@ -181,16 +181,16 @@ impl Galley {
 
     /// What `apply` would say, without doing it.
     pub async fn validate(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        self.planned(checked(text, origin)?, origin)
+        self.planned(checked(text, origin), origin)
     }
 
     /// As `validate`, of a text that is given to be applied: a refusal counts, and what passes does once it is applied.
     pub async fn prepare(&self, text: &str, origin: &str) -> Result<Vec<Applied>, Rejection> {
-        let checked = checked(text, origin);
-        if checked.is_err() {
+        let judged = checked(text, origin);
+        if judged.is_err() {
             self.shared.judged[1].fetch_add(1, Ordering::Relaxed);
         }
-        self.planned(checked, origin)
+        self.planned(judged, origin)
     }
 
     fn planned(

@@ -180,6 +180,7 @@ fn catalog() -> Catalog {
             subject_alt_names: Vec::new(),
             labels: Default::default(),
             created: 0,
+            guesses_port: false,
             provenance: Provenance { registry: "test".into(), object: String::new() },
         }),
     );

@@ -21,6 +21,7 @@ use galley::kinds::{AccessAction, AuthorizationPolicy};
 
 use self::rule::Rule;
 pub(super) use self::source::aliases;
+use crate::diagnostic::Findings;
 use crate::http_manager::http_filter;
 use crate::index::Index;
 use crate::mesh::MeshConfig;

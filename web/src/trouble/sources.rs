@@ -90,10 +90,8 @@ fn refusals(proxy: &ProxyStatus) -> Vec<Trouble> {
 /// The same finding concerns many proxies; it is shown once. What the analysis said already is not said again.
 fn findings(proxy: &ProxyStatus, dangling: &BTreeSet<String>) -> Vec<Trouble> {
     let said = |found: &pilot::Diagnostic| {
-        let of_names = matches!(
-            found.code,
-            pilot::Code::UnknownHost | pilot::Code::UnknownSubset | pilot::Code::UnknownProvider
-        );
+        let of_names =
+            matches!(found.code, pilot::Code::UnknownHost | pilot::Code::UnknownSubset | pilot::Code::UnknownProvider);
         of_names && dangling.contains(&found.object)
     };
     let findings = proxy.diagnostics.iter().filter(|found| !said(found));

@@ -36,7 +36,7 @@ impl Access<'_> {
             [provider] => self.provider(provider, view, findings),
             ref several => {
                 let names = several.join(", ");
-                self.complain(&format!("only one provider can be asked about one workload, not {names}"), findings);
+                self.cannot_ask(&format!("only one provider can be asked about one workload, not {names}"), findings);
                 None
             }
         };
@@ -56,23 +56,23 @@ impl Access<'_> {
         let mesh = view.index.inputs.config.mesh_config();
         let Some(provider) = mesh.and_then(|mesh| mesh.spec.provider(name)) else {
             let message = format!("no provider {name:?} is among the extensionProviders of the MeshConfig");
-            self.complain(&message, findings);
+            self.cannot_ask(&message, findings);
             return None;
         };
         let ProviderKind::Authorizer(asked) = &provider.kind else {
-            self.complain(&format!("provider {name:?} is {} and is not asked", provider.kind.as_str()), findings);
+            self.cannot_ask(&format!("provider {name:?} is {} and is not asked", provider.kind.as_str()), findings);
             return None;
         };
         match reach(view, name, &asked.service) {
             Ok(reached) => Some((asked.clone(), reached)),
             Err((_, message)) => {
-                self.complain(&message, findings);
+                self.cannot_ask(&message, findings);
                 None
             }
         }
     }
 
-    fn complain(&self, message: &str, findings: &mut Findings) {
+    fn cannot_ask(&self, message: &str, findings: &mut Findings) {
         for policy in self.custom() {
             let object = format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name);
             let message = format!("{message}; what the rules cover is denied");
