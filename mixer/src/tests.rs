@@ -211,6 +211,25 @@ fn the_versions_of_a_service_can_be_nodes_of_their_own() {
 }
 
 #[test]
+fn a_version_that_denies_its_callers_is_not_healthy_and_the_others_are() {
+    let kit = Kit::new(Options::default());
+    let (mut page, mut second) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v2"));
+    kit.pass(10);
+    let opened = vec![
+        series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200),
+        series(1, wire::Side::Source, Some("reviews-v2"), "reviews", 403),
+    ];
+    kit.tell(&mut page, opened, vec![counts(0, 60), counts(1, 40)]);
+    let opened = vec![series(0, wire::Side::Destination, Some("productpage-v1"), "reviews", 403)];
+    kit.tell(&mut second, opened, vec![wire::Counts { denied: 40, ..counts(0, 40) }]);
+    let graph = kit.mixer.graph(&GraphQuery { window_seconds: 60, by_version: true, ..GraphQuery::default() });
+    let seen: Vec<_> = graph.nodes.iter().map(|node| (&*node.id, node.denied_per_second, node.health)).collect();
+    let of = |id: &str| *seen.iter().find(|(known, ..)| *known == id).unwrap_or_else(|| panic!("{seen:?}"));
+    assert_eq!(of("default/reviews@v1"), ("default/reviews@v1", 0.0, "healthy"));
+    assert_eq!(of("default/reviews@v2"), ("default/reviews@v2", 4.0, "failing"));
+}
+
+#[test]
 fn a_call_that_both_sides_tell_of_counts_once_and_one_without_a_proxy_counts_too() {
     let kit = Kit::new(Options::default());
     let (mut page, mut reviews) = (kit.proxy("productpage-v1"), kit.proxy("reviews-v1"));

@@ -131,7 +131,7 @@ pub fn health_of_traffic(errors: f64, denied: f64) -> Option<&'static str> {
     }
 }
 
-fn worse(one: Option<&'static str>, other: &'static str) -> &'static str {
+pub fn worse(one: Option<&'static str>, other: &'static str) -> &'static str {
     match one {
         Some(one) if other != "failing" => one,
         _ => other,

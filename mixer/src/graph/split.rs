@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use registry::{Catalog, Entry, Health};
 
-use super::nodes::health;
+use super::nodes::{health, health_of_traffic, worse};
 use super::sum::ratio;
 use super::{ByteRates, EdgeView, Graph, Latency, NodeView, ReadyEndpoints, VersionView, rounded};
 use crate::edge::Manner;
@@ -152,6 +152,8 @@ fn one(service: &NodeView, version: &str, endpoints: Option<ReadyEndpoints>, edg
     let touched = !asked.is_empty() || asks.clone().count() > 0;
     let rate = if requests > 0.0 { requests } else { asks.map(|edge| edge.requests_per_second).sum() };
     let denied = asked.iter().filter(|edge| edge.source != names::UNKNOWN);
+    let denied: f64 = denied.map(|edge| edge.denied_per_second).sum();
+    let by_traffic = health_of_traffic(0.0, ratio(denied.min(requests), requests).unwrap_or_default());
     let latency_ms = match asked[..] {
         [edge] => edge.latency_ms,
         _ => Latency::default(),
@@ -166,9 +168,9 @@ fn one(service: &NodeView, version: &str, endpoints: Option<ReadyEndpoints>, edg
         versions: vec![VersionView { version: version.to_owned(), requests_per_second: rounded(rate), error_ratio }],
         requests_per_second: rounded(rate),
         error_ratio,
-        denied_per_second: rounded(denied.map(|edge| edge.denied_per_second).sum()),
+        denied_per_second: rounded(denied),
         latency_ms,
-        health: health(error_ratio, endpoints, touched, "service"),
+        health: worse(by_traffic, health(error_ratio, endpoints, touched, "service")),
         endpoints,
         id,
     }
