@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::scope;
 use crate::state::State;
 
+use filter::Conditions;
 pub use filter::by_labels;
 pub(crate) use pages::Pages;
 
@@ -120,7 +121,8 @@ pub fn page<T: Serialize>(
     query: &ListQuery,
     items: impl IntoIterator<Item = T>,
 ) -> Result<Json<List<Value>>, Problem> {
-    page_of(state, query, state.kept.feed.revision(), items).map(Json)
+    let conditions = Conditions::parse(query)?;
+    page_of(state, query, &conditions, state.kept.feed.revision(), items).map(Json)
 }
 
 /// A page of a list that can be waited for: `concerns` says which events change it, and `items` makes it then.
@@ -140,10 +142,13 @@ pub async fn live<T: Serialize, I: IntoIterator<Item = T>>(
     if query.service.is_some() {
         return Err(Problem::malformed("`service` chooses endpoints; leave it out here"));
     }
+    let chosen = query.chosen();
+    // Before the wait: who asks wrongly is told at once.
+    let conditions = Conditions::parse(&chosen)?;
     wait::beyond(&state.kept.feed, query, concerns).await?;
     // Taken before the items: a change meanwhile is told twice rather than never.
     let revision = state.kept.feed.revision();
-    let list = page_of(state, &query.chosen(), revision, items())?;
+    let list = page_of(state, &chosen, &conditions, revision, items())?;
     let mut response = Json(list).into_response();
     response.headers_mut().insert(INDEX, HeaderValue::from(revision));
     Ok(response)
@@ -152,6 +157,7 @@ pub async fn live<T: Serialize, I: IntoIterator<Item = T>>(
 fn page_of<T: Serialize>(
     state: &State,
     query: &ListQuery,
+    conditions: &Conditions<'_>,
     revision: u64,
     items: impl IntoIterator<Item = T>,
 ) -> Result<List<Value>, Problem> {
@@ -165,6 +171,6 @@ fn page_of<T: Serialize>(
         return state.kept.pages.next(&of, cursor, limit);
     }
     let items: Result<Vec<Value>, _> = items.into_iter().map(serde_json::to_value).collect();
-    let items = filter::choose(items.map_err(Problem::internal)?, query)?;
+    let items = filter::choose(items.map_err(Problem::internal)?, query, conditions)?;
     Ok(state.kept.pages.first(of, items, limit, revision))
 }

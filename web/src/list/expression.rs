@@ -3,12 +3,15 @@
 
 use std::fmt;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 /// Longer ones, and deeper ones, are refused.
 const LONGEST: usize = 2048;
 const DEEPEST: usize = 32;
+/// More patterns than these are refused, and each that takes more bytes: `\w{1000}` is short and large.
+const MOST_PATTERNS: usize = 8;
+const LARGEST_PATTERN: usize = 1 << 20;
 
 #[derive(Debug)]
 pub enum Expression {
@@ -42,7 +45,7 @@ pub enum Operator {
 /// Why a text is no condition.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The byte at which it goes wrong.
+    /// The character at which it goes wrong, from 0.
     at: usize,
     message: String,
 }
@@ -61,11 +64,17 @@ impl fmt::Display for Wrong {
 
 impl Expression {
     pub fn parse(text: &str) -> Result<Self, Wrong> {
-        if text.len() > LONGEST {
+        if text.chars().nth(LONGEST).is_some() {
             return Err(Wrong { at: LONGEST, message: format!("a filter has at most {LONGEST} characters") });
         }
+        let in_characters = |wrong: Wrong| Wrong { at: text[..wrong.at].chars().count(), ..wrong };
+        Self::of(text).map_err(in_characters)
+    }
+
+    /// What goes wrong is told by bytes.
+    fn of(text: &str) -> Result<Self, Wrong> {
         let tokens = tokens(text)?;
-        let mut parser = Parser { tokens: &tokens, place: 0, depth: 0, end: text.len() };
+        let mut parser = Parser { tokens: &tokens, place: 0, depth: 0, patterns: 0, end: text.len() };
         let all = parser.or()?;
         match parser.peek() {
             None => Ok(all),
@@ -183,6 +192,7 @@ struct Parser<'t> {
     tokens: &'t [(usize, Token<'t>)],
     place: usize,
     depth: usize,
+    patterns: usize,
     end: usize,
 }
 
@@ -273,14 +283,7 @@ impl<'t> Parser<'t> {
         let negated = self.takes(&Token::Word("not"));
         let test = match () {
             () if self.takes(&Token::Word("contains")) => Test::Contains(self.value()?),
-            () if self.takes(&Token::Word("matches")) => {
-                let place = self.place;
-                let pattern = Regex::new(&self.value()?);
-                pattern.map(Test::Matches).map_err(|error| {
-                    self.place = place;
-                    self.wrong(format!("no regular expression: {}", error.to_string().lines().last().unwrap_or("")))
-                })?
-            }
+            () if self.takes(&Token::Word("matches")) => Test::Matches(self.pattern()?),
             () => return Err(self.wrong("==, !=, <, >, contains, matches or is is expected after a field")),
         };
         Ok(negate(negated, Expression::Test(field, test)))
@@ -299,6 +302,26 @@ impl<'t> Parser<'t> {
             }
         }
         Ok(field)
+    }
+
+    fn pattern(&mut self) -> Result<Regex, Wrong> {
+        let place = self.place;
+        let text = self.value()?;
+        self.patterns += 1;
+        let wrong = |message: String| {
+            let at = self.tokens.get(place).map_or(self.end, |(at, _)| *at);
+            Wrong { at, message }
+        };
+        if self.patterns > MOST_PATTERNS {
+            return Err(wrong(format!("a filter has at most {MOST_PATTERNS} patterns")));
+        }
+        let built = RegexBuilder::new(&text).size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN).build();
+        built.map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => {
+                wrong(format!("this pattern takes more than {LARGEST_PATTERN} bytes; repeat less in it"))
+            }
+            error => wrong(format!("no regular expression: {}", error.to_string().lines().last().unwrap_or(""))),
+        })
     }
 
     fn value(&mut self) -> Result<String, Wrong> {
@@ -363,12 +386,26 @@ mod tests {
             ("name matches \"(\"", 13),
             ("name is full", 8),
             ("ünter == 1", 0),
+            ("name == \"äöü\" ünd", 14),
+            ("\"ä\" in", 6),
             ("labels[\"a\" == 1", 11),
         ] {
             let wrong = Expression::parse(text).unwrap_err();
             assert_eq!(wrong.at, at, "{text}: {wrong}");
         }
         assert!(Expression::parse(&"(".repeat(1000)).is_err() && Expression::parse(&"x".repeat(5000)).is_err());
+        assert_eq!(Expression::parse(&"ä".repeat(LONGEST + 1)).unwrap_err().at, LONGEST);
+    }
+
+    #[test]
+    fn patterns_are_few_and_small() {
+        let several = |count: usize| vec!["name matches \"^r\""; count].join(" or ");
+        assert!(holds(&several(MOST_PATTERNS)));
+        let wrong = Expression::parse(&several(MOST_PATTERNS + 1)).unwrap_err();
+        assert_eq!(wrong.at, several(MOST_PATTERNS + 1).rfind("\"^r\"").unwrap());
+        assert!(wrong.to_string().contains("at most 8 patterns"), "{wrong}");
+        let wrong = Expression::parse(r#"name matches "\w{1000}""#).unwrap_err().to_string();
+        assert!(wrong.starts_with("at character 14: this pattern takes more than 1048576 bytes"), "{wrong}");
     }
 
     #[test]

@@ -9,7 +9,23 @@ use super::ListQuery;
 use super::expression::Expression;
 use crate::problem::Problem;
 
-pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Problem> {
+/// What a query asks of items, as far as it is known to be well written before there are any.
+pub struct Conditions<'a> {
+    labels: Vec<Term<'a>>,
+    wanted: Option<Expression>,
+}
+
+impl<'a> Conditions<'a> {
+    pub fn parse(query: &'a ListQuery) -> Result<Self, Problem> {
+        let labels = query.labels.iter().flat_map(|labels| labels.split(',')).map(Term::parse);
+        let labels = labels.collect::<Result<Vec<_>, _>>()?;
+        let wanted = query.filter.as_deref().map(Expression::parse).transpose();
+        let wanted = wanted.map_err(|wrong| Problem::malformed(format!("filter: {wrong}")))?;
+        Ok(Self { labels, wanted })
+    }
+}
+
+pub fn choose(mut items: Vec<Value>, query: &ListQuery, conditions: &Conditions<'_>) -> Result<Vec<Value>, Problem> {
     if let Some(namespaces) = &query.namespace {
         let named = |item: &Value| {
             let namespace = item["namespace"].as_str();
@@ -17,15 +33,14 @@ pub fn choose(mut items: Vec<Value>, query: &ListQuery) -> Result<Vec<Value>, Pr
         };
         items.retain(named);
     }
-    if let Some(labels) = &query.labels {
-        let terms = labels.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
+    let terms = &conditions.labels;
+    if !terms.is_empty() {
         if !items.is_empty() && items.iter().all(|item| item.get("labels").is_none()) {
             return Err(Problem::malformed("these items have no labels; leave `labels` out"));
         }
         items.retain(|item| terms.iter().all(|term| term.holds(&item["labels"])));
     }
-    if let Some(text) = &query.filter {
-        let wanted = Expression::parse(text).map_err(|wrong| Problem::malformed(format!("filter: {wrong}")))?;
+    if let Some(wanted) = &conditions.wanted {
         if let Some(field) = wanted.fields().into_iter().find(|field| !known(&items, field)) {
             return Err(unknown("filter", field, &items));
         }
@@ -176,8 +191,12 @@ mod tests {
         ]
     }
 
+    fn chosen(query: &ListQuery) -> Result<Vec<Value>, Problem> {
+        choose(services(), query, &Conditions::parse(query)?)
+    }
+
     fn names(query: ListQuery) -> Vec<String> {
-        let items = choose(services(), &query).unwrap();
+        let items = chosen(&query).unwrap();
         items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     }
 
@@ -190,7 +209,7 @@ mod tests {
         assert_eq!(names(labels("app!=reviews")), ["ratings", "web"]);
         assert_eq!(names(labels("app,app!=ratings")), ["reviews"]);
         assert_eq!(names(labels("!app")), ["web"]);
-        assert!(choose(services(), &labels("=x")).is_err());
+        assert!(chosen(&labels("=x")).is_err());
         let namespace = ListQuery { namespace: Some("shop,none".into()), ..ListQuery::default() };
         assert_eq!(names(namespace), ["web"]);
     }
@@ -200,12 +219,12 @@ mod tests {
         let sort = |field: &str| ListQuery { sort: Some(field.into()), ..ListQuery::default() };
         assert_eq!(names(sort("name")), ["ratings", "reviews", "web"]);
         assert_eq!(names(sort("-size.total")), ["ratings", "reviews", "web"]);
-        assert!(choose(services(), &sort("colour")).is_err());
+        assert!(chosen(&sort("colour")).is_err());
     }
 
     #[test]
     fn only_the_fields_that_are_asked_for_are_sent() {
         let query = ListQuery { fields: Some("name,size.total".into()), q: Some("web".into()), ..ListQuery::default() };
-        assert_eq!(choose(services(), &query).unwrap(), [json!({ "name": "web", "size": { "total": 1 } })]);
+        assert_eq!(chosen(&query).unwrap(), [json!({ "name": "web", "size": { "total": 1 } })]);
     }
 }

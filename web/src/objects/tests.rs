@@ -1,5 +1,7 @@
 //! Changes of single objects as a client meets them.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
@@ -195,6 +197,18 @@ async fn a_list_is_read_page_by_page_and_a_name_in_the_query_that_means_nothing_
     for wrong in ["limit=0", "limit=x", "dryrun=server", "sort=colour", "cursor=made-up", "wait=1h", "watch=2"] {
         let (status, problem) = mesh.get(&format!("/api/v1/destinationrules?{wrong}")).await;
         assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("malformed")), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_with_a_wrong_filter_is_told_before_the_wait() {
+    let mesh = Mesh::start().await;
+    let (_, list) = mesh.get("/api/v1/destinationrules").await;
+    let since = list["revision"].as_u64().unwrap().max(1);
+    for wrong in ["filter=name%20matches%20%22(%22", "filter=name%20is", "labels=%3Dx"] {
+        let path = format!("/api/v1/destinationrules?{wrong}&index={since}&wait=10m");
+        let (status, problem) = tokio::time::timeout(Duration::from_secs(60), mesh.get(&path)).await.expect(wrong);
+        assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("malformed")), "{problem}");
     }
 }
 
