@@ -63,6 +63,15 @@ spec:
   rules: [{to: [{operation: {methods: [GET]}}]}]
 ";
 
+const GOLD: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: gold}
+spec:
+  action: DENY
+  rules: [{when: [{key: 'request.headers[x-tier]', values: [gold]}]}]
+";
+
 const SUBSET: &str = "  - name: rest\n    route: [{destination: {host: reviews, subset: v9}}]";
 
 #[test]
@@ -115,6 +124,14 @@ fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     let gone = mesh.send("DELETE", "/api/v1/authorizationpolicies/default/nobody?force=true", &[], "");
     assert_eq!(gone.status, 200);
     until("the end of the denial", || why(json!({}))["decision"] == "forwarded");
+    // Of its own making: the route sets the header that the policy denies.
+    let marked = FAULT.replace("  - name: rest\n", "  - name: rest\n    headers: {request: {set: {x-tier: gold}}}\n");
+    assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], &marked).status, 200);
+    assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], GOLD).status, 200);
+    until("the denial by the route's header", || why(json!({ "x-tier": "tin" }))["denied_by"]["name"] == "gold");
+    let gone = mesh.send("DELETE", "/api/v1/authorizationpolicies/default/gold?force=true", &[], "");
+    assert_eq!(gone.status, 200);
+    until("the end of that", || why(json!({}))["decision"] == "forwarded");
     let missing = FAULT.replace("  - name: rest\n    route: [{destination: {host: reviews}}]", SUBSET);
     assert_eq!(mesh.send("POST", "/api/v1/_apply", &[], &missing).status, 200);
     until("the missing subset", || why(json!({}))["status"] == 503);

@@ -40,12 +40,12 @@ pub fn differs(group: &Group, case: &Case) -> Option<String> {
 
 fn call(group: &Group, case: &Case) -> Call {
     let there = |value: Option<String>| value.map_or(Known::Absent, Known::Is);
-    let headers = case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    let headers = case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Known::Is(value.clone())));
     let request = Request {
         method: Known::Is(case.method.clone()),
         path: Known::Is(case.path.clone()),
         host: Known::Is(case.host.clone()),
-        headers,
+        headers: headers.collect(),
         has_no_more_headers: true,
     };
     let mut claims = case.token.clone().filter(|_| !case.unverified);

@@ -119,7 +119,7 @@ pub struct LeftOut {
 async fn check(Shared(state): Shared<State>, Body(question): Body<Question>) -> Result<Json<Answer>, Problem> {
     let (from, principal) = places::caller(&state, &question.from)?;
     let places = places::named(&state, &question.to)?;
-    let inputs = state.inputs.borrow().clone();
+    let inputs = state.inputs.borrow().in_force();
     let workloads: Vec<Judgement> = places
         .into_iter()
         .map(|place| {
@@ -143,7 +143,7 @@ impl Question {
             Some(Value::Object(claims)) if claims.is_empty() => Known::Absent,
             claims => claims.clone().into(),
         };
-        let headers = self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        let headers = self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Known::Is(value.clone())));
         let request = Request {
             method: self.method.as_ref().map(|method| method.to_ascii_uppercase()).into(),
             path: self.path.clone().into(),
@@ -160,7 +160,8 @@ impl Question {
     }
 }
 
-/// Peer authentication comes before the policies: it may refuse the caller, or not look at who it is.
+/// Peer authentication comes before the policies: it may refuse the caller, or not look at who it is. `inputs` are those
+/// in force ([`Inputs::in_force`]).
 pub(crate) fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMode, Verdict) {
     let mode = pilot::mtls_mode(inputs, &place.namespace, &place.labels, place.port.unwrap_or_default());
     let plain = call.caller.principal == Known::Absent;
@@ -168,7 +169,7 @@ pub(crate) fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMod
         call.caller.principal = Known::Absent;
     }
     let policies = inputs.config.authorization_policies.iter().map(|policy| &**policy);
-    let mut verdict = judge(policies, &inputs.in_force().mesh, &call);
+    let mut verdict = judge(policies, &inputs.mesh, &call);
     if plain && mode == MtlsMode::Strict {
         (verdict.decision, verdict.by) = (Decision::Denied, None);
         verdict.because = "PeerAuthentication is STRICT: only callers with a certificate are let in".into();
@@ -176,7 +177,7 @@ pub(crate) fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMod
     (mode, verdict)
 }
 
-/// What becomes of a call of which no more is known than who makes it, and why.
+/// What becomes of a call of which no more is known than who makes it, and why. `inputs` are those in force.
 pub(crate) fn judged(inputs: &Inputs, place: &Place, principal: &Known<String>) -> (Decision, String) {
     let call = Call {
         caller: Caller { principal: principal.clone(), ..Caller::default() },

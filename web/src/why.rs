@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod find;
+mod rewritten;
 mod target;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::extract::Body;
 use crate::problem::Problem;
 use crate::state::State;
 use answer::{Answer, Step};
+use rewritten::{Found, Rewritten};
 
 pub use target::endpoints;
 
@@ -156,8 +158,8 @@ fn decide(state: &State, node: &Node, snapshot: &Snapshot, asked: &Asked, steps:
         return outcome;
     }
     if let Some(Action::Route(action)) = &route.action {
-        let rewritten = access::Rewritten::of(asked, route, action);
-        access::at_targets(state, node, asked, &rewritten, &mut outcome, steps);
+        let rewritten = Rewritten::of(asked, &Found { table: &table, host, route, action });
+        access::at_targets(state, node, &rewritten, &mut outcome, steps);
     }
     outcome
 }

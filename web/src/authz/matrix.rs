@@ -86,7 +86,7 @@ async fn matrix(Shared(state): Shared<State>, Asked(query): Asked<Query>) -> Res
         let words = format!("{cells} cells are more than {MOST_CELLS}: name some namespaces with ?namespace=a,b");
         return Err(Problem::unprocessable(words));
     }
-    let inputs = state.inputs.borrow().clone();
+    let inputs = state.inputs.borrow().in_force();
     let row = |(identity, workloads): (String, BTreeSet<String>)| Row {
         cells: services.values().map(|places| cell(&inputs, &identity, places)).collect(),
         identity,

@@ -35,6 +35,7 @@ pub fn edges(state: &State, before: &Inputs, after: &Inputs) -> Vec<DeniedEdge> 
     if same(&before.config, &after.config) {
         return Vec::new();
     }
+    let (before, after) = (&before.in_force(), &after.in_force());
     let graph = state.mixer.graph(&GraphQuery { window_seconds: HOUR, ..GraphQuery::default() });
     let places: Vec<Place> = places::all(state).into_iter().collect();
     let domain = state.domain();

@@ -1,24 +1,17 @@
 //! Whether those that a route leads to let the request in: the authorization policies, asked as `POST /_authz` asks
 //! them, with what the caller's own proxy would send.
 
-use api::envoy::config::route::v3 as route;
 use pilot::judge::{Call, Caller, Decision, Known, Request};
-use pilot::{Node, NodeKind};
+use pilot::{Inputs, Node, NodeKind};
 
 use super::Asked;
 use super::answer::{Outcome, Step};
+use super::rewritten::Rewritten;
 use super::target::Target;
 use crate::authz;
 use crate::authz::places::{self, Place};
 use crate::proxies::inside::{Policy, shown};
 use crate::state::State;
-
-/// What of a route changes the request on its way to who judges it.
-#[derive(Default)]
-pub struct Rewritten {
-    path: Option<Known<String>>,
-    host: Option<Known<String>>,
-}
 
 /// What the workloads of one target say.
 #[derive(Default)]
@@ -32,34 +25,6 @@ struct Heard {
 struct Denial {
     words: String,
     by: Option<Policy>,
-}
-
-impl Rewritten {
-    pub fn of(asked: &Asked, found: &route::Route, action: &route::RouteAction) -> Self {
-        use route::route_action::HostRewriteSpecifier as Host;
-        use route::route_match::PathSpecifier;
-        let prefix = found.r#match.as_ref().and_then(|conditions| conditions.path_specifier.as_ref());
-        let prefix = match prefix {
-            Some(
-                PathSpecifier::Prefix(text) | PathSpecifier::Path(text) | PathSpecifier::PathSeparatedPrefix(text),
-            ) => asked.path.get(text.len()..),
-            _ => None,
-        };
-        let by_prefix = || match prefix {
-            Some(rest) => Known::Is(format!("{}{rest}", action.prefix_rewrite)),
-            None => Known::Open,
-        };
-        let path = match () {
-            () if action.regex_rewrite.is_some() => Some(Known::Open),
-            () if !action.prefix_rewrite.is_empty() => Some(by_prefix()),
-            () => None,
-        };
-        let host = action.host_rewrite_specifier.as_ref().map(|rewrite| match rewrite {
-            Host::HostRewriteLiteral(host) => Known::Is(host.clone()),
-            _ => Known::Open,
-        });
-        Self { path, host }
-    }
 }
 
 /// Asks the policies of the gateway that the request comes in at. Who calls from outside shows no certificate that
@@ -79,30 +44,25 @@ pub fn at_gateway(state: &State, node: &Node, asked: &Asked, outcome: &mut Outco
         http: true,
     };
     let mut heard = Heard::default();
-    heard.judge(state, &place, Known::Open, asked, &Rewritten::default());
+    heard.judge(&state.inputs.borrow().in_force(), &place, Known::Open, Rewritten::not(asked).request());
     heard.tell("the gateway", 1.0, outcome, steps);
     heard.is_denied() && refuse(outcome, heard)
 }
 
-/// Asks those of the workloads behind the targets. What is denied everywhere is refused.
-pub fn at_targets(
-    state: &State,
-    node: &Node,
-    asked: &Asked,
-    rewritten: &Rewritten,
-    outcome: &mut Outcome,
-    steps: &mut Vec<Step>,
-) {
+/// Asks those of the workloads behind the targets. What is denied everywhere is refused. `rewritten` is what is sent to
+/// each of them.
+pub fn at_targets(state: &State, node: &Node, rewritten: &[Rewritten], outcome: &mut Outcome, steps: &mut Vec<Step>) {
+    let inputs = state.inputs.borrow().in_force();
     let all = places::all(state);
     let own = identity(state, node);
     let targets = std::mem::take(&mut outcome.targets);
     let (mut let_in, mut denial) = (false, None);
-    for target in targets.iter().filter(|target| target.share > 0.0) {
+    for (target, rewritten) in targets.iter().zip(rewritten).filter(|(target, _)| target.share > 0.0) {
         let mut heard = Heard::default();
         for place in all.iter().filter(|place| is_behind(target, place)) {
             let is_known = matches!(target.mtls, "always" | "where offered");
             let principal = if is_known { own.clone() } else { Known::Absent };
-            heard.judge(state, place, principal, asked, rewritten);
+            heard.judge(&inputs, place, principal, rewritten.request());
         }
         heard.tell(&target.cluster, target.share, outcome, steps);
         match heard.is_denied() {
@@ -134,13 +94,13 @@ fn identity(state: &State, node: &Node) -> Known<String> {
 }
 
 impl Heard {
-    fn judge(&mut self, state: &State, place: &Place, principal: Known<String>, asked: &Asked, rewritten: &Rewritten) {
+    fn judge(&mut self, inputs: &Inputs, place: &Place, principal: Known<String>, request: Request) {
         let call = Call {
             caller: Caller { principal, ..Caller::default() },
             target: place.target(),
-            request: place.http.then(|| request(asked, rewritten)),
+            request: place.http.then_some(request),
         };
-        let (_, verdict) = authz::decide(&state.inputs.borrow().clone(), place, call);
+        let (_, verdict) = authz::decide(inputs, place, call);
         self.workloads += 1;
         match verdict.decision {
             Decision::Denied => {
@@ -185,18 +145,6 @@ impl Heard {
 fn policy(namespace: String, name: String, workload: &str) -> Option<Policy> {
     let object = ("authorizationpolicies".to_owned(), namespace, name);
     shown([(object, [workload.to_owned()].into())].into()).pop()
-}
-
-fn request(asked: &Asked, rewritten: &Rewritten) -> Request {
-    let path = rewritten.path.clone().unwrap_or_else(|| Known::Is(asked.path.clone()));
-    let host = rewritten.host.clone().unwrap_or_else(|| Known::Is(asked.authority()));
-    Request {
-        method: Known::Is(asked.method.clone()),
-        path,
-        host,
-        headers: asked.headers.clone(),
-        has_no_more_headers: false,
-    }
 }
 
 fn refuse(outcome: &mut Outcome, heard: Heard) -> bool {

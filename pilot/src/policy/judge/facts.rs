@@ -54,7 +54,7 @@ pub struct Request {
     pub path: Known<String>,
     pub host: Known<String>,
     /// By names in small letters.
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Known<String>>,
     /// Whether it has no others.
     pub has_no_more_headers: bool,
 }
@@ -87,7 +87,9 @@ impl<T> From<Option<T>> for Known<T> {
 impl Request {
     pub(super) fn header(&self, name: &str) -> Known<&str> {
         match self.headers.get(&name.to_ascii_lowercase()) {
-            Some(value) => Known::Is(value),
+            Some(Known::Is(value)) => Known::Is(value),
+            Some(Known::Absent) => Known::Absent,
+            Some(Known::Open) => Known::Open,
             None if self.has_no_more_headers => Known::Absent,
             None => Known::Open,
         }
