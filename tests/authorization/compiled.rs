@@ -18,14 +18,15 @@ use serde_json::{Value, json};
 use crate::certificates::Certificates;
 use crate::judged::{mesh, snapshot};
 use crate::proxies::Program;
-use crate::table::{Group, HTTP_PORT, PROVIDER, PROVIDER_PORT, TCP_PORT};
+use crate::table::{GRPC_PORT, Group, HTTP_PORT, NOBODY, PROVIDER, PROVIDER_PORT, SILENT, TCP_PORT};
 
 pub struct Bootstrap<'a> {
     program: Program,
     certificates: &'a Certificates,
     http: SocketAddr,
     tcp: SocketAddr,
-    provider: SocketAddr,
+    /// Where those are who are asked, by the clusters that proxies reach them by.
+    asked: BTreeMap<String, SocketAddr>,
     log: &'a Path,
     listeners: Vec<Value>,
     clusters: BTreeMap<String, Value>,
@@ -39,16 +40,23 @@ impl<'a> Bootstrap<'a> {
         tcp: SocketAddr,
         log: &'a Path,
     ) -> Self {
-        Self {
+        let mut own = Self {
             program,
             certificates,
             http,
             tcp,
-            provider: crate::upstream::provider(),
+            asked: BTreeMap::new(),
             log,
             listeners: Vec::new(),
             clusters: BTreeMap::new(),
-        }
+        };
+        own.asks(PROVIDER, PROVIDER_PORT, crate::upstream::provider());
+        own
+    }
+
+    /// Who is behind a port of a provider.
+    pub fn asks(&mut self, host: &str, port: u16, address: SocketAddr) {
+        self.asked.insert(format!("outbound|{port}||{host}"), address);
     }
 
     pub fn text(&self) -> String {
@@ -78,11 +86,13 @@ impl<'a> Bootstrap<'a> {
             value["name"] = json!(format!("{address}:{port}"));
             self.listeners.push(value);
         }
-        if group.provider {
-            self.clusters.insert(PROVIDER.to_owned(), self.provider());
-        }
-        for cluster in compiled.of(Kind::Cluster).iter().filter(|cluster| cluster.name.starts_with("inbound|")) {
-            let made = message(cluster);
+        for cluster in compiled.of(Kind::Cluster).iter() {
+            let mut made = message(cluster);
+            match self.asked.get(&*cluster.name) {
+                Some(address) => told(&mut made, *address),
+                None if cluster.name.starts_with("inbound|") => {}
+                None => continue,
+            }
             let known = self.clusters.insert(cluster.name.to_string(), made.clone());
             assert!(known.is_none_or(|known| known == made), "{} is not the same in every group", cluster.name);
         }
@@ -138,14 +148,6 @@ impl<'a> Bootstrap<'a> {
         }
     }
 
-    /// The service that is asked, as if its endpoints had been told.
-    fn provider(&self) -> Value {
-        let name = format!("outbound|{PROVIDER_PORT}||{PROVIDER}");
-        let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": self.provider.port()}});
-        json!({"name": name, "type": "STATIC", "connect_timeout": "5s", "load_assignment": {
-            "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
-    }
-
     fn access_log(&self) -> Value {
         const FORMAT: &str = "%REQ(X-CASE)% %RESPONSE_CODE_DETAILS% \
                               %DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%\n";
@@ -153,6 +155,18 @@ impl<'a> Bootstrap<'a> {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": self.log, "log_format": {"text_format_source": {"inline_string": FORMAT}}}}])
     }
+}
+
+/// A cluster as if its endpoint had been told.
+fn told(cluster: &mut Value, address: SocketAddr) {
+    let socket = json!({"socket_address": {"address": address.ip(), "port_value": address.port()}});
+    let name = cluster["name"].clone();
+    let fields = cluster.as_object_mut().unwrap();
+    fields.remove("eds_cluster_config");
+    fields.remove("transport_socket_matches");
+    fields.insert("type".into(), json!("STATIC"));
+    let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": socket}}]}]);
+    fields.insert("load_assignment".into(), json!({"cluster_name": name, "endpoints": endpoints}));
 }
 
 fn message(resource: &Resource) -> Value {
@@ -163,27 +177,29 @@ fn message(resource: &Resource) -> Value {
     message.serialize_with_options(serde_json::value::Serializer, &options).unwrap()
 }
 
-/// The only service that a registry knows.
+/// What a registry knows: those who are asked.
 fn catalog() -> Catalog {
     let mut merger = Merger::new(["test"]);
-    let port = ServicePort { name: "http".into(), number: PROVIDER_PORT, protocol: Protocol::Http };
-    merger.apply(
-        0,
-        Event::Service(Service {
-            key: ServiceKey::new(api::Hostname::new(PROVIDER).unwrap(), "default"),
-            aliases: Vec::new(),
-            ports: vec![port],
-            addresses: Vec::new(),
-            location: Location::MeshInternal,
-            resolution: Resolution::Static,
-            visibility: Visibility::Public,
-            subject_alt_names: Vec::new(),
-            labels: Default::default(),
-            created: 0,
-            guesses_port: false,
-            provenance: Provenance { registry: "test".into(), object: String::new() },
-        }),
-    );
+    let port = |name: &str, number, protocol| ServicePort { name: name.into(), number, protocol };
+    for host in [PROVIDER, SILENT, NOBODY] {
+        merger.apply(
+            0,
+            Event::Service(Service {
+                key: ServiceKey::new(api::Hostname::new(host).unwrap(), "default"),
+                aliases: Vec::new(),
+                ports: vec![port("http", PROVIDER_PORT, Protocol::Http), port("grpc", GRPC_PORT, Protocol::Grpc)],
+                addresses: Vec::new(),
+                location: Location::MeshInternal,
+                resolution: Resolution::Static,
+                visibility: Visibility::Public,
+                subject_alt_names: Vec::new(),
+                labels: Default::default(),
+                created: 0,
+                guesses_port: false,
+                provenance: Provenance { registry: "test".into(), object: String::new() },
+            }),
+        );
+    }
     merger.apply(0, Event::Synced);
     merger.catalog().clone()
 }

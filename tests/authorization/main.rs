@@ -3,11 +3,13 @@
 //! `weft authz check`. All three must say what the table says, and name the same rule.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod asked;
 mod bypass;
 mod certificates;
 mod client;
 mod compiled;
 mod judged;
+mod providers;
 #[path = "../differential/proxies.rs"]
 #[allow(dead_code)]
 mod proxies;

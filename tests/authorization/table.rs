@@ -15,7 +15,12 @@ pub const HTTP_PORT: u16 = 8080;
 pub const TCP_PORT: u16 = 7000;
 /// Who is asked about access.
 pub const PROVIDER: &str = "judge.default.svc.cluster.local";
+/// Others like it, of which one never answers and one is not there.
+pub const SILENT: &str = "silent.default.svc.cluster.local";
+pub const NOBODY: &str = "nobody.default.svc.cluster.local";
+/// Where they speak HTTP, and where gRPC.
 pub const PROVIDER_PORT: u16 = 9000;
+pub const GRPC_PORT: u16 = 9001;
 pub const DOMAIN: &str = "cluster.local";
 
 /// Policies, and what comes by them. The workload is `app: shop` of the namespace default.
@@ -29,7 +34,10 @@ pub struct Group {
     pub tokens: bool,
     /// Whether there is the provider `judge`.
     #[serde(default)]
-    pub provider: bool,
+    provider: bool,
+    /// Others, as `extensionProviders` of the mesh.
+    #[serde(default)]
+    providers: Vec<Value>,
     #[serde(default)]
     pub aliases: Vec<String>,
     /// `pathNormalization` of the mesh.
@@ -145,11 +153,15 @@ impl Group {
         if let Some(form) = &self.paths {
             mesh.insert("pathNormalization".to_owned(), json!({"normalization": form}));
         }
+        let mut providers = self.providers.clone();
         if self.provider {
             let judge = json!({"name": "judge", "envoyExtAuthzHttp": {
                 "service": PROVIDER, "port": PROVIDER_PORT, "timeout": "10s",
                 "includeRequestHeadersInCheck": ["x-ask"]}});
-            mesh.insert("extensionProviders".to_owned(), json!([judge]));
+            providers.push(judge);
+        }
+        if !providers.is_empty() {
+            mesh.insert("extensionProviders".to_owned(), json!(providers));
         }
         if !mesh.is_empty() {
             objects.push(json!({

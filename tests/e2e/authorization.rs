@@ -19,6 +19,49 @@ spec:
     to: [{operation: {paths: [\"/ratings/*\"]}}]
 ";
 
+/// Marks are written down, and nothing is decided by them.
+const WATCHED: &str = r#"
+apiVersion: mesh.weft.dev/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+spec:
+  extensionProviders:
+  - name: marks
+    envoyFileAccessLog:
+      path: /dev/stdout
+      logFormat:
+        text: "%REQ(:PATH)% %RESPONSE_CODE% marked=%DYNAMIC_METADATA(envoy.common:access_log_hint)% by=%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%\n"
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: marks}
+spec:
+  selector: {matchLabels: {app: ratings}}
+  accessLogging: [{providers: [{name: marks}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: watched}
+spec:
+  selector: {matchLabels: {app: ratings}}
+  action: AUDIT
+  rules: [{to: [{operation: {paths: ["/ratings/*"]}}]}]
+"#;
+
+#[test]
+fn what_an_audit_policy_covers_is_marked_in_the_log_and_not_decided() {
+    let mesh = Mesh::start(&[]);
+    let status = |path: &str| mesh.call_from("details-v1", &format!("http://ratings:9080{path}"), &[]).status;
+    let logged = |line: &str| mesh.log_of("ratings-v1").lines().any(|logged| logged.ends_with(line));
+    mesh.apply(WATCHED);
+    until("the mark", PATIENCE, || {
+        assert_eq!(status("/ratings/0"), 200, "{}", mesh.logs());
+        logged("/ratings/0 200 marked=true by=ns[default]-policy[watched]-rule[0]")
+    });
+    assert_eq!(status("/health"), 200);
+    until("the other line", PATIENCE, || logged("/health 200 marked=false by=-"));
+}
+
 #[test]
 fn a_policy_lets_one_workload_in_and_refuses_the_others_and_only_the_log_says_why() {
     let mesh = Mesh::start(&[]);
