@@ -69,7 +69,7 @@ impl Proxy {
     }
 
     async fn answers(&mut self, program: Program, address: SocketAddr) {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(120);
         while TcpStream::connect(address).await.is_err() {
             let ended = self.child.try_wait().unwrap();
             if ended.is_some() || Instant::now() > end {
