@@ -10,6 +10,7 @@ mod disagreement;
 mod follow;
 mod merger;
 mod ports;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,9 +22,10 @@ use ipnet::IpNet;
 use crate::model::{Endpoint, Service, ServiceKey};
 
 pub use automatic::Automatic;
-pub use follow::{Policy, run};
+pub use follow::{Policy, run, run_steered};
 pub use merger::Merger;
 pub(crate) use ports::agree;
+pub use steering::{Orders, Steer, SteerError, Steering};
 
 /// Everything known, at one moment. Cloning shares.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +59,8 @@ pub struct RegistryStatus {
     pub endpoints: usize,
     /// Whether what it told was taken out, because it has been out of reach for too long.
     pub forgotten: bool,
+    /// Whether its news are left aside, as an operator wished.
+    pub paused: bool,
     /// What it knows and the mesh cannot use.
     pub findings: Arc<[String]>,
 }
@@ -105,7 +109,7 @@ impl Catalog {
     /// Whether what a registry of this name told may be out of date.
     pub fn is_stale(&self, registry: &str) -> bool {
         let mut named = self.registries.iter().filter(|status| &*status.name == registry);
-        named.any(|status| matches!(status.state, RegistryState::Stale(_)))
+        named.any(|status| status.paused || matches!(status.state, RegistryState::Stale(_)))
     }
 
     /// Services present in both whose endpoints are not those of `old`.

@@ -16,7 +16,10 @@ pub use adapter::{CheckIn, Discovery, DiscoveryOptions, Host, Place, Refused};
 #[cfg(feature = "consul")]
 pub use adapter::{Consul, ConsulEnvironment, ConsulError, ConsulOptions};
 pub use agents::{Agents, AgentsOptions, Attachment, RegisteredPort, Registration, Taken};
-pub use catalog::{Automatic, Catalog, Entry, Merger, Policy, RegistryState, RegistryStatus, run};
+pub use catalog::{
+    Automatic, Catalog, Entry, Merger, Orders, Policy, RegistryState, RegistryStatus, Steer, SteerError, Steering, run,
+    run_steered,
+};
 pub use memory::MemoryRegistry;
 pub use model::{
     Address, Credential, Credentials, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution,

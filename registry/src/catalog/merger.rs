@@ -16,6 +16,14 @@ struct Told {
     endpoints: BTreeMap<ServiceKey, Vec<Endpoint>>,
     /// It has been out of reach for too long: none of it counts until the registry is back.
     forgotten: bool,
+    /// What it told since it was read anew, until it has told all.
+    anew: Option<Anew>,
+}
+
+#[derive(Debug, Default)]
+struct Anew {
+    services: BTreeSet<ServiceKey>,
+    endpoints: BTreeSet<ServiceKey>,
 }
 
 /// What each registry told, and the catalog that follows.
@@ -50,6 +58,7 @@ impl Merger {
 
     /// Takes one event of the registry at `index`; true if the catalog changed.
     pub fn apply(&mut self, index: usize, event: Event) -> bool {
+        self.note_anew(index, &event);
         let changed = match event {
             Event::Service(service) => {
                 let key = service.key.clone();
@@ -79,7 +88,10 @@ impl Merger {
                 *known = findings.into();
                 changed
             }
-            Event::Synced => self.set_state(index, RegistryState::Synced) | self.set_forgotten(index, false),
+            Event::Synced => {
+                let swept = self.sweep(index);
+                self.set_state(index, RegistryState::Synced) | self.set_forgotten(index, false) | swept
+            }
             Event::Lost(reason) => self.set_state(index, RegistryState::Stale(reason)),
         };
         self.count(index, changed)
@@ -89,6 +101,46 @@ impl Merger {
     pub fn forget(&mut self, index: usize) -> bool {
         let changed = self.set_forgotten(index, true);
         self.count(index, changed)
+    }
+
+    /// The registry at `index` tells all it knows anew: what it told before stands until it has.
+    pub fn begin_anew(&mut self, index: usize) {
+        self.told[index].anew = Some(Anew::default());
+    }
+
+    /// Marks the registry at `index` as paused or not; true if the catalog changed.
+    pub fn pause(&mut self, index: usize, paused: bool) -> bool {
+        let changed = std::mem::replace(&mut self.catalog.registries[index].paused, paused) != paused;
+        self.count(index, changed)
+    }
+
+    fn note_anew(&mut self, index: usize, event: &Event) {
+        let Some(anew) = &mut self.told[index].anew else { return };
+        match event {
+            Event::Service(service) => _ = anew.services.insert(service.key.clone()),
+            Event::Endpoints(key, _) => _ = anew.endpoints.insert(key.clone()),
+            Event::ServiceGone(key) => {
+                anew.services.remove(key);
+                anew.endpoints.remove(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes out what was not told anew; true if the catalog changed.
+    fn sweep(&mut self, index: usize) -> bool {
+        let told = &mut self.told[index];
+        let Some(anew) = told.anew.take() else { return false };
+        let silent = told.endpoints.keys().filter(|key| !anew.endpoints.contains(*key)).cloned().collect::<Vec<_>>();
+        let gone = told.services.keys().filter(|key| !anew.services.contains(*key)).cloned().collect::<Vec<_>>();
+        for key in silent.iter().chain(&gone) {
+            told.endpoints.remove(key);
+        }
+        for key in &gone {
+            told.services.remove(key);
+        }
+        let services = gone.iter().fold(false, |changed, key| self.merge_service(key) | changed);
+        silent.iter().chain(&gone).fold(services, |changed, key| self.merge_endpoints(key) | changed)
     }
 
     fn count(&mut self, index: usize, changed: bool) -> bool {
@@ -223,6 +275,7 @@ impl RegistryStatus {
         Self {
             name: name.into(),
             state: RegistryState::Syncing,
+            paused: false,
             since: 0,
             services: 0,
             endpoints: 0,

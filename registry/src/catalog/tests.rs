@@ -6,7 +6,7 @@ use super::*;
 use crate::model::*;
 use crate::source::Event;
 
-fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
+pub(super) fn service(host: &str, registry: &str, ports: &[(u16, Protocol)]) -> Service {
     Service {
         guesses_port: false,
         key: ServiceKey::new(Hostname::new(host).unwrap(), "default"),
@@ -50,7 +50,7 @@ fn endpoint(ip: &str, registry: &str) -> Endpoint {
     }
 }
 
-fn key(host: &str) -> ServiceKey {
+pub(super) fn key(host: &str) -> ServiceKey {
     ServiceKey::new(Hostname::new(host).unwrap(), "default")
 }
 
