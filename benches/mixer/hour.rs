@@ -83,5 +83,8 @@ fn reporter(size: Size, number: u32, started_at: u64) -> Reporter {
         gateway: false,
         metrics: None,
         metrics_path: String::new(),
+        member: None,
+        version: String::new(),
+        os: String::new(),
     }
 }

@@ -32,6 +32,21 @@ pub struct Reporter {
     pub metrics: Option<SocketAddr>,
     /// Their path there; empty is the usual one.
     pub metrics_path: String,
+    /// The member that its certificate names.
+    pub member: Option<String>,
+    /// The program: `weft/0.1.0`.
+    pub version: String,
+    /// The operating system, as it calls itself.
+    pub os: String,
+}
+
+/// Who reported last, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Unix seconds.
+    pub at: u64,
+    pub version: String,
+    pub os: String,
 }
 
 impl Reporter {

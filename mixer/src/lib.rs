@@ -1,6 +1,7 @@
 //! Telemetry of the mesh without anything else installed: takes the reports of proxies, and keeps them as a graph of
 //! services and as time series, in memory and bounded.
 
+mod ask;
 mod edge;
 mod export;
 mod graph;
@@ -14,9 +15,10 @@ mod snapshot;
 mod tap;
 mod traces;
 
+pub use ask::AskError;
 pub use export::{InfluxAuth, InfluxDb, Otlp, Sink, SinkKind, SinkStatus, StatsD, TagStyle};
 pub use graph::{EdgeView, FailingEdge, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting, namespace};
-pub use intake::Reporter;
+pub use intake::{Reporter, Seen};
 pub use mixer::{Mixer, Options};
 pub use names::id;
 pub use series::{SeriesQuery, SeriesView, TrafficSeries};

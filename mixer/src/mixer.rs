@@ -10,10 +10,11 @@ use registry::Catalog;
 use runtime::Clock;
 use tokio::sync::watch;
 
+use crate::ask::{AskError, Asks};
 use crate::edge::{Delta, History, slot_of};
 use crate::export::{Exports, Ledger};
 use crate::graph::{self, FailingEdge, Graph, GraphQuery};
-use crate::intake::{EdgeKey, Last, Pools, Proxy, Reporter, Told};
+use crate::intake::{EdgeKey, Last, Pools, Proxy, Reporter, Seen, Told};
 use crate::names::{self, Names, UNKNOWN};
 use crate::series::{self, SeriesQuery, SeriesView};
 use crate::tap::{TapQuery, TapStream, Taps};
@@ -46,6 +47,7 @@ struct Inner {
     state: Mutex<State>,
     figures: watch::Sender<u64>,
     taps: Taps,
+    asks: Asks,
     exports: Exports,
 }
 
@@ -116,6 +118,7 @@ impl Mixer {
             state: Mutex::new(state),
             figures,
             taps: Taps::default(),
+            asks: Asks::default(),
             exports: Exports::default(),
         }))
     }
@@ -140,7 +143,8 @@ impl Mixer {
         let catalog = self.0.catalog.borrow().clone();
         let mut state = self.0.state.lock();
         let node = state.names.workload(&reporter.workload);
-        let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
+        let is_beside = report.counts.is_empty()
+            && !(report.spans.is_empty() && report.tapped.is_empty() && report.answers.is_empty());
         for spans in std::mem::take(&mut report.spans) {
             state.traces.take(&spans, &node, &reporter.node);
         }
@@ -211,9 +215,38 @@ impl Mixer {
         self.0.state.lock().proxies.values().any(|proxy| proxy.reporter.is_called(name) && seen(&proxy.reporter))
     }
 
+    /// When proxies were last heard of, by whatever tells them apart; of several under one key, the latest.
+    pub fn seen<K: Ord>(&self, key: impl Fn(&Reporter) -> Option<K>) -> BTreeMap<K, Seen> {
+        let mut all: BTreeMap<K, Seen> = BTreeMap::new();
+        for proxy in self.0.state.lock().proxies.values() {
+            let (Some(key), at) = (key(&proxy.reporter), proxy.last_report / 1000) else { continue };
+            if all.get(&key).is_none_or(|known| known.at < at) {
+                let Reporter { version, os, .. } = &proxy.reporter;
+                all.insert(key, Seen { at, version: version.clone(), os: os.clone() });
+            }
+        }
+        all
+    }
+
     /// Begins to look at live requests; `None` if too many look already.
     pub fn tap(&self, query: TapQuery) -> Option<TapStream> {
         self.0.taps.open(query)
+    }
+
+    /// What a proxy writes to its log, by its id in discovery; with a filter, once that is in force.
+    pub async fn log_level(&self, node: &str, filter: &str) -> Result<String, AskError> {
+        let filter = filter.to_owned();
+        self.0.asks.ask(node, wire::ask::What::LogLevel(wire::LogLevel { filter })).await
+    }
+
+    /// The counters and gauges of a proxy whose names begin so, a line `NAME: VALUE` each, and no more than the limit.
+    pub async fn counters(&self, node: &str, prefix: &str, limit: u32) -> Result<String, AskError> {
+        let prefix = prefix.to_owned();
+        self.0.asks.ask(node, wire::ask::What::Counters(wire::CounterQuery { prefix, limit })).await
+    }
+
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.0.asks
     }
 
     pub(crate) fn exports(&self) -> &Exports {

@@ -66,10 +66,13 @@ async fn follow(
     let mut taps = mixer.taps().changes();
     let interval_ms = u32::try_from(mixer.interval().as_millis()).unwrap_or(u32::MAX);
     mixer.take(&reporter, first, &mut ids);
+    let mut asked = mixer.asks().open(&reporter.node);
+    let mut questions = Vec::new();
     let mut told = None;
     loop {
         taps.borrow_and_update();
-        let answer = wire::ReportResponse { interval_ms, taps: mixer.wished(&reporter) };
+        let asks = std::mem::take(&mut questions);
+        let answer = wire::ReportResponse { interval_ms, taps: mixer.wished(&reporter), asks };
         if told.as_ref() != Some(&answer) {
             told = Some(answer.clone());
             if answers.send(Ok(answer)).await.is_err() {
@@ -78,10 +81,14 @@ async fn follow(
         }
         tokio::select! {
             report = reports.message() => match report? {
-                Some(report) => mixer.take(&reporter, report, &mut ids),
+                Some(report) => {
+                    asked.answered(report.answers.clone());
+                    mixer.take(&reporter, report, &mut ids);
+                }
                 None => return Ok(()),
             },
             _ = taps.changed() => {}
+            ask = asked.next() => questions.push(ask),
             () = answers.closed() => return Ok(()),
         }
     }

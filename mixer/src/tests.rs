@@ -48,6 +48,9 @@ impl Kit {
             gateway: false,
             metrics: None,
             metrics_path: String::new(),
+            member: None,
+            version: String::new(),
+            os: String::new(),
         };
         Proxy { reporter, ids: HashMap::new() }
     }

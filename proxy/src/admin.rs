@@ -9,6 +9,8 @@ mod listeners;
 mod server;
 mod statistics;
 
+pub use statistics::dotted;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;

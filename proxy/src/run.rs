@@ -22,7 +22,7 @@ use crate::dns;
 use crate::identity::{Identity, IdentityError, IdentityOptions};
 use crate::settings::Settings;
 use crate::stats::StatsView;
-use crate::telemetry::Reporter;
+use crate::telemetry::{CONTROL_PLANE_CLUSTER, Reporter};
 use crate::tls::TlsSettings;
 use crate::workload_api::{self, SocketError};
 use crate::xds;
@@ -264,6 +264,7 @@ async fn follow(
         hold: xds::Hold::All(FETCH_TIMEOUT),
         resources: xds::Resources::with_own_secrets(xds::OWN_SECRETS),
         stats: data_plane.stats.shard(),
+        counted_as: Some(CONTROL_PLANE_CLUSTER),
     };
     let apply: xds::Apply = Box::new(move |snapshot| {
         let (data_plane, ready) = (Arc::clone(&data_plane), ready.clone());

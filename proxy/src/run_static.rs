@@ -112,6 +112,7 @@ fn options(bootstrap: Bootstrap, stats: Arc<Shard>) -> xds::Options {
         clusters: bootstrap.dynamic.clusters,
         names: false,
         stats,
+        counted_as: None,
     }
 }
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::weft::v1 as wire;
-use runtime::Backoff;
+use runtime::{Backoff, logging};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use wire::ask::What;
 use wire::telemetry_client::TelemetryClient;
 
+use crate::admin::dotted;
 use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::stats::{Collector, workload};
@@ -35,6 +37,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(15);
 pub const CONTROL_PLANE_CLUSTER: &str = "xds-grpc";
 /// So much may wait to be sent; what is beyond is lost.
 pub const EXTRAS: usize = 256;
+
+/// No question is answered with more counters.
+const MOST_COUNTERS: u32 = 5_000;
 
 /// What leaves with the reports, from workers.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ impl Reporter {
             metrics_path: settings
                 .node_proxy_port
                 .map_or_else(String::new, |_| settings.path_at_node() + "/stats/prometheus"),
+            version: concat!("weft/", env!("CARGO_PKG_VERSION")).to_owned(),
+            os: os(),
         };
         let (ask, last) = oneshot::channel();
         let extras = data_plane.extras();
@@ -113,13 +120,21 @@ impl Reporter {
             Err(status) => return Ended::Cut(status),
         };
         backoff.reset();
-        let mut ticks = every(INTERVAL);
+        let mut wished = INTERVAL;
+        let mut ticks = every(wished);
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        ticks = every(Duration::from_millis(answer.interval_ms.into()));
+                        let interval = Duration::from_millis(answer.interval_ms.into());
+                        if wished != interval {
+                            (wished, ticks) = (interval, every(interval));
+                        }
                         self.data_plane.set_taps(Taps::of(&answer.taps));
+                        if !answer.asks.is_empty() {
+                            let answers = answer.asks.into_iter().map(|ask| self.answer(ask)).collect();
+                            let _ = reports.send(wire::ReportRequest { answers, ..Default::default() }).await;
+                        }
                     }
                     Ok(None) => return Ended::Cut(Status::unavailable("the control plane ended the stream")),
                     Err(status) => return Ended::Cut(status),
@@ -147,6 +162,34 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    /// What is not known is left to those who are newer.
+    fn answer(&self, ask: wire::Ask) -> wire::Answer {
+        let told = match ask.what {
+            Some(What::LogLevel(wished)) => log_level(&wished.filter),
+            Some(What::Counters(query)) => Ok(self.counters(&query)),
+            None => Err("this version does not know the question".to_owned()),
+        };
+        let (text, error) = told.map_or_else(|error| (String::new(), error), |text| (text, String::new()));
+        wire::Answer { id: ask.id, text, error }
+    }
+
+    fn counters(&self, query: &wire::CounterQuery) -> String {
+        let all = dotted(&self.data_plane.metrics(), None);
+        let wanted = all.range(query.prefix.clone()..).take_while(|(name, _)| name.starts_with(&query.prefix));
+        let limit = query.limit.clamp(1, MOST_COUNTERS) as usize;
+        wanted.take(limit).map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+}
+
+/// The filter in force, after the one that is wished, if any, was put there.
+fn log_level(filter: &str) -> Result<String, String> {
+    if !filter.is_empty() && !logging::set_filter(filter) {
+        return Err(format!("its log does not take {filter:?}"));
+    }
+    Ok(logging::filter())
+}
+
 impl LastReport {
     /// Returns once all was told, or cannot be.
     pub async fn tell(self) {
@@ -160,6 +203,13 @@ fn alone(extra: Extra) -> wire::ReportRequest {
         Extra::Spans(spans) => wire::ReportRequest { spans: vec![spans], ..Default::default() },
         Extra::Tapped(tapped) => wire::ReportRequest { tapped: vec![*tapped], ..Default::default() },
     }
+}
+
+/// `Debian GNU/Linux 12 (bookworm)` (os-release(5)), or what the program was built for.
+fn os() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| std::env::consts::OS.to_owned(), |name| name.trim_matches(['"', '\'']).to_owned())
 }
 
 fn every(wished: Duration) -> tokio::time::Interval {

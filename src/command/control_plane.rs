@@ -159,7 +159,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     registries.extend(registration.as_ref().map(Registration::registry));
     let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
     platforms.attach(&galley, &catalog);
-    tokio::spawn(registry::run(registries, options.platforms.policy(), publish));
+    let (steering, orders) = registry::Steering::channel();
+    tokio::spawn(registry::run_steered(registries, options.platforms.policy(), orders, publish));
     let (inputs, followed) = watch::channel(Inputs {
         catalog: catalog.borrow().clone(),
         config: galley.snapshots().borrow().clone(),
@@ -205,6 +206,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         join_tokens,
         members,
         agents,
+        steering,
         api_tokens,
         mixer,
         door,

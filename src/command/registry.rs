@@ -5,16 +5,35 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::api::{ApiOptions, Client};
+use super::api::{ApiOptions, Client, encode};
 use super::data_dir::DataDir;
 use super::duration;
-use super::output::{Column, Format, OutputOptions, print_list, tell, text};
+use super::output::{Column, Format, OutputOptions, line, print_list, print_value, tell, text};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show which registries are in step with their platforms, and what they disagree about
     #[command(after_help = "Example: weft registry status")]
     Status(Status),
+    /// Leave the news of a platform aside until it is resumed, or the control plane ends; what it told stands
+    #[command(after_help = "Example: weft registry pause consul")]
+    Pause(Steered),
+    /// Read a platform anew that was paused, and take its news again
+    #[command(after_help = "Example: weft registry resume consul")]
+    Resume(Steered),
+    /// Read a platform anew: what it does not tell any more is taken out
+    #[command(after_help = "Example: weft registry resync consul")]
+    Resync(Steered),
+}
+
+#[derive(Debug, Args)]
+pub struct Steered {
+    /// As `weft registry status` names it
+    name: String,
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(flatten)]
+    api: ApiOptions,
 }
 
 #[derive(Debug, Args)]
@@ -35,8 +54,22 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
-    let Verb::Status(options) = verb;
-    let listing = Client::open(&data, &options.api)?.get("registries").await?;
+    let (options, word) = match verb {
+        Verb::Status(options) => return status(options, &data).await,
+        Verb::Pause(options) => (options, "_pause"),
+        Verb::Resume(options) => (options, "_resume"),
+        Verb::Resync(options) => (options, "_resync"),
+    };
+    let client = Client::open(&data, &options.api)?;
+    let told = client.post(&format!("registries/{}/{word}", encode(&options.name)), String::new()).await?;
+    match options.output.output {
+        Format::Table => line(format!("{} is {}", options.name, state(&told))),
+        other => print_value(other, &told),
+    }
+}
+
+async fn status(options: Status, data: &DataDir) -> anyhow::Result<()> {
+    let listing = Client::open(data, &options.api)?.get("registries").await?;
     print_list(options.output.output, &listing, &COLUMNS, "there are no registries")?;
     if options.output.output == Format::Table {
         remarks(&listing).into_iter().for_each(tell);

@@ -60,6 +60,9 @@ fn a_narrow_token_does_what_it_is_for_and_the_log_has_the_rest() {
     );
     assert_eq!(mesh.host(), "first");
     assert!(mesh.ok(&["history"]).contains("second was slow"));
+    mesh.ok(&["apply", "-f", file_of_second.to_str().unwrap(), "--message", "second & last, 100 %"]);
+    let newest = mesh.json(&["history", "dr/a", "-o", "json"]);
+    assert_eq!(newest["items"][0]["message"], "second & last, 100 %");
 
     let log = mesh.json(&["audit", "-o", "json"]);
     let told = |actor: &str, result: &str| {

@@ -14,10 +14,10 @@ const GET: &[u8] = b"GET /details/0 HTTP/1.1\r\nHost: details:9080\r\n\r\n";
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A connection of openssl with a workload's certificate, on which both sides have spoken, and which stays open.
-struct Held(Child);
+pub struct Held(Child);
 
 impl Held {
-    fn open(mesh: &Mesh, workload: &str, to: SocketAddr, first: &[u8]) -> Self {
+    pub fn open(mesh: &Mesh, workload: &str, to: SocketAddr, first: &[u8]) -> Self {
         let file = |name: &str| mesh.path().join("workloads").join(workload).join(name);
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-alpn", "istio", "-connect", &to.to_string()]);
@@ -44,10 +44,10 @@ impl Drop for Held {
 }
 
 /// A service of plain TCP that says again what it hears; it ends with the test.
-struct Echo(Child, SocketAddr);
+pub struct Echo(Child, pub SocketAddr);
 
 impl Echo {
-    fn start(mesh: &Mesh) -> Self {
+    pub fn start(mesh: &Mesh) -> Self {
         const PROGRAM: &str = "import socketserver,os\n\
             class H(socketserver.BaseRequestHandler):\n  def handle(self):\n    \
             while d:=self.request.recv(999): self.request.sendall(d)\n\

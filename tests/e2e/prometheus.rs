@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::denied::{Echo, Held};
 use crate::mesh::{Mesh, get, until};
 
 /// What the dashboards query, a line each.
@@ -67,12 +68,18 @@ impl Drop for Prometheus {
 #[test]
 fn prometheus_has_what_istios_dashboards_ask_for() {
     let mesh = Mesh::start(&[]);
+    // What speaks TCP beside the sample.
+    let echo = Echo::start(&mesh);
+    let call = || {
+        mesh.get("/productpage", &[]);
+        drop(Held::open(&mesh, "productpage-v1", echo.1, b"hello"));
+    };
     let prometheus = Prometheus::start(&mesh);
     until("all proxies scraped", Duration::from_secs(90), || {
-        mesh.get("/productpage", &[]);
+        call();
         let up = prometheus.query("up");
         let proxies = up.iter().filter(|series| series["metric"]["job"] == "proxies" && series["value"][1] == "1");
-        proxies.count() >= 7 && up.iter().all(|series| series["value"][1] == "1")
+        proxies.count() >= 8 && up.iter().all(|series| series["value"][1] == "1")
     });
     for line in QUERIED.lines().filter(|line| !line.starts_with('#')) {
         let mut words = line.split(' ');
@@ -80,13 +87,20 @@ fn prometheus_has_what_istios_dashboards_ask_for() {
         let labels: Vec<&str> = words.collect();
         let mut found = Vec::new();
         until(metric, Duration::from_secs(60), || {
-            mesh.get("/productpage", &[]);
+            call();
             found = prometheus.query(metric);
             !found.is_empty()
         });
         for label in labels {
-            let has = |series: &Value| series["metric"][label].as_str().is_some_and(|value| !value.is_empty());
-            assert!(found.iter().any(has), "{metric} has no label {label}: {}", found[0]);
+            let (label, wanted) = label.split_once('=').unwrap_or((label, ""));
+            let is = |value: &str| if wanted.is_empty() { !value.is_empty() } else { value == wanted };
+            let has = |series: &Value| series["metric"][label].as_str().is_some_and(is);
+            assert!(found.iter().any(has), "{metric} has no label {label} {wanted}: {}", found[0]);
         }
     }
+    let streams = prometheus.query("sum(envoy_cluster_upstream_cx_active%7Bcluster_name=%22xds-grpc%22%7D)");
+    assert_eq!(streams[0]["value"][1], "8", "each proxy has one stream to the control plane");
+    let (sent, received) = ("istio_tcp_sent_bytes_total", "istio_tcp_received_bytes_total");
+    let sums = [sent, received].map(|metric| prometheus.query(&format!("sum({metric})"))[0]["value"][1].clone());
+    assert_eq!(sums[0], sums[1], "an echo sends what it receives");
 }

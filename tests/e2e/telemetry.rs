@@ -1,5 +1,6 @@
 //! What an operator sees of the traffic, with nothing else installed.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,6 +124,42 @@ fn tap_shows_live_requests_without_what_is_secret() {
     assert!(!watching.contains("hidden"), "{watching}");
     let wrong = mesh.weft(&["tap", "--match", "colour=red"]);
     assert!(!wrong.status.success() && crate::mesh::text(&wrong).contains("there is no field \"colour\""), "{wrong:?}");
+}
+
+#[test]
+fn a_proxy_is_asked_for_its_log_level_and_its_counters() {
+    let mesh = Mesh::start(&[]);
+    let (soon, id) = (Duration::from_secs(60), "reviews-v1.default");
+    until("it reports", soon, || mesh.weft(&["log-level", id]).status.success());
+    let others = mesh.ok(&["log-level", "details-v1.default"]);
+    assert!(!mesh.log_of("reviews-v1").contains("DEBUG"));
+    assert_eq!(mesh.ok(&["log-level", id, "debug"]).trim(), "debug");
+    assert_eq!(mesh.ok(&["log-level", id]).trim(), "debug");
+    until("more in its log", soon, || mesh.log_of("reviews-v1").contains("DEBUG"));
+    assert_eq!(mesh.ok(&["log-level", "details-v1.default"]), others);
+    let wrong = mesh.weft(&["log-level", "nobody.default", "debug"]);
+    assert!(!wrong.status.success() && crate::mesh::text(&wrong).contains("nobody.default"), "{wrong:?}");
+
+    let stats = api(&mesh, &format!("proxies/{id}/_stats?prefix=server.&limit=3"));
+    let names = stats["items"].as_array().unwrap().iter().map(|stat| stat["name"].as_str().unwrap());
+    assert!(names.clone().count() == 3 && names.into_iter().all(|name| name.starts_with("server.")), "{stats}");
+    assert_eq!(stats["more"], true);
+}
+
+#[test]
+fn a_machine_and_its_endpoints_tell_when_they_were_heard_of() {
+    let mesh = Mesh::start(&[]);
+    let reviews = || api(&mesh, "services/default/reviews/_endpoints");
+    let heard = |list: &Value| list["items"].as_array().unwrap().iter().all(|item| item["last_heartbeat"].is_u64());
+    until("reports of all", Duration::from_secs(60), || heard(&reviews()));
+    assert_eq!(reviews()["items"][0]["health_source"], "agent");
+    let members = api(&mesh, "members?filter=service_account%20==%20%22bookinfo-reviews%22");
+    let member = &members["items"][0];
+    assert!(member["last_seen"].is_u64() && !member["os"].as_str().unwrap().is_empty(), "{members}");
+    assert!(member["version"].as_str().unwrap().starts_with("weft/"), "{members}");
+    let proxies = api(&mesh, "proxies");
+    let address = |proxy: &Value| proxy["address"].as_str().is_some_and(|at| at.parse::<SocketAddr>().is_ok());
+    assert!(proxies["items"].as_array().unwrap().iter().all(address), "{proxies}");
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["_setup"] | ["access", ..], _) => one(Verb::ManageAccess),
         (["audit", ..], true) => one(Verb::ReadAudit),
         (["control-plane", "_log-level"], false) => one(Verb::ManageAccess),
+        (["proxies", id, "_log-level"], false) => Need::One(Verb::ManageAccess, None, namespace_of_proxy(&decoded(id))),
+        (["registries", _, "_pause" | "_resume" | "_resync"], false) => one(Verb::Write),
         (["history", ..], true) => Need::Caller(Verb::Read),
         (["_rollback"], false) => Need::Caller(Verb::Write),
         (["_apply"], false) => Need::Documents,
@@ -150,6 +152,9 @@ mod tests {
         assert_eq!(needed("GET", "/tap", ""), Need::Seen(Verb::Tap));
         assert_eq!(needed("DELETE", "/members/x", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("POST", "/ca/denials", ""), one(Verb::Evict, None, ""));
+        assert_eq!(needed("PUT", "/proxies/a.shop/_log-level", ""), one(Verb::ManageAccess, None, "shop"));
+        assert_eq!(needed("GET", "/proxies/a.shop/_stats", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("POST", "/registries/consul/_pause", ""), one(Verb::Write, None, ""));
         assert_eq!(needed("POST", "/ca/_rotate", ""), one(Verb::RotateCa, None, ""));
         assert_eq!(needed("GET", "/access/tokens", ""), one(Verb::ManageAccess, None, ""));
         assert_eq!(needed("GET", "/audit", ""), one(Verb::ReadAudit, None, ""));

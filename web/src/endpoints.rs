@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use axum::{Extension, Json};
-use registry::{Catalog, Entry, TlsMode};
+use registry::{Catalog, Entry, Health, Provenance, TlsMode};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -37,6 +37,12 @@ pub struct Endpoint {
     pub port: u16,
     /// `healthy`, `unhealthy` or `draining`
     pub health: &'static str,
+    /// Whose word that is: `registry` (the platform's checks), `agent` (what the workload's own proxy finds), `heartbeat`
+    /// (it was heard of, or has been silent for too long) or `declared` (nobody checks). What single proxies leave out by
+    /// outlier detection is in their `_stats`.
+    pub health_source: &'static str,
+    /// When its proxy was last heard of, in Unix seconds; null where it has none.
+    pub last_heartbeat: Option<u64>,
     pub weight: u32,
     /// Whether it takes mutual TLS.
     pub mtls: bool,
@@ -85,7 +91,8 @@ async fn endpoints(
         let catalog = state.catalog();
         let entries = catalog.entries().filter(|entry| takes(&query, entry));
         let entries = entries.filter(|entry| known.sees(entry.service.namespace()));
-        entries.flat_map(|entry| of_entry(&state, &catalog, entry)).collect::<Vec<_>>()
+        let heard = heard(&state);
+        entries.flat_map(|entry| of_entry(&state, &catalog, &heard, entry)).collect::<Vec<_>>()
     };
     list::live(&state, &LiveQuery { service: None, ..query.clone() }, concerns, all).await
 }
@@ -101,11 +108,36 @@ async fn of_service(
 ) -> Result<Json<List<Value>>, Problem> {
     let catalog = state.catalog();
     let entry = find(&state, &catalog, &namespace, &name)?;
-    list::page(&state, &query, of_entry(&state, &catalog, entry))
+    list::page(&state, &query, of_entry(&state, &catalog, &heard(&state), entry))
 }
 
-pub fn of_entry(state: &State, catalog: &Catalog, entry: &Entry) -> Vec<Endpoint> {
-    entry.endpoints.iter().map(|endpoint| Endpoint::of(state, catalog, entry, endpoint)).collect()
+/// When the proxies of workloads were last heard of, by namespace and name.
+type Heard = BTreeMap<(String, String), mixer::Seen>;
+
+fn heard(state: &State) -> Heard {
+    state.mixer.seen(|reporter| Some((reporter.workload.namespace.clone(), reporter.workload.name.clone())))
+}
+
+fn of_entry(state: &State, catalog: &Catalog, heard: &Heard, entry: &Entry) -> Vec<Endpoint> {
+    let of = |endpoint: &registry::Endpoint| {
+        let mut shown = Endpoint::of(state, catalog, entry, endpoint);
+        let workload = (endpoint.workload.namespace.to_string(), endpoint.workload.name.clone());
+        shown.last_heartbeat = heard.get(&workload).map(|seen| seen.at).or(endpoint.silent_since);
+        shown
+    };
+    entry.endpoints.iter().map(of).collect()
+}
+
+/// Whose word the health of an endpoint is.
+fn health_source(endpoint: &registry::Endpoint) -> &'static str {
+    let is_given_up = endpoint.silent_since.is_some() && endpoint.health == Health::Unhealthy;
+    match &*endpoint.provenance.registry {
+        "agents" if is_given_up => "heartbeat",
+        "agents" => "agent",
+        "discovery" => "heartbeat",
+        Provenance::DECLARED => "declared",
+        _ => "registry",
+    }
 }
 
 impl Endpoint {
@@ -123,6 +155,8 @@ impl Endpoint {
             address: endpoint.address.to_string(),
             port: endpoint.port,
             health: endpoint.health.as_str(),
+            health_source: health_source(endpoint),
+            last_heartbeat: None,
             weight: endpoint.weight,
             mtls: endpoint.tls == TlsMode::Istio,
             identity: identity.map(|id| id.to_string()),

@@ -17,10 +17,10 @@ pub fn routes() -> OpenApiRouter<State> {
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LogLevel {
+pub(crate) struct LogLevel {
     /// A level for everything, and others for modules: `info`, `warn,pilot=debug`. Levels are `trace`, `debug`, `info`,
     /// `warn`, `error` and `off`.
-    filter: String,
+    pub filter: String,
 }
 
 /// What the control plane writes to its log.
@@ -34,15 +34,20 @@ async fn read() -> Json<LogLevel> {
 #[utoipa::path(put, path = "/control-plane/_log-level", request_body = LogLevel,
     responses((status = 200, description = "The filter in force", body = LogLevel)))]
 async fn change(Body(wanted): Body<LogLevel>) -> Result<Json<LogLevel>, Problem> {
+    if !logging::set_filter(&checked(&wanted)?) {
+        return Err(Problem::unavailable("the log of this control plane is not its own to change"));
+    }
+    Ok(read().await)
+}
+
+/// The filter that is wanted, or which part of it is none.
+pub(crate) fn checked(wanted: &LogLevel) -> Result<String, Problem> {
     let filter: Vec<&str> = wanted.filter.split(',').map(str::trim).collect();
     if let Some(wrong) = filter.iter().find(|directive| !is_directive(directive)) {
         let rule = format!("is no level ({}) and no module with one (pilot=debug)", LEVELS.join(", "));
         return Err(Problem::malformed(format!("filter: {wrong:?} {rule}")));
     }
-    if !logging::set_filter(&filter.join(",")) {
-        return Err(Problem::unavailable("the log of this control plane is not its own to change"));
-    }
-    Ok(read().await)
+    Ok(filter.join(","))
 }
 
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];

@@ -40,6 +40,12 @@ struct MemberView {
     addresses: Vec<IpNet>,
     /// Whether it is a gateway that may have the private keys of its namespace.
     gateway: bool,
+    /// When its proxy was last heard of, in Unix seconds; null: not since this control plane started.
+    last_seen: Option<u64>,
+    /// Its proxy's program: `weft/0.1.0`.
+    version: Option<String>,
+    /// The operating system of its machine, as that calls itself.
+    os: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -52,23 +58,35 @@ struct Evicted {
     responses((status = 200, description = "A page of members", body = List<MemberView>)))]
 async fn list(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) -> Result<Json<List<Value>>, Problem> {
     let members = state.members.list().await.map_err(problem)?;
-    let view = |member: citadel::Member| MemberView {
-        id: member.id,
-        namespace: member.namespace,
-        service_account: member.service_account,
-        token: member.token,
-        joined: member.joined,
-        ended: member.ended.map(|ended| match ended {
-            Ended::Left => "left",
-            Ended::Evicted => "evicted",
-        }),
-        workload_group: member.grant.workload_group,
-        services: member.grant.services,
-        ports: member.grant.ports,
-        addresses: member.grant.addresses,
-        gateway: member.grant.gateway,
+    let mut seen = state.mixer.seen(|reporter| reporter.member.clone());
+    let view = |member: citadel::Member| {
+        let seen = seen.remove(&member.id);
+        MemberView {
+            last_seen: seen.as_ref().map(|seen| seen.at),
+            version: seen.as_ref().and_then(|seen| said(&seen.version)),
+            os: seen.as_ref().and_then(|seen| said(&seen.os)),
+            id: member.id,
+            namespace: member.namespace,
+            service_account: member.service_account,
+            token: member.token,
+            joined: member.joined,
+            ended: member.ended.map(|ended| match ended {
+                Ended::Left => "left",
+                Ended::Evicted => "evicted",
+            }),
+            workload_group: member.grant.workload_group,
+            services: member.grant.services,
+            ports: member.grant.ports,
+            addresses: member.grant.addresses,
+            gateway: member.grant.gateway,
+        }
     };
     list::page(&state, &query, members.into_iter().map(view))
+}
+
+/// What was said, if anything was.
+fn said(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Ends a membership: the workload is deregistered at once, gets no certificate any more, and is denied until those that

@@ -122,6 +122,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not yet", detail)
     }
 
+    /// Who was asked did not answer in time.
+    pub fn late(detail: impl ToString) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "late", "There was no answer in time", detail)
+    }
+
     pub fn internal(detail: impl ToString) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The control plane failed", detail)
     }

@@ -1,5 +1,6 @@
 //! The connected proxies and how far each is.
 
+mod asked;
 pub(crate) mod dump;
 pub(crate) mod inside;
 
@@ -24,7 +25,7 @@ use crate::problem::Problem;
 use crate::state::State;
 
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(proxies)).routes(routes!(proxy)).merge(inside::routes())
+    OpenApiRouter::new().routes(routes!(proxies)).routes(routes!(proxy)).merge(inside::routes()).merge(asked::routes())
 }
 
 /// A proxy that is connected.

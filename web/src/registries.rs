@@ -1,26 +1,36 @@
 //! The platforms that services come from.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State as Shared;
 use axum::{Extension, Json};
-use registry::{Catalog, RegistryState, RegistryStatus};
+use registry::{Catalog, RegistryState, RegistryStatus, Steer, SteerError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Known;
+use crate::extract::At;
+use crate::problem::Problem;
 use crate::state::State;
 
+/// So long a platform may take to tell all it knows.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(registries))
+    OpenApiRouter::new()
+        .routes(routes!(registries))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(resync))
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct RegistryView {
     pub name: String,
-    /// `syncing`, `synced` or `stale`
+    /// `syncing`, `synced`, `stale` or `paused`
     pub state: &'static str,
     /// Why it is stale.
     pub reason: Option<String>,
@@ -62,6 +72,40 @@ async fn registries(Shared(state): Shared<State>, Extension(known): Extension<Kn
     Json(Registries { items, conflicts, revision: state.kept.feed.revision() })
 }
 
+/// Leaves the news of a platform aside until it is resumed, or this control plane ends. What it told stands.
+#[utoipa::path(post, path = "/registries/{name}/_pause", params(("name" = String, Path)),
+    responses((status = 200, description = "The registry", body = RegistryView)))]
+async fn pause(state: Shared<State>, name: At<String>) -> Result<Json<RegistryView>, Problem> {
+    steer(state, name, Steer::Pause).await
+}
+
+/// Reads a platform anew that was paused, and takes its news again.
+#[utoipa::path(post, path = "/registries/{name}/_resume", params(("name" = String, Path)),
+    responses((status = 200, description = "The registry, once it has told all it knows", body = RegistryView)))]
+async fn resume(state: Shared<State>, name: At<String>) -> Result<Json<RegistryView>, Problem> {
+    steer(state, name, Steer::Resume).await
+}
+
+/// Reads a platform anew: what it does not tell any more is taken out once it has told all it knows.
+#[utoipa::path(post, path = "/registries/{name}/_resync", params(("name" = String, Path)),
+    responses((status = 200, description = "The registry, once it has told all it knows", body = RegistryView)))]
+async fn resync(state: Shared<State>, name: At<String>) -> Result<Json<RegistryView>, Problem> {
+    steer(state, name, Steer::Resync).await
+}
+
+async fn steer(Shared(state): Shared<State>, At(name): At<String>, what: Steer) -> Result<Json<RegistryView>, Problem> {
+    let late = |_| Problem::late(format!("{name} did not tell all it knows within {} s", PATIENCE.as_secs()));
+    let done = tokio::time::timeout(PATIENCE, state.steering.steer(&name, what)).await.map_err(late)?;
+    done.map_err(|error| match error {
+        SteerError::Unknown(..) => Problem::not_found(error),
+        SteerError::Declared => Problem::unprocessable(error),
+        SteerError::Paused(_) => Problem::conflict(error),
+        SteerError::Lost(..) | SteerError::Ended => Problem::unavailable(error),
+    })?;
+    let view = all(&state.catalog()).into_iter().find(|registry| registry.name == name);
+    view.map(Json).ok_or_else(|| Problem::not_found(format!("there is no registry {name:?}")))
+}
+
 /// Counts what the caller may see only.
 fn narrow(items: &mut [RegistryView], catalog: &Catalog, known: &Known) {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -84,6 +128,7 @@ pub fn all(catalog: &Catalog) -> Vec<RegistryView> {
 impl RegistryView {
     fn of(registry: &RegistryStatus) -> Self {
         let (state, reason) = match &registry.state {
+            _ if registry.paused => ("paused", Some("an operator left its news aside".to_owned())),
             RegistryState::Syncing => ("syncing", None),
             RegistryState::Synced => ("synced", None),
             RegistryState::Stale(reason) => ("stale", Some(reason.clone())),

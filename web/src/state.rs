@@ -21,6 +21,7 @@ pub struct State {
     pub join_tokens: citadel::Tokens,
     pub members: citadel::Members,
     pub agents: registry::Agents,
+    pub steering: registry::Steering,
     pub api_tokens: citadel::ApiTokens,
     pub mixer: mixer::Mixer,
     pub door: Door,

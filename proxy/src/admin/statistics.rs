@@ -57,7 +57,7 @@ impl Admin {
 }
 
 /// Counters and gauges of an exposition by Envoy's names.
-fn dotted(exposition: &str, only: Option<&str>) -> BTreeMap<String, u64> {
+pub fn dotted(exposition: &str, only: Option<&str>) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     let mut kind = "";
     for line in exposition.lines() {

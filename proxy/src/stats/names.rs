@@ -57,6 +57,8 @@ pub fn dotted<'a>(metric: &str, labels: &'a str) -> (String, Vec<(&'a str, Strin
     for (label, value) in labels_of(labels) {
         match label {
             "envoy_cluster_name" => place.owner = Some(("cluster", sanitized(&value))),
+            // Istio's name of the same, where it is told besides.
+            "cluster_name" if place.owner.is_some() => {}
             "envoy_listener_address" => place.owner = Some(("listener", sanitized(&value))),
             "envoy_http_conn_manager_prefix" => place.owner = Some(("http", sanitized(&value))),
             "envoy_tcp_prefix" => place.owner = Some(("tcp", sanitized(&value))),

@@ -43,6 +43,8 @@ pub struct Options {
     pub resources: Resources,
     /// Where updates are counted.
     pub stats: Arc<Shard>,
+    /// The cluster as which the stream to the server is counted, where it is none of the configuration.
+    pub counted_as: Option<&'static str>,
 }
 
 /// What a change waits for.

@@ -35,7 +35,8 @@ impl Interceptor for Authenticate {
 
 fn authenticate(mut request: Request<()>, denied: &DenyList) -> Result<Request<()>, Status> {
     let peer = request.extensions().get::<PeerCertificates>();
-    let address = peer.and_then(|peer| peer.address).map(|address| address.ip());
+    let from = peer.and_then(|peer| peer.address);
+    let address = from.map(|from| from.ip());
     let leaf = peer.and_then(|peer| peer.chain.first().cloned());
     if let Some(leaf) = leaf {
         let svid = ::api::X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
@@ -43,6 +44,10 @@ fn authenticate(mut request: Request<()>, denied: &DenyList) -> Result<Request<(
             return Err(Status::permission_denied(denied.to_string()));
         }
         request.extensions_mut().insert(Peer { id: svid.id, member: svid.common_name, address });
+    }
+    // Discovery shows it.
+    if let Some(from) = from {
+        request.extensions_mut().insert(from);
     }
     Ok(request)
 }

@@ -10,6 +10,9 @@ use tonic::{Extensions, Status};
 
 use super::join::Joined;
 
+/// The longest text that a proxy says of itself, in characters.
+const LONGEST: usize = 100;
+
 #[tonic::async_trait]
 impl Admission for Joined {
     async fn admit(&self, caller: &Extensions, told: wire::Reporter) -> Result<Reporter, Status> {
@@ -38,6 +41,14 @@ impl Admission for Joined {
             workload,
             principal: peer.id.to_string(),
             started_at: told.started_at,
+            member: peer.member.clone(),
+            version: line(told.version),
+            os: line(told.os),
         })
     }
+}
+
+/// What can be shown on a line.
+fn line(text: String) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }

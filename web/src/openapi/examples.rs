@@ -59,6 +59,8 @@ pub fn of(method: &str, path: &str) -> Example {
             (example.headers, example.body) = (&["if-match: \"$REVISION\""], Some(destination("example")));
         }
         ("put", "/control-plane/_log-level") => example.body = Some(json!({ "filter": "info,pilot=debug" })),
+        ("put", "/proxies/{id}/_log-level") => example.body = Some(json!({ "filter": "info,proxy=debug" })),
+        ("get", "/proxies/{id}/_stats") => example.path += "?prefix=listener.&limit=50",
         ("patch", "/{kind}/{namespace}/{name}") => {
             example.path = "/destinationrules/default/example".into();
             let policy = json!({ "spec": { "trafficPolicy": { "loadBalancer": { "simple": "RANDOM" } } } });
@@ -135,7 +137,7 @@ fn filled(path: &str) -> String {
     path.replace("{id}", id)
         .replace("{kind}", kind)
         .replace("{namespace}", "default")
-        .replace("{name}", "reviews")
+        .replace("{name}", if path.starts_with("/registries") { "agents" } else { "reviews" })
         .replace("{revision}", "$REVISION")
         .replace("{trace_id}", "$TRACE")
 }

@@ -41,7 +41,8 @@ impl Mesh {
         let agents = Agents::open(store.clone(), AgentsOptions::default()).await.unwrap();
         let (publish, catalog) = watch::channel(Arc::new(Catalog::default()));
         let registries: Vec<Arc<dyn Registry>> = vec![Arc::new(agents.clone())];
-        tokio::spawn(registry::run(registries, registry::Policy::default(), publish));
+        let (steering, orders) = registry::Steering::channel();
+        tokio::spawn(registry::run_steered(registries, registry::Policy::default(), orders, publish));
         let (inputs, followed) = watch::channel(Inputs {
             catalog: Arc::default(),
             config: galley.snapshots().borrow().clone(),
@@ -76,6 +77,7 @@ impl Mesh {
             join_tokens,
             members,
             agents: agents.clone(),
+            steering,
             door,
             api_tokens,
             mixer,
@@ -208,8 +210,28 @@ async fn services_and_endpoints_show_who_joined() {
     let (_, endpoints) = mesh.get("/api/v1/endpoints?service=reviews").await;
     assert_eq!(endpoints["items"][0]["identity"], "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
     assert_eq!(endpoints["items"][0]["platform"], "vm");
+    assert_eq!(endpoints["items"][0]["health_source"], "agent");
+    assert!(endpoints["items"][0]["last_heartbeat"].is_null());
     let (_, others) = mesh.get("/api/v1/endpoints?service=rev").await;
     assert_eq!(others["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_registry_is_paused_read_anew_and_resumed() {
+    let mut mesh = Mesh::start().await;
+    let _attachment = reviews(&mut mesh).await;
+    let order = async |name: &str, word: &str| mesh.post(&format!("/api/v1/registries/{name}/{word}"), "").await;
+    let (status, paused) = order("agents", "_pause").await;
+    assert_eq!((status, &paused["state"]), (StatusCode::OK, &json!("paused")), "{paused}");
+    assert_eq!(mesh.get("/api/v1/endpoints").await.1["items"][0]["stale"], true);
+    assert_eq!(order("agents", "_resync").await.0, StatusCode::CONFLICT);
+    for word in ["_resume", "_resync"] {
+        let (status, view) = order("agents", word).await;
+        assert_eq!((status, &view["state"], &view["endpoints"]), (StatusCode::OK, &json!("synced"), &json!(1)));
+    }
+    let (status, problem) = order("nomad", "_pause").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(problem["detail"], "there is no registry \"nomad\"; there are agents");
 }
 
 #[tokio::test]

@@ -34,6 +34,20 @@ impl Client {
         }
     }
 
+    /// Counts the stream to the server as a connection of its cluster. Istio's dashboards select it by `cluster_name`.
+    pub(super) fn count_stream(&self, stands: bool) {
+        let (Some(cluster), stats) = (self.options.counted_as, &self.options.stats) else { return };
+        let mut labels = String::new();
+        ["envoy_cluster_name", "cluster_name"].iter().for_each(|name| label(&mut labels, name, cluster));
+        let active = stats.gauge("envoy_cluster_upstream_cx_active", &labels);
+        match (active.get(), stands) {
+            (0, true) => stats.counter("envoy_cluster_upstream_cx_total", &labels).add(1),
+            (1, false) => stats.counter("envoy_cluster_upstream_cx_destroy", &labels).add(1),
+            _ => return,
+        }
+        active.set(stands.into());
+    }
+
     /// What the metrics of a subscription begin with, and their labels.
     fn places(&self, kind: Kind, name: &str) -> Vec<(&'static str, String)> {
         let labelled = |labels: &[(&str, &str)]| {

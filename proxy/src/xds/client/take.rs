@@ -24,10 +24,14 @@ impl Client {
             }
             Event::Ended => {
                 self.session = None;
+                self.count_stream(false);
                 let wanted: Vec<_> = self.wildcards().filter(|(_, source)| source.from == Source::Ads).collect();
                 wanted.into_iter().for_each(|(kind, _)| self.count(kind, "", Ended::Failure, ""));
             }
-            Event::Came(response) => self.take(response.into_update()),
+            Event::Came(response) => {
+                self.count_stream(true);
+                self.take(response.into_update());
+            }
         }
     }
 

@@ -32,6 +32,7 @@ fn options(directory: &std::path::Path) -> Options {
         hold: Hold::All(Duration::from_secs(15)),
         resources: Resources::default(),
         stats: Arc::default(),
+        counted_as: None,
     }
 }
 

@@ -21,6 +21,9 @@ fn call(mesh: &Mesh) {
         gateway: false,
         metrics: None,
         metrics_path: String::new(),
+        member: None,
+        version: String::new(),
+        os: String::new(),
     };
     let service = wire::Service {
         host: "reviews.default.svc.cluster.local".into(),

@@ -27,6 +27,9 @@ fn reporter(mesh: &Mesh, name: &str, namespace: &str) -> Reporter {
         gateway: false,
         metrics: None,
         metrics_path: String::new(),
+        member: None,
+        version: String::new(),
+        os: String::new(),
     }
 }
 

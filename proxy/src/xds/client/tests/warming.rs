@@ -58,6 +58,7 @@ async fn started(server: Server) -> (mpsc::UnboundedReceiver<Arc<Snapshot>>, Han
         hold: Hold::Each,
         resources,
         stats: Arc::default(),
+        counted_as: None,
     };
     let (client, handle, _) = Client::start(options, scripted::record(put)).await;
     tokio::spawn(client.run());

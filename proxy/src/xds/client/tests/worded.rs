@@ -20,6 +20,7 @@ fn each(server: Server) -> Options {
         hold: Hold::Each,
         resources,
         stats: Arc::default(),
+        counted_as: None,
     }
 }
 
