@@ -54,6 +54,18 @@ await main("crowd", async ({ page, errors }) => {
   await page.locator('[data-node="team-0/service-0"]').waitFor();
   await settled(page);
   await screenshot(page, "crowd-all");
+  // Lines end at the left of a node; wide as they are made here, one over it would be hit.
+  const covered = await page.evaluate(() => {
+    const line = document.querySelector("[data-calm] path");
+    line.style.pointerEvents = "stroke";
+    line.style.strokeWidth = "60px";
+    const seen = [...document.querySelectorAll("[data-node]")].map((node) => [node, node.getBoundingClientRect()]);
+    const shown = seen.filter(([, at]) => document.elementsFromPoint(at.left + 2, at.top + at.height / 2).length > 0);
+    const over = shown.filter(([, at]) => document.elementFromPoint(at.left + 2, at.top + at.height / 2) === line);
+    line.style = "";
+    return { shown: shown.length, over: over.length };
+  });
+  assert.ok(covered.shown > 0 && covered.over === 0, `lines are drawn over nodes: ${JSON.stringify(covered)}`);
   await heap(session, "each service");
   const moment = () => page.locator("[data-graph-at]").getAttribute("data-graph-at");
   for (let round = 0; round < 3; round += 1) {

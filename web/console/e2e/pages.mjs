@@ -26,6 +26,7 @@ const PAGES = [
   ["proxy-policies", "/proxies/reviews-v1.default?tab=policies"],
   ["proxy-config", "/proxies/reviews-v1.default?tab=config"],
   ["proxy-events", "/proxies/reviews-v1.default?tab=events"],
+  ["proxy-stats", "/proxies/reviews-v1.default?tab=stats"],
   ["proxy-tap", "/proxies/reviews-v1.default?tab=tap"],
   ["traces", "/traces"],
   ["config", "/config"],

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { address, quote } from "./client";
+import { expect, test, vi } from "vitest";
+import { address, curl, quote } from "./client";
 import { parseEvents } from "./hooks";
 import { setupToken } from "./session";
 import { seconds } from "../lib/params";
@@ -11,6 +11,11 @@ test("only what is asked for is in the address", () => {
 test("what a shell would take apart is quoted", () => {
   expect(quote("plain/path.txt")).toBe("plain/path.txt");
   expect(quote("it's $HOME")).toBe(`'it'\\''s $HOME'`);
+});
+
+test("a call for a shell takes the token that the CLI would take", () => {
+  vi.stubGlobal("location", { origin: "http://127.0.0.1:15080" });
+  expect(curl("/registries/consul/_pause", { method: "POST" })).toBe('curl -X POST -H "authorization: Bearer $(cat "${WEFT_TOKEN_FILE:-$HOME/.local/state/weft/token}")" http://127.0.0.1:15080/api/v1/registries/consul/_pause');
 });
 
 test("events are taken when they are whole, over any cut", () => {

@@ -128,7 +128,8 @@ export function curl(path: string, options: Call = {}): string {
   const parts = ["curl"];
   const method = options.method ?? "GET";
   if (method !== "GET") parts.push(`-X ${method}`);
-  parts.push(`-H "authorization: Bearer $(cat ~/.local/state/weft/token)"`);
+  // As the CLI finds it.
+  parts.push('-H "authorization: Bearer $(cat "${WEFT_TOKEN_FILE:-$HOME/.local/state/weft/token}")"');
   for (const [name, value] of Object.entries(options.headers ?? {})) parts.push(`-H ${quote(`${name}: ${value}`)}`);
   if (options.text !== undefined) {
     parts.push(`-H 'content-type: ${options.type ?? "application/yaml"}'`, `--data-binary ${quote(options.text)}`);

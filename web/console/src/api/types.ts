@@ -103,6 +103,8 @@ export interface Endpoint {
   address: string;
   port: number;
   health: string;
+  health_source: string;
+  last_heartbeat: number | null;
   weight: number;
   mtls: boolean;
   identity: string | null;
@@ -160,6 +162,9 @@ export interface Member {
   services: string[];
   ports: number[];
   addresses: string[];
+  last_seen: number | null;
+  version: string | null;
+  os: string | null;
 }
 
 export interface JoinToken {

@@ -109,7 +109,7 @@ export default function ControlPlanePage() {
                       ["Trust domain", mesh.trust_domain],
                       ["Started", `${clock(mesh.started_at)} (${ago(mesh.started_at)})`],
                       ["Store", self.data ? (STORES[self.data.store.kind] ?? self.data.store.kind) : "–"],
-                      ["Log level", <LogLevel key="log" />],
+                      ["Log level", <LogLevel key="log" of="/control-plane" />],
                       ["Root ends", certificates.root_not_after ? `${clock(certificates.root_not_after)} (${until(certificates.root_not_after)})` : "–"],
                     ]}
                   />

@@ -6,24 +6,24 @@ import { useGet } from "../api/hooks";
 import { CopyAs } from "../ui/copy";
 import { ProblemBox } from "../ui/states";
 
-const PATH = "/control-plane/_log-level";
 const LEVELS = ["error", "warn", "info", "debug", "trace"];
 
-/** What the control plane writes to its log, and a way to change it until it ends. */
-export function LogLevel() {
-  const told = useGet<{ filter: string }>(PATH);
+/** What the control plane or a proxy writes to its log, and a way to change it until it ends. */
+export function LogLevel({ of, proxy = "" }: { of: string; proxy?: string }) {
+  const path = `${of}/_log-level`;
+  const told = useGet<{ filter: string }>(path);
   const client = useQueryClient();
   const denied = useCan("manage-access");
   const [failed, setFailed] = useState<unknown>(null);
   const filter = told.data?.filter;
-  if (filter === undefined) return <>–</>;
+  if (filter === undefined) return told.error ? <ProblemBox error={told.error} /> : <>–</>;
   // What single modules write stays as it is.
   const modules = filter.split(",").filter((part) => part.includes("="));
   const level = filter.split(",").find((part) => !part.includes("=")) ?? "error";
   const set = (next: string) => {
     setFailed(null);
-    call(PATH, { method: "PUT", body: { filter: [next, ...modules].join(",") } })
-      .then(() => client.invalidateQueries({ queryKey: [PATH] }))
+    call(path, { method: "PUT", body: { filter: [next, ...modules].join(",") } })
+      .then(() => client.invalidateQueries({ queryKey: [path] }))
       .catch(setFailed);
   };
   return (
@@ -34,7 +34,7 @@ export function LogLevel() {
             <option key={each}>{each}</option>
           ))}
         </select>
-        <CopyAs cli={`weft log-level ${filter}`} path={PATH} options={{ method: "PUT", body: { filter } }} />
+        <CopyAs cli={`weft log-level ${proxy && `${proxy} `}${filter}`} path={path} options={{ method: "PUT", body: { filter } }} />
       </div>
       {failed !== null && <ProblemBox error={failed} />}
     </div>

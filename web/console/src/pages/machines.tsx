@@ -57,6 +57,9 @@ function Members() {
     },
     { key: "group", header: "Group", cell: (row) => row.workload_group ?? "–" },
     { key: "services", header: "May serve", cell: (row) => row.services.join(", ") || "anything of its namespace" },
+    { key: "os", header: "System", sort: (row) => row.os, cell: (row) => row.os ?? "–" },
+    { key: "version", header: "Version", sort: (row) => row.version, cell: (row) => row.version ?? "–" },
+    { key: "seen", header: "Heard of", right: true, sort: (row) => row.last_seen, cell: (row) => (row.last_seen ? ago(row.last_seen) : "–") },
     { key: "joined", header: "Joined", right: true, sort: (row) => row.joined, cell: (row) => ago(row.joined) },
     { key: "id", header: "Member", cell: (row) => <span className="mono">{row.id}</span> },
     {

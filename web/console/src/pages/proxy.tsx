@@ -12,7 +12,9 @@ import { asProblem, EmptyFirst, View } from "../ui/states";
 import { Badge, Long, toneOf } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 import { configPath } from "./config";
+import { LogLevel } from "./log-level";
 import { Sync } from "./proxies";
+import { Stats } from "./stats";
 import { Tap } from "./tap";
 import { Why } from "./why";
 
@@ -61,6 +63,7 @@ function Overview({ proxy, path }: { proxy: Proxy; path: string }) {
             ["Workload", `${proxy.namespace}/${proxy.workload}`],
             ["Version", proxy.version],
             ["Address", proxy.address ?? (layout.data?.addresses.join(", ") || "–")],
+            ["Log level", <LogLevel of={path} proxy={proxy.id} />],
             ["Since", `${clock(proxy.connected_at)} (${ago(proxy.connected_at)})`],
             ...(certificate ? ([["Certificate", <span className="flex flex-wrap items-center gap-2"><Badge tone={certificate.state === "valid" ? "ok" : "bad"} icon="lock">{certificate.state}</Badge><span className="min-w-0 break-all">{`ends ${until(certificate.not_after)}, by ${certificate.attested_by}`}</span></span>]] as [string, React.ReactNode][]) : []),
             ...(proxy.config_bytes !== undefined ? ([["Configuration", bytes(proxy.config_bytes)]] as [string, string][]) : []),
@@ -243,6 +246,7 @@ export default function ProxyPage() {
               { key: "policies", title: "Policies", body: () => <Policies path={path} /> },
               { key: "config", title: "Configuration", body: () => <Config path={path} /> },
               { key: "tap", title: "Tap", body: () => <Tap proxy={proxy.id} /> },
+              { key: "stats", title: "Stats", body: () => <Stats path={path} /> },
               { key: "events", title: "Events", body: () => <Events path={path} /> },
             ]}
           />

@@ -1,9 +1,13 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { useCan } from "../api/can";
+import { call } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { Registries, Registry } from "../api/types";
 import { ago, plural } from "../lib/format";
 import { CopyAs } from "../ui/copy";
 import { Page, Panel } from "../ui/page";
-import { EmptyFirst, Partial, View } from "../ui/states";
+import { EmptyFirst, Partial, ProblemBox, View } from "../ui/states";
 import { Status } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 
@@ -16,7 +20,37 @@ const COLUMNS: Column<Registry>[] = [
   { key: "reason", header: "Last trouble", cell: (row) => row.reason ?? (row.forgotten ? "away so long that nothing it told counts" : "–") },
 ];
 
+const WORDS = { pause: "Pause", resume: "Resume", resync: "Read anew" };
+
+/** What can be done with a registry; what the configuration declares is changed there. */
+function Steer({ of, fail }: { of: Registry; fail: (error: unknown) => void }) {
+  const client = useQueryClient();
+  const denied = useCan("write");
+  const [busy, setBusy] = useState(false);
+  const steer = (word: string) => {
+    fail(null);
+    setBusy(true);
+    call(`/registries/${encodeURIComponent(of.name)}/_${word}`, { method: "POST" })
+      .catch(fail)
+      .finally(() => {
+        setBusy(false);
+        void client.invalidateQueries();
+      });
+  };
+  const offered = of.name === "static" ? [] : of.state === "paused" ? (["resume"] as const) : (["pause", "resync"] as const);
+  return (
+    <span className="flex justify-end gap-2">
+      {offered.map((word) => (
+        <button key={word} type="button" className="button small" aria-label={`${WORDS[word]} ${of.name}`} title={denied ?? `weft registry ${word} ${of.name}`} disabled={busy || denied !== null} onClick={() => steer(word)}>
+          {WORDS[word]}
+        </button>
+      ))}
+    </span>
+  );
+}
+
 export function RegistriesPage() {
+  const [failed, setFailed] = useState<unknown>(null);
   const registries = useGet<Registries>("/registries");
   return (
     <Page title="Registries" about="Where services and endpoints come from, and what the sources disagree about." actions={<CopyAs cli="weft registry status" path="/registries" />}>
@@ -26,12 +60,13 @@ export function RegistriesPage() {
           const findings = items.flatMap((registry) => registry.findings.map((words) => ({ registry: registry.name, words })));
           return (
             <div className="grid gap-4">
+              {failed !== null && <ProblemBox error={failed} />}
               <Partial answered={items.length - lost.length} total={items.length} missing={lost.map((registry) => registry.name)} />
               <Panel title={plural(items.length, "registry", "registries")} flush>
                 {items.length === 0 ? (
                   <EmptyFirst icon="registries" title="No registry" command="weft up --consul http://127.0.0.1:8500" />
                 ) : (
-                  <Table label="Registries" rows={items} columns={COLUMNS} id={(row) => row.name} order="name" />
+                  <Table label="Registries" rows={items} columns={[...COLUMNS, { key: "steer", header: "Action", right: true, cell: (row) => <Steer of={row} fail={setFailed} /> }]} id={(row) => row.name} order="name" />
                 )}
               </Panel>
               {findings.length > 0 && (

@@ -1,4 +1,5 @@
 import type { Endpoint } from "../../api/types";
+import { ago } from "../../lib/format";
 import { EmptyFirst } from "../../ui/states";
 import { Badge, Mtls, Status } from "../../ui/status";
 import { type Column, Table } from "../../ui/table";
@@ -7,7 +8,8 @@ const COLUMNS: Column<Endpoint>[] = [
   { key: "address", header: "Address", sort: (row) => row.address, cell: (row) => <span className="mono">{`${row.address}:${row.port}`}</span> },
   { key: "workload", header: "Workload", sort: (row) => row.workload, cell: (row) => row.workload || "–" },
   { key: "version", header: "Version", sort: (row) => row.version, cell: (row) => row.version ?? "–" },
-  { key: "health", header: "Health", sort: (row) => row.health, cell: (row) => <Status word={row.health} /> },
+  { key: "health", header: "Health", sort: (row) => row.health, cell: (row) => <span className="flex items-center gap-2"><Status word={row.health} /><span className="text-soft">{row.health_source}</span></span> },
+  { key: "heard", header: "Heard of", right: true, sort: (row) => row.last_heartbeat, cell: (row) => (row.last_heartbeat ? ago(row.last_heartbeat) : "–") },
   { key: "mtls", header: "mTLS", sort: (row) => row.mtls, cell: (row) => <Mtls ratio={row.mtls ? 1 : 0} /> },
   { key: "weight", header: "Weight", right: true, sort: (row) => row.weight, cell: (row) => row.weight },
   { key: "platform", header: "Platform", sort: (row) => row.platform, cell: (row) => row.platform },

@@ -169,7 +169,7 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   );
 }
 
-/** Thousands of edges as one line: from the right of each caller to the left of whom it calls. */
+/** Thousands of edges as one line behind all nodes, which the library would draw over them: from the right of each caller to the left of whom it calls. */
 function Calm({ edges, places }: { edges: EdgeData[]; places: Map<string, Place> }) {
   const drawn = edges.map(({ source, target }) => {
     const [from, to] = [places.get(source), places.get(target)];
@@ -180,7 +180,7 @@ function Calm({ edges, places }: { edges: EdgeData[]; places: Map<string, Place>
   });
   return (
     <ViewportPortal>
-      <svg className="pointer-events-none absolute top-0 left-0 overflow-visible" width="1" height="1" aria-hidden="true">
+      <svg data-calm="" className="pointer-events-none absolute top-0 left-0 overflow-visible" style={{ zIndex: -1 }} width="1" height="1" aria-hidden="true">
         <path d={drawn.join("")} fill="none" stroke="var(--edge)" strokeWidth="1" opacity="0.25" />
       </svg>
     </ViewportPortal>
