@@ -9,6 +9,7 @@ use std::time::Duration;
 use api::SpiffeId;
 use api::envoy::service::discovery::v3 as xds;
 use futures_util::Stream;
+use registry::KeyAccess;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -32,7 +33,6 @@ pub use proxies::{ProxyStatus, SyncState, TypeStatus};
 
 use crate::compile::Compiled;
 use crate::inputs::Inputs;
-use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::Snapshot;
 

@@ -15,7 +15,6 @@ mod http_proxy;
 mod inbound;
 mod index;
 mod inputs;
-mod keys;
 mod listener;
 mod mesh;
 mod name_table;
@@ -37,8 +36,8 @@ pub use discovery::{
     SyncState, TypeStatus,
 };
 pub use inputs::Inputs;
-pub use keys::KeyAccess;
 pub use mesh::{MeshConfig, OutboundPolicy};
 pub use node::{Capture, Features, Interception, Node, NodeError, NodeKind, Served};
 pub use policy::{judge, mtls_mode};
+pub use registry::KeyAccess;
 pub use resource::{Kind, Resource, ResourceMap, ResourceSet, Snapshot};

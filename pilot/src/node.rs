@@ -5,9 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use api::envoy::config::core::v3 as core;
 use api::prost_types::{Struct, Value, value};
-use registry::{Locality, Protocol};
-
-use crate::keys::KeyAccess;
+use registry::{KeyAccess, Locality, Protocol};
 
 /// A proxy that asks for its configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,8 +22,8 @@ pub use catalog::{
 };
 pub use memory::MemoryRegistry;
 pub use model::{
-    Address, Credential, Credentials, Endpoint, Health, Locality, Location, Platform, Protocol, Provenance, Resolution,
-    Service, ServiceKey, ServicePort, TlsMode, Visibility, Workload,
+    Address, Credential, Credentials, Endpoint, Health, KeyAccess, Locality, Location, Platform, Protocol, Provenance,
+    Resolution, Service, ServiceKey, ServicePort, TlsMode, Visibility, Workload,
 };
 pub use ownership::{ForeignAddress, NotOwn, foreign_addresses, own_host, speaks_for};
 pub use remembered::Remembered;

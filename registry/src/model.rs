@@ -3,6 +3,7 @@
 
 mod credential;
 mod hostname;
+mod key_access;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::credential::{Credential, Credentials};
+pub use self::key_access::KeyAccess;
 
 /// The name under which registries agree that they speak of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

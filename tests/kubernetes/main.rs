@@ -21,6 +21,8 @@ mod manifests;
 #[allow(dead_code)]
 mod mesh;
 mod platforms;
+#[path = "../e2e/process.rs"]
+mod process;
 mod relay;
 mod server;
 mod service_accounts;

@@ -1,14 +1,15 @@
 //! A workload of the cluster joins by the token of its service account, and needs no join token.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cluster::TestCluster;
 use crate::mesh::{Mesh, until};
+use crate::process::Process;
 use crate::server::ADMIN_TOKEN;
+use crate::workload::spawn;
 
 const ACCOUNT: &str = "apiVersion: v1
 kind: ServiceAccount
@@ -16,26 +17,13 @@ metadata: {name: reviews, namespace: default}
 ";
 const SOON: Duration = Duration::from_secs(60);
 
-/// A sidecar that ends with the test.
-struct Sidecar(Child);
-
-impl Sidecar {
-    fn start(mesh: &Mesh, name: &str, token: &str) -> Self {
-        let file = mesh.path().join(format!("{name}.token"));
-        fs::write(&file, token).unwrap();
-        let root = mesh.path().join("control-plane/ca/root.pem");
-        let mut command = mesh.command(&["proxy", "--role", "sidecar", "--service-account", "reviews", "--name", name]);
-        command.arg("--identity-token").arg(file).arg("--root-cert").arg(root);
-        let log = fs::File::create(mesh.path().join(format!("log/{name}.log"))).unwrap();
-        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-}
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
+fn sidecar(mesh: &Mesh, name: &str, token: &str) -> Process {
+    let file = mesh.path().join(format!("{name}.token"));
+    fs::write(&file, token).unwrap();
+    let root = mesh.path().join("control-plane/ca/root.pem");
+    let mut command = mesh.command(&["proxy", "--role", "sidecar", "--service-account", "reviews", "--name", name]);
+    command.arg("--identity-token").arg(file).arg("--root-cert").arg(root);
+    Process(spawn(command, mesh, name))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +35,7 @@ async fn a_workload_joins_by_its_service_account() {
     let kubeconfig = cluster.kubeconfig("west", ADMIN_TOKEN);
     let mesh = Mesh::start(&["--no-sample", "--kubeconfig", kubeconfig.to_str().unwrap()]);
 
-    let _joined = Sidecar::start(&mesh, "reviews", &for_us);
+    let _joined = sidecar(&mesh, "reviews", &for_us);
     let told = || mesh.weft(&["cert", "reviews.default", "-o", "json"]).stdout;
     let chain = || serde_json::from_slice::<Value>(&told()).ok().filter(|told| told["holds"] == true);
     until("its certificate", SOON, || chain().is_some());
@@ -55,10 +43,11 @@ async fn a_workload_joins_by_its_service_account() {
     assert_eq!(chain().unwrap()["chain"][0]["names"], json!([id]));
     until("it is connected", SOON, || mesh.ok(&["proxy-status"]).contains("reviews.default"));
 
-    for (name, token) in [("other", for_others.as_str()), ("nobody", "no-token")] {
-        let mut refused = Sidecar::start(&mesh, name, token);
+    for (name, token, why) in [("other", for_others.as_str(), "audience"), ("nobody", "no-token", "token")] {
+        let mut refused = sidecar(&mesh, name, token);
         until("the refusal", SOON, || refused.0.try_wait().unwrap().is_some_and(|status| !status.success()));
         let log = mesh.log_of(name);
-        assert!(log.contains("the cluster does not know the token") || log.contains("audience"), "{log}");
+        let told = log.lines().find_map(|line| line.split_once("the cluster does not know the token: "));
+        assert!(told.is_some_and(|(_, told)| told.contains(why)), "{log}");
     }
 }

@@ -140,7 +140,8 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn spawn(mut command: Command, mesh: &Mesh, name: &str) -> Child {
+/// Its log is that of the name.
+pub fn spawn(mut command: Command, mesh: &Mesh, name: &str) -> Child {
     let log = File::create(mesh.path().join("log").join(format!("{name}.log"))).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

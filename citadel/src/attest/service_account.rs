@@ -54,7 +54,8 @@ impl Attestor for ServiceAccount {
 /// The service account that a review proves.
 fn judge(review: &TokenReview, audience: &str) -> Result<Attestation, Refusal> {
     if !review.authenticated {
-        let why = if review.error.is_empty() { "it is none of its tokens" } else { &review.error };
+        let why =
+            if review.error.is_empty() { "it is none of its tokens, or for another audience" } else { &review.error };
         return Err(Refusal::unauthenticated(format!("the cluster does not know the token: {why}")));
     }
     // A server that knows nothing of audiences leaves them out, and has not looked at them.

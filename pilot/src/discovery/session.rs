@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::SpiffeId;
 use api::envoy::config::core::v3 as core;
 use api::prost::Message as _;
+use registry::KeyAccess;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
@@ -15,7 +16,6 @@ use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
 use super::{Attached, Caller, Hub, World, admission};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::{Kind, Snapshot};
 

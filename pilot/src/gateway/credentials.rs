@@ -5,10 +5,9 @@ use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::transport_sockets::tls::v3 as tls;
 use bytes::Bytes;
 use galley::kinds::{ServerTls, ServerTlsMode};
-use registry::{Credential, Credentials};
+use registry::{Credential, Credentials, KeyAccess};
 
 use crate::diagnostic::Code;
-use crate::keys::KeyAccess;
 use crate::node::Node;
 use crate::resource::Resource;
 use crate::tls::SecretNames;

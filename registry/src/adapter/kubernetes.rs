@@ -4,7 +4,6 @@
 //! Nothing is told before everything was listed once, so that no endpoint shows without its pod's labels and its
 //! node's locality. When the API server is away all stays as it was told, marked stale.
 
-mod access;
 mod cluster;
 mod follow;
 mod index;
@@ -17,12 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use access::Allowed;
 pub use cluster::{Cluster, ClusterError, IN_CLUSTER, WriteError, now, unix_seconds};
 pub use follow::{Change, Collection, Pace, Versioned, follow};
 use index::{Followed, Index};
 use objects::{EndpointSlice, Namespace, Node, Pod, Service};
-pub use reviews::Review;
+pub use reviews::{KeyReaders, Review};
 pub use secrets::credentials;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;

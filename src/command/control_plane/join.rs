@@ -8,6 +8,7 @@ use ::api::DenyList;
 use citadel::{Client, Member, Members, PeerCertificates, Rates};
 use galley::{Galley, kinds::WorkloadGroup};
 use pilot::{Attached, Attachments, Node, NodeKind, Peer};
+use registry::kubernetes::KeyReaders;
 use registry::{Agents, Attachment, Catalog, Health, RegisteredPort, Registration};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::claims::Claims;
-use super::gateway_keys::GatewayKeys;
+use super::gateway_keys::Gateway;
 
 /// Puts the identity of a connection's certificate into its requests; turns away whoever is denied, and whoever begins
 /// more streams than anybody needs.
@@ -62,7 +63,8 @@ pub struct Joined {
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Of service names.
     pub domain: String,
-    pub keys: GatewayKeys,
+    /// Of the cluster whose Secrets gateways show.
+    pub keys: Option<KeyReaders>,
 }
 
 #[tonic::async_trait]
@@ -74,7 +76,7 @@ impl Attachments for Joined {
             None => None,
         };
         if node.kind == NodeKind::Router {
-            return Ok(Box::new(self.keys.attach(node, peer, member.as_ref()).await));
+            return Ok(Box::new(Gateway::attach(self.keys.as_ref(), node, peer, member.as_ref()).await));
         }
         let Some(registration) = registration(node, member.as_ref(), group.as_deref()) else {
             return Ok(Box::new(()));

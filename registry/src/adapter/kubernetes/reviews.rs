@@ -1,49 +1,41 @@
-//! Asks a cluster whose token something is (`TokenReview` of `authentication.k8s.io/v1`).
+//! What a cluster answers about its service accounts when it is asked: whose a token is, and what an account may do.
+
+mod key_readers;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::time::Duration;
 
 use kube::api::PostParams;
 use kube::core::Request;
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Cluster;
+use super::follow::reason;
 
-const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+pub use key_readers::KeyReaders;
+pub use token::Review;
 
-/// What the cluster says of a token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Review {
-    pub authenticated: bool,
-    pub user: User,
-    /// Those of the audiences asked for that the token is for.
-    pub audiences: Vec<String>,
-    pub error: String,
-}
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct User {
-    /// `system:serviceaccount:default:reviews`
-    pub username: String,
-}
-
+/// What is read of an answer.
 #[derive(Deserialize)]
-struct Answer {
+struct Answer<S> {
     #[serde(default)]
-    status: Review,
+    status: S,
 }
 
 impl Cluster {
-    /// Has a token reviewed that should be for an audience; the error says why the cluster did not answer.
-    pub async fn review_token(&self, token: &str, audience: &str) -> Result<Review, String> {
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": { "token": token, "audiences": [audience] },
-        });
-        let request = Request::new(REVIEWS).create(&PostParams::default(), body.to_string().into_bytes());
+    /// Has something reviewed: the status of what was made of `body` in `collection`. The error says why there is none.
+    async fn review<S: DeserializeOwned + Default>(&self, collection: &str, body: &Value) -> Result<S, String> {
+        let request = Request::new(collection).create(&PostParams::default(), body.to_string().into_bytes());
         let request = request.map_err(|error| error.to_string())?;
-        let answer: Answer = self.client.request(request).await.map_err(|error| super::follow::reason(&error))?;
-        Ok(answer.status)
+        let asked = tokio::time::timeout(PATIENCE, self.client.request::<Answer<S>>(request)).await;
+        let answer = asked.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?;
+        Ok(answer.map_err(|error| reason(&error))?.status)
     }
 }
