@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use store::StoreError;
 use tokio::sync::watch;
 
-use crate::SubjectKey;
+use crate::{SubjectKey, Unseen};
 
 /// Signs SVIDs, and tells which roots vouch for them.
 #[async_trait]
@@ -68,6 +68,8 @@ pub enum IssueError {
     Signing(String),
     #[error("the certificate cannot be entered in the ledger, so it was not handed out: {0}")]
     Ledger(#[from] StoreError),
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
 }
 
 impl TrustBundle {

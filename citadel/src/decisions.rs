@@ -73,6 +73,11 @@ impl Default for Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Decisions(Option<(mpsc::Sender<Decision>, Arc<AtomicU64>)>);
 
+/// What was issued must not be handed out: nobody would learn of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this control plane is ending, so it was not handed out; ask again, or another one")]
+pub struct Unseen;
+
 /// What is told.
 #[derive(Debug)]
 pub struct Decided {
@@ -88,10 +93,9 @@ impl Decisions {
     }
 
     /// Tells of what was issued; waits until there is room, so that nothing is issued unseen.
-    pub(crate) async fn issued(&self, decision: Decision) {
-        let Some((sender, _)) = &self.0 else { return };
-        // Nobody listens any more only at the end of the process.
-        let _ = sender.send(decision).await;
+    pub(crate) async fn issued(&self, decision: Decision) -> Result<(), Unseen> {
+        let Some((sender, _)) = &self.0 else { return Ok(()) };
+        sender.send(decision).await.map_err(|_| Unseen)
     }
 
     /// Tells of a refusal. Whoever floods is not waited for: what finds no room is counted.
@@ -111,9 +115,10 @@ impl Decided {
         self.decisions.recv_many(buffer, most).await > 0
     }
 
-    /// What is there already.
-    pub fn rest(&mut self, buffer: &mut Vec<Decision>) {
-        while let Ok(decision) = self.decisions.try_recv() {
+    /// What was told until now. From then on nothing is, and so nothing is issued.
+    pub async fn rest(&mut self, buffer: &mut Vec<Decision>) {
+        self.decisions.close();
+        while let Some(decision) = self.decisions.recv().await {
             buffer.push(decision);
         }
     }

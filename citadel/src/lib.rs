@@ -39,7 +39,7 @@ pub use attest::{
 pub use authority::{Authority, IssueError, IssueRequest, Issued, TrustBundle};
 pub use chain::{CertificateDescription, certificates, describe, judge};
 pub use csr::{CsrError, SubjectKey};
-pub use decisions::{Decided, Decision, Decisions, Outcome, Sums, Told, Wanted};
+pub use decisions::{Decided, Decision, Decisions, Outcome, Sums, Told, Unseen, Wanted};
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
 pub use fair::{Client, Queue, Rates, TooMuch};

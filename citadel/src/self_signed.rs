@@ -187,7 +187,7 @@ impl Authority for SelfSigned {
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
         self.ledger.enter(&entry(&request, &issued, &root, &intermediate.name, now)).await?;
-        self.decisions.issued(decision(&request, &issued)).await;
+        self.decisions.issued(decision(&request, &issued)).await?;
         self.prune_ledger(now).await;
         tracing::info!(
             identity = %request.id, serial = issued.serial, attested_by = request.attested_by, ttl_s = ttl.as_secs(),

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Permissions of a file that only its owner reads.
 pub const PRIVATE: u32 = 0o600;
@@ -34,6 +34,21 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Where operating systems keep the roots that they trust.
+const ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The operating system's roots in PEM, if it has any; the variable of OpenSSL comes first.
+pub fn system_roots() -> Option<Vec<u8>> {
+    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    told.into_iter().chain(ROOTS.map(PathBuf::from)).find_map(|place| fs::read(place).ok())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use clap::Args;
 use galley::{Galley, GalleyOptions};
 use mixer::{Keeper, Mixer, TelemetryService};
 use pilot::{Discovery, Inputs, MeshConfig};
+use registry::kubernetes::KeyReaders;
 use registry::{Agents, AgentsOptions, Catalog, Credentials, Registry};
 use runtime::shutdown::{self, Shutdown};
 use runtime::{Clock, files};
@@ -102,6 +103,8 @@ pub struct Options {
 const DRAIN: Duration = Duration::from_secs(5);
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
+    let trust_domain = TrustDomain::new(&options.trust_domain)?;
+    let aliases = options.authority.aliases(&trust_domain)?;
     let shutdown = shutdown::on_signals(DRAIN)?;
     data.make(data.path())?;
     let store = options.store.open(&data).await?;
@@ -122,7 +125,6 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .with_context(|| format!("{} cannot be bound; give --listen-xds", options.listen_xds))?;
     let xds_address = xds_listener.local_addr()?;
 
-    let trust_domain = TrustDomain::new(&options.trust_domain)?;
     let own = trust_domain.workload("istio-system", "control-plane")?;
     let authority = options.authority.open(&data, &trust_domain, store.clone(), clock.clone()).await?;
     let (decisions, decided) = Decisions::channel();
@@ -140,18 +142,25 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let endpoint = Endpoint::bind(&options.bundle, &tls).await?;
     let current = CurrentCertificate::new(bundle.clone(), clock.clone());
     let tokens = jwt.service(current, members.clone(), &denials, own.clone(), decisions.clone());
-    let aliases = options.authority.aliases(&trust_domain)?;
-    let own_sockets = [xds_address, api_listener.local_addr()?, metrics_listener.local_addr()?];
-    let keys_from = options.key_sources.reach(&own_sockets);
-    let mesh = Arc::new(MeshConfig { keys_from, ..mesh_config(trust_domain.clone(), aliases, &options) });
+    let mesh = mesh_config(trust_domain.clone(), aliases, &options);
+    let registration =
+        Registration::open(&options.check_in, api_tls.clone(), store.clone(), &mesh, clock.clone()).await?;
+    let listeners = [
+        Some(&xds_listener),
+        Some(&api_listener),
+        Some(&metrics_listener),
+        endpoint.as_ref().map(Endpoint::listener),
+        registration.as_ref().map(Registration::listener),
+    ];
+    let own_sockets: Vec<SocketAddr> =
+        listeners.into_iter().flatten().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let mesh = Arc::new(MeshConfig { keys_from: options.key_sources.reach(&own_sockets), ..mesh });
     let domain = mesh.domain.clone();
     let galley = open_galley(&options, &data, store.clone(), &mesh).await?;
     let agents = Agents::open(store.clone(), agents_options(&options, &mesh, data.replica()?)).await?;
     let mut registries: Vec<Arc<dyn Registry>> = vec![galley.registry(), Arc::new(agents.clone())];
     let platforms = options.platforms.open(&mesh.domain).await?;
     registries.extend(platforms.remembered(&store));
-    let registration =
-        Registration::open(&options.check_in, api_tls.clone(), store.clone(), &mesh, clock.clone()).await?;
     let attestors = options.evidence.attestors(&trust_domain, &join_tokens, &bundle, &clock, platforms.reviews())?;
     let signing = Signing::new(authority, attestors, members.clone(), own).refusing(denials.watch()).telling(decisions);
     let issuances = signing.issuances();
@@ -175,7 +184,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         galley: galley.clone(),
         catalog: catalog.clone(),
         domain,
-        keys: gateway_keys::GatewayKeys::of(platforms.cluster()),
+        keys: platforms.cluster().map(KeyReaders::of),
     };
     let discovery = Discovery::new(followed.clone(), pilot::Options::default(), Arc::new(joined.clone()));
     let mixer = Mixer::new(catalog.clone(), clock.clone(), mixer::Options::default());
@@ -224,7 +233,9 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     options.api_access.show_setup_link(&data, &sessions, &address.api).await?;
     let audit = state.door.audit.clone();
     tokio::spawn(access::audit_joins(store, audit.clone()));
-    let decided = tokio::spawn(decisions::keep(decided, audit, clock.clone(), shutdown.clone()));
+    // Identities are issued until the last request is answered.
+    let (unserved, end) = shutdown::channel();
+    let decided = tokio::spawn(decisions::keep(decided, audit, clock.clone(), end));
     let (join, api) = (state.join_tokens.clone(), state.api_tokens.clone());
     tokio::spawn(access::housekeeping(data.clone(), join, api, sessions, clock));
     let api = web::serve(api_listener, api_tls, state.clone(), shutdown.clone());
@@ -232,8 +243,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     tokio::spawn(announce(catalog, data, address));
     let registration = Registration::serve(registration, shutdown.clone());
     let bundle = jwt.serve(endpoint, shutdown.clone());
-    serve(xds, api, metrics, registration, bundle, shutdown).await?;
+    let served = serve(xds, api, metrics, registration, bundle, shutdown).await;
+    unserved.drain();
     decided.await.context("the last decisions on identities are not written down")?;
+    served?;
     // The last figures are written when the end begins.
     kept.await.context("the traffic of the last minute is not kept")
 }

@@ -18,18 +18,22 @@ pub struct KeySources {
 impl KeySources {
     /// `own` are the control plane's sockets; one that is bound to all addresses is at each of the machine's.
     pub fn reach(&self, own: &[SocketAddr]) -> Reach {
-        let machine: Vec<IpAddr> = addresses();
-        let at = |socket: &SocketAddr| match socket.ip() {
-            any if any.is_unspecified() => machine.iter().map(|ip| SocketAddr::new(*ip, socket.port())).collect(),
-            _ => vec![*socket],
-        };
-        Reach { allowed: self.allowed.clone(), refused: own.iter().flat_map(at).collect() }
+        Reach { allowed: self.allowed.clone(), refused: places(own, &addresses()) }
     }
 
     /// The same options as words of a command line.
     pub fn words(&self) -> Vec<OsString> {
         self.allowed.iter().flat_map(|range| ["--allow-jwks-address".into(), range.to_string().into()]).collect()
     }
+}
+
+/// Where others reach the sockets of a machine that has these addresses.
+fn places(own: &[SocketAddr], machine: &[IpAddr]) -> Vec<SocketAddr> {
+    let at = |socket: &SocketAddr| match socket.ip() {
+        any if any.is_unspecified() => machine.iter().map(|ip| SocketAddr::new(*ip, socket.port())).collect(),
+        _ => vec![*socket],
+    };
+    own.iter().flat_map(at).collect()
 }
 
 /// The addresses of this machine that others can reach.
@@ -64,7 +68,10 @@ mod tests {
             "--allow-jwks-address 127.0.0.1/32 --allow-jwks-address fe80::/10"
         );
         assert!(range("localhost").unwrap_err().contains("127.0.0.0/8"));
-        let everywhere = KeySources::default().reach(&["0.0.0.0:15012".parse().unwrap()]);
-        assert!(everywhere.refused.iter().all(|at| at.port() == 15012 && !at.ip().is_unspecified()));
+        let machine = ["192.0.2.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let own = ["0.0.0.0:15012".parse().unwrap(), "[::]:8443".parse().unwrap(), "10.0.0.5:15080".parse().unwrap()];
+        let told: Vec<_> = places(&own, &machine).iter().map(ToString::to_string).collect();
+        let both = ["192.0.2.2:15012", "[fd00::2]:15012", "192.0.2.2:8443", "[fd00::2]:8443", "10.0.0.5:15080"];
+        assert_eq!(told, both);
     }
 }

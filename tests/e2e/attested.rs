@@ -1,17 +1,25 @@
 //! Workloads that show the token of an issuer the operator named, and the log of who got what.
 
 use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use api::istio::v1::auth::IstioCertificateRequest;
+use api::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 
 use crate::authorities::openssl;
+use crate::control_plane::ControlPlane as Alone;
 use crate::mesh::{text, until, weft};
+use crate::strangers::tls;
 use crate::vm::kit::{ControlPlane, Process};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -145,4 +153,38 @@ fn issuers_that_would_let_everybody_in_or_whose_keys_are_not_there_are_refused()
         let told = text(&output);
         assert!(!output.status.success() && told.contains(words) && told.contains("bad.yaml"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_certificate_that_is_issued_while_the_control_plane_ends_is_in_the_audit_log() {
+    let mut control_plane = Alone::new();
+    control_plane.start(&[]);
+    let token = control_plane.ok(&["token", "create", "--service-account", "late"]);
+    let address = control_plane.address();
+    let [xds, api] = ["xds", "api"].map(|port| crate::mesh::address(address[port].as_str().unwrap()));
+    let connector = tower::service_fn(move |_: http::Uri| async move { io::Result::Ok(TokioIo::new(tls(xds).await)) });
+    let channel = Endpoint::from_static("http://control-plane").connect_with_connector(connector).await.unwrap();
+
+    // Somebody's request is under way, which holds the end off.
+    let mut held = TcpStream::connect(api).unwrap();
+    let bearer = fs::read_to_string(control_plane.path().join("token")).unwrap();
+    let head = "POST /api/v1/_apply HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 9\r\n";
+    write!(held, "{head}authorization: Bearer {}\r\n\r\n", bearer.trim()).unwrap();
+    let mut words = [0; 12];
+    held.read_exact(&mut words).unwrap();
+    assert_eq!(&words, b"HTTP/1.1 100");
+    assert!(Command::new("kill").arg(control_plane.pid().to_string()).status().unwrap().success());
+    let log = || fs::read_to_string(control_plane.log()).unwrap();
+    until("its end begins", SOON, || log().contains("stopping"));
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let mut request = tonic::Request::new(IstioCertificateRequest { csr, ..Default::default() });
+    request.metadata_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
+    IstioCertificateServiceClient::new(channel).create_certificate(request).await.unwrap();
+    control_plane.stop();
+    let audit = fs::read_to_string(control_plane.path().join("control-plane/audit.jsonl")).unwrap();
+    let issued = |line: &&str| line.contains("issue-certificate") && line.contains("ns/default/sa/late");
+    assert_eq!(audit.lines().filter(issued).count(), 1, "{audit}");
+    drop(held);
 }

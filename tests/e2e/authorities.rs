@@ -118,6 +118,12 @@ fn workloads_of_another_name_of_the_trust_domain_are_taken_for_ours_and_of_no_th
     let bad = Command::new(crate::mesh::weft()).args(["up", "--trust-domain-alias", "Old_Example/x"]).output().unwrap();
     assert_eq!(bad.status.code(), Some(2));
     assert!(text(&bad).contains("a trust domain has 1 to 255 characters"), "{}", text(&bad));
+    // What cannot be is told before anything is made.
+    let data = files.path().join("data");
+    let own = ["control-plane", "--trust-domain-alias", "cluster.local"];
+    let bad = Command::new(crate::mesh::weft()).args(own).env("WEFT_DATA_DIR", &data).output().unwrap();
+    assert!(text(&bad).contains("it is the trust domain itself"), "{}", text(&bad));
+    assert!(bad.status.code() == Some(2) && !data.exists());
     let ca_dir = files.path().to_str().unwrap();
     let mesh = Mesh::start(&["--ca-dir", ca_dir, "--trust-domain-alias", "old.example"]);
     mesh.apply(ONLY_PRODUCTPAGE);

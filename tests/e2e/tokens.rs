@@ -121,3 +121,16 @@ fn without_keys_no_token_is_good() {
         assert_eq!(ask(&[("x-token", &format!("Token {good}"))]), 401);
     }
 }
+
+#[test]
+fn the_control_planes_own_ports_are_refused_as_sources_of_keys() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mesh = Mesh::start(&["--listen-registration", &free.to_string()]);
+    mesh.apply(&rules(free).replace(&free.to_string(), "keys.example"));
+    let admin = SocketAddr::new(mesh.address_of("ratings-v1").ip(), 15000);
+    let dump = || crate::mesh::get(admin, "admin", "/config_dump", &[]).unwrap().body;
+    until("the rules at the proxy", PATIENCE, || dump().contains("jwks|80|http|keys.example"));
+    let dump = dump();
+    let refused = dump.split("\"refused\"").nth(1).unwrap().split(']').next().unwrap();
+    assert!(refused.contains(&free.to_string()), "{refused}");
+}

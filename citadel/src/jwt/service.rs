@@ -98,10 +98,11 @@ impl Jwt for JwtService {
             }
         };
         let audience = &request.get_ref().audience;
-        tracing::info!(identity = %id, ?audience, expires = minted.expires, "a JWT-SVID was issued");
         let outcome = Outcome::Issued { what: audience.join(", "), until: minted.expires };
         let attested_by = "its certificate".to_owned();
-        self.decisions.issued(Decision { identity: id.to_string(), attested_by, outcome, ..asked }).await;
+        let told = self.decisions.issued(Decision { identity: id.to_string(), attested_by, outcome, ..asked }).await;
+        told.map_err(|unseen| Status::unavailable(unseen.to_string()))?;
+        tracing::info!(identity = %id, ?audience, expires = minted.expires, "a JWT-SVID was issued");
         let expires = i64::try_from(minted.expires).unwrap_or(i64::MAX);
         Ok(Response::new(wire::MintedToken { token: minted.token, expires }))
     }

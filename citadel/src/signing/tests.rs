@@ -155,8 +155,10 @@ async fn each_certificate_and_each_refusal_is_told() {
     assert!(granted(&signing, bad).await.is_err());
 
     let mut told = Vec::new();
-    decided.rest(&mut told);
+    decided.rest(&mut told).await;
     assert_eq!(told.len(), 2);
+    // Whoever writes it down is gone: what nobody would learn of is not handed out.
+    assert_eq!(granted(&signing, with_token(&own, &mesh.token("ratings").await)).await, Err(Code::Unavailable));
     assert_eq!((&told[0].identity, &told[0].member), (&mesh.id("reviews").to_string(), &Some(member)));
     assert!(told[0].attested_by.starts_with("join token "), "{told:?}");
     assert!(matches!(&told[0].outcome, Outcome::Issued { what, .. } if what.len() == 32), "{told:?}");

@@ -1,6 +1,5 @@
 //! Roots: of a trust bundle, and the operating system's.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
@@ -26,21 +25,11 @@ pub fn roots(secret: &Secret) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(store))
 }
 
-/// Where operating systems keep their bundle; the variable of OpenSSL comes first.
-const PLACES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// The operating system's roots. They are read once, and shared by all that trust them.
 pub fn system() -> Result<Arc<RootCertStore>, TlsError> {
     static READ: OnceLock<Option<Arc<RootCertStore>>> = OnceLock::new();
     let read = || {
-        let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-        let pem = told.into_iter().chain(PLACES.map(PathBuf::from)).find_map(|place| std::fs::read(place).ok())?;
+        let pem = runtime::files::system_roots()?;
         let mut store = RootCertStore::empty();
         // One that cannot be read must not take the others along.
         store.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());

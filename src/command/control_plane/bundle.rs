@@ -10,6 +10,7 @@ use citadel::{
     SpiffeBundle,
 };
 use clap::Args;
+use hyper::Uri;
 use runtime::Clock;
 use runtime::shutdown::Shutdown;
 use store::Store;
@@ -105,14 +106,23 @@ impl Endpoint {
         tracing::info!(address = %listener.local_addr()?, "the trust domain's bundle is served");
         Ok(Some(Self { listener, tls }))
     }
+
+    pub fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
 }
 
 /// For clap: as OpenID Connect Discovery section 3 has it.
 fn issuer(text: &str) -> Result<String, String> {
     let wrong = || "an issuer is a URL of the form https://HOST[:PORT][/PATH], without query and fragment".to_owned();
-    let rest = text.strip_prefix("https://").ok_or_else(wrong)?;
-    let good = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', '@', ' ', '"', '\\']);
-    if good && rest.is_ascii() { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong()) }
+    // What parses it takes a fragment off.
+    let url: Uri = text.parse().ok().filter(|_| !text.contains('#')).ok_or_else(wrong)?;
+    let host = url.authority().is_some_and(|authority| {
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some())
+    });
+    let good = url.scheme_str() == Some("https") && host && url.query().is_none();
+    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
@@ -122,7 +132,22 @@ mod tests {
     #[test]
     fn an_issuer_is_an_https_url_and_nothing_else() {
         assert_eq!(issuer("https://mesh.example:8443/").as_deref(), Ok("https://mesh.example:8443"));
-        for wrong in ["http://mesh.example", "mesh.example", "https://", "https:///x", "https://a?b", "https://u@a"] {
+        assert_eq!(issuer("https://[fd00::1]:8443/a/b").as_deref(), Ok("https://[fd00::1]:8443/a/b"));
+        for wrong in [
+            "http://mesh.example",
+            "mesh.example",
+            "https://",
+            "https:///x",
+            "https://a?b",
+            "https://a#b",
+            "https://u@a",
+            "https://a b",
+            "https://a:99999",
+            "https://a:b",
+            "https://a:",
+            "https://:8443",
+            "https://[fd00::1",
+        ] {
             assert!(issuer(wrong).is_err(), "{wrong}");
         }
     }

@@ -13,18 +13,18 @@ const AT_ONCE: usize = 512;
 /// How often it is looked for sums whose time is over.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Until drained; what was told by then is written.
-pub async fn keep(mut decided: Decided, audit: Audit, clock: Clock, shutdown: Shutdown) {
+/// Until `end` drains, which is when nothing is served any more; what was told by then is written.
+pub async fn keep(mut decided: Decided, audit: Audit, clock: Clock, end: Shutdown) {
     let (mut sums, mut fresh) = (Sums::default(), Vec::new());
     let mut tick = tokio::time::interval(LOOK);
     loop {
         let ends = tokio::select! {
             open = decided.next(&mut fresh, AT_ONCE) => !open,
             _ = tick.tick() => false,
-            () = shutdown.draining() => true,
+            () = end.draining() => true,
         };
         if ends {
-            decided.rest(&mut fresh);
+            decided.rest(&mut fresh).await;
         }
         let now = clock.unix_seconds();
         let mut told: Vec<Told> = fresh.drain(..).filter_map(|decision| sums.take(decision, now)).collect();

@@ -62,6 +62,10 @@ impl Registration {
         Arc::new(self.hosts.clone())
     }
 
+    pub fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+
     /// Serves until drained; where nothing was asked for there is nothing to serve.
     pub async fn serve(registration: Option<Self>, shutdown: Shutdown) -> io::Result<()> {
         let Some(Self { listener, hosts, tls, token }) = registration else { return Ok(()) };

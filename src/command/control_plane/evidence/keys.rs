@@ -1,6 +1,6 @@
 //! Where the keys of issuers of tokens are read: a file, or a URL.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use citadel::{IssuerConfig, KeySource};
@@ -9,22 +9,14 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::AsyncReadExt as _;
 
-use crate::command::api::{Connector, Trust};
+use crate::command::api::{Connector, Trust, chain};
 
 /// How long an issuer may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any set of keys has.
 const MOST: usize = 256 * 1024;
-/// Where operating systems keep the roots they trust.
-const SYSTEM_ROOTS: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 pub enum Keys {
     File(PathBuf),
     Url(String, Client<Connector, Empty<Bytes>>),
@@ -45,7 +37,10 @@ impl Keys {
                 let read = std::fs::read(file);
                 Trust::Authorities(read.map_err(|error| format!("caFile: {} cannot be read: {error}", file.display()))?)
             }
-            None if url.starts_with("https:") => Trust::System(system_roots()?),
+            None if url.starts_with("https:") => {
+                let roots = runtime::files::system_roots();
+                Trust::System(roots.ok_or("caFile: this system has no bundle of roots; name one")?)
+            }
             None => Trust::Nothing,
         };
         let connector = Connector::new(trust).map_err(|error| format!("caFile: {error:#}"))?;
@@ -53,17 +48,11 @@ impl Keys {
     }
 }
 
-fn system_roots() -> Result<Vec<u8>, String> {
-    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let found = told.into_iter().chain(SYSTEM_ROOTS.map(PathBuf::from)).find_map(|place| std::fs::read(place).ok());
-    found.ok_or_else(|| "caFile: this system has no bundle of roots; name one".to_owned())
-}
-
 #[tonic::async_trait]
 impl KeySource for Keys {
     async fn read(&self) -> Result<Vec<u8>, String> {
         match self {
-            Self::File(file) => std::fs::read(file).map_err(|error| format!("{}: {error}", file.display())),
+            Self::File(file) => read(file).await.map_err(|error| format!("{}: {error}", file.display())),
             Self::Url(url, client) => {
                 let read = tokio::time::timeout(DEADLINE, fetch(url, client)).await;
                 read.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())))
@@ -73,10 +62,20 @@ impl KeySource for Keys {
     }
 }
 
+async fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut set = Vec::new();
+    let most = MOST as u64;
+    tokio::fs::File::open(file).await?.take(most + 1).read_to_end(&mut set).await?;
+    match set.len() > MOST {
+        true => Err(std::io::Error::other(format!("it is larger than {most} bytes, the most that a set of keys has"))),
+        false => Ok(set),
+    }
+}
+
 async fn fetch(url: &str, client: &Client<Connector, Empty<Bytes>>) -> Result<Vec<u8>, String> {
     let request = Request::get(url).header("accept", "application/json").body(Empty::new());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = client.request(request).await.map_err(|error| words(&error))?;
+    let answer = client.request(request).await.map_err(|error| chain(&error))?;
     if answer.status() != StatusCode::OK {
         return Err(format!("it answered {}; redirects are not followed", answer.status()));
     }
@@ -84,13 +83,20 @@ async fn fetch(url: &str, client: &Client<Connector, Empty<Bytes>>) -> Result<Ve
     Ok(body.map_err(|error| error.to_string())?.to_bytes().to_vec())
 }
 
-/// An error with what it comes from, of which the last says most.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut from = error.source();
-    while let Some(cause) = from {
-        words = format!("{words}: {cause}");
-        from = cause.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_no_set_of_keys_is_not_read_without_end() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("jwks.json");
+        let keys = Keys::File(file.clone());
+        std::fs::write(&file, vec![b' '; MOST]).unwrap();
+        assert_eq!(keys.read().await.map(|set| set.len()), Ok(MOST));
+        std::fs::write(&file, vec![b' '; MOST + 1]).unwrap();
+        assert!(keys.read().await.unwrap_err().contains("larger than 262144 bytes"));
+        let endless = Keys::File("/dev/zero".into());
+        assert!(endless.read().await.unwrap_err().contains("/dev/zero: it is larger"));
     }
-    words
 }
