@@ -1,5 +1,6 @@
 //! Serves a router on a socket whose clients are not trusted with its time: a request's head must come soon, a
-//! connection on which nothing is asked is closed, and there are only so many connections.
+//! connection on which nothing is asked, or whose client neither sends nor takes what is under way, is closed, and there
+//! are only so many connections.
 
 mod held;
 #[cfg(test)]
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::serve::Listener;
@@ -32,7 +32,8 @@ use held::{Calls, Held};
 pub struct Limits {
     /// For the head of a request, from the moment that one can come: so long a client may also keep still between two.
     pub head: Duration,
-    /// While nothing is asked over HTTP/2.
+    /// While nothing is asked over HTTP/2, and while a client sends nothing of what it asks or takes nothing of what it
+    /// is answered.
     pub idle: Duration,
     /// Those that come when there are so many wait until another ends.
     pub connections: usize,
@@ -91,7 +92,8 @@ where
         request.extensions_mut().insert(ConnectInfo(Peer(from)));
         let (call, router) = (Calls::begin(&calls), router.clone());
         async move {
-            let answer = router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
+            let request = request.map(|body| call.from_the_beginning_of(body));
+            let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
             Ok::<_, Infallible>(answer.map(|body| call.until_the_end_of(body)))
         }
     });
