@@ -80,6 +80,13 @@ impl Hostname {
             Self::new(&format!("{text}.{namespace}.svc.{domain}"))
         }
     }
+
+    /// The hosts that a name may stand for: itself, and the longer ones that `name.namespace` and `name.namespace.svc`
+    /// are short for.
+    pub fn spelled(text: &str, domain: &str) -> impl Iterator<Item = Self> + use<> {
+        let hosts = [text.to_owned(), format!("{text}.svc.{domain}"), format!("{text}.{domain}")];
+        hosts.into_iter().filter_map(|host| Self::new(&host).ok())
+    }
 }
 
 impl fmt::Display for Hostname {

@@ -74,13 +74,11 @@ impl<'s> Scene<'s> {
         self.services.range(ServiceKey::new(host.clone(), "")..).take_while(move |known| known.host == host)
     }
 
-    /// The namespaces that serve a host, or any of those that a wildcard covers; `name.namespace` and
-    /// `name.namespace.svc` stand for a longer host.
+    /// The namespaces that serve a host in any spelling, or any of those that a wildcard covers.
     fn owners(&self, host: &Hostname) -> BTreeSet<&'s str> {
-        let longer = [format!("{host}.svc.{}", self.domain), format!("{host}.{}", self.domain)];
-        let longer = longer.iter().filter_map(|host| Hostname::new(host).ok()).flat_map(|host| self.of_host(&host));
+        let spelled = Hostname::spelled(host.as_str(), self.domain).flat_map(|host| self.of_host(&host));
         let covered = self.services.iter().filter(|known| host.is_wildcard() && host.covers(known.host.as_str()));
-        self.of_host(host).chain(longer).chain(covered).map(|known| &*known.namespace).collect()
+        spelled.chain(covered).map(|known| &*known.namespace).collect()
     }
 
     /// Whether all callers heed rules of a namespace for a host of another, and not its own callers only.

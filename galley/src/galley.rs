@@ -216,8 +216,19 @@ impl Galley {
         origin: &str,
         known: &BTreeSet<ServiceKey>,
     ) -> Result<Vec<Found>, Rejection> {
+        self.analyse_after(text, &BTreeSet::new(), origin, known)
+    }
+
+    /// What would be wrong if besides these objects were deleted.
+    pub fn analyse_after(
+        &self,
+        text: &str,
+        gone: &BTreeSet<ObjectKey>,
+        origin: &str,
+        known: &BTreeSet<ServiceKey>,
+    ) -> Result<Vec<Found>, Rejection> {
         let (documents, _) = checked(text, origin)?;
-        let snapshot = self.shared.state.lock().preview(documents, now());
+        let snapshot = self.shared.state.lock().preview(documents, gone, now());
         let mut found = self.analyse_snapshot(&snapshot, known);
         let nodes = yaml::parse(text).unwrap_or_default();
         for Found { object, diagnostic } in &mut found {

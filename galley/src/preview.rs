@@ -1,6 +1,6 @@
 //! What would be in force after a change that was not made: for those who tell its effects beforehand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use registry::{Catalog, Endpoint, Event, Merger, RegistryState};
 
@@ -17,7 +17,7 @@ impl Galley {
     /// What would be in force if the text were applied.
     pub fn preview(&self, text: &str, origin: &str) -> Result<Snapshot, Rejection> {
         let (documents, _) = checked(text, origin)?;
-        Ok(self.shared.state.lock().preview(documents, now()))
+        Ok(self.shared.state.lock().preview(documents, &BTreeSet::new(), now()))
     }
 
     /// What would be in force if that object were deleted.

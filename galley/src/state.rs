@@ -175,10 +175,11 @@ impl State {
         Snapshot::of(self.version, self.in_force.values().map(|loaded| loaded.checked.clone()))
     }
 
-    /// What would be in force if these documents were applied.
-    pub fn preview(&self, documents: Vec<Document>, now: u64) -> Snapshot {
+    /// What would be in force if these documents were applied, and those objects deleted.
+    pub fn preview(&self, documents: Vec<Document>, gone: &BTreeSet<ObjectKey>, now: u64) -> Snapshot {
+        let stay = self.in_force.iter().filter(|(key, _)| !gone.contains(key));
         let mut objects: BTreeMap<ObjectKey, Checked> =
-            self.in_force.iter().map(|(key, loaded)| (key.clone(), loaded.checked.clone())).collect();
+            stay.map(|(key, loaded)| (key.clone(), loaded.checked.clone())).collect();
         for document in documents {
             let created = self.stored(&document.key).map_or(now, |loaded| loaded.object.created);
             let meta = Meta {

@@ -20,7 +20,7 @@ pub use export::{InfluxAuth, InfluxDb, Otlp, Sink, SinkKind, SinkStatus, StatsD,
 pub use graph::{EdgeView, FailingEdge, Graph, GraphQuery, Latency, NodeView, ReadyEndpoints, Reporting, namespace};
 pub use intake::{Reporter, Seen};
 pub use mixer::{Mixer, Options};
-pub use names::id;
+pub use names::{id, workload_id};
 pub use series::{SeriesQuery, SeriesView, TrafficSeries};
 pub use service::{Admission, TelemetryService};
 pub use snapshot::Keeper;

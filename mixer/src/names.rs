@@ -29,6 +29,11 @@ pub fn id(service: &Service) -> String {
     }
 }
 
+/// The id of the node of a workload that is part of no service.
+pub fn workload_id(namespace: &str, name: &str) -> String {
+    format!("workload:{namespace}/{name}")
+}
+
 /// What people call a service: its first label below the mesh's domain, else its whole host.
 pub fn short<'a>(host: &'a str, namespace: &str) -> &'a str {
     let mut labels = host.splitn(4, '.');
@@ -65,7 +70,7 @@ impl Names {
         let namespace = || workload.namespace.clone();
         let canonical = self.services.get(&(namespace(), workload.canonical_service.clone()));
         let found = canonical.or_else(|| self.workloads.get(&(namespace(), workload.name.clone())));
-        found.map_or_else(|| format!("workload:{}/{}", workload.namespace, workload.name).into(), Arc::clone)
+        found.map_or_else(|| workload_id(&workload.namespace, &workload.name).into(), Arc::clone)
     }
 
     /// The node that was called: a service, else the workload that took the call.

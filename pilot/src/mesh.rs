@@ -41,7 +41,7 @@ impl MeshConfig {
             trust_domain,
             trust_domain_aliases: Vec::new(),
             domain: "cluster.local".into(),
-            root_namespace: "istio-system".into(),
+            root_namespace: galley::kinds::MeshConfig::NAMESPACE.into(),
             access_log: None,
             outbound_policy: OutboundPolicy::AllowAny,
             trace_sampling: None,

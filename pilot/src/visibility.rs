@@ -76,13 +76,10 @@ impl<'a> View<'a> {
         short_name(service, &self.index.mesh().domain)
     }
 
-    /// The namespaces of the services that anybody knows by a name, seen from here or not: `name.namespace` and
-    /// `name.namespace.svc` stand for a longer host.
+    /// The namespaces of the services that anybody knows by a name in any spelling, seen from here or not.
     pub fn owners(&self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-        let domain = &self.index.mesh().domain;
-        let hosts = [name.to_owned(), format!("{name}.svc.{domain}"), format!("{name}.{domain}")];
         let catalog = &self.index.inputs.catalog;
-        let hosts = hosts.into_iter().filter_map(|host| Hostname::new(&host).ok());
+        let hosts = Hostname::spelled(name, &self.index.mesh().domain);
         hosts.flat_map(move |host| catalog.by_host(&host).collect::<Vec<_>>()).map(|entry| entry.service.namespace())
     }
 

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::namespace_of_proxy;
 use crate::auth::Known;
 use crate::extract::Asked;
 use crate::problem::Problem;
@@ -46,7 +47,8 @@ enum Nodes {
     Version,
 }
 
-const WINDOW_SECONDS: u64 = 60;
+/// If it is not said.
+pub(crate) const WINDOW_SECONDS: u64 = 60;
 const SHORTEST: u64 = 10;
 const HOUR: u64 = 3600;
 
@@ -89,11 +91,8 @@ fn narrow(graph: &mut Graph, own: &[String], fresh: &[Reporter]) {
         let NodeView { id, kind, part_of, namespace, name, .. } = std::mem::take(node);
         *node = NodeView { id, kind, part_of, namespace, name, health: "unknown", ..NodeView::default() };
     }
-    // `sidecar~10.0.0.1~reviews-v1.default~default.svc.cluster.local`
-    let namespace_of =
-        |node: &str| node.split('~').nth(2).and_then(|name| name.rsplit_once('.')).map(|(_, of)| of.to_owned());
     let Reporting { known, fresh: number, stale } = &mut graph.reporting;
-    stale.retain(|node| namespace_of(node).is_some_and(|namespace| is_own(&namespace)));
+    stale.retain(|node| namespace_of_proxy(node).is_some_and(|namespace| is_own(&namespace)));
     *number = fresh.iter().filter(|reporter| is_own(&reporter.workload.namespace)).count();
     *known = *number + stale.len();
 }

@@ -209,6 +209,7 @@ async fn roll_back(
     });
     let revision_before = seen.max();
     let (before, after) = (state.galley.analyse(&state.known_services()), text_of(&planned));
+    let gone = planned.iter().filter(|changed| changed.after.is_none()).map(|changed| changed.key.clone()).collect();
     let message = match order.message.is_empty() {
         true => format!("rollback to revision {}", order.revision),
         false => order.message.clone(),
@@ -231,7 +232,7 @@ async fn roll_back(
         diff: if dry_run { String::new() } else { diff_of(changes.iter().map(parts)) },
     };
     let items: Vec<Value> = changes.iter().map(whole).collect();
-    let found = state.galley.analyse_with(&after, "the revision", &state.known_services()).unwrap_or_default();
+    let found = state.galley.analyse_after(&after, &gone, "the revision", &state.known_services()).unwrap_or_default();
     let of_this = |found: &Found| changes.iter().any(|changed| changed.key == found.object) || !before.contains(found);
     let told = found.iter().filter(|found| of_this(found) && known.may(Verb::Read, &found.object));
     let warnings: Vec<Finding> = told.map(|found| Finding::from(&without_place(&found.diagnostic))).collect();

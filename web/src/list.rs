@@ -132,6 +132,29 @@ pub async fn live<T: Serialize, I: IntoIterator<Item = T>>(
     concerns: impl Fn(&News) -> bool,
     items: impl FnOnce() -> I,
 ) -> Result<Response, Problem> {
+    let chosen = query.chosen();
+    followed(state, query, &chosen, concerns, items).await
+}
+
+/// The same where `labels` is about more than the items' own labels, and `items` has chosen by it.
+pub async fn live_by_labels<T: Serialize, I: IntoIterator<Item = T>>(
+    state: &State,
+    query: &LiveQuery,
+    concerns: impl Fn(&News) -> bool,
+    items: impl FnOnce() -> I,
+) -> Result<Response, Problem> {
+    let chosen = ListQuery { labels: None, ..query.chosen() };
+    followed(state, query, &chosen, concerns, items).await
+}
+
+/// `left` is what is left to choose by.
+async fn followed<T: Serialize, I: IntoIterator<Item = T>>(
+    state: &State,
+    query: &LiveQuery,
+    left: &ListQuery,
+    concerns: impl Fn(&News) -> bool,
+    items: impl FnOnce() -> I,
+) -> Result<Response, Problem> {
     if query.watch.is_some() || query.since.is_some() {
         return Err(Problem::malformed("this list has no stream of its own; /api/v1/events has the changes of all"));
     }
@@ -142,13 +165,12 @@ pub async fn live<T: Serialize, I: IntoIterator<Item = T>>(
     if query.service.is_some() {
         return Err(Problem::malformed("`service` chooses endpoints; leave it out here"));
     }
-    let chosen = query.chosen();
     // Before the wait: who asks wrongly is told at once.
-    let conditions = Conditions::parse(&chosen)?;
+    let conditions = Conditions::parse(left)?;
     wait::beyond(&state.kept.feed, query, concerns).await?;
     // Taken before the items: a change meanwhile is told twice rather than never.
     let revision = state.kept.feed.revision();
-    let list = page_of(state, &chosen, &conditions, revision, items())?;
+    let list = page_of(state, &query.chosen(), &conditions, revision, items())?;
     let mut response = Json(list).into_response();
     response.headers_mut().insert(INDEX, HeaderValue::from(revision));
     Ok(response)

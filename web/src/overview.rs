@@ -116,8 +116,7 @@ async fn overview(Shared(state): Shared<State>, Extension(known): Extension<Know
         proxies: counts,
         first_run: catalog.entries().next().is_none(),
         services,
-        // Platforms are of the whole mesh.
-        registries: if known.namespaces().is_empty() { registries::all(&catalog) } else { Vec::new() },
+        registries: registries::seen(&catalog, &known),
         certificates: Certificates {
             expiring: expiring(&state, &known),
             root_not_after: root.map(|root| root.not_after),

@@ -4,12 +4,13 @@ mod asked;
 pub(crate) mod dump;
 pub(crate) mod inside;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State as Shared;
 use axum::response::Response;
 use axum::{Extension, Json};
-use pilot::{ProxyStatus, SyncState};
+use citadel::LedgerEntry;
+use pilot::{ProxyStatus, Snapshot, SyncState};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -82,7 +83,7 @@ async fn proxies(
     Extension(known): Extension<Known>,
     Asked(query): Asked<LiveQuery>,
 ) -> Result<Response, Problem> {
-    let seen = || all(&state).into_iter().filter_map(|proxy| proxy.seen_by(&known));
+    let seen = || all(&state, &known);
     list::live(&state, &query, |news| news.topic == Topic::Proxies, seen).await
 }
 
@@ -99,16 +100,23 @@ async fn proxy(
 
 pub fn one(state: &State, known: &Known, id: &str) -> Result<Proxy, Problem> {
     let status = find(state, id)?;
-    let size = state.discovery.snapshot(&status.node).map_or(0, |snapshot| dump::size(&snapshot));
     let hidden = || Problem::forbidden(format!("the token is not for namespace {}, where it is", status.namespace));
-    Proxy::of(state, &status, size).seen_by(known).ok_or_else(hidden)
+    let size = state.discovery.snapshot(&status.node).map_or(0, |snapshot| dump::size(&snapshot));
+    Proxy::of(&status, size, &state.kept.certificates.all()).seen_by(known).ok_or_else(hidden)
 }
 
-fn all(state: &State) -> Vec<Proxy> {
-    let sizes: BTreeMap<String, usize> =
-        state.discovery.nodes().iter().map(|(node, snapshot)| (node.id.clone(), dump::size(snapshot))).collect();
-    let all = state.discovery.proxies();
-    all.iter().map(|status| Proxy::of(state, status, sizes.get(&status.node).copied().unwrap_or(0))).collect()
+fn all(state: &State, known: &Known) -> Vec<Proxy> {
+    let nodes = state.discovery.nodes();
+    let snapshots: HashMap<&str, &Snapshot> =
+        nodes.iter().map(|(node, snapshot)| (node.id.as_str(), &**snapshot)).collect();
+    let issued = state.kept.certificates.all();
+    let mut all = state.discovery.proxies();
+    all.retain(|status| known.sees(&status.namespace));
+    let shown = all.iter().filter_map(|status| {
+        let size = snapshots.get(status.node.as_str()).map_or(0, |snapshot| dump::size(snapshot));
+        Proxy::of(status, size, &issued).seen_by(known)
+    });
+    shown.collect()
 }
 
 /// The newest connection of that proxy.
@@ -139,9 +147,9 @@ impl Proxy {
         known.sees(&self.namespace).then_some(self)
     }
 
-    fn of(state: &State, status: &ProxyStatus, config_bytes: usize) -> Self {
+    /// `issued`: the latest certificate of each identity.
+    fn of(status: &ProxyStatus, config_bytes: usize, issued: &BTreeMap<String, LedgerEntry>) -> Self {
         let identity = status.identity.as_ref().map(ToString::to_string);
-        let issued = state.kept.certificates.all();
         let certificate = identity.as_ref().and_then(|identity| issued.get(identity));
         let types = status.types.iter().map(|(name, of_type)| {
             let (state, error) = (of_type.state.as_str(), of_type.error.clone());

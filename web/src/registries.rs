@@ -64,10 +64,7 @@ struct Conflict {
     responses((status = 200, description = "All registries", body = Registries)))]
 async fn registries(Shared(state): Shared<State>, Extension(known): Extension<Known>) -> Json<Registries> {
     let catalog = state.catalog();
-    let mut items = all(&catalog);
-    if !known.namespaces().is_empty() {
-        narrow(&mut items, &catalog, &known);
-    }
+    let items = seen(&catalog, &known);
     let conflicts = conflicts(&catalog, &known);
     Json(Registries { items, conflicts, revision: state.kept.feed.revision() })
 }
@@ -119,6 +116,15 @@ fn narrow(items: &mut [RegistryView], catalog: &Catalog, known: &Known) {
         (item.services, item.endpoints) = counts.get(item.name.as_str()).copied().unwrap_or_default();
         item.findings.clear();
     }
+}
+
+/// As the caller may see them.
+pub fn seen(catalog: &Catalog, known: &Known) -> Vec<RegistryView> {
+    let mut items = all(catalog);
+    if !known.namespaces().is_empty() {
+        narrow(&mut items, catalog, known);
+    }
+    items
 }
 
 pub fn all(catalog: &Catalog) -> Vec<RegistryView> {

@@ -102,7 +102,7 @@ async fn services(
         let entries = catalog.entries().filter(wanted);
         entries.map(|entry| Service::of(&state, &catalog, entry)).collect::<Vec<_>>()
     };
-    list::live(&state, &LiveQuery { labels: None, ..query.clone() }, concerns, seen).await
+    list::live_by_labels(&state, &query, concerns, seen).await
 }
 
 /// One service.

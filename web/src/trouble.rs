@@ -152,7 +152,9 @@ impl Since {
         }
         for trouble in all {
             if trouble.since == 0 {
-                let alike = before.keys().find(|(code, object, _)| code == trouble.code && *object == trouble.object);
+                let (code, object, _) = trouble.key();
+                let next = before.range((code, object, String::new())..).next().map(|(key, _)| key);
+                let alike = next.filter(|(code, object, _)| code == trouble.code && *object == trouble.object);
                 let alike = alike.cloned().and_then(|key| before.remove(&key));
                 trouble.since = alike.unwrap_or(now);
             }

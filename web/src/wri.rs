@@ -37,8 +37,9 @@ async fn resolve(
     Extension(known): Extension<Known>,
     At(id): At<String>,
 ) -> Result<Response, Problem> {
-    let Name { kind, namespace, name } = Name::parse(&id)?;
-    let place = path(&id)?;
+    let parsed = Name::parse(&id)?;
+    let place = parsed.path();
+    let Name { kind, namespace, name } = parsed;
     let of_kind = if let Thing::Object(kind) = kind { Some(kind.as_str()) } else { None };
     let wish = Wish { verb: Verb::Read, kind: of_kind, namespace: Some(namespace) };
     known.access().check(&wish).map_err(Problem::forbidden)?;
@@ -93,15 +94,15 @@ impl<'i> Name<'i> {
         };
         Ok(Self { kind, namespace, name })
     }
-}
 
-fn path(id: &str) -> Result<String, Problem> {
-    let Name { kind, namespace, name } = Name::parse(id)?;
-    Ok(match kind {
-        Thing::Service => format!("/api/v1/services/{namespace}/{name}"),
-        Thing::Proxy => format!("/api/v1/proxies/{name}.{namespace}"),
-        Thing::Object(kind) => format!("/api/v1/{}/{namespace}/{name}", kind.plural()),
-    })
+    fn path(&self) -> String {
+        let Self { kind, namespace, name } = self;
+        match kind {
+            Thing::Service => format!("/api/v1/services/{namespace}/{name}"),
+            Thing::Proxy => format!("/api/v1/proxies/{name}.{namespace}"),
+            Thing::Object(kind) => format!("/api/v1/{}/{namespace}/{name}", kind.plural()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +111,7 @@ mod tests {
 
     #[test]
     fn a_name_leads_to_the_path_of_its_thing_and_nowhere_else() {
+        let path = |id: &str| Name::parse(id).map(|name| name.path());
         assert_eq!(path(&of("VirtualService", "shop", "a")).unwrap(), "/api/v1/virtualservices/shop/a");
         assert_eq!(path("wri:service:default:api.example.com").unwrap(), "/api/v1/services/default/api.example.com");
         assert_eq!(path("wri:proxy:default:reviews-v1").unwrap(), "/api/v1/proxies/reviews-v1.default");

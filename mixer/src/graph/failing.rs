@@ -1,7 +1,7 @@
 //! Edges on which requests fail or are denied, and what that makes of the services they lead to. They are looked for
 //! every few seconds, so the graph is not built for them: an edge without an error costs a look at its counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::nodes::health_of_traffic;
@@ -26,9 +26,10 @@ pub struct FailingEdge {
 /// The edges with failed or denied requests in the last seconds, by name.
 pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<FailingEdge> {
     let window = window(state, now, seconds, now, stale_ms);
+    let plain = plain_to(state, &destinations(state, window), window);
     let mut failing: Vec<FailingEdge> = troubled(state, window)
         .filter_map(|(key, edge)| {
-            let sum = sum_of(state, key, edge, window)?;
+            let sum = sum_of(key, edge, window, &plain)?;
             let [error_ratio, denied_ratio] = [sum.error_ratio(), sum.denied_ratio()].map(Option::unwrap_or_default);
             (error_ratio > 0.0 || denied_ratio > 0.0).then(|| FailingEdge {
                 source: key.source.to_string(),
@@ -47,13 +48,14 @@ pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<Fail
 /// of that time tells it.
 pub fn ailing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> BTreeMap<String, &'static str> {
     let window = window(state, now, seconds, now, stale_ms);
-    let suspects: BTreeSet<Arc<str>> = troubled(state, window).map(|(key, _)| Arc::clone(&key.destination)).collect();
+    let suspects = destinations(state, window);
+    let plain = plain_to(state, &suspects, window);
     let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for (key, edge) in state.edges.iter().filter(|(key, _)| key.protocol != Protocol::Tcp) {
-        if let Some(suspect) = suspects.get(&key.destination)
-            && let Some(sum) = sum_of(state, key, edge, window)
+        if suspects.contains(&*key.destination)
+            && let Some(sum) = sum_of(key, edge, window, &plain)
         {
-            sums.entry(suspect).or_default().merge_from(key, &sum);
+            sums.entry(&key.destination).or_default().merge_from(key, &sum);
         }
     }
     let ill = sums.iter().filter_map(|(id, sum)| {
@@ -67,10 +69,14 @@ fn troubled(state: &State, window: Window) -> impl Iterator<Item = (&Arc<EdgeKey
     state.edges.iter().filter(move |(key, edge)| key.protocol != Protocol::Tcp && is_troubled(edge, window))
 }
 
-fn sum_of(state: &State, key: &Arc<EdgeKey>, edge: &Edge, window: Window) -> Option<Sum> {
+fn destinations(state: &State, window: Window) -> HashSet<&str> {
+    troubled(state, window).map(|(key, _)| &*key.destination).collect()
+}
+
+fn sum_of(key: &Arc<EdgeKey>, edge: &Edge, window: Window, plain: &HashMap<&str, f64>) -> Option<Sum> {
     let mut sum = read_edge(key, edge, window)?.sum;
-    let is_known = &*key.source != UNKNOWN;
-    (is_known || discount(&mut sum, plain_to(state, &key.destination, window))).then_some(sum)
+    let sent = plain.get(&*key.destination).copied().unwrap_or_default();
+    (&*key.source != UNKNOWN || discount(&mut sum, sent)).then_some(sum)
 }
 
 fn is_troubled(edge: &Edge, window: Window) -> bool {
@@ -82,11 +88,16 @@ fn is_troubled(edge: &Edge, window: Window) -> bool {
     fail(&edge.by_source) || fail(&edge.by_destination)
 }
 
-/// What callers' sides sent to a destination in plain text.
-fn plain_to(state: &State, destination: &str, window: Window) -> f64 {
-    let to = state.edges.iter().filter(|(key, _)| &*key.destination == destination);
-    to.filter_map(|(key, edge)| read_edge(key, edge, window))
-        .filter(|edge| edge.by_source)
-        .map(|edge| edge.sum.plain())
-        .sum()
+/// What callers' sides sent in plain text to those of these destinations that nobody known called too.
+fn plain_to<'s>(state: &'s State, destinations: &HashSet<&str>, window: Window) -> HashMap<&'s str, f64> {
+    let called = |key: &EdgeKey| destinations.contains(&*key.destination);
+    let anonymous: HashSet<&str> =
+        state.edges.keys().filter(|key| &*key.source == UNKNOWN && called(key)).map(|key| &*key.destination).collect();
+    let mut plain = HashMap::new();
+    for (key, edge) in state.edges.iter().filter(|(key, _)| anonymous.contains(&*key.destination)) {
+        if let Some(edge) = read_edge(key, edge, window).filter(|edge| edge.by_source) {
+            *plain.entry(&*key.destination).or_default() += edge.sum.plain();
+        }
+    }
+    plain
 }

@@ -1,6 +1,6 @@
 //! Who a question names: callers by workload or identity, and the workloads that a call may come to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use api::Hostname;
@@ -97,23 +97,45 @@ pub fn named(state: &State, to: &str) -> Result<Vec<Place>, Problem> {
 pub fn all(state: &State) -> BTreeSet<Place> {
     let catalog = state.catalog();
     let mut all: BTreeSet<Place> = catalog.entries().flat_map(of_entry).collect();
-    let known: BTreeSet<(String, String)> =
-        all.iter().map(|place| (place.namespace.clone(), place.workload.clone())).collect();
-    for (node, _) in state.discovery.nodes() {
-        if !known.contains(&(node.namespace.clone(), node.workload.clone())) {
-            all.insert(Place {
-                service: String::new(),
-                service_port: 0,
-                namespace: node.namespace.clone(),
-                workload: node.workload.clone(),
-                labels: node.labels.clone(),
-                ip: Some(node.address()),
-                port: None,
-                http: true,
-            });
-        }
-    }
+    let idle = unserving(state, &all);
+    all.extend(idle);
     all
+}
+
+/// By the node of the graph that calls to them are drawn to: that of the service, or of a workload of none.
+pub fn by_node(state: &State) -> HashMap<String, BTreeSet<Place>> {
+    let catalog = state.catalog();
+    let mut by_node: HashMap<String, BTreeSet<Place>> = HashMap::new();
+    let mut all = BTreeSet::new();
+    for entry in catalog.entries() {
+        let places = of_entry(entry);
+        all.extend(places.iter().cloned());
+        by_node.entry(mixer::id(&entry.service)).or_default().extend(places);
+    }
+    let idle = unserving(state, &all);
+    for place in all.into_iter().chain(idle) {
+        by_node.entry(mixer::workload_id(&place.namespace, &place.workload)).or_default().insert(place);
+    }
+    by_node
+}
+
+/// The connected proxies that are at none of these places.
+fn unserving(state: &State, serving: &BTreeSet<Place>) -> Vec<Place> {
+    let known: BTreeSet<(&str, &str)> =
+        serving.iter().map(|place| (place.namespace.as_str(), place.workload.as_str())).collect();
+    let nodes = state.discovery.nodes().into_iter().map(|(node, _)| node);
+    let idle = nodes.filter(|node| !known.contains(&(node.namespace.as_str(), node.workload.as_str())));
+    let places = idle.map(|node| Place {
+        service: String::new(),
+        service_port: 0,
+        namespace: node.namespace.clone(),
+        workload: node.workload.clone(),
+        labels: node.labels.clone(),
+        ip: Some(node.address()),
+        port: None,
+        http: true,
+    });
+    places.collect()
 }
 
 fn of_entry(entry: &Entry) -> Vec<Place> {

@@ -17,8 +17,7 @@ pub struct Conditions<'a> {
 
 impl<'a> Conditions<'a> {
     pub fn parse(query: &'a ListQuery) -> Result<Self, Problem> {
-        let labels = query.labels.iter().flat_map(|labels| labels.split(',')).map(Term::parse);
-        let labels = labels.collect::<Result<Vec<_>, _>>()?;
+        let labels = query.labels.as_deref().map(Term::parse_all).transpose()?.unwrap_or_default();
         let wanted = query.filter.as_deref().map(Expression::parse).transpose();
         let wanted = wanted.map_err(|wrong| Problem::malformed(format!("filter: {wrong}")))?;
         Ok(Self { labels, wanted })
@@ -38,7 +37,10 @@ pub fn choose(mut items: Vec<Value>, query: &ListQuery, conditions: &Conditions<
         if !items.is_empty() && items.iter().all(|item| item.get("labels").is_none()) {
             return Err(Problem::malformed("these items have no labels; leave `labels` out"));
         }
-        items.retain(|item| terms.iter().all(|term| term.holds(&item["labels"])));
+        items.retain(|item| {
+            let labels = &item["labels"];
+            terms.iter().all(|term| term.holds(|key| labels.get(key).and_then(Value::as_str)))
+        });
     }
     if let Some(wanted) = &conditions.wanted {
         if let Some(field) = wanted.fields().into_iter().find(|field| !known(&items, field)) {
@@ -88,27 +90,26 @@ impl<'a> Term<'a> {
         }
     }
 
+    fn parse_all(text: &'a str) -> Result<Vec<Self>, Problem> {
+        text.split(',').map(Self::parse).collect()
+    }
+
     /// As Kubernetes has it, a label that is absent is unequal to everything.
-    fn holds(&self, labels: &Value) -> bool {
+    fn holds<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         match self {
-            Self::Equal(key, value) => labels[*key] == *value,
-            Self::Unequal(key, value) => labels[*key] != *value,
-            Self::Present(key) => labels.get(key).is_some(),
-            Self::Absent(key) => labels.get(key).is_none(),
+            Self::Equal(key, value) => label(key) == Some(*value),
+            Self::Unequal(key, value) => label(key) != Some(*value),
+            Self::Present(key) => label(key).is_some(),
+            Self::Absent(key) => label(key).is_none(),
         }
     }
 }
 
 /// Whether labels meet all conditions, for what has several sets of them.
 pub fn by_labels(conditions: &str) -> Result<impl Fn(&BTreeMap<String, String>) -> bool, Problem> {
-    let terms = conditions.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
+    let terms = Term::parse_all(conditions)?;
     Ok(move |labels: &BTreeMap<String, String>| {
-        terms.iter().all(|term| match term {
-            Term::Equal(key, value) => labels.get(*key).is_some_and(|known| known == value),
-            Term::Unequal(key, value) => labels.get(*key).is_none_or(|known| known != value),
-            Term::Present(key) => labels.contains_key(*key),
-            Term::Absent(key) => !labels.contains_key(*key),
-        })
+        terms.iter().all(|term| term.holds(|key| labels.get(key).map(String::as_str)))
     })
 }
 

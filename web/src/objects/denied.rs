@@ -1,6 +1,8 @@
 //! Which calls that were seen in the last hour a change of policies would deny: each edge of the graph, judged by the
 //! policies before and after, with nothing known of the request but who makes it and whom it is for.
 
+use std::collections::BTreeSet;
+
 use galley::Snapshot;
 use mixer::{EdgeView, GraphQuery};
 use pilot::Inputs;
@@ -9,7 +11,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::authz::{Place, judged, places};
-use crate::services::short_name;
 use crate::state::State;
 
 const HOUR: u64 = 3600;
@@ -37,12 +38,11 @@ pub fn edges(state: &State, before: &Inputs, after: &Inputs) -> Vec<DeniedEdge> 
     }
     let (before, after) = (&before.in_force(), &after.in_force());
     let graph = state.mixer.graph(&GraphQuery { window_seconds: HOUR, ..GraphQuery::default() });
-    let places: Vec<Place> = places::all(state).into_iter().collect();
-    let domain = state.domain();
+    let (places, none) = (places::by_node(state), BTreeSet::new());
     let seen = graph.edges.iter().filter(|edge| rate(edge) > 0.0);
     seen.flat_map(|edge| {
-        let called: Vec<&Place> = places.iter().filter(|place| is_node(place, &edge.destination, &domain)).collect();
-        let of = |(name, principal)| denied(edge, name, &principal, &called, before, after);
+        let called = places.get(&edge.destination).unwrap_or(&none);
+        let of = |(name, principal)| denied(edge, name, &principal, called, before, after);
         callers(edge).into_iter().filter_map(of).collect::<Vec<_>>()
     })
     .collect()
@@ -55,17 +55,6 @@ fn same(before: &Snapshot, after: &Snapshot) -> bool {
 
 fn rate(edge: &EdgeView) -> f64 {
     edge.requests_per_second + edge.connections_per_second.unwrap_or_default()
-}
-
-/// The node of the graph that a call to this place is drawn to.
-fn is_node(place: &Place, id: &str, domain: &str) -> bool {
-    match id.strip_prefix("workload:") {
-        Some(workload) => workload.split_once('/') == Some((&place.namespace, &place.workload)),
-        None => {
-            let of_service = id.split_once('/').filter(|_| !place.service.is_empty());
-            of_service.is_some_and(|(namespace, name)| name == short_name(&place.service, namespace, domain))
-        }
-    }
 }
 
 /// Who calls over an edge: whoever proved to be somebody, and who proved nothing.
@@ -84,7 +73,7 @@ fn denied(
     edge: &EdgeView,
     name: String,
     principal: &Known<String>,
-    called: &[&Place],
+    called: &BTreeSet<Place>,
     before: &Inputs,
     after: &Inputs,
 ) -> Option<DeniedEdge> {

@@ -169,20 +169,24 @@ async fn a_join_token_for_a_name_that_is_none_is_refused() {
 
 /// A workload that serves `reviews`, for as long as the value lives.
 pub(crate) async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
+    serving(mesh, "reviews").await
+}
+
+async fn serving(mesh: &mut Mesh, service: &str) -> registry::Attachment {
     let registration = Registration {
         member: None,
-        workload: "reviews-v1".into(),
+        workload: format!("{service}-v1"),
         namespace: "default".into(),
         service_account: "bookinfo-reviews".into(),
-        labels: [("app".to_owned(), "reviews".to_owned())].into(),
-        address: [127, 0, 10, 11].into(),
+        labels: [("app".to_owned(), service.to_owned())].into(),
+        address: [127, 0, 10, if service == "reviews" { 11 } else { 12 }].into(),
         locality: Default::default(),
         network: String::new(),
         cluster: "weft".into(),
         weight: 1,
         health: registry::Health::Healthy,
         ports: vec![RegisteredPort {
-            service: "reviews".into(),
+            service: service.into(),
             port: 9080,
             shared: None,
             name: String::new(),
@@ -190,7 +194,10 @@ pub(crate) async fn reviews(mesh: &mut Mesh) -> registry::Attachment {
         }],
     };
     let attachment = mesh.agents.register(registration).await.unwrap();
-    let known = |catalog: &Arc<Catalog>| catalog.entries().any(|entry| !entry.endpoints.is_empty());
+    let served = |entry: &registry::Entry| {
+        !entry.endpoints.is_empty() && entry.service.host().as_str().split('.').next() == Some(service)
+    };
+    let known = |catalog: &Arc<Catalog>| catalog.entries().any(served);
     mesh.state.catalog.wait_for(known).await.unwrap();
     attachment
 }
@@ -207,6 +214,14 @@ async fn services_and_endpoints_show_who_joined() {
         assert_eq!(services["total"], found, "{labels}");
     }
     assert_eq!(mesh.get("/api/v1/services?labels=%3Dx").await.0, StatusCode::BAD_REQUEST);
+    // A cursor goes on with the list that it is of.
+    let _other = serving(&mut mesh, "ratings").await;
+    let (_, page) = mesh.get("/api/v1/services?labels=app&limit=1").await;
+    let next = format!("cursor={}", page["next"].as_str().unwrap());
+    let (status, problem) = mesh.get(&format!("/api/v1/services?labels=app%3Dratings&{next}")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(problem["detail"].as_str().unwrap().starts_with("labels is another than at the first page"), "{problem}");
+    assert_eq!(mesh.get(&format!("/api/v1/services?labels=app&{next}")).await.1["items"][0]["name"], "reviews");
     let (_, endpoints) = mesh.get("/api/v1/endpoints?service=reviews").await;
     assert_eq!(endpoints["items"][0]["identity"], "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
     assert_eq!(endpoints["items"][0]["platform"], "vm");

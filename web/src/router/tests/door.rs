@@ -268,6 +268,27 @@ spec:
   hosts: [reviews.default.svc.cluster.local]
   http: [{headers: {request: {set: {x-key: PLANTED}}}, route: [{destination: {host: reviews.default.svc.cluster.local}}]}]
 ";
+#[tokio::test]
+async fn a_rollback_tells_beforehand_what_the_objects_that_it_deletes_leave_behind() {
+    const SUBSETS: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\n\
+                           spec: {host: reviews.example, subsets: [{name: v1, labels: {version: v1}}]}\n";
+    const ROUTE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {hosts: \
+                         [reviews.example], http: [{route: [{destination: {host: reviews.example, subset: v1}}]}]}\n";
+    let mesh = Mesh::start().await;
+    let services = SERVICE.replace("reviews.default.svc.cluster.local", "reviews.example");
+    for text in [&*services, SUBSETS, ROUTE] {
+        assert_eq!(ask(&mesh, &mesh.token, "POST", "/_apply", text).await.0, StatusCode::OK);
+    }
+    let (_, history) = mesh.get("/api/v1/history").await;
+    let first = &history["items"].as_array().unwrap().last().unwrap()["revision"];
+    let order = json!({ "revision": first, "object": { "kind": "dr", "namespace": "default", "name": "r" } });
+    let (_, dry) = mesh.post("/api/v1/_rollback?dryRun=server", &order).await;
+    assert_eq!(dry["changes"][0]["change"], "deleted", "{dry}");
+    assert!(dry["warnings"].to_string().contains("not found: \\\"reviews.example+v1\\\""), "{dry}");
+    let (_, done) = mesh.post("/api/v1/_rollback", &order).await;
+    assert_eq!(done["warnings"], dry["warnings"]);
+}
+
 const SERVICE: &str = "\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -329,7 +350,12 @@ async fn the_lists_of_a_token_of_one_namespace_hold_that_and_nothing_else() {
         |graph: Value| graph["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(ask(&mesh, &own, "GET", "/graph", "").await.1), ["default/reviews"]);
     assert_eq!(ids(ask(&mesh, &shop, "GET", "/graph", "").await.1), [""; 0]);
-    assert_eq!(ask(&mesh, &shop, "GET", "/overview", "").await.1["services"]["total"], 0);
+    let at_a_glance = async |bearer: &str| {
+        let told = ask(&mesh, bearer, "GET", "/overview", "").await.1;
+        (told["services"]["total"].clone(), told["registries"][0]["services"].clone())
+    };
+    assert_eq!(at_a_glance(&own).await, (json!(1), json!(1)));
+    assert_eq!(at_a_glance(&shop).await, (json!(0), json!(0)));
     assert_eq!(status(&mesh, &own, "GET", "/series?service=default/reviews", "").await, 200);
     assert_eq!(status(&mesh, &shop, "GET", "/series?service=default/reviews", "").await, 403);
     assert_eq!(status(&mesh, &shop, "GET", "/_wri/wri:service:default:reviews", "").await, 403);

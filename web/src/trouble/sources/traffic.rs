@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::catalogue::{self as codes, Code, Severity};
+use crate::graph;
 use crate::state::State;
 use crate::trouble::Trouble;
 
@@ -36,7 +37,7 @@ impl Failing {
     /// Looks for them; whether there are any.
     pub fn look(&self, state: &State) -> bool {
         let found = failing(state);
-        let ailing = state.mixer.ailing(GRAPH_SECONDS);
+        let ailing = state.mixer.ailing(graph::WINDOW_SECONDS);
         let any = !found.is_empty() || !ailing.is_empty();
         *self.ailing.lock() = Arc::new(ailing);
         self.found.send_if_modified(|known| {
@@ -52,8 +53,6 @@ impl Failing {
 
 /// So much of the past counts as now.
 const WINDOW_SECONDS: u64 = 30;
-/// The time of which the graph tells if it is not said.
-const GRAPH_SECONDS: u64 = 60;
 /// Less is too little to speak of a share that fails.
 const LEAST_PER_SECOND: f64 = 0.1;
 /// The share from which on an edge is a problem.
