@@ -6,5 +6,7 @@
 mod control_plane;
 mod doctor;
 mod document;
+#[path = "../e2e/process.rs"]
+mod process;
 mod views;
 mod writers;

@@ -1,30 +1,20 @@
 //! What the API tells of a proxy that is really there, and of changes before they are made.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::control_plane::{Answer, ControlPlane};
+use crate::process::Process;
 
 /// A sidecar of a service that nobody asks anything.
-struct Sidecar(Child);
-
-impl Sidecar {
-    fn start(mesh: &ControlPlane) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.arg("--data-dir").arg(mesh.data.path());
-        command.args(["agent", "--service", "reviews", "--port", "9080", "--version", "v1", "--address", "127.0.93.1"]);
-        command.args(["--forward-to", "127.0.93.1:19080"]);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn sidecar(mesh: &ControlPlane) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.arg("--data-dir").arg(mesh.data.path());
+    command.args(["agent", "--service", "reviews", "--port", "9080", "--version", "v1", "--address", "127.0.93.1"]);
+    command.args(["--forward-to", "127.0.93.1:19080"]);
+    Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
 fn get(mesh: &ControlPlane, path: &str) -> Answer {
@@ -77,7 +67,7 @@ const SUBSET: &str = "  - name: rest\n    route: [{destination: {host: reviews, 
 #[test]
 fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     let mesh = ControlPlane::start();
-    let _sidecar = Sidecar::start(&mesh);
+    let _sidecar = sidecar(&mesh);
     let proxy = "/proxies/reviews-v1.default";
     until("the sidecar", || get(&mesh, proxy).body["sync"] == "synced");
     // Its own endpoint comes with it; what it was told of it comes right after.

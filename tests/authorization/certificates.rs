@@ -9,10 +9,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+
+use crate::anyone::Anyone;
 
 pub struct Certificates {
     folder: TempDir,
@@ -54,53 +54,12 @@ impl Certificates {
         let made = callers.entry(principal.to_owned()).or_insert_with(|| {
             let (certificate, key) = self.issue(principal);
             let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-            let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Any));
+            let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Anyone::new());
             let mut config = builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
             // By which a mesh's proxy knows its kind.
             config.alpn_protocols = vec![b"istio".to_vec()];
             Arc::new(config)
         });
         Arc::clone(made)
-    }
-}
-
-#[derive(Debug)]
-struct Any;
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        CryptoProvider::get_default().map_or_else(
-            || aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes(),
-            |provider| provider.signature_verification_algorithms.supported_schemes(),
-        )
     }
 }

@@ -3,6 +3,8 @@
 //! `weft authz check`. All three must say what the table says, and name the same rule.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "../e2e/anyone.rs"]
+mod anyone;
 mod asked;
 mod bypass;
 mod certificates;

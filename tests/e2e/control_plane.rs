@@ -1,25 +1,16 @@
 //! A control plane by itself, in a directory of its own and on ports that the system chooses; it ends with the test.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::mesh::{text, until, weft};
+use crate::process::Process;
 
 pub const LIMIT: Duration = Duration::from_secs(60);
-
-/// A process that ends with the test.
-pub struct Process(pub Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
 
 pub struct ControlPlane {
     directory: TempDir,

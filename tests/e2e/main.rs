@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod anyone;
 mod attested;
 mod authorities;
 mod authorization;
@@ -24,6 +25,7 @@ mod mesh;
 mod node_proxy;
 mod outage;
 mod platforms;
+mod process;
 mod programs;
 mod prometheus;
 mod replicas;

@@ -4,9 +4,10 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::control_plane::{ControlPlane, LIMIT, Process};
+use crate::control_plane::{ControlPlane, LIMIT};
 use crate::etcd::Server;
 use crate::mesh::{text, until};
+use crate::process::Process;
 
 #[test]
 fn two_control_planes_on_one_etcd_are_one_mesh() {

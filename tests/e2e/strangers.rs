@@ -5,20 +5,25 @@ use std::sync::Arc;
 
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::anyone::Anyone;
 use crate::control_plane::ControlPlane;
 
 /// What a stranger asks for, and never finishes.
 const SIGNING: &str = "https://control-plane/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const MOST_CALLS: usize = 100;
-/// Kibibytes.
+/// Of a message, in bytes: as much as others take.
+const LONG: u32 = 4 << 20;
+/// Kibibytes; long messages on so many calls are six times as much.
 const MOST: u64 = 64 << 10;
+/// The status of gRPC.
+const OUT_OF_RANGE: &str = "11";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stranger_can_neither_hold_calls_without_number_nor_stay() {
@@ -27,6 +32,26 @@ async fn a_stranger_can_neither_hold_calls_without_number_nor_stay() {
     let address = control_plane.address();
     let (xds, pid) = (crate::mesh::address(address["xds"].as_str().unwrap()), control_plane.pid());
     let before = memory(pid);
+
+    // A long message is refused by its length, and nothing of it is kept.
+    let (mut calls, connection) = connect(xds).await;
+    tokio::spawn(connection);
+    calls = calls.ready().await.unwrap();
+    let mut asked = Vec::new();
+    for _ in 0..MOST_CALLS {
+        calls = calls.ready().await.unwrap();
+        let (answer, mut message) = ask(&mut calls, "x");
+        let length = LONG.to_be_bytes();
+        message.send_data([&[0][..], &length[..], &vec![0; LONG as usize - 1][..]].concat().into(), false).unwrap();
+        asked.push((answer, message));
+    }
+    for (answer, _message) in asked {
+        let status = answer.await.unwrap().headers().get("grpc-status").cloned();
+        assert_eq!(status.unwrap(), OUT_OF_RANGE);
+    }
+    let grown = memory(pid).saturating_sub(before);
+    assert!(grown < MOST, "memory grew by {grown} KiB");
+    drop(calls);
 
     let (mut calls, connection) = connect(xds).await;
     let driven = tokio::spawn(connection);
@@ -43,22 +68,24 @@ async fn a_stranger_can_neither_hold_calls_without_number_nor_stay() {
     // It is cut off, though it answers each ping, and its calls with it.
     driven.await.unwrap().unwrap_err();
     assert!(control_plane.weft(&["services"]).status.success());
-    let grown = memory(pid).saturating_sub(before);
-    assert!(grown < MOST, "memory grew by {grown} KiB");
 }
 
 type Driven = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
-async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
-    let trusting = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+/// A connection to whoever is there, without a certificate.
+pub async fn tls(address: SocketAddr) -> TlsStream<TcpStream> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let trusting = builder.dangerous().with_custom_certificate_verifier(Anyone::new());
     let mut config = trusting.with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from("control-plane").unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    let (calls, connection) = h2::client::handshake(stream).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
+    let (calls, connection) = h2::client::handshake(tls(address).await).await.unwrap();
     (calls, Box::pin(connection))
 }
 
@@ -73,43 +100,4 @@ fn memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// The stranger does not care whom it talks to.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
