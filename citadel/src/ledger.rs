@@ -44,6 +44,10 @@ impl Ledger {
         Self { store, clock }
     }
 
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// Unix seconds.
     pub(crate) fn now(&self) -> u64 {
         self.clock.unix_seconds()

@@ -4,6 +4,7 @@
 //! directory; no secret is stored or logged; every certificate is in the ledger before anyone holds it.
 
 mod access;
+mod agreement;
 mod api_tokens;
 mod attest;
 mod authority;
@@ -31,6 +32,7 @@ mod tokens;
 mod trust;
 
 pub use access::{Access, Role, Scopes, Verb, Wish};
+pub use agreement::{Agreement, Disagreement};
 pub use api_tokens::{ApiToken, ApiTokenError, ApiTokens, LONGEST, MintedApiToken, NewApiToken};
 pub use attest::{
     Attestation, Attestor, CurrentCertificate, Evidence, ExpiredCertificate, IdentityRule, IssuerConfig, IssuerToken,

@@ -1,9 +1,12 @@
 //! The change of roots under the eyes of those who must follow it: who holds a certificate, which roots each trusts,
 //! and therefore whether the next step may be taken.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+mod told;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 use store::StoreError;
 
 use crate::authority::Authority as _;
@@ -21,7 +24,7 @@ pub struct Rotation {
 }
 
 /// Who holds a certificate: a member of the mesh, or where it is none, whoever has the identity.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {
     pub identity: String,
     pub member: Option<String>,
@@ -51,8 +54,9 @@ pub enum RotationError {
     #[error("{0}")]
     Waits(String),
     #[error(
-        "this control plane shares its store, and the change of roots over several control planes is not done yet: stop \
-         all but one, and run that one on a store of its own"
+        "several control planes share this store, each with the root's key in files of its own, so none of them makes \
+         another root: give them an authority of yours (--ca-dir, which may be the present one) and change its files step \
+         by step, as docs/certificates.md has it under \"Another root of your own\""
     )]
     Shared,
     #[error(transparent)]
@@ -74,26 +78,54 @@ impl Rotation {
         self.authority.trust_bundle()
     }
 
-    /// Takes a holder's word for the roots that it trusts.
-    pub fn told(&self, holder: Holder, trusted: BTreeSet<String>) {
-        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).insert(holder, trusted);
+    /// Takes a holder's word for the roots that it trusts. All control planes of a store learn of it.
+    pub async fn told(&self, holder: Holder, trusted: BTreeSet<String>) {
+        if !self.shared {
+            self.lock().insert(holder, trusted);
+            return;
+        }
+        if let Err(error) = told::keep(self.authority.ledger().store(), &holder, trusted).await {
+            tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until it says so again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Holder, BTreeSet<String>>> {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What each of these holders trusts; what others told is forgotten.
+    async fn trusted(
+        &self,
+        holders: &BTreeMap<Holder, LedgerEntry>,
+    ) -> Result<BTreeMap<Holder, BTreeSet<String>>, StoreError> {
+        if self.shared {
+            return told::of(self.authority.ledger().store(), |holder| holders.contains_key(holder)).await;
+        }
+        let mut trusted = self.lock();
+        trusted.retain(|holder, _| holders.contains_key(holder));
+        Ok(trusted.clone())
     }
 
     pub async fn progress(&self) -> Result<Progress, StoreError> {
-        let (phase, signing) = (self.authority.phase(), self.authority.signing_root());
+        let (mut phase, signing) = (self.authority.phase(), self.authority.signing_root());
         let bundle = self.bundles().borrow().clone();
         let roots: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
-        let holders = self.holders().await?;
-        let mut told = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_hand = self.authority.is_plugged_in() && roots.len() > 1;
+        if by_hand {
+            phase = Phase::Distributed;
+        }
         // Whoever holds no certificate any more is waited for no longer.
-        told.retain(|holder, _| holders.contains_key(holder));
+        let holders = self.holders().await?;
+        let told = self.trusted(&holders).await?;
         let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
+            let untold = || (!told.get(holder).is_some_and(|trusted| trusted.is_superset(&roots))).then_some(UNTOLD);
+            let old = || (entry.root != signing).then_some(OLD);
             let reason = match phase {
                 Phase::Idle | Phase::Staged => None,
-                Phase::Distributed => {
-                    (!told.get(holder).is_some_and(|trusted| trusted.is_superset(&roots))).then_some(UNTOLD)
-                }
-                Phase::Signing => (entry.root != signing).then_some(OLD),
+                // Which step is next, whoever puts the files there knows.
+                Phase::Distributed if by_hand => untold().or_else(old),
+                Phase::Distributed => untold(),
+                Phase::Signing => old(),
             };
             Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
         };
@@ -103,8 +135,10 @@ impl Rotation {
 
     /// Takes the next step, if nobody is behind or it is forced.
     pub async fn advance(&self, force: bool) -> Result<Progress, RotationError> {
-        if self.shared {
-            return Err(RotationError::Shared);
+        match () {
+            () if self.authority.is_plugged_in() => return Err(StepError::PluggedIn.into()),
+            () if self.shared => return Err(RotationError::Shared),
+            () => {}
         }
         let progress = self.progress().await?;
         if !force && !progress.waiting.is_empty() {

@@ -30,6 +30,7 @@ use self::plugged::Plugged;
 pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
 pub use self::rotate::{Phase, StepError};
+use crate::agreement::{Agreement, Disagreement};
 use crate::{
     Authority, Decision, Decisions, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, Outcome, TrustBundle,
     Wanted, sha256,
@@ -54,6 +55,8 @@ pub struct SelfSigned {
     bundle: watch::Sender<Arc<TrustBundle>>,
     ledger: Ledger,
     decisions: Decisions,
+    /// With the other control planes of a store that is shared.
+    agreement: Option<Agreement>,
     /// Unix seconds.
     pruned: AtomicU64,
     clock: Clock,
@@ -98,6 +101,7 @@ impl SelfSigned {
             bundle: watch::Sender::new(bundle),
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
+            agreement: None,
             pruned: AtomicU64::new(unix(now)),
             clock,
             ttl: DEFAULT_TTL,
@@ -113,6 +117,26 @@ impl SelfSigned {
     /// Tells of every certificate that is issued.
     pub fn telling(self, decisions: Decisions) -> Self {
         Self { decisions, ..self }
+    }
+
+    /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all.
+    pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
+        self.agreement = Some(agreement).filter(|_| self.ledger.store().is_shared());
+        let bundle = self.bundle.borrow().clone();
+        self.agree(&bundle).await?;
+        Ok(self)
+    }
+
+    async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
+        let Some(agreement) = &self.agreement else { return Ok(()) };
+        let before =
+            if self.plugged.is_none() { renew::replaced(&self.directory).unwrap_or_default() } else { Vec::new() };
+        agreement.tell(bundle, &before).await
+    }
+
+    /// Whether its files are somebody else's.
+    pub fn is_plugged_in(&self) -> bool {
+        self.plugged.is_some()
     }
 
     pub fn ledger(&self) -> &Ledger {

@@ -66,7 +66,7 @@ impl Follower {
                 held = told.message() => {
                     let Ok(Some(held)) = held else { return };
                     let roots = held.roots.iter().take(MOST_ROOTS).map(hex::encode).collect();
-                    self.rotation.told(holder.clone(), roots);
+                    self.rotation.told(holder.clone(), roots).await;
                     continue;
                 }
                 Ok(()) = bundles.changed() => {}

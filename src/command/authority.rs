@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use citadel::{Authority as _, SelfSigned, replaced_roots};
+use citadel::{Agreement, Authority as _, SelfSigned, replaced_roots};
 use clap::Args;
 use runtime::Clock;
 use store::Store;
@@ -34,14 +34,17 @@ impl AuthorityOptions {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> anyhow::Result<SelfSigned> {
-        if let Some(folder) = &self.ca_dir {
-            // Whose files are somebody else's are theirs to keep the same at every control plane.
-            return Ok(SelfSigned::plugged_in(folder, trust_domain, store, clock)?);
-        }
-        let authority = SelfSigned::open(&data.authority(), trust_domain, store.clone(), clock)?;
-        let pin = authority.trust_bundle().borrow().pin();
-        agree_on_root(&*store, &pin, &replaced_roots(&data.authority())?, &data.authority()).await?;
-        Ok(authority)
+        let agreement = Agreement::new(store.clone(), data.replica()?, clock.clone());
+        let authority = match &self.ca_dir {
+            Some(folder) => SelfSigned::plugged_in(folder, trust_domain, store, clock)?,
+            None => {
+                let authority = SelfSigned::open(&data.authority(), trust_domain, store.clone(), clock)?;
+                let pin = authority.trust_bundle().borrow().pin();
+                agree_on_root(&*store, &pin, &replaced_roots(&data.authority())?, &data.authority()).await?;
+                authority
+            }
+        };
+        Ok(authority.agreeing(agreement).await?)
     }
 
     /// The other names of a trust domain; itself is none.

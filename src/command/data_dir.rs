@@ -69,6 +69,7 @@ impl DataDir {
             _ => {}
         }
         let name = format!("{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &self.0));
+        self.make(&self.0.join("control-plane"))?;
         files::write_atomic(&file, format!("{name}\n").as_bytes(), files::PRIVATE)?;
         Ok(name)
     }

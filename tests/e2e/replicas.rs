@@ -1,9 +1,14 @@
 //! Two control planes on one etcd: what one is told the other knows, workloads of one are endpoints of both, and a
 //! restart of etcd in between loses nothing.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use tempfile::TempDir;
+
+use crate::authorities::cacerts;
 use crate::control_plane::{ControlPlane, LIMIT};
 use crate::etcd::Server;
 use crate::mesh::{text, until};
@@ -68,4 +73,72 @@ fn two_control_planes_on_one_etcd_are_one_mesh() {
     until("the other control plane to know again", LIMIT, || other.host() == "second");
     assert_eq!((one.host().as_str(), one.endpoints("quotes"), other.endpoints("quotes")), ("second", 1, 1));
     drop(agent);
+}
+
+/// Files of an authority, in place of those that are there.
+fn put(folder: &Path, from: &Path, roots: &[&Path]) {
+    fs::create_dir_all(folder).unwrap();
+    for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+        fs::copy(from.join(name), folder.join(name)).unwrap();
+    }
+    let roots = roots.iter().map(|root| fs::read_to_string(root.join("root-cert.pem")).unwrap());
+    fs::write(folder.join("root-cert.pem"), roots.collect::<String>()).unwrap();
+}
+
+#[test]
+fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
+    let (server, files) = (Server::start(), TempDir::new().unwrap());
+    let [old, new, a, b] = ["old", "new", "a", "b"].map(|name| files.path().join(name));
+    for folder in [&old, &new] {
+        cacerts(folder, "basicConstraints=critical,CA:TRUE,pathlen:0");
+    }
+    let both = [old.as_path(), new.as_path()];
+    put(&a, &old, &[&old]);
+    put(&b, &old, &[&old]);
+    let place = server.place();
+    let (mut one, mut other) = (ControlPlane::new(), ControlPlane::new());
+    let [of_a, of_b, of_new] =
+        [&a, &b, &new].map(|folder| ["--store", &*place, "--cert-ttl", "20s", "--ca-dir", folder.to_str().unwrap()]);
+    one.start(&of_a);
+    let alone = ControlPlane::new();
+    let refused = alone.prepared(&of_new).output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("does not trust the root"), "{}", text(&refused));
+    other.start(&of_b);
+
+    // A workload that is connected to the other one.
+    let address = other.address();
+    let xds = address["xds"].as_str().unwrap();
+    let served = ["agent", "--service", "quotes", "--port", "9080", "--forward-to", "127.0.0.1:9"];
+    let mut agent = other.command(&[&served[..], &["--address", "127.0.99.8", "--control-plane", xds]].concat());
+    let _agent = Process(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    until("the workload", LIMIT, || one.endpoints("quotes") == 1);
+    let told = |from: &ControlPlane| from.json(&["ca", "status", "-o", "json"]);
+    let pin = |from: &ControlPlane| told(from)["roots"][0]["fingerprint"].clone();
+    let count = |from: &ControlPlane| told(from)["roots"].as_array().unwrap().len();
+    let waiting = |from: &ControlPlane| told(from)["rotation"]["waiting"].as_array().unwrap().len();
+    let before = pin(&one);
+
+    // One signs with the new root before the other trusts it: it is held back until that does.
+    put(&a, &new, &both);
+    let log = || fs::read_to_string(one.log()).unwrap();
+    until("it is held back", LIMIT, || log().contains("does not trust the root"));
+    assert_eq!((pin(&one), count(&one)), (before.clone(), 1));
+    put(&b, &old, &both);
+    until("the new root signs at one", LIMIT, || pin(&one) != before && count(&one) == 2);
+    let after = pin(&one);
+
+    // What the workload told the other one counts here too; its certificate is of the old root still.
+    until("one knows that the workload trusts both", LIMIT, || {
+        told(&one)["rotation"]["waiting"][0]["reason"] == "still has a certificate under the other root"
+    });
+    // The old one goes from one before the other stops to sign with it.
+    put(&a, &new, &[&new]);
+    until("it is held back", LIMIT, || log().contains("signs with another root of trust"));
+    assert_eq!(count(&one), 2);
+    put(&b, &new, &both);
+    until("one takes up the new root alone", LIMIT, || count(&one) == 1);
+    until("all have followed", LIMIT, || pin(&other) == after && waiting(&other) == 0);
+    put(&b, &new, &[&new]);
+    until("the other does too", LIMIT, || count(&other) == 1);
+    until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use store::Store as _;
+
 use super::*;
 use crate::test_kit::{Mesh, issue};
 use crate::verify_peer;
@@ -11,9 +13,9 @@ fn holder(mesh: &Mesh, service_account: &str) -> Holder {
 }
 
 /// A holder trusts what the bundle has.
-fn follows(rotation: &Rotation, holder: Holder) {
+async fn follows(rotation: &Rotation, holder: Holder) {
     let roots = rotation.bundles().borrow().roots.iter().map(|root| sha256(root)).collect();
-    rotation.told(holder, roots);
+    rotation.told(holder, roots).await;
 }
 
 #[tokio::test]
@@ -30,14 +32,14 @@ async fn each_step_waits_for_whoever_is_behind_and_says_for_whom() {
     assert_eq!(rotation.advance(false).await.unwrap().phase, Phase::Distributed);
     assert_eq!(rotation.bundles().borrow().pin(), old, "the old root signs on");
 
-    follows(&rotation, holder(&mesh, "reviews"));
+    follows(&rotation, holder(&mesh, "reviews")).await;
     let waits = rotation.advance(false).await.unwrap_err().to_string();
     assert!(
         waits.starts_with("1 of 2 holders of certificates are behind: spiffe://cluster.local/ns/default/sa/ratings"),
         "{waits}"
     );
     assert_eq!(rotation.progress().await.unwrap().percent(), 50);
-    follows(&rotation, holder(&mesh, "ratings"));
+    follows(&rotation, holder(&mesh, "ratings")).await;
     assert_eq!(rotation.advance(false).await.unwrap().phase, Phase::Signing);
     assert_ne!(authority.signing_root(), old);
 
@@ -101,4 +103,27 @@ async fn a_root_whose_certificates_are_in_use_is_withdrawn_by_force_only() {
     let refused = rotation.step_back(false).await.unwrap_err().to_string();
     assert!(refused.contains("sa/reviews"), "{refused}");
     assert_eq!(rotation.step_back(true).await.unwrap().phase, Phase::Staged);
+}
+
+#[tokio::test]
+async fn what_a_holder_told_one_control_plane_of_a_store_all_know() {
+    let mesh = Mesh::new();
+    let authority = Arc::new(mesh.authority());
+    issue(&authority, &mesh.id("reviews"), None).await;
+    for _ in 0..2 {
+        authority.advance().unwrap();
+    }
+    let [one, other] = [authority, Arc::new(mesh.authority())].map(|authority| Rotation::new(authority, true));
+    assert_eq!(one.progress().await.unwrap().percent(), 0);
+    follows(&other, holder(&mesh, "reviews")).await;
+    follows(&other, holder(&mesh, "nobody")).await;
+    for rotation in [&one, &other] {
+        assert_eq!(rotation.progress().await.unwrap().percent(), 100);
+    }
+    let kept = async || mesh.store.list("ca/trusted/").await.unwrap().entries.len();
+    assert_eq!(kept().await, 1, "who holds no certificate is not kept");
+    other.told(holder(&mesh, "reviews"), BTreeSet::from([one.authority.signing_root()])).await;
+    assert_eq!(one.progress().await.unwrap().percent(), 0, "it went back");
+    let refused = one.advance(false).await.unwrap_err().to_string();
+    assert!(refused.contains("--ca-dir") && refused.contains("docs/certificates.md"), "{refused}");
 }

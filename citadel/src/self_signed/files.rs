@@ -17,6 +17,7 @@ use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
 use super::{Intermediate, Plan, Root, template};
+use crate::Disagreement;
 
 const PLAN: &str = "rotation.json";
 
@@ -35,6 +36,8 @@ pub enum OpenError {
     Expired { path: PathBuf },
     #[error("{path}: {rule}")]
     Rule { path: PathBuf, rule: String },
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
     #[error("a certificate of the authority cannot be made: {0}")]
     Making(#[from] rcgen::Error),
 }

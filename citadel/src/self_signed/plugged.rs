@@ -4,8 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use api::TrustDomain;
 use rcgen::KeyPair;
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::files::{Directory, OpenError, check_pair, instant};
 use super::rotate::Keys;
 use super::{DEFAULT_TTL, Intermediate, Root, SelfSigned, template, unix};
+use crate::agreement::BEAT;
 use crate::{Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, sha256, verify_peer};
 
 const CERTIFICATE: &str = "ca-cert.pem";
@@ -30,10 +31,16 @@ const CHAIN: &str = "cert-chain.pem";
 const LOOK: Duration = Duration::from_secs(2);
 const LONGEST_PATH: usize = 8;
 
-/// Where the files are, and which of them were looked at last.
+/// Where the files are, and which of them are in force.
 pub(super) struct Plugged {
     folder: PathBuf,
     seen: Mutex<String>,
+}
+
+impl Plugged {
+    fn seen(&self) -> MutexGuard<'_, String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the files hold.
@@ -64,34 +71,44 @@ impl SelfSigned {
             bundle: watch::Sender::new(bundle),
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
+            agreement: None,
             pruned: unix(now).into(),
             clock,
             ttl: DEFAULT_TTL,
         })
     }
 
-    /// Takes up what changes in the folder of an authority that is plugged in, for ever.
+    /// Takes up what changes in the folder of an authority that is plugged in, and tells the other control planes of the
+    /// store what is in force; for ever.
     pub async fn follow_files(self: Arc<Self>) {
-        while self.plugged.is_some() {
+        let (mut said, mut beat) = (String::new(), Instant::now());
+        while self.plugged.is_some() || self.agreement.is_some() {
             tokio::time::sleep(LOOK).await;
-            if let Err(error) = self.take_up_files() {
-                tracing::error!(%error, "the authority's files are not taken up; the last ones stay in force");
+            let refused = self.take_up_files().await.err().map(|error| error.to_string()).unwrap_or_default();
+            if !refused.is_empty() && refused != said {
+                tracing::error!(error = refused, "the authority's files are not taken up; the last ones stay in force");
+            }
+            said = refused;
+            if beat.elapsed() >= BEAT {
+                beat = Instant::now();
+                let bundle = self.bundle.borrow().clone();
+                if let Err(error) = self.agree(&bundle).await {
+                    tracing::error!(%error, "control planes of one store are at odds");
+                }
             }
         }
     }
 
-    /// Takes up the files if they are others than when they were looked at last; whether they were.
-    pub fn take_up_files(&self) -> Result<bool, OpenError> {
+    /// Takes up the files if they are others than those in force, and all agree; whether they were.
+    pub async fn take_up_files(&self) -> Result<bool, OpenError> {
         let Some(plugged) = &self.plugged else { return Ok(false) };
         let now = fingerprint(&plugged.folder);
-        {
-            let mut seen = plugged.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == now {
-                return Ok(false);
-            }
-            *seen = now;
+        if *plugged.seen() == now {
+            return Ok(false);
         }
         let fresh = load(&plugged.folder, &self.trust_domain, self.clock.now())?;
+        self.agree(&fresh.bundle()).await?;
+        *plugged.seen() = now;
         let mut keys = self.keys();
         *keys = fresh;
         let bundle = Arc::new(keys.bundle());
@@ -281,15 +298,64 @@ mod tests {
         let authority = open(&mesh).unwrap();
         let mut bundles = authority.trust_bundle();
         let first = bundles.borrow_and_update().pin();
-        assert!(!authority.take_up_files().unwrap());
+        assert!(!authority.take_up_files().await.unwrap());
         fs::write(mesh.ca().join(KEY), "nonsense").unwrap();
-        let refused = authority.take_up_files().unwrap_err().to_string();
+        let refused = authority.take_up_files().await.unwrap_err().to_string();
         assert!(refused.contains("ca-key.pem") && refused.contains("no private key"), "{refused}");
         issue(&authority, &mesh.id("reviews"), None).await;
         cacerts(&mesh.ca(), &ECDSA);
-        assert!(authority.take_up_files().unwrap() && bundles.has_changed().unwrap());
+        assert!(authority.take_up_files().await.unwrap() && bundles.has_changed().unwrap());
         assert_ne!(bundles.borrow_and_update().pin(), first);
         assert_eq!(authority.phase(), Phase::Idle);
+    }
+
+    #[tokio::test]
+    async fn two_roots_are_waited_for_by_hand_and_another_control_plane_is_not_left_behind() {
+        let mesh = Mesh { store: Arc::new(store::Memory::shared()), ..Mesh::new() };
+        cacerts(&mesh.ca(), &ECDSA);
+        mesh.time.advance(Duration::from_secs(60));
+        let agreement = |name| crate::Agreement::new(mesh.store.clone(), name, mesh.time.clock());
+        let authority = Arc::new(open(&mesh).unwrap().agreeing(agreement("one")).await.unwrap());
+        open(&mesh).unwrap().agreeing(agreement("other")).await.unwrap();
+        issue(&authority, &mesh.id("reviews"), None).await;
+        let rotation = Rotation::new(authority.clone(), true);
+        assert_eq!(rotation.progress().await.unwrap().percent(), 100);
+
+        let next = mesh.dir.path().join("next");
+        cacerts(&next, &ECDSA);
+        let roots = [mesh.ca(), next.clone()].map(|folder| fs::read_to_string(folder.join(ROOTS)).unwrap()).concat();
+        fs::write(mesh.ca().join(ROOTS), roots).unwrap();
+        assert!(authority.take_up_files().await.unwrap());
+        let reason = async || rotation.progress().await.unwrap().waiting.first().map(|behind| behind.reason);
+        assert_eq!(reason().await, Some("has not said that it trusts the other root"));
+        let both = rotation.bundles().borrow().roots.iter().map(|root| sha256(root)).collect();
+        let holder = crate::Holder { identity: mesh.id("reviews").to_string(), member: None };
+        rotation.told(holder, both).await;
+        assert_eq!(reason().await, None);
+
+        // The other one trusts the old root alone.
+        for name in [CERTIFICATE, KEY, CHAIN] {
+            fs::copy(next.join(name), mesh.ca().join(name)).unwrap();
+        }
+        let refused = authority.take_up_files().await.unwrap_err().to_string();
+        assert!(
+            refused.contains("the control plane other") && refused.contains("does not trust the root"),
+            "{refused}"
+        );
+        // Once it is gone it does not count, and what was held back is taken up.
+        mesh.time.advance(Duration::from_secs(31));
+        assert!(authority.take_up_files().await.unwrap());
+        assert_eq!(reason().await, Some("still has a certificate under the other root"));
+    }
+
+    #[tokio::test]
+    async fn the_files_of_an_authority_that_was_made_here_can_be_plugged_in() {
+        let mesh = Mesh::new();
+        let made = mesh.authority().trust_bundle().borrow().pin();
+        for (from, to) in [("root.pem", ROOTS), ("intermediate.pem", CERTIFICATE), ("intermediate-key.pem", KEY)] {
+            fs::copy(mesh.ca().join(from), mesh.ca().join(to)).unwrap();
+        }
+        assert_eq!(open(&mesh).unwrap().trust_bundle().borrow().pin(), made);
     }
 
     #[test]

@@ -57,7 +57,10 @@ pub fn renew_expired_roots(
 
 /// SHA-256 of the certificates that roots in a directory had before they were given new dates, in hexadecimal.
 pub fn replaced_roots(directory: &Path) -> Result<Vec<String>, OpenError> {
-    let files = Directory::at(directory);
+    replaced(&Directory::at(directory))
+}
+
+pub(super) fn replaced(files: &Directory) -> Result<Vec<String>, OpenError> {
     let plan = files.plan()?;
     let before = plan.roots().filter_map(|name| files.root_before(name).transpose());
     before.map(|root| root.map(|root| sha256(&root))).collect()

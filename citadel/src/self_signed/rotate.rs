@@ -68,8 +68,9 @@ pub enum StepError {
     #[error("no change of roots is under way, so there is no way back; begin one with `weft ca rotate`")]
     NothingToUndo,
     #[error(
-        "the authority's files are somebody else's: put others there, and they are taken up; root-cert.pem may have the old \
-         and the new root while both are in use"
+        "the authority's files are somebody else's: put others there, and they are taken up. First both roots into \
+         root-cert.pem, then what the new one signed, then the new root alone, each at every control plane; `weft ca \
+         status` says who has not followed yet"
     )]
     PluggedIn,
     #[error(transparent)]
