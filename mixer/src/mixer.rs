@@ -25,6 +25,8 @@ use crate::traces::{TraceQuery, TraceSummary, TraceView, Traces};
 pub struct Options {
     /// The pause between two reports of a proxy.
     pub interval: Duration,
+    /// So many proxies report at that pause. The pause of twice as many is twice as long, and so on.
+    pub at_full_pace: u32,
     /// Edges beyond this number push out those that were silent for longest.
     pub max_edges: usize,
     pub max_proxies: usize,
@@ -32,7 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(5), max_edges: 20_000, max_proxies: 20_000 }
+        Self { interval: Duration::from_secs(5), at_full_pace: 500, max_edges: 20_000, max_proxies: 20_000 }
     }
 }
 
@@ -49,6 +51,8 @@ struct Inner {
     taps: Taps,
     asks: Asks,
     exports: Exports,
+    /// Held once for each proxy that reports.
+    reporting: Arc<()>,
 }
 
 /// All of it.
@@ -87,6 +91,8 @@ pub struct Edge {
     pub destination_principal: Option<Arc<str>>,
 }
 
+/// The longest pause between reports, in usual ones.
+const SLOWEST: u32 = 6;
 /// A proxy is not heard of any more after this many pauses between reports.
 const STALE_AFTER: u32 = 3;
 /// A proxy whose counts began this long before the first report that was ever taken tells nothing of now by its totals.
@@ -120,11 +126,20 @@ impl Mixer {
             taps: Taps::default(),
             asks: Asks::default(),
             exports: Exports::default(),
+            reporting: Arc::default(),
         }))
     }
 
+    /// How often proxies are to report: more seldom where there are many, so that what their reports cost has a bound.
     pub fn interval(&self) -> Duration {
-        self.0.options.interval
+        let reporting = u32::try_from(Arc::strong_count(&self.0.reporting) - 1).unwrap_or(u32::MAX);
+        let times = reporting.div_ceil(self.0.options.at_full_pace.max(1)).clamp(1, SLOWEST);
+        self.0.options.interval * times
+    }
+
+    /// One more proxy reports, until this is dropped.
+    pub(crate) fn reports(&self) -> impl Send + use<> {
+        Arc::clone(&self.0.reporting)
     }
 
     /// Now, in Unix milliseconds.
@@ -141,17 +156,19 @@ impl Mixer {
     pub fn take(&self, reporter: &Reporter, mut report: wire::ReportRequest, ids: &mut HashMap<u32, u64>) {
         let now = self.now();
         let catalog = self.0.catalog.borrow().clone();
+        let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
-        let node = state.names.workload(&reporter.workload);
         let is_beside = report.counts.is_empty()
             && !(report.spans.is_empty() && report.tapped.is_empty() && report.answers.is_empty());
-        for spans in std::mem::take(&mut report.spans) {
-            state.traces.take(&spans, &node, &reporter.node);
+        if !report.spans.is_empty() {
+            let node = state.names.workload(&reporter.workload);
+            for spans in std::mem::take(&mut report.spans) {
+                state.traces.take(&spans, &node, &reporter.node);
+            }
         }
         for tapped in std::mem::take(&mut report.tapped) {
             self.0.taps.show(tapped, reporter, &state.names);
         }
-        let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         // What is shown of single requests comes at any time, and without counts.
         if !is_beside {
             state.take(reporter, report, ids, (now, pause), &catalog);
@@ -259,6 +276,9 @@ impl Mixer {
 
     /// What a proxy is to show right now.
     pub(crate) fn wished(&self, reporter: &Reporter) -> Vec<wire::Tap> {
+        if self.0.taps.is_empty() {
+            return Vec::new();
+        }
         let node = self.0.state.lock().names.workload(&reporter.workload);
         self.0.taps.wished(reporter, &node)
     }
@@ -320,7 +340,9 @@ impl State {
             self.proxies.insert(reporter.node.clone(), proxy);
         }
         let Some(proxy) = self.proxies.get_mut(&reporter.node) else { return };
-        proxy.reporter = reporter.clone();
+        if proxy.reporter != *reporter {
+            proxy.reporter = reporter.clone();
+        }
         proxy.resolve(&self.names, &mut self.pools);
         let first = proxy.last_report == 0;
         let foreign = first && reporter.started_at + FOREIGN_MS < self.began;

@@ -62,15 +62,16 @@ async fn follow(
     mut reports: Streaming<wire::ReportRequest>,
     answers: mpsc::Sender<Result<wire::ReportResponse, Status>>,
 ) -> Result<(), Status> {
+    let _counted = mixer.reports();
     let mut ids = HashMap::new();
     let mut taps = mixer.taps().changes();
-    let interval_ms = u32::try_from(mixer.interval().as_millis()).unwrap_or(u32::MAX);
     mixer.take(&reporter, first, &mut ids);
     let mut asked = mixer.asks().open(&reporter.node);
     let mut questions = Vec::new();
     let mut told = None;
     loop {
         taps.borrow_and_update();
+        let interval_ms = u32::try_from(mixer.interval().as_millis()).unwrap_or(u32::MAX);
         let asks = std::mem::take(&mut questions);
         let answer = wire::ReportResponse { interval_ms, taps: mixer.wished(&reporter), asks };
         if told.as_ref() != Some(&answer) {

@@ -110,6 +110,10 @@ impl Taps {
         Some(TapStream { id, orders: self.orders.clone(), requests })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.borrow().is_empty()
+    }
+
     /// Told whenever who looks at what changes.
     pub(crate) fn changes(&self) -> watch::Receiver<Orders> {
         self.orders.subscribe()

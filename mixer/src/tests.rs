@@ -163,6 +163,20 @@ fn rates_errors_latency_and_versions_come_from_what_callers_tell() {
 }
 
 #[test]
+fn many_proxies_report_more_seldom_and_none_stays_counted() {
+    let kit = Kit::new(Options { at_full_pace: 2, ..Options::default() });
+    let pause = || kit.mixer.interval().as_secs();
+    let mut reporting = vec![kit.mixer.reports(), kit.mixer.reports()];
+    assert_eq!(pause(), 5);
+    reporting.push(kit.mixer.reports());
+    assert_eq!(pause(), 10);
+    reporting.extend((0..100).map(|_| kit.mixer.reports()));
+    assert_eq!(pause(), 30, "it has a bound");
+    drop(reporting);
+    assert_eq!(pause(), 5);
+}
+
+#[test]
 fn the_versions_of_a_service_can_be_nodes_of_their_own() {
     let kit = Kit::new(Options::default());
     kit.tell_of(&["reviews", "ratings"]);

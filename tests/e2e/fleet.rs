@@ -177,14 +177,23 @@ async fn report(size: Size, proxy: u32, channel: Channel) {
     let (sender, stream) = mpsc::channel(4);
     sender.send(first).await.unwrap();
     let mut answers = TelemetryClient::new(channel).report(ReceiverStream::new(stream)).await.unwrap().into_inner();
-    let mut ticks = tokio::time::interval(PAUSE);
-    let mut reports = 0;
+    let mut wished = PAUSE;
+    let mut ticks = tokio::time::interval(wished);
+    let mut pauses = 0;
     loop {
         tokio::select! {
-            answer = answers.message() => if !matches!(answer, Ok(Some(_))) { return },
+            answer = answers.message() => {
+                let Ok(Some(answer)) = answer else { return };
+                let interval = Duration::from_millis(answer.interval_ms.into());
+                if wished != interval {
+                    wished = interval;
+                    ticks = tokio::time::interval_at(tokio::time::Instant::now() + wished, wished);
+                }
+            }
             _ = ticks.tick() => {
-                let counts = size.counts(reports);
-                reports += 1;
+                let counts = size.counts(pauses);
+                // As much traffic, whatever the pause is.
+                pauses += wished.as_secs() / PAUSE.as_secs();
                 if sender.send(wire::ReportRequest { counts, ..Default::default() }).await.is_err() {
                     return;
                 }

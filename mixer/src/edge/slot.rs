@@ -101,6 +101,10 @@ impl Manners {
         self.0.get(usize::from(key.checked_sub(MANNERS)?))
     }
 
+    fn tell_errors(&self) -> bool {
+        self.0.iter().any(|manner| manner.error)
+    }
+
     /// The key of a manner. Where there are too many, those that no slot has are let go of; and if all are in use, it
     /// is counted with one that is like it.
     pub fn key<'a>(&mut self, manner: &Manner, slots: impl Iterator<Item = &'a mut Slot>) -> u8 {
@@ -168,6 +172,11 @@ impl Slot {
         for (bucket, count) in &delta.latency {
             self.counts.add((*bucket).min(MANNERS - 1), *count);
         }
+    }
+
+    /// Whether any request of it failed or was denied.
+    pub fn is_troubled(&self, manners: &Manners) -> bool {
+        self.denied > 0 || (manners.tell_errors() && self.manners(manners).any(|(manner, _)| manner.error))
     }
 
     /// Requests by manner.

@@ -82,7 +82,7 @@ fn sum_of(key: &Arc<EdgeKey>, edge: &Edge, window: Window, plain: &HashMap<&str,
 fn is_troubled(edge: &Edge, window: Window) -> bool {
     let fail = |history: &History| {
         let (mut slots, mut points) = super::sum::within(history, window);
-        slots.any(|slot| slot.denied > 0 || slot.total(&history.manners).errors > 0.0)
+        slots.any(|slot| slot.is_troubled(&history.manners))
             || points.any(|point| point.denied > 0.0 || point.errors > 0.0)
     };
     fail(&edge.by_source) || fail(&edge.by_destination)
