@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
 
 use crate::access::{Access, Role};
+use crate::ended::ended;
 use crate::ledger::unreadable;
 use crate::secret;
 
@@ -156,6 +157,13 @@ impl ApiTokens {
         let token = self.valid(id, record)?;
         self.note_use(&token);
         Ok(token)
+    }
+
+    /// Returns once the token is not valid any more: it was revoked, or expired.
+    pub async fn ended(&self, id: &str) {
+        let end =
+            |entry: &store::Entry| parse(&entry.key, &entry.value).map_or(0, |token| token.expires.unwrap_or(u64::MAX));
+        ended(&*self.store, &self.clock, &key(id), end).await;
     }
 
     /// Whether there is a token of this ID, valid or not.

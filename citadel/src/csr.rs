@@ -60,6 +60,11 @@ impl SubjectKey {
         Self { spki: key.subject_public_key_info() }
     }
 
+    /// A SubjectPublicKeyInfo that was certified before.
+    pub(crate) fn of_spki(spki: &[u8]) -> Self {
+        Self { spki: spki.to_vec() }
+    }
+
     /// SHA-256 of the SubjectPublicKeyInfo, in hexadecimal.
     pub fn fingerprint(&self) -> String {
         hex::encode(digest(&SHA256, &self.spki))

@@ -3,6 +3,7 @@
 //! certificate is asked for.
 
 mod files;
+pub mod fuzz;
 mod plugged;
 mod renew;
 mod rotate;

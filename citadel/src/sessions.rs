@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
 
 use crate::api_tokens::{ApiToken, ApiTokenError, ApiTokens, NewApiToken};
+use crate::ended::ended;
 use crate::ledger::unreadable;
 use crate::secret;
 
@@ -101,7 +102,7 @@ impl Sessions {
         let fits = secret::matches(secret, &hash);
         let (Some(mut record), Some(entry), true) = (record, entry, fits) else { return Err(SessionError::Over) };
         let now = self.clock.unix_seconds();
-        if now >= record.used + IDLE.as_secs() || now >= record.created + DAY.as_secs() {
+        if now >= record.end() {
             self.store.commit(Transaction::delete(key(id))).await?;
             return Err(SessionError::Over);
         }
@@ -123,6 +124,16 @@ impl Sessions {
     pub async fn end(&self, session: &Session) -> Result<(), SessionError> {
         self.store.commit(Transaction::delete(key(&session.id))).await?;
         Ok(())
+    }
+
+    /// Returns once the session is over, by itself or with its token.
+    pub async fn ended(&self, session: &Session) {
+        let end = |entry: &store::Entry| parse(&entry.key, &entry.value).map_or(0, |record: Record| record.end());
+        let key = key(&session.id);
+        tokio::select! {
+            () = ended(&*self.store, &self.clock, &key, end) => {}
+            () = self.tokens.ended(&session.token.id) => {}
+        }
     }
 
     /// What a setup link carries: good once, for an hour.
@@ -159,7 +170,7 @@ impl Sessions {
         let now = self.clock.unix_seconds();
         let mut delete = Vec::new();
         for entry in self.store.list(PREFIX).await?.entries {
-            let over = |record: Record| now >= record.used + IDLE.as_secs() || now >= record.created + DAY.as_secs();
+            let over = |record: Record| now >= record.end();
             if parse(&entry.key, &entry.value).map_or(true, over) {
                 delete.push(entry.key);
             }
@@ -177,14 +188,20 @@ impl Sessions {
     }
 
     fn describe(&self, id: &str, secret: &str, record: &Record, token: ApiToken) -> Session {
-        let end = (record.used + IDLE.as_secs()).min(record.created + DAY.as_secs());
-        let expires = token.expires.map_or(end, |expires| expires.min(end));
+        let expires = token.expires.map_or(record.end(), |expires| expires.min(record.end()));
         Session { id: id.to_owned(), token, csrf: secret::hash(&format!("csrf {secret}")), expires }
     }
 
     async fn write(&self, id: &str, record: &Record, expected: u64) -> Result<(), StoreError> {
         let value = serde_json::to_vec(record).map_err(|error| unreadable(id, &error))?;
         self.store.commit(Transaction::put(key(id), value).expecting(key(id), expected)).await.map(drop)
+    }
+}
+
+impl Record {
+    /// Unix seconds at which it is over if nobody uses it.
+    fn end(&self) -> u64 {
+        (self.used + IDLE.as_secs()).min(self.created + DAY.as_secs())
     }
 }
 
@@ -255,6 +272,33 @@ mod tests {
             let kept = String::from_utf8_lossy(&entry.value).into_owned();
             assert!(!kept.contains(cookie.rsplit('_').next().unwrap()) && !kept.contains(&session.csrf));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_session_is_told_when_it_comes() {
+        let store = Arc::new(Memory::new());
+        let clock = Clock::with_tokio(SystemTime::now());
+        let tokens = ApiTokens::new(store.clone(), clock.clone());
+        let sessions = Sessions::new(store.clone(), tokens.clone(), clock);
+        let made = tokens.mint(NewApiToken::admin("ada", DAY)).await.unwrap();
+        let begun = || async { sessions.begin(&made.text).await.unwrap() };
+        let now = tokio::time::Instant::now;
+
+        let (idle, cookie) = begun().await;
+        let (start, half) = (now(), IDLE / 2);
+        let mut over = std::pin::pin!(sessions.ended(&idle));
+        assert!(tokio::time::timeout(half, &mut over).await.is_err());
+        sessions.find(&cookie).await.unwrap();
+        over.await;
+        let lasted = start.elapsed();
+        assert!((half + IDLE).abs_diff(lasted) < Duration::from_secs(2), "{lasted:?}");
+
+        let (left, _) = begun().await;
+        let start = now();
+        tokio::join!(sessions.ended(&left), async { sessions.end(&left).await.unwrap() });
+        let (last, _) = begun().await;
+        tokio::join!(sessions.ended(&last), async { tokens.revoke(&made.token.id).await.unwrap() });
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]

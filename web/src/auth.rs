@@ -4,6 +4,7 @@ mod change;
 mod failures;
 mod log;
 mod needs;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,7 +139,7 @@ pub async fn require(Shared(state): Shared<State>, mut request: Request, next: N
     let diff = were.filter(|_| response.status().is_success()).map(|were| were.diff(&state)).unwrap_or_default();
     let told = log::Told { status: response.status(), noted: response.extensions().get().cloned(), diff };
     log::answered(&state, &known, &asked, &targets, before, told).await;
-    response
+    stream::while_known(&state, known, response)
 }
 
 async fn identify(state: &State, headers: &HeaderMap, method: &Method) -> Result<Known, Problem> {

@@ -45,7 +45,7 @@ struct EventQuery {
 
 /// All that changes, as it happens: `event` is the topic, `id` the revision, `data` says what changed. A stream begins
 /// with `bookmark`; `resync` says that events were lost and everything should be read anew. A token for namespaces is
-/// told of what is in them.
+/// told of what is in them. The stream ends with the token or the session that it was begun with.
 #[utoipa::path(get, path = "/events", params(EventQuery, ("last-event-id" = Option<String>, Header)),
     responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = String)))]
 async fn events(

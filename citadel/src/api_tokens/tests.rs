@@ -81,3 +81,23 @@ async fn a_token_of_an_earlier_version_is_the_operators_own() {
     let token = ApiTokens::new(store, Clock::system()).verify("weft_pat_abcdefghijkl_secret").await.unwrap();
     assert_eq!(token.access, Access { role: Role::Admin, scopes: Scopes::default() });
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_token_is_told_when_it_comes() {
+    let tokens = ApiTokens::new(Arc::new(Memory::new()), Clock::with_tokio(SystemTime::now()));
+    let (short, long) = (tokens.mint(new("ci", 90)).await.unwrap(), tokens.mint(new("ada", 900)).await.unwrap());
+    let start = tokio::time::Instant::now();
+    tokens.ended(&short.token.id).await;
+    assert!(matches!(tokens.verify(&short.text).await, Err(ApiTokenError::Expired)));
+    let lasted = start.elapsed();
+    assert!(lasted.abs_diff(Duration::from_secs(90)) < Duration::from_secs(2), "{lasted:?}");
+    let mut ended = std::pin::pin!(tokens.ended(&long.token.id));
+    assert!(tokio::time::timeout(Duration::from_secs(300), &mut ended).await.is_err());
+    // What becomes of others is not its end.
+    tokens.revoke(&short.token.id).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(300), &mut ended).await.is_err());
+    let revoked = tokio::time::Instant::now();
+    tokens.revoke(&long.token.id).await.unwrap();
+    ended.await;
+    assert_eq!(revoked.elapsed(), Duration::ZERO);
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::weft::v1 as wire;
 use api::{DenyList, SpiffeId};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -13,8 +14,8 @@ use wire::jwt_server::{Jwt, JwtServer};
 
 use super::{JwtAuthority, JwtError, MintedJwt};
 use crate::{
-    Attestation, Attestor as _, CurrentCertificate, Decision, Decisions, Evidence, MemberError, Members, Outcome,
-    PeerCertificates, Refusal, RefusalKind, Wanted, identity,
+    Attestation, Attestor as _, Client, CurrentCertificate, Decision, Decisions, Evidence, MemberError, Members,
+    Outcome, PeerCertificates, Rates, Refusal, RefusalKind, Wanted, identity,
 };
 
 /// A request is a few names.
@@ -27,27 +28,33 @@ pub struct JwtService {
     members: Members,
     denied: watch::Receiver<Arc<DenyList>>,
     reserved: SpiffeId,
+    rates: Rates,
     decisions: Decisions,
 }
 
 impl JwtService {
     /// `reserved` is the control plane's own identity, which nobody obtains here. `decisions` hears of every token that
     /// is issued or refused.
-    pub fn server(
+    pub fn new(
         authority: Arc<JwtAuthority>,
         attestor: CurrentCertificate,
         members: Members,
         denied: watch::Receiver<Arc<DenyList>>,
         reserved: SpiffeId,
         decisions: Decisions,
-    ) -> JwtServer<Self> {
-        JwtServer::new(Self { authority, attestor, members, denied, reserved, decisions })
-            .max_decoding_message_size(MAX_REQUEST)
+    ) -> Self {
+        Self { authority, attestor, members, denied, reserved, rates: Rates::default(), decisions }
     }
 
-    /// The caller's identity, if it still belongs to the mesh.
+    /// The tonic service, with its limit on the size of requests.
+    pub fn into_service(self) -> JwtServer<Self> {
+        JwtServer::new(self).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    /// The caller's identity, if it still belongs to the mesh and does not ask too much.
     async fn caller<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
         let peer = request.extensions().get::<PeerCertificates>();
+        self.rates.take(&Client::of(peer), Instant::now())?;
         let evidence = Evidence { bearer: None, peer, expired: &[], key_fingerprint: "" };
         let attested = self.attestor.attest(&evidence).await.map_err(status)?;
         let nobody = || Status::unauthenticated("present the certificate of a workload of this mesh");

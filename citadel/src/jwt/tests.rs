@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use api::weft::v1::MintRequest;
+use api::weft::v1::jwt_server::Jwt as _;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::Value;
+use tonic::{Code, Request};
 
 use super::*;
-use crate::test_kit::Mesh;
+use crate::test_kit::{Mesh, issue};
+use crate::{Authority as _, CurrentCertificate, Decisions, Issued, PeerCertificates};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -112,4 +116,33 @@ async fn control_planes_tell_of_the_keys_of_each_other() {
     first.renew().await.unwrap();
     let minted = second.mint(&one.id("reviews"), &["a".to_owned()]).unwrap();
     assert!(verified(&minted.token, &first.told().borrow()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_too_many_tokens_is_told_when_to_come_again_and_others_are_served() {
+    let mesh = Mesh::new();
+    let ca = mesh.authority();
+    let attestor = CurrentCertificate::new(ca.trust_bundle(), mesh.time.clock());
+    let own = mesh.trust_domain.workload("istio-system", "control-plane").unwrap();
+    let denied = watch::channel(Arc::default()).1;
+    let authority = Arc::new(open(&mesh).await);
+    let service = JwtService::new(authority, attestor, mesh.members(), denied, own, Decisions::default());
+    let mint = |of: &Issued| {
+        let mut request = Request::new(MintRequest { audience: vec!["ratings".to_owned()] });
+        request.extensions_mut().insert(PeerCertificates { chain: of.chain.clone().into(), address: None });
+        service.mint(request)
+    };
+    let (flood, other) = (issue(&ca, &mesh.id("flood"), None).await, issue(&ca, &mesh.id("other"), None).await);
+    for _ in 0..100 {
+        mint(&flood).await.unwrap();
+    }
+    let refused = mint(&flood).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "50");
+    // A new certificate is the same client's.
+    let renewed = issue(&ca, &mesh.id("flood"), None).await;
+    assert_eq!(mint(&renewed).await.unwrap_err().code(), Code::ResourceExhausted);
+    mint(&other).await.unwrap();
+    tokio::time::advance(Duration::from_millis(50)).await;
+    mint(&flood).await.unwrap();
 }

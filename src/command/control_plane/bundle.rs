@@ -77,7 +77,8 @@ impl Jwt {
         own: SpiffeId,
         decisions: Decisions,
     ) -> JwtServer<JwtService> {
-        JwtService::server(self.authority.clone(), attestor, members, denials.watch(), own, decisions)
+        let authority = self.authority.clone();
+        JwtService::new(authority, attestor, members, denials.watch(), own, decisions).into_service()
     }
 
     /// Serves the port, if there is one, until drained.

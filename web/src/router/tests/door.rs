@@ -170,6 +170,40 @@ async fn a_browser_signs_in_and_its_changes_need_the_pages_word() {
     assert_eq!(sign_in(&mesh, "weft_pat_abcdefghijkl_wrong").await.0, StatusCode::UNAUTHORIZED);
 }
 
+/// The rest of a stream, which has to end.
+async fn rest(stream: Response<Body>) -> String {
+    assert_eq!(stream.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let whole = axum::body::to_bytes(stream.into_body(), usize::MAX);
+    let whole = tokio::time::timeout(std::time::Duration::from_secs(10), whole).await.expect("the stream goes on");
+    String::from_utf8(whole.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_the_token_or_the_session_that_it_was_begun_with() {
+    let mesh = Mesh::start().await;
+    for path in ["/events", "/virtualservices?watch=1", "/tap"] {
+        let new = NewApiToken::admin("ada", std::time::Duration::from_secs(3600));
+        let ada = mesh.state.api_tokens.mint(new).await.unwrap();
+        let stream = || async {
+            let request = Request::builder().uri(format!("/api/v1{path}"));
+            let request = request.header(header::AUTHORIZATION, format!("Bearer {}", ada.text));
+            mesh.answer(request.body(Body::empty()).unwrap()).await
+        };
+        let begun = stream().await;
+        let revoked = format!("/access/tokens/{}", ada.token.id);
+        assert_eq!(status(&mesh, &mesh.token, "DELETE", &revoked, "").await, 200, "{path}");
+        rest(begun).await;
+        assert_eq!(stream().await.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let (_, set, session) = sign_in(&mesh, &mesh.token).await;
+    let cookie = set.split(';').next().unwrap();
+    let begun = browse(&mesh, Method::GET, "/events", cookie, "").await;
+    let csrf = session["csrf"].as_str().unwrap();
+    assert_eq!(browse(&mesh, Method::DELETE, "/_session", cookie, csrf).await.status(), 204);
+    assert!(rest(begun).await.contains("event: bookmark"));
+    assert_eq!(browse(&mesh, Method::GET, "/events", cookie, "").await.status(), 401);
+}
+
 #[tokio::test]
 async fn a_setup_link_lets_one_browser_in() {
     let mesh = Mesh::start().await;
