@@ -45,6 +45,7 @@ mod token;
 mod top;
 mod up;
 mod version;
+mod words;
 mod workload_api;
 
 use std::future::Future;

@@ -162,7 +162,7 @@ impl Admin {
     /// Whether the user whose request it is may change something.
     fn lets(&self, request: &Request<Incoming>) -> Result<(), String> {
         match (&self.users, request.extensions().get::<Ends>()) {
-            (Some(users), Some(ends)) => users.check(ends.peer, ends.own),
+            (Some(users), Some(ends)) => users.check(ends.peer, Ok(ends.own)),
             (Some(_), None) => Err("it is not known whose request this is\n".into()),
             (None, _) => Ok(()),
         }

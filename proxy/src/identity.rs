@@ -16,7 +16,7 @@ pub(crate) mod token;
 mod trust;
 
 #[cfg(test)]
-mod test_kit;
+pub(crate) mod test_kit;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +29,10 @@ use api::{DenyList, SpiffeError, SpiffeId, TrustDomain};
 use runtime::Clock;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 
-use self::control_plane::ControlPlane;
+use self::control_plane::{ControlPlane, Signer};
 pub use self::error::IdentityError;
 use self::files::Files;
 use self::renewal::Agent;
@@ -83,12 +84,28 @@ impl IdentityOptions {
     }
 }
 
-/// A live identity. Renewal goes on while this or a receiver of it is held.
+/// A live identity. Renewal goes on while this or a receiver of it is held, unless it was tied to a [`Renewal`].
 #[derive(Clone, Debug)]
 pub struct Identity {
     svids: watch::Receiver<Arc<Svid>>,
     /// To whoever renews it.
     told: watch::Sender<Option<Told>>,
+    /// Who renews it.
+    renewing: Option<AbortHandle>,
+}
+
+/// Ends the renewal of an identity when it is dropped. Whoever follows the identity then learns that there will be no
+/// other.
+#[derive(Debug)]
+#[must_use = "the renewal ends when it is dropped"]
+pub struct Renewal(Option<AbortHandle>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(renewing) = &self.0 {
+            renewing.abort();
+        }
+    }
 }
 
 /// Root certificates; the first is above all that are issued now.
@@ -120,25 +137,41 @@ impl Identity {
         live::follow();
         live::enforce(svid.denied());
         tracing::info!(identity = %svid.id(), not_after = ?svid.not_after(), "identity ready");
+        Ok(Self::renewed(agent, svid))
+    }
+
+    /// An identity that an agent renews from now on.
+    fn renewed<S: Signer>(agent: Agent<S>, svid: Svid) -> Self {
         let (sender, svids) = watch::channel(Arc::new(svid));
         let (told, roots) = watch::channel(None);
-        tokio::spawn(renewal::run(agent, sender, roots));
-        Ok(Self { svids, told })
+        let renewing = tokio::spawn(renewal::run(agent, sender, roots)).abort_handle();
+        Self { svids, told, renewing: Some(renewing) }
+    }
+
+    /// Ties the renewal to what is returned, whoever else holds the identity.
+    pub fn renewal(&self) -> Renewal {
+        Renewal(self.renewing.clone())
     }
 
     /// An identity that is given and not renewed: certificates from files, tests.
     pub fn fixed(svid: Svid) -> Self {
         let (_, svids) = watch::channel(Arc::new(svid));
-        Self { svids, told: watch::Sender::new(None) }
+        Self { svids, told: watch::Sender::new(None), renewing: None }
     }
 
     pub fn current(&self) -> Arc<Svid> {
         self.svids.borrow().clone()
     }
 
-    /// Follows the mesh's trust bundle over a channel to the control plane, for ever.
+    /// Follows the mesh's trust bundle over a channel to the control plane, for as long as the identity is renewed.
     pub async fn follow_trust(self, control_plane: Channel) {
         trust::follow(self, control_plane).await;
+    }
+
+    /// Returns once the identity is not renewed any more.
+    pub async fn ended(&self) {
+        let mut svids = self.svids.clone();
+        while svids.changed().await.is_ok() {}
     }
 
     /// The identity now and after each renewal.

@@ -23,7 +23,7 @@ use crate::identity::{Identity, IdentityOptions};
 use crate::probe;
 use crate::run::{ProxyError, run_as};
 use crate::settings::{Capture, Role, Served, Settings};
-use crate::users::{self, Users};
+use crate::users::Users;
 use crate::workload_api::{self, WorkloadApi};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -55,6 +55,9 @@ pub struct Joined {
     pub dns: DnsOptions,
     /// Where programs of the workload get its identity.
     pub workload_api: Option<WorkloadApi>,
+    /// Which users of the machine may change the proxy, and which may use its way out; `None`: whoever reaches it.
+    pub users: Option<Users>,
+    pub way_out: Option<Users>,
     pub workers: usize,
     pub drain: Duration,
 }
@@ -217,8 +220,8 @@ fn settings(joined: &Joined, present: &Present) -> Settings {
         registers: true,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
-        users: Some(Users::beside(&[])).filter(|_| users::are_known()),
-        guards_way_out: false,
+        users: joined.users.clone(),
+        way_out: joined.way_out.clone(),
         capture: joined.capture,
         node_proxy_port: None,
         port_map: BTreeMap::new(),

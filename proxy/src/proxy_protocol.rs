@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::socket_owner::canonical;
+
 /// What the bytes at the start of a connection are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -197,8 +199,7 @@ enum Family {
 
 /// IPv4 written as IPv6 counts as IPv4, so that a listener on `::` tells what clients are called elsewhere.
 fn of_one_family(addresses: Addresses) -> Option<(Family, Addresses)> {
-    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let (source, destination) = (plain(addresses.source), plain(addresses.destination));
+    let (source, destination) = (canonical(addresses.source), canonical(addresses.destination));
     let family = match (source, destination) {
         (SocketAddr::V4(_), SocketAddr::V4(_)) => Family::V4,
         (SocketAddr::V6(_), SocketAddr::V6(_)) => Family::V6,

@@ -76,6 +76,8 @@ pub async fn run_at_node(
         identity = Identity::load_or_join(options) => identity?,
         () = shutdown.draining() => return Ok(()),
     };
+    // The next run renews in the same directory.
+    let _renewal = identity.renewal();
     serve(settings, Doors::OfNode(shown), identity, shutdown, watch::Sender::new(false), None).await
 }
 
@@ -150,7 +152,7 @@ async fn serve(
     health: Option<Health>,
 ) -> Result<(), ProxyError> {
     let tls = TlsSettings { identity: Some(identity.clone()) };
-    let limit = ConnectionLimit::default().for_users(settings.users.clone().filter(|_| settings.guards_way_out));
+    let limit = ConnectionLimit::default().for_users(settings.way_out.clone());
     let data_plane = DataPlane::start(settings.workers, settings.own(), tls, limit).map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
     let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;

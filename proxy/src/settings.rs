@@ -78,8 +78,8 @@ pub struct Settings {
     pub http_proxy_address: IpAddr,
     /// Which users of the machine may change the proxy by its admin interface; `None`: whoever reaches it.
     pub users: Option<Users>,
-    /// Whether these alone may use the outbound HTTP proxy.
-    pub guards_way_out: bool,
+    /// Which users of the machine may use the outbound HTTP proxy; `None`: whoever reaches it.
+    pub way_out: Option<Users>,
     pub capture: Option<Capture>,
     /// The port of the node proxy that has this workload's ports and hands its connections to it.
     pub node_proxy_port: Option<u16>,

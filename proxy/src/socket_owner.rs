@@ -20,9 +20,10 @@ const NLM_F_REQUEST: u16 = 1;
 const TCP: u8 = 6;
 const ESTABLISHED: u8 = 1;
 
-/// The user that opened the connection from `peer` to our socket at `own`. An error of kind `NotFound` if there is no
-/// such connection any more.
+/// The user that opened the connection from `peer` to our socket at `own`, also if that is a socket for both families,
+/// which shows IPv4 as IPv6. An error of kind `NotFound` if there is no such connection any more.
 pub fn user(peer: SocketAddr, own: SocketAddr) -> io::Result<u32> {
+    let (peer, own) = (canonical(peer), canonical(own));
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -34,6 +35,11 @@ pub fn user(peer: SocketAddr, own: SocketAddr) -> io::Result<u32> {
     let mut answer = [0; 1024];
     let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     read(&answer[..length])
+}
+
+/// IPv4 that is written as IPv6 as IPv4.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Asks for one socket by its own address and that of its other end.
@@ -105,6 +111,11 @@ mod tests {
             let (client, server) = connection(address);
             assert_eq!(user(client.local_addr().unwrap(), server.local_addr().unwrap()).unwrap(), own);
         }
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let _client = TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        assert!(peer.is_ipv6());
+        assert_eq!(user(peer, server.local_addr().unwrap()).unwrap(), own);
     }
 
     #[test]

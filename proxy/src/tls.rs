@@ -4,8 +4,9 @@
 mod check;
 mod files;
 mod known;
-mod names;
+pub mod names;
 mod peers;
+pub mod pem;
 mod provider;
 mod resolver;
 mod roots;

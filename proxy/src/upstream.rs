@@ -20,7 +20,7 @@ pub use carried::Carried;
 pub use cluster::{Cluster, client_tls};
 pub use clusters::Clusters;
 pub use connect::{ConnectError, Counted, Target, connect};
-pub use dns::resolve;
+pub use dns::{Refused, resolve};
 pub use host::{Host, InFlight, UpstreamError};
 pub use limits::Permit;
 pub use outlier::{Cause, Verdict};

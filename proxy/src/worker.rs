@@ -274,8 +274,7 @@ impl Worker {
         if listener.direction != Direction::Outbound || listener.use_original_dst {
             return None;
         }
-        let own = tcp.local_addr().ok()?;
-        users.check(peer, own).err()
+        users.check(peer, tcp.local_addr()).err()
     }
 
     /// Counts a connection for as long as the guard lives; `None` if there are as many as there may be. One that is

@@ -14,6 +14,8 @@ mod service;
 mod socket;
 mod source;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub struct WorkloadApi {
 pub(crate) enum Denied {
     /// It is none of the workloads.
     Nobody,
+    /// Its process ended, or is none that can be seen from here.
+    Unseen,
     /// Its workload has no identity yet.
     NotYet,
 }
@@ -119,10 +123,13 @@ impl Asked {
     fn of<T>(request: &Request<T>, decide: &Decide) -> Result<Self, Status> {
         let caller = request.extensions().get::<Arc<Caller>>().cloned();
         let caller = caller.ok_or_else(|| Status::internal("it is not known who asks"))?;
-        decide(&caller).map(|source| Self { caller: Arc::clone(&caller), source }).map_err(|denied| {
+        // Nothing would say when another process has its number.
+        let seen = if caller.is_there() { Ok(()) } else { Err(Denied::Unseen) };
+        let decided = seen.and_then(|()| decide(&caller));
+        decided.map(|source| Self { caller: Arc::clone(&caller), source }).map_err(|denied| {
             tracing::warn!(%caller, ?denied, "the workload API gave no identity to a caller");
             match denied {
-                Denied::Nobody => Status::permission_denied("no identity issued"),
+                Denied::Nobody | Denied::Unseen => Status::permission_denied("no identity issued"),
                 Denied::NotYet => Status::unavailable("the workload has no identity yet; try again"),
             }
         })

@@ -14,9 +14,9 @@ use ::api::TrustDomain;
 use ::api::weft::v1::Member;
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use proxy::Membership;
 use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use proxy::joined::{keep, own_address, run as run_joined, towards};
+use proxy::{Membership, Users};
 use runtime::{Backoff, shutdown};
 use tokio::sync::watch;
 
@@ -27,6 +27,7 @@ use super::capture::{self, Keep, Outcome};
 use super::failure::{Exit, Failure};
 use super::output::{line, tell, write};
 use super::sidecar;
+use super::words::uid;
 use super::workload_api::{self, WorkloadApiFlags};
 use super::{dns, duration};
 
@@ -74,6 +75,10 @@ pub struct Options {
     dns: dns::DnsFlags,
     #[command(flatten)]
     workload_api: WorkloadApiFlags,
+    /// A user of this machine, by name or number, who may send requests out as the workload and change its proxy, as
+    /// may root and the user who runs the agent; may be repeated [default: those of --workload-user, to send requests]
+    #[arg(long = "allow-user", value_name = "USER", value_parser = uid)]
+    allow_users: Vec<u32>,
     /// Run the agent here instead of by systemd
     #[arg(long)]
     foreground: bool,
@@ -93,6 +98,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let permitted = captured.is_none() || options.root.is_some() || nix::unistd::geteuid().is_root();
     ensure!(permitted, Failure::new(Exit::Usage, "--capture changes the packet filter; run weft join as root"));
     let workload_api = options.workload_api.given()?;
+    if options.root.is_none() {
+        Users::told(&options.allow_users)?;
+    }
     let state = State::at(&options.state_dir)?;
     let before = state.read()?;
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
@@ -293,6 +301,7 @@ fn joining(options: &Options, member: &Member) -> Joining {
         unit: None,
         capture: None,
         workload_api: None,
+        allow_users: options.allow_users.clone(),
     }
 }
 
@@ -307,7 +316,8 @@ fn summary(options: &Options, joining: &Joining, member: &Member, address: IpAdd
         lines.push(format!("serves {}.{} on {at}, from the program on {target}", port.service, member.namespace));
     }
     lines.push(format!(
-        "programs call the mesh with http_proxy=http://{}",
+        "programs of users {} call the mesh with http_proxy=http://{}; --allow-user lets those of others",
+        joining.may_call(&Users::beside(&joining.allow_users)),
         SocketAddr::new(own_address(address), sidecar::HTTP_PROXY)
     ));
     if let Some(dns) = options.dns.given().settings(own_address(address)) {

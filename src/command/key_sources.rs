@@ -7,11 +7,13 @@ use clap::Args;
 use ipnet::IpNet;
 use runtime::Reach;
 
+use super::words::network;
+
 #[derive(Clone, Debug, Default, Args)]
 pub struct KeySources {
     /// An address, or a range, where a jwksUri may lead although it is loopback, link-local or a port of the control
     /// plane; may be repeated [default: none]
-    #[arg(long = "allow-jwks-address", value_name = "CIDR", value_parser = range)]
+    #[arg(long = "allow-jwks-address", value_name = "CIDR", value_parser = network)]
     allowed: Vec<IpNet>,
 }
 
@@ -46,20 +48,13 @@ fn addresses() -> Vec<IpAddr> {
     all.filter(|ip| !ip.is_loopback()).collect()
 }
 
-/// For clap. An address counts as the range of it alone.
-fn range(text: &str) -> Result<IpNet, String> {
-    let alone = text.parse::<IpAddr>().map(IpNet::from);
-    let range = alone.or_else(|_| text.parse::<IpNet>());
-    range.map_err(|_| format!("{text:?} is no address and no range such as 127.0.0.0/8"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_control_planes_own_ports_are_out_of_reach() {
-        let sources = KeySources { allowed: vec![range("127.0.0.1").unwrap(), range("fe80::/10").unwrap()] };
+        let sources = KeySources { allowed: vec![network("127.0.0.1").unwrap(), network("fe80::/10").unwrap()] };
         let reach = sources.reach(&["10.0.0.5:15012".parse().unwrap()]);
         assert!(!reach.permits("10.0.0.5:15012".parse().unwrap()));
         assert!(reach.permits("127.0.0.1:80".parse().unwrap()) && !reach.permits("127.0.0.2:80".parse().unwrap()));
@@ -67,7 +62,6 @@ mod tests {
             sources.words().join(&OsString::from(" ")),
             "--allow-jwks-address 127.0.0.1/32 --allow-jwks-address fe80::/10"
         );
-        assert!(range("localhost").unwrap_err().contains("127.0.0.0/8"));
         let machine = ["192.0.2.2".parse().unwrap(), "fd00::2".parse().unwrap()];
         let own = ["0.0.0.0:15012".parse().unwrap(), "[::]:8443".parse().unwrap(), "10.0.0.5:15080".parse().unwrap()];
         let told: Vec<_> = places(&own, &machine).iter().map(ToString::to_string).collect();

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use proxy::joined::{own_address, towards};
 use proxy::workload_api::SOCKET;
-use proxy::{NodeSettings, NodeWorkload, Role};
+use proxy::{NodeSettings, NodeWorkload, Role, Users};
 use runtime::shutdown;
 use tokio::sync::watch;
 
@@ -153,7 +153,7 @@ async fn workload(
         trust_domain: options.trust_domain.clone(),
         workers: options.workers,
         drain: options.drain,
-        allow_users: vec![uid],
+        allow_users: Vec::new(),
         dns: Default::default(),
     };
     let mut workload = sidecar::prepare(Role::Sidecar, described, &names, data).await?;
@@ -164,6 +164,7 @@ async fn workload(
     settings.node_proxy_port = Some(options.incoming_port);
     settings.dns = None;
     // Whose connections go out was looked at when they came.
-    settings.guards_way_out = false;
+    settings.way_out = None;
+    settings.users = Some(Users::beside(&[uid]));
     Ok((NodeWorkload { uid, settings: settings.clone(), callers }, workload))
 }

@@ -41,7 +41,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<ExitCode> {
     let mut workload = sidecar::prepare(Role::Sidecar, options.workload, &options.service, &data).await?;
     workload.settings.workload_api = workload_api;
     // The program runs as the user who starts it, and the way out is its own.
-    workload.settings.guards_way_out = true;
+    workload.settings.way_out = workload.settings.users.clone();
     let asked = shutdown::on_signals(PATIENCE)?;
     let (stop, told) = shutdown::channel();
     let mut command = program(&options.command, &workload.settings);

@@ -19,6 +19,7 @@ use super::api::{ApiOptions, Client};
 use super::data_dir::DataDir;
 use super::failure::{Exit, Failure};
 use super::token;
+use super::words::uid;
 use super::{dns, duration};
 
 /// Ports that each workload has on its own address.
@@ -82,7 +83,7 @@ pub struct WorkloadOptions {
     pub drain: Duration,
     /// A user of this machine, by name or number, who may send requests out as the workload and change its proxy, as
     /// may root and the user who starts it; may be repeated [default: `weft run`: no other; else any may send requests]
-    #[arg(long = "allow-user", value_name = "USER", value_parser = user)]
+    #[arg(long = "allow-user", value_name = "USER", value_parser = uid)]
     pub allow_users: Vec<u32>,
     #[command(flatten)]
     pub dns: dns::DnsFlags,
@@ -136,6 +137,7 @@ pub async fn prepare(
     for text in [&name, &options.namespace, &service_account] {
         ensure!(is_dns_label(text), Failure::new(Exit::Usage, format!("{text:?} is no name: use a-z, 0-9 and -")));
     }
+    let users = Users::told(&options.allow_users)?;
     let mut reserved = Vec::new();
     let address = match options.address {
         Some(address) => address,
@@ -184,8 +186,8 @@ pub async fn prepare(
         registers: !service.no_register,
         http_proxy_port: HTTP_PROXY,
         http_proxy_address: own,
-        guards_way_out: !options.allow_users.is_empty(),
-        users: Some(Users::beside(&options.allow_users)).filter(|_| proxy::users::are_known()),
+        way_out: users.clone().filter(|_| !options.allow_users.is_empty()),
+        users,
         capture: None,
         node_proxy_port: None,
         port_map: BTreeMap::new(),
@@ -275,15 +277,6 @@ pub fn protocol(text: &str) -> Result<String, String> {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("use one of {}", PROTOCOLS.join(", "))),
     }
-}
-
-/// A user's number.
-fn user(text: &str) -> Result<u32, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let known = nix::unistd::User::from_name(text).ok().flatten();
-    known.map(|user| user.uid.as_raw()).ok_or_else(|| format!("there is no user {text:?} on this machine"))
 }
 
 pub fn label(text: &str) -> Result<(String, String), String> {

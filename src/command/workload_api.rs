@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 use proxy::workload_api::{SOCKET, Selectors, WorkloadApi};
 
 use super::failure::{Exit, Failure};
+use super::words;
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct WorkloadApiFlags {
@@ -74,12 +75,7 @@ pub fn told(socket: &Path) -> String {
 
 /// The number of a user who is named or numbered.
 pub fn uid(user: &str) -> anyhow::Result<u32> {
-    if let Ok(uid) = user.parse() {
-        return Ok(uid);
-    }
-    let found = User::from_name(user).with_context(|| format!("user {user:?} cannot be looked up"))?;
-    let missing = || Failure::new(Exit::Rejected, format!("there is no user {user:?} on this machine; make it first"));
-    Ok(found.ok_or_else(missing)?.uid.as_raw())
+    words::uid(user).map_err(|told| Failure::new(Exit::Rejected, told).into())
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! One proxy for several workloads of a machine: each user's programs have the identity of their own workload.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::mesh::{get, until};
+use crate::mesh::{get, repository, until};
 use crate::telemetry::api_of;
 use crate::vm::SOON;
 use crate::vm::kit::{App, ControlPlane, Process};
@@ -17,13 +19,14 @@ const RATINGS: u32 = 64_002;
 const NOBODY: u32 = 64_003;
 
 struct Node {
+    address: &'static str,
     control_plane: ControlPlane,
     _process: Process,
 }
 
 impl Node {
     /// Reviews and ratings on one machine, both on port 9080 of their services.
-    fn start(reviews: &App, ratings: &App) -> Self {
+    fn start(address: &'static str, reviews: &App, ratings: &App, options: &[&str]) -> Self {
         let control_plane = ControlPlane::start(&[]);
         let file = control_plane.dir("workloads.yaml");
         let entry = |user: u32, name: &str, version: &str, port: u16| {
@@ -34,10 +37,10 @@ impl Node {
         };
         let workloads = entry(REVIEWS, "reviews", "v2", reviews.port) + &entry(RATINGS, "ratings", "v1", ratings.port);
         fs::write(&file, format!("workloads:\n{workloads}")).unwrap();
-        let arguments = ["node-proxy", "-f", file.to_str().unwrap(), "--address", ADDRESS, "--drain", "0s"];
+        let arguments = ["node-proxy", "-f", file.to_str().unwrap(), "--address", address, "--drain", "0s"];
         let (data, log) = (control_plane.dir(""), control_plane.dir("node.log"));
-        let process = Process::start(&[], &arguments, &data, &log);
-        let node = Self { control_plane, _process: process };
+        let process = Process::start(&[], &[&arguments[..], options].concat(), &data, &log);
+        let node = Self { address, control_plane, _process: process };
         until("both workloads are ready", SOON, || node.admin("/ready").is_some_and(|(status, _)| status == 200));
         node
     }
@@ -55,11 +58,11 @@ impl Node {
     }
 
     fn by_proxy(&self, user: u32, url: &str) -> (u16, String) {
-        self.call(user, &["--proxy", &format!("http://{ADDRESS}:4140"), url])
+        self.call(user, &["--proxy", &format!("http://{}:4140", self.address), url])
     }
 
     fn admin(&self, path: &str) -> Option<(u16, String)> {
-        let answer = get(format!("{ADDRESS}:15000").parse().unwrap(), "admin", path, &[]).ok()?;
+        let answer = get(format!("{}:15000", self.address).parse().unwrap(), "admin", path, &[]).ok()?;
         Some((answer.status, answer.body))
     }
 }
@@ -82,7 +85,7 @@ fn programs_of_one_machine_are_told_apart_by_their_user() {
         return;
     }
     let (reviews, ratings) = (App::start(), App::start());
-    let node = Node::start(&reviews, &ratings);
+    let node = Node::start(ADDRESS, &reviews, &ratings, &[]);
     let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: mesh, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}\n";
     node.control_plane.mesh(&["apply", "-f", "-"], strict);
 
@@ -152,4 +155,45 @@ fn programs_of_one_machine_are_told_apart_by_their_user() {
     }
     let (status, of_one) = node.admin("/workloads/default/reviews-v2/certs").unwrap();
     assert!(status == 200 && of_one.contains("sa/bookinfo-reviews"), "{of_one}");
+}
+
+#[test]
+fn what_a_workload_handed_out_ends_with_its_run_and_the_next_hands_out_its_own() {
+    if !nix::unistd::getuid().is_root() {
+        eprintln!("skipped: programs can be run as other users by root alone");
+        return;
+    }
+    let (reviews, ratings) = (App::start(), App::start());
+    // Other users reach the socket.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("workload.sock");
+    let option = format!("--workload-socket={}", socket.display());
+    let node = Node::start("127.9.4.8", &reviews, &ratings, &[&option]);
+    let client = |user: u32| {
+        let mut child = Command::new(repository("target/test-venv/bin/python"))
+            .arg(repository("tests/e2e/workload_api/client.py"))
+            .args(["hold", &user.to_string(), socket.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        (child, lines)
+    };
+    let (mut first, mut told) = client(REVIEWS);
+    assert!(told.next().unwrap().ends_with("sa/bookinfo-reviews"));
+    let (mut other, mut others) = client(RATINGS);
+    assert!(others.next().unwrap().ends_with("sa/bookinfo-ratings"));
+    let quit = format!("http://{}:15000/workloads/default/reviews-v2/quitquitquit", node.address);
+    assert_eq!(node.call(0, &["-X", "POST", &quit]).0, 200);
+    assert_eq!(told.next().unwrap(), "{\"code\": \"OK\"}");
+    first.wait().unwrap();
+    until("it is started again", SOON, || node.admin("/ready").is_some_and(|(status, _)| status == 200));
+    let (mut second, mut told) = client(REVIEWS);
+    assert!(told.next().unwrap().ends_with("sa/bookinfo-reviews"));
+    assert_eq!(other.try_wait().unwrap(), None, "the other workload's goes on");
+    for child in [&mut second, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

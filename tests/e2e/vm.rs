@@ -11,6 +11,7 @@ mod machine;
 mod namespace;
 mod reboot;
 mod system;
+mod users;
 
 use std::fs;
 use std::time::Duration;

@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rustls::pki_types::CertificateDer;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
+
+use crate::config::SanKind;
+use crate::tls::names::subject_alt_names;
+use crate::tls::pem;
 
 /// Which fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +63,8 @@ impl CertificateFact {
                 Some(joined(chain.iter().map(|one| fingerprint(&SHA1_FOR_LEGACY_USE_ONLY, one))))
             }
             Self::ChainSerials => Some(joined(chain.iter().filter_map(|one| Some(serial(&parse(one)?))))),
-            Self::Pem => Some(url_encoded_pem(leaf)),
-            Self::ChainPem => Some(chain.iter().map(url_encoded_pem).collect()),
+            Self::Pem => Some(pem::url_encoded(leaf)),
+            Self::ChainPem => Some(chain.iter().map(|one| pem::url_encoded(one)).collect()),
             Self::Subject => parse(leaf).map(|leaf| name(leaf.subject())),
             Self::Issuer => parse(leaf).map(|leaf| name(leaf.issuer())),
             Self::Serial => parse(leaf).map(|leaf| serial(&leaf)),
@@ -73,42 +76,26 @@ impl CertificateFact {
 
     /// The alternative names of this kind, one by one: what stands in one of them is nobody else's word.
     pub fn names(self, chain: &[CertificateDer<'static>]) -> Vec<String> {
-        let leaf = chain.first().and_then(parse);
-        leaf.and_then(|leaf| self.alternative_names(&leaf)).unwrap_or_default()
-    }
-
-    fn alternative_names(self, leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
-        let names = leaf.subject_alternative_name().ok()??;
-        let wanted = names.value.general_names.iter().filter_map(|name| match (self, name) {
-            (Self::UriSan, GeneralName::URI(text))
-            | (Self::DnsSan, GeneralName::DNSName(text))
-            | (Self::EmailSan, GeneralName::RFC822Name(text)) => whole(text),
-            (Self::IpSan, GeneralName::IPAddress(bytes)) => ip(bytes),
-            _ => None,
-        });
-        Some(wanted.collect())
+        let kind = match self {
+            Self::UriSan => SanKind::Uri,
+            Self::DnsSan => SanKind::Dns,
+            Self::IpSan => SanKind::Ip,
+            Self::EmailSan => SanKind::Email,
+            _ => return Vec::new(),
+        };
+        chain.first().map(|leaf| of_kind(leaf, kind).collect()).unwrap_or_default()
     }
 }
 
-/// A name that holds a NUL is none: a rule that compares its beginning would take it for another's (CVE-2025-66220).
-fn whole(name: &str) -> Option<String> {
-    (!name.contains('\0')).then(|| name.to_owned())
+fn of_kind(leaf: &CertificateDer<'_>, wanted: SanKind) -> impl Iterator<Item = String> + use<> {
+    subject_alt_names(leaf).into_iter().filter(move |(kind, _)| *kind == wanted).map(|(_, name)| name)
 }
 
 /// What a leaf calls its holder: URIs, DNS names, the subject.
 pub(super) fn names(chain: &[CertificateDer<'static>]) -> Vec<String> {
-    let Some(leaf) = chain.first().and_then(parse) else { return Vec::new() };
-    let alternative = leaf.subject_alternative_name().ok().flatten();
-    let all = alternative.iter().flat_map(|names| &names.value.general_names);
-    let uris = all.clone().filter_map(|name| match name {
-        GeneralName::URI(text) => whole(text),
-        _ => None,
-    });
-    let dns = all.filter_map(|name| match name {
-        GeneralName::DNSName(text) => whole(text),
-        _ => None,
-    });
-    uris.chain(dns).chain([name(leaf.subject())]).collect()
+    let Some(leaf) = chain.first() else { return Vec::new() };
+    let Some(parsed) = parse(leaf) else { return Vec::new() };
+    of_kind(leaf, SanKind::Uri).chain(of_kind(leaf, SanKind::Dns)).chain([name(parsed.subject())]).collect()
 }
 
 /// When a certificate's validity begins or ends.
@@ -133,13 +120,6 @@ fn fingerprint(by: &'static Algorithm, certificate: &CertificateDer<'_>) -> Stri
 fn serial(certificate: &X509Certificate<'_>) -> String {
     let bytes = certificate.raw_serial();
     hex::encode(bytes.iter().position(|byte| *byte != 0).map_or(bytes, |first| &bytes[first..]))
-}
-
-fn ip(bytes: &[u8]) -> Option<String> {
-    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
-        return Some(std::net::Ipv4Addr::from(four).to_string());
-    }
-    <[u8; 16]>::try_from(bytes).ok().map(|sixteen| std::net::Ipv6Addr::from(sixteen).to_string())
 }
 
 /// A distinguished name in RFC 2253's form: the last part first, special characters escaped.
@@ -173,27 +153,6 @@ fn escape(value: &str, out: &mut String) {
         }
         out.push(char);
     }
-}
-
-/// PEM with what a header could not carry written as `%XX`.
-fn url_encoded_pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let mut out = String::with_capacity(text.len() * 5 / 4 + 128);
-    out.push_str("-----BEGIN%20CERTIFICATE-----%0A");
-    for line in text.as_bytes().chunks(64) {
-        for byte in line {
-            match byte {
-                b'+' => out.push_str("%2B"),
-                b'/' => out.push_str("%2F"),
-                b'=' => out.push_str("%3D"),
-                byte => out.push(char::from(*byte)),
-            }
-        }
-        out.push_str("%0A");
-    }
-    out.push_str("-----END%20CERTIFICATE-----%0A");
-    out
 }
 
 #[cfg(test)]

@@ -59,10 +59,12 @@ struct Target {
 impl Target {
     /// To the next endpoint that takes a connection.
     async fn connect(&self) -> io::Result<Io> {
+        // One of a bootstrap file may be anywhere.
+        let refused = upstream::Refused::default();
         let assignment = match &self.cluster.discovery {
             Discovery::Static(given) => LoadAssignment::clone(given),
-            Discovery::StrictDns(given) => resolve(given, false, &self.cluster).await,
-            Discovery::LogicalDns(given) => resolve(given, true, &self.cluster).await,
+            Discovery::StrictDns(given) => resolve(given, false, &self.cluster, &refused).await,
+            Discovery::LogicalDns(given) => resolve(given, true, &self.cluster, &refused).await,
             Discovery::Eds { .. } | Discovery::OriginalDst(_) => LoadAssignment::default(),
         };
         let endpoints: Vec<_> = assignment.localities.iter().flat_map(|locality| &locality.endpoints).collect();

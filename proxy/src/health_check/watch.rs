@@ -113,9 +113,9 @@ impl Watched {
     }
 
     async fn resolve(self: Rc<Self>, assignment: Arc<LoadAssignment>, logical: bool, first: First) {
-        let mut first = Some(first);
+        let (mut first, refused) = (Some(first), upstream::Refused::default());
         loop {
-            let found = upstream::resolve(&assignment, logical, &self.config).await;
+            let found = upstream::resolve(&assignment, logical, &self.config, &refused).await;
             let (later, _) = mpsc::channel(1);
             self.check_all(&found, first.as_ref().unwrap_or(&later));
             first = None;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use api::DenyList;
 use api::prost::Message as _;
 use api::weft::v1 as wire;
-use base64::Engine as _;
 use rcgen::KeyPair;
 use runtime::files::{PRIVATE, PUBLIC, create_private_dir, write_atomic};
 use rustls::pki_types::CertificateDer;
@@ -18,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use super::{IdentityError, Svid};
+use crate::tls::pem;
 
 const KEY: &str = "key.pem";
 const NEXT_KEY: &str = "next-key.pem";
@@ -74,14 +74,14 @@ impl Files {
     /// Keeps a new identity in place of the old.
     pub fn store(&self, svid: &Svid, key: &KeyPair) -> Result<(), IdentityError> {
         self.write(NEXT_KEY, &Zeroizing::new(key.serialize_pem()), PRIVATE)?;
-        self.write(ROOTS, &pem(svid.roots()), PUBLIC)?;
-        self.write(CHAIN, &pem(svid.chain()), PUBLIC)?;
+        self.write(ROOTS, &pem::certificates(svid.roots()), PUBLIC)?;
+        self.write(CHAIN, &pem::certificates(svid.chain()), PUBLIC)?;
         self.take_next_key()
     }
 
     /// Keeps other roots beside the same certificate.
     pub fn store_roots(&self, roots: &[CertificateDer<'_>]) -> Result<(), IdentityError> {
-        self.write(ROOTS, &pem(roots), PUBLIC)
+        self.write(ROOTS, &pem::certificates(roots), PUBLIC)
     }
 
     /// Keeps who is turned away.
@@ -129,18 +129,4 @@ impl Files {
         let path = self.dir.join(name);
         write_atomic(&path, text.as_bytes(), mode).map_err(|cause| IdentityError::File { path, cause })
     }
-}
-
-fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
-        for line in encoded.as_bytes().chunks(64) {
-            text.extend(line.iter().map(|byte| char::from(*byte)));
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
 }

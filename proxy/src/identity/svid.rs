@@ -61,7 +61,7 @@ impl Svid {
     }
 
     /// The same, turning others away.
-    pub(super) fn with_denied(&self, denied: Arc<DenyList>) -> Self {
+    pub(crate) fn with_denied(&self, denied: Arc<DenyList>) -> Self {
         Self {
             leaf: self.leaf.clone(),
             chain: self.chain.clone(),

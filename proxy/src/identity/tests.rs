@@ -95,6 +95,22 @@ async fn a_token_of_another_mesh_puts_the_stored_identity_aside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn renewal_that_is_tied_to_a_run_ends_with_it_whoever_follows_the_identity() {
+    let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
+    let agent = agent(dir.path(), &signer);
+    let svid = join(&agent).await.unwrap();
+    let identity = Identity::renewed(agent, svid);
+    let (renewal, mut follower) = (identity.renewal(), identity.watch());
+    follower.changed().await.unwrap();
+    assert_eq!(signer.asked().len(), 2);
+    drop(renewal);
+    identity.ended().await;
+    assert!(follower.changed().await.is_err());
+    tokio::time::sleep(2 * LIFE).await;
+    assert_eq!(signer.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn renewal_comes_at_half_life_with_a_fresh_key_by_the_current_certificate() {
     let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
     let agent = agent(dir.path(), &signer);

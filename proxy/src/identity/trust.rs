@@ -33,7 +33,10 @@ pub async fn follow(identity: Identity, channel: Channel) {
             tracing::debug!(status = %ended, "the trust bundle is not followed now");
         }
         let pause = if ended.code() == Code::Unimplemented { UNKNOWN } else { backoff.failed() };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = identity.ended() => return,
+        }
     }
 }
 

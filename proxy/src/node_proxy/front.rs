@@ -16,7 +16,7 @@ use super::counters::Refusal;
 use super::{Shared, asked};
 use crate::admin::Admin;
 use crate::listener::{Handed, Known, is_of_one_connection};
-use crate::socket_owner;
+use crate::socket_owner::{self, canonical};
 
 /// How long a connection may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl Front {
     }
 
     async fn take_request(self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let user = socket_owner::user(plain(peer), plain(tcp.local_addr()?));
+        let user = socket_owner::user(peer, tcp.local_addr()?);
         let member = user.as_ref().ok().and_then(|user| self.shared.of_user(*user));
         let Some(member) = member else {
             self.shared.counters.refused(Refusal::User);
@@ -85,7 +85,7 @@ impl Front {
 }
 
 fn hand_over(admin: &Admin, tcp: TcpStream, peer: SocketAddr, listener: SocketAddr, known: Known) -> io::Result<()> {
-    let (tcp, peer) = (tcp.into_std()?, plain(peer));
+    let (tcp, peer) = (tcp.into_std()?, canonical(peer));
     admin.data_plane.hand_over(Handed { tcp, peer, listener, known });
     Ok(())
 }
@@ -148,9 +148,4 @@ pub(crate) async fn refuse(mut tcp: TcpStream, status: &str, told: &str) -> io::
         io::Result::Ok(())
     };
     timeout(Duration::from_secs(1), rest).await?
-}
-
-/// An IPv4 address that a socket for both families shows as IPv6.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

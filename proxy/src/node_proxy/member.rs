@@ -98,6 +98,7 @@ impl Member {
             if self.shown.send_replace(None).is_some() {
                 backoff.reset();
             }
+            *self.handed_out.lock() = None;
             if shutdown.is_draining() {
                 return;
             }

@@ -32,6 +32,7 @@ pub struct Cluster {
     /// The assignment that the hosts were made from, before names were resolved.
     assignment: RefCell<Arc<LoadAssignment>>,
     resolved_at: Cell<Option<Instant>>,
+    refused: dns::Refused,
     around: Around,
     /// The last change of health that was read.
     seen: Cell<u32>,
@@ -83,6 +84,7 @@ impl Cluster {
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
             resolved_at: Cell::new(None),
+            refused: dns::Refused::default(),
             seen: Cell::new(around.checked.as_ref().map_or(0, |checked| checked.version())),
             around,
             secrets: RefCell::new(Arc::clone(snapshot)),
@@ -263,7 +265,7 @@ impl Cluster {
     async fn resolve(&self) {
         let assignment = Arc::clone(&self.assignment.borrow());
         let logical = matches!(self.config.discovery, Discovery::LogicalDns(_));
-        let resolved = dns::resolve(&assignment, logical, &self.config).await;
+        let resolved = dns::resolve(&assignment, logical, &self.config, &self.refused).await;
         self.resolved_at.set(Some(Instant::now()));
         let old = Rc::clone(&self.hosts.borrow());
         let found = resolved.endpoints().next().is_some();

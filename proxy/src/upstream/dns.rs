@@ -1,22 +1,45 @@
 //! Endpoints that are names: looked up, and looked up again in the background.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use runtime::Reach;
 
 use crate::config::{Cluster, DnsFamily, Endpoint, EndpointAddress, LoadAssignment};
 
+/// Which addresses of a name were refused at its last lookup, so that the log tells of each once.
+#[derive(Debug, Default)]
+pub struct Refused(Mutex<BTreeMap<String, Vec<SocketAddr>>>);
+
+impl Refused {
+    /// Takes the outcome of a lookup; which of the refused addresses were not refused at the one before.
+    fn news(&self, name: &str, now: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut known = self.0.lock();
+        let before = known.remove(name).unwrap_or_default();
+        if !now.is_empty() {
+            known.insert(name.to_owned(), now.to_owned());
+        }
+        now.iter().filter(|address| !before.contains(address)).copied().collect()
+    }
+}
+
 /// The assignment with every name replaced by its addresses, as the cluster takes them. `logical`: by one of them only.
 /// A name that does not resolve contributes nothing.
-pub async fn resolve(assignment: &LoadAssignment, logical: bool, cluster: &Cluster) -> LoadAssignment {
+pub async fn resolve(
+    assignment: &LoadAssignment,
+    logical: bool,
+    cluster: &Cluster,
+    refused: &Refused,
+) -> LoadAssignment {
     let mut resolved = assignment.clone();
     for locality in &mut resolved.localities {
         let mut endpoints = Vec::new();
         for endpoint in &locality.endpoints {
             match &endpoint.address {
                 EndpointAddress::Name(name, port) => {
-                    let addresses = permitted(lookup(name, *port).await, name, cluster.reach.as_deref());
+                    let addresses = permitted(lookup(name, *port).await, name, cluster.reach.as_deref(), refused);
                     let addresses = cluster.dns_family.choose(addresses);
                     let limit = if logical { 1 } else { usize::MAX };
                     endpoints.extend(addresses.into_iter().take(limit).map(|address| at(endpoint, address)));
@@ -46,21 +69,18 @@ async fn lookup(name: &str, port: u16) -> Vec<SocketAddr> {
 
 /// The addresses that the cluster may reach. They are what is connected to: a name that stands for something else a
 /// moment later is judged again before it is used.
-fn permitted(mut all: Vec<SocketAddr>, name: &str, reach: Option<&Reach>) -> Vec<SocketAddr> {
+fn permitted(all: Vec<SocketAddr>, name: &str, reach: Option<&Reach>, refused: &Refused) -> Vec<SocketAddr> {
     let Some(reach) = reach else { return all };
-    all.retain(|address| {
-        let permitted = reach.permits(*address);
-        if !permitted {
-            tracing::warn!(
-                name,
-                %address,
-                "an upstream's name stands for an address of the machine itself, and is not followed; the control \
-                 plane's --allow-jwks-address allows it"
-            );
-        }
-        permitted
-    });
-    all
+    let (permitted, own): (Vec<_>, Vec<_>) = all.into_iter().partition(|address| reach.permits(*address));
+    for address in refused.news(name, &own) {
+        tracing::warn!(
+            name,
+            %address,
+            "an upstream's name stands for an address of the machine itself, and is not followed; the control \
+             plane's --allow-jwks-address allows it"
+        );
+    }
+    permitted
 }
 
 impl DnsFamily {
@@ -86,6 +106,19 @@ fn at(endpoint: &Endpoint, address: SocketAddr) -> Arc<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_refused_is_told_of_once_until_it_changes() {
+        let (reach, refused) = (Reach::default(), Refused::default());
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (own, other, public) = (at("127.0.0.1:80"), at("127.0.0.2:80"), at("192.0.2.1:80"));
+        assert_eq!(permitted(vec![own, public], "a.example", Some(&reach), &refused), [public]);
+        assert_eq!(refused.news("a.example", &[own]), [], "it was told of");
+        assert_eq!(refused.news("b.example", &[own]), [own]);
+        assert_eq!(refused.news("a.example", &[own, other]), [other]);
+        assert_eq!(permitted(vec![public], "a.example", Some(&reach), &refused), [public]);
+        assert_eq!(refused.news("a.example", &[own]), [own], "it came back");
+    }
 
     #[test]
     fn addresses_are_of_the_family_that_is_asked_for() {

@@ -1,5 +1,6 @@
-//! Who is at the other end of a Unix socket, by the kernel's word at the time of the connection. The process is held by
-//! a descriptor of its directory in /proc, found by the socket's pidfd (Linux 6.5), so that a process that takes its
+//! Who is at the other end of a Unix socket: its user as of connect(2), the file that it runs and its unit as of when
+//! the connection was accepted. What the process becomes later makes no difference to the connections it has. It is held
+//! by a descriptor of its directory in /proc, found by the socket's pidfd (Linux 6.5), so that a process that takes its
 //! number later is never taken for it.
 
 use std::fmt;
@@ -17,6 +18,8 @@ use tokio::net::UnixStream;
 pub struct Caller {
     pub uid: u32,
     process: Option<Process>,
+    executable: Option<FileId>,
+    unit: Option<String>,
 }
 
 #[derive(Debug)]
@@ -45,26 +48,24 @@ impl Caller {
             // It is gone already.
             Err(_) => None,
         };
-        Ok(Self { uid: peer.uid(), process })
+        let executable = process.as_ref().and_then(Process::executable);
+        let unit = process.as_ref().and_then(Process::unit);
+        Ok(Self { uid: peer.uid(), process, executable, unit })
     }
 
     #[cfg(test)]
     pub(super) fn user(uid: u32) -> Self {
-        Self { uid, process: None }
+        Self { uid, process: None, executable: None, unit: None }
     }
 
-    /// The file that it runs. Names do not matter: in a mount namespace of its own, a program may have any.
+    /// The file that it ran. Names do not matter: in a mount namespace of its own, a program may have any.
     pub fn executable(&self) -> Option<FileId> {
-        let process = self.process.as_ref()?;
-        let file = fs::metadata(process.place("exe")).ok()?;
-        process.is_there().then(|| FileId::of(&file))
+        self.executable
     }
 
-    /// The systemd unit that it belongs to.
-    pub fn unit(&self) -> Option<String> {
-        let process = self.process.as_ref()?;
-        let groups = fs::read_to_string(process.place("cgroup")).ok()?;
-        process.is_there().then(|| unit(&groups))?
+    /// The systemd unit that it belonged to.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
     }
 
     /// Whether it still is the process that connected.
@@ -89,6 +90,16 @@ impl Process {
             Some(pidfd) => pid_of(pidfd) == Some(self.pid),
             None => fs::read(self.place("stat")).is_ok(),
         }
+    }
+
+    fn executable(&self) -> Option<FileId> {
+        let file = fs::metadata(self.place("exe")).ok()?;
+        self.is_there().then(|| FileId::of(&file))
+    }
+
+    fn unit(&self) -> Option<String> {
+        let groups = fs::read_to_string(self.place("cgroup")).ok()?;
+        self.is_there().then(|| unit(&groups))?
     }
 
     fn place(&self, file: &str) -> String {
@@ -134,7 +145,22 @@ impl fmt::Display for Caller {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
+
+    /// A process that connects, and then does something else.
+    fn connects(path: &Path, then: &str) -> Child {
+        let script = "import os,socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); ";
+        Command::new("python3")
+            .args(["-c", &(script.to_owned() + then), path.to_str().unwrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
 
     #[tokio::test]
     async fn a_caller_is_known_by_its_user_and_by_the_file_that_it_runs() {
@@ -153,18 +179,41 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); sys.stdin.read()";
-        let mut child = std::process::Command::new("python3")
-            .args(["-c", script, path.to_str().unwrap()])
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = connects(&path, "sys.stdin.read()");
         let (stream, _) = listener.accept().await.unwrap();
         let caller = Caller::of(&stream).unwrap();
         assert!(caller.is_there() && caller.executable().is_some());
         drop(child.stdin.take());
         child.wait().unwrap();
+        assert!(!caller.is_there());
+        // Whoever was gone before is known by its user at most.
+        let mut child = connects(&path, "pass");
+        child.wait().unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let caller = Caller::of(&stream).unwrap();
         assert!(!caller.is_there() && caller.executable().is_none() && caller.unit().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_process_is_what_it_was_when_it_connected_whatever_it_runs_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let then = "s.set_inheritable(True); sys.stdin.readline(); os.execv('/bin/sh', ['sh', '-c', 'echo; read x'])";
+        let mut child = connects(&path, then);
+        let (stream, _) = listener.accept().await.unwrap();
+        let caller = Caller::of(&stream).unwrap();
+        let exe = || FileId::of(&fs::metadata(format!("/proc/{}/exe", child.id())).unwrap());
+        let python = exe();
+        assert_eq!(caller.executable(), Some(python));
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"\n").unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        assert_ne!(exe(), python, "it is a shell now");
+        assert!(caller.is_there());
+        assert_eq!(caller.executable(), Some(python));
+        drop(stdin);
+        child.wait().unwrap();
     }
 
     #[test]

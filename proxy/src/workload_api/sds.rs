@@ -13,17 +13,14 @@ use api::envoy::service::discovery::v3::{
 use api::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryService;
 use api::prost_types::Any;
 use api::{any, type_url};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use zeroize::Zeroizing;
 
 use super::{Asked, Decide};
 use crate::identity::Svid;
+use crate::tls::pem;
 
 const CERTIFICATE: &str = "default";
 const ROOTS: &str = "ROOTCA";
@@ -70,8 +67,7 @@ async fn serve(
     answers: mpsc::Sender<Result<DiscoveryResponse, Status>>,
 ) {
     let mut svids = source.svids();
-    let mut names: Option<BTreeSet<String>> = None;
-    let mut version = 0;
+    let mut told = Told::default();
     loop {
         tokio::select! {
             request = requests.message() => {
@@ -80,12 +76,11 @@ async fn serve(
                     tracing::warn!(%caller, error = error.message, "secrets were refused");
                 }
                 // One that answers an older answer says nothing new.
-                if !request.response_nonce.is_empty() && request.response_nonce != version.to_string() {
+                if !request.response_nonce.is_empty() && request.response_nonce != told.version.to_string() {
                     continue;
                 }
                 match wanted(&request) {
-                    Ok(now) if names.as_ref() == Some(&now) => continue,
-                    Ok(now) => names = Some(now),
+                    Ok(now) => told.ask(now),
                     Err(status) => {
                         let _ = answers.send(Err(status)).await;
                         return;
@@ -94,13 +89,43 @@ async fn serve(
             }
             changed = svids.changed() => if changed.is_err() || !caller.is_there() { return },
         }
-        let Some(names) = &names else { continue };
-        version += 1;
-        let told = answer(&svids.borrow_and_update().clone(), names, version);
-        let failed = told.is_err();
-        if answers.send(told).await.is_err() || failed {
+        let current = svids.borrow_and_update().clone();
+        let Some(answer) = told.next(&current).transpose() else { continue };
+        let failed = answer.is_err();
+        if answers.send(answer).await.is_err() || failed {
             return;
         }
+    }
+}
+
+/// What a stream asked for, and was told.
+#[derive(Default)]
+struct Told {
+    names: Option<BTreeSet<String>>,
+    /// The answer to these names.
+    resources: Option<Vec<Any>>,
+    version: u64,
+}
+
+impl Told {
+    /// Other names than before want an answer in any case.
+    fn ask(&mut self, names: BTreeSet<String>) {
+        if self.names.as_ref() != Some(&names) {
+            self.resources = None;
+            self.names = Some(names);
+        }
+    }
+
+    /// The next answer; `None` if it would say what the last one said.
+    fn next(&mut self, svid: &Svid) -> Result<Option<DiscoveryResponse>, Status> {
+        let Some(names) = &self.names else { return Ok(None) };
+        let answer = answer(svid, names, self.version + 1)?;
+        if self.resources.as_ref() == Some(&answer.resources) {
+            return Ok(None);
+        }
+        self.version += 1;
+        self.resources = Some(answer.resources.clone());
+        Ok(Some(answer))
     }
 }
 
@@ -137,8 +162,8 @@ fn answer(svid: &Svid, names: &BTreeSet<String>, version: u64) -> Result<Discove
 }
 
 fn certificate(name: &str, svid: &Svid) -> tls::Secret {
-    let chain: String = svid.chain().iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
-    let key = Zeroizing::new(pem("PRIVATE KEY", svid.key()));
+    let chain = pem::certificates(svid.chain());
+    let key = pem::pem("PRIVATE KEY", svid.key());
     let certificate = tls::TlsCertificate {
         certificate_chain: Some(inline(chain.as_bytes())),
         private_key: Some(inline(key.as_bytes())),
@@ -148,9 +173,8 @@ fn certificate(name: &str, svid: &Svid) -> tls::Secret {
 }
 
 fn roots(name: &str, svid: &Svid) -> tls::Secret {
-    let roots: String = svid.roots().iter().map(|root: &CertificateDer<'_>| pem("CERTIFICATE", root)).collect();
     let context = tls::CertificateValidationContext {
-        trusted_ca: Some(inline(roots.as_bytes())),
+        trusted_ca: Some(inline(pem::certificates(svid.roots()).as_bytes())),
         ..tls::CertificateValidationContext::default()
     };
     secret(name, tls::secret::Type::ValidationContext(context))
@@ -165,13 +189,37 @@ fn inline(bytes: &[u8]) -> DataSource {
     DataSource { specifier, ..DataSource::default() }
 }
 
-/// RFC 7468.
-fn pem(label: &str, der: &[u8]) -> String {
-    let encoded = Zeroizing::new(STANDARD.encode(der));
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in encoded.as_bytes().chunks(64) {
-        text.extend(line.iter().map(|byte| char::from(*byte)));
-        text.push('\n');
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use api::DenyList;
+    use api::weft::v1::denied::Who;
+
+    use super::*;
+    use crate::identity::test_kit::{Ca, RATINGS, REVIEWS, shape};
+
+    #[test]
+    fn an_envoy_is_told_again_only_what_is_different_or_asked_for() {
+        let ca = Ca::new("root");
+        let svid = || ca.svid(&shape(REVIEWS, SystemTime::now(), Duration::from_secs(60))).unwrap();
+        let (first, second) = (svid(), svid());
+        let mut told = Told::default();
+        assert!(told.next(&first).unwrap().is_none(), "nothing was asked for");
+        told.ask([CERTIFICATE.to_owned()].into());
+        assert_eq!(told.next(&first).unwrap().unwrap().version_info, "1");
+        let mut denied = DenyList::default();
+        denied.add(Who::Identity(RATINGS.into()), "");
+        let denying = first.with_denied(Arc::new(denied));
+        assert!(told.next(&denying).unwrap().is_none(), "who is denied is none of its secrets");
+        assert_eq!(told.next(&second).unwrap().unwrap().version_info, "2");
+        told.ask([CERTIFICATE.to_owned()].into());
+        assert!(told.next(&second).unwrap().is_none());
+        told.ask([ROOTS.to_owned()].into());
+        assert_eq!(told.next(&second).unwrap().unwrap().resources.len(), 1);
+        assert!(told.next(&first).unwrap().is_none(), "the roots are the same");
+        told.ask(["another".to_owned()].into());
+        assert!(told.next(&first).is_err());
     }
-    text + &format!("-----END {label}-----\n")
 }

@@ -37,7 +37,7 @@ impl Selectors {
     }
 
     fn is_of_unit(&self, caller: &Caller) -> bool {
-        self.units.is_empty() || caller.unit().is_some_and(|unit| self.units.contains(&unit))
+        self.units.is_empty() || caller.unit().is_some_and(|unit| self.units.iter().any(|own| own == unit))
     }
 }
 
@@ -78,6 +78,6 @@ mod tests {
         let caller = Caller::of(&one).unwrap();
         let of = |unit: &str| Selectors { units: vec![unit.to_owned()], ..Selectors::user(caller.uid) };
         assert!(!of("no-such-unit.service").fit(&caller));
-        assert!(caller.unit().is_none_or(|unit| of(&unit).fit(&caller)));
+        assert!(caller.unit().is_none_or(|unit| of(unit).fit(&caller)));
     }
 }

@@ -124,7 +124,8 @@ async fn known(source: &Source) -> Result<watch::Receiver<Option<Arc<str>>>, Sta
     waited.then_some(keys).ok_or_else(|| Status::unavailable("the control plane has not told its keys yet; try again"))
 }
 
-/// What is known, now and after each change that makes a difference, as long as the caller is who it was.
+/// What is known, now and after each change that makes a difference, as long as the caller is who it was and the
+/// identity is renewed.
 fn told<T, M>(
     asked: Asked,
     mut values: watch::Receiver<T>,
@@ -140,8 +141,11 @@ where
         let mut last = None;
         loop {
             let changed = tokio::select! {
+                // What there is to tell is told before the end.
+                biased;
                 () = answers.closed() => return,
                 changed = values.changed() => changed,
+                () = asked.source.ended() => return,
             };
             if changed.is_err() || !asked.caller.is_there() {
                 return;

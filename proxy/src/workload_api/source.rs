@@ -55,6 +55,11 @@ impl Source {
         self.identity.watch()
     }
 
+    /// Returns once the identity is not renewed any more.
+    pub async fn ended(&self) {
+        self.identity.ended().await;
+    }
+
     /// The keys that verify the mesh's tokens: a set in JSON, once it is known.
     pub fn keys(&self) -> watch::Receiver<Option<Arc<str>>> {
         let begin = || {

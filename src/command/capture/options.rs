@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use ipnet::IpNet;
-use nix::unistd::{Gid, Group, User};
+use nix::unistd::{Gid, Group};
 use proxy::dns::{Listen, nameservers};
 
 use super::ports::Ports;
@@ -15,6 +15,7 @@ use super::settings::{Backend, Exclude, Mode, Settings};
 use super::ssh;
 use crate::command::duration;
 use crate::command::failure::{Exit, Failure};
+use crate::command::words::{network, uid};
 
 /// Istio's proxies have this one.
 const GROUP: u32 = 1337;
@@ -54,8 +55,8 @@ pub struct CaptureOptions {
     #[arg(long, value_name = "NETWORKS", value_delimiter = ',', value_parser = network, requires = "capture")]
     capture_exclude_outbound_ranges: Vec<IpNet>,
     /// Users, by name or number, whose connections go out as they are
-    #[arg(long, value_name = "USERS", value_delimiter = ',', requires = "capture")]
-    capture_exclude_users: Vec<String>,
+    #[arg(long, value_name = "USERS", value_delimiter = ',', value_parser = uid, requires = "capture")]
+    capture_exclude_users: Vec<u32>,
     /// Capture questions to the nameservers of /etc/resolv.conf too, which the agent then answers
     #[arg(long, requires = "capture")]
     capture_dns: bool,
@@ -80,7 +81,7 @@ impl CaptureOptions {
                 inbound_ports: self.capture_exclude_inbound_ports.clone(),
                 outbound_ports: self.capture_exclude_outbound_ports.clone(),
                 outbound_ranges: self.capture_exclude_outbound_ranges.clone(),
-                users: self.capture_exclude_users.iter().map(|user| uid(user)).collect::<Result<_, _>>()?,
+                users: self.capture_exclude_users.clone(),
             },
             patience_ms: u64::try_from(self.capture_timeout.as_millis()).unwrap_or(u64::MAX),
             grace_ms: u64::try_from(self.capture_grace.as_millis()).unwrap_or(u64::MAX),
@@ -136,31 +137,12 @@ async fn resolve(control_plane: &str) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-fn uid(user: &str) -> anyhow::Result<u32> {
-    if let Ok(number) = user.parse() {
-        return Ok(number);
-    }
-    let found = User::from_name(user).context("users cannot be looked up")?;
-    let found = found.ok_or_else(|| Failure::new(Exit::Usage, format!("there is no user {user}")))?;
-    Ok(found.uid.as_raw())
-}
-
-/// A network, or an address that is one by itself.
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse::<IpNet>().map(|net| net.trunc());
-    let address = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
-    network.or_else(|_| address()).map_err(|_| format!("{text:?} is no network, such as 10.8.0.0/16"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn networks_and_ports_are_read_and_nonsense_is_refused() {
-        assert_eq!(network("10.8.1.0/16").unwrap().to_string(), "10.8.0.0/16");
-        assert_eq!(network("fd00::1").unwrap().to_string(), "fd00::1/128");
-        assert!(network("home").unwrap_err().contains("no network"));
+    fn ports_are_read_and_nonsense_is_refused() {
         assert_eq!("8000-8010".parse::<Ports>().unwrap().iptables(), "8000:8010");
         assert!(["", "0", "9-8", "http", "70000"].iter().all(|text| text.parse::<Ports>().is_err()));
     }

@@ -11,6 +11,7 @@ use ::api::TrustDomain;
 use anyhow::{Context as _, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proxy::Users;
 use proxy::dns::DnsOptions;
 use proxy::joined::Joined;
 use proxy::workload_api::WorkloadApi;
@@ -47,15 +48,25 @@ pub struct Joining {
     /// Where programs get the workload's identity, and which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_api: Option<WorkloadApi>,
+    /// Who may use the way out and change the proxy, by name of the operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_users: Vec<u32>,
 }
 
 impl Joining {
+    /// Those who may use the way out: who may change the proxy, and the workload's own users.
+    pub fn may_call(&self, users: &Users) -> Users {
+        users.and(self.workload_api.as_ref().map_or(&[][..], |api| &api.callers.users[..]))
+    }
+
     /// Whether the agent looks at which program asks for the workload's identity.
     pub fn tells_programs_apart(&self) -> bool {
         self.workload_api.as_ref().is_some_and(|api| !api.callers.paths.is_empty())
     }
 
     pub fn joined(self, state_dir: &Path) -> anyhow::Result<Joined> {
+        let users = Users::told(&self.allow_users)?;
+        let way_out = users.as_ref().map(|users| self.may_call(users));
         let listen = dns::of_words(self.listen_dns.as_deref()).map_err(|rule| anyhow!("listen_dns: {rule}"))?;
         Ok(Joined {
             state_dir: state_dir.to_owned(),
@@ -73,6 +84,8 @@ impl Joining {
             },
             capture: self.capture.as_ref().map(capture::Settings::of_proxy),
             workload_api: self.workload_api,
+            users,
+            way_out,
             workers: self.workers,
             drain: Duration::from_millis(self.drain_ms),
         })

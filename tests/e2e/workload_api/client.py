@@ -2,6 +2,7 @@
 
 client.py all SOCKET FOLDER     everything there is, until the certificate was renewed
 client.py as UID SOCKET         as a user: its certificate's SPIFFE ID, or why there is none
+client.py hold UID SOCKET       as a user: each SPIFFE ID that it is told, and how the stream ended
 client.py bare SOCKET           the answer to a call without the metadata that the API asks for
 """
 
@@ -73,10 +74,26 @@ def everything(socket, folder):
     return told
 
 
-def as_user(uid, socket):
+def become(uid):
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
+
+
+def hold(uid, socket):
+    become(uid)
+    stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(grpc.insecure_channel(f"unix:{socket}"))
+    meant = [("workload.spiffe.io", "true")]
+    try:
+        for told in stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), timeout=PATIENCE, metadata=meant):
+            print(told.svids[0].spiffe_id, flush=True)
+        return {"code": "OK"}
+    except grpc.RpcError as error:
+        return {"code": error.code().name}
+
+
+def as_user(uid, socket):
+    become(uid)
     try:
         svid = WorkloadApiClient(f"unix:{socket}", default_timeout=PATIENCE).fetch_x509_svid(timeout=PATIENCE)
         return {"id": str(svid.spiffe_id)}
@@ -97,6 +114,8 @@ if kind == "all":
     said = everything(*arguments)
 elif kind == "as":
     said = as_user(int(arguments[0]), arguments[1])
+elif kind == "hold":
+    said = hold(int(arguments[0]), arguments[1])
 else:
     said = bare(*arguments)
 print(json.dumps(said))

@@ -6,8 +6,6 @@ use std::time::SystemTime;
 
 use api::envoy::config::core::v3 as core;
 use api::envoy::service::auth::v3 as wire;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use core::address::Address;
 use core::socket_address::PortSpecifier;
 use wire::attribute_context::{HttpRequest, Peer, Request, TlsSession};
@@ -17,6 +15,7 @@ use crate::access_log::RequestInfo;
 use crate::config::StringMatch;
 use crate::filter::Stream;
 use crate::http::message::RequestHead;
+use crate::tls::pem;
 
 pub const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
@@ -57,29 +56,9 @@ fn source(own: &ExtAuthz, info: &RequestInfo, head: &RequestHead) -> Peer {
         address: Some(address(info.connection.remote_address)),
         service: head.headers.get_str("x-envoy-downstream-service-cluster").unwrap_or_default().to_owned(),
         principal: tls.and_then(|tls| tls.peer_names().first()).cloned().unwrap_or_default(),
-        certificate: certificate.map(|certificate| url_encoded_pem(certificate)).unwrap_or_default(),
+        certificate: certificate.map(|certificate| pem::url_encoded(certificate)).unwrap_or_default(),
         ..Peer::default()
     }
-}
-
-/// As `%DOWNSTREAM_PEER_CERT%` of Envoy: PEM, the characters of which a URL has other uses percent-encoded.
-fn url_encoded_pem(certificate: &[u8]) -> String {
-    let body = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in body.as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    let encoded = |c: char| match c {
-        '\n' => "%0A".to_owned(),
-        ' ' => "%20".to_owned(),
-        '+' => "%2B".to_owned(),
-        '/' => "%2F".to_owned(),
-        '=' => "%3D".to_owned(),
-        other => other.to_string(),
-    };
-    pem.chars().map(encoded).collect()
 }
 
 fn address(address: SocketAddr) -> core::Address {

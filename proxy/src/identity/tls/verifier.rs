@@ -22,7 +22,7 @@ use super::super::token::Pins;
 use super::Failure;
 use crate::tls::{Known, Shown};
 
-/// Which identities of the own trust domain are accepted.
+/// Which identities are accepted. All but `Any` may name some of another trust domain, below the same roots.
 #[derive(Clone)]
 pub enum Allowed {
     Any,

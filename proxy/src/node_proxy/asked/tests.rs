@@ -39,7 +39,7 @@ fn settings(workload: &str, services: Vec<Served>) -> Settings {
         http_proxy_port: 4140,
         http_proxy_address: address,
         users: None,
-        guards_way_out: false,
+        way_out: None,
         capture: None,
         node_proxy_port: Some(4141),
         port_map: BTreeMap::new(),
