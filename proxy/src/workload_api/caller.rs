@@ -203,7 +203,8 @@ mod tests {
         let mut child = connects(&path, then);
         let (stream, _) = listener.accept().await.unwrap();
         let caller = Caller::of(&stream).unwrap();
-        let exe = || FileId::of(&fs::metadata(format!("/proc/{}/exe", child.id())).unwrap());
+        let file = format!("/proc/{}/exe", child.id());
+        let exe = || FileId::of(&fs::metadata(&file).unwrap());
         let python = exe();
         assert_eq!(caller.executable(), Some(python));
         let mut stdin = child.stdin.take().unwrap();
