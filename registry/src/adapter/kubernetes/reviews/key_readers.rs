@@ -39,8 +39,8 @@ const UNASKED: KeyAccess = KeyAccess::Unknown(String::new());
 pub struct KeyReaders {
     cluster: Cluster,
     followed: Arc<Mutex<HashMap<Account, watch::Sender<KeyAccess>>>>,
-    pub(super) holds: Duration,
-    pub(super) again: Duration,
+    holds: Duration,
+    again: Duration,
 }
 
 impl KeyReaders {
@@ -55,6 +55,11 @@ impl KeyReaders {
         // Its follower ends only when nobody listens.
         let _ = told.wait_for(|access| *access != UNASKED).await;
         told
+    }
+
+    #[cfg(test)]
+    pub(super) fn asking_every(self, pause: Duration) -> Self {
+        Self { holds: pause, again: pause, ..self }
     }
 
     #[cfg(test)]

@@ -131,7 +131,7 @@ impl Scripted {
 async fn readers(scripted: &Arc<Scripted>, holds: Duration) -> KeyReaders {
     let (cluster, listener) = cluster().await;
     tokio::spawn(Arc::clone(scripted).serve(listener));
-    KeyReaders { holds, again: holds, ..KeyReaders::of(cluster) }
+    KeyReaders::of(cluster).asking_every(holds)
 }
 
 #[tokio::test]
