@@ -219,7 +219,7 @@ impl Galley {
         self.analyse_after(text, &BTreeSet::new(), origin, known)
     }
 
-    /// What would be wrong if besides these objects were deleted.
+    /// What would be wrong if besides these objects were deleted. The text may be empty.
     pub fn analyse_after(
         &self,
         text: &str,
@@ -227,7 +227,7 @@ impl Galley {
         origin: &str,
         known: &BTreeSet<ServiceKey>,
     ) -> Result<Vec<Found>, Rejection> {
-        let (documents, _) = checked(text, origin)?;
+        let (documents, _) = if text.is_empty() { Default::default() } else { checked(text, origin)? };
         let snapshot = self.shared.state.lock().preview(documents, gone, now());
         let mut found = self.analyse_snapshot(&snapshot, known);
         let nodes = yaml::parse(text).unwrap_or_default();

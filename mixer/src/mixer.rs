@@ -158,8 +158,7 @@ impl Mixer {
         let catalog = self.0.catalog.borrow().clone();
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
-        let is_beside = report.counts.is_empty()
-            && !(report.spans.is_empty() && report.tapped.is_empty() && report.answers.is_empty());
+        let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         if !report.spans.is_empty() {
             let node = state.names.workload(&reporter.workload);
             for spans in std::mem::take(&mut report.spans) {

@@ -82,9 +82,13 @@ async fn follow(
         }
         tokio::select! {
             report = reports.message() => match report? {
-                Some(report) => {
-                    asked.answered(report.answers.clone());
-                    mixer.take(&reporter, report, &mut ids);
+                Some(mut report) => {
+                    let answers = std::mem::take(&mut report.answers);
+                    // Answers come alone, and tell nothing of traffic.
+                    if answers.is_empty() {
+                        mixer.take(&reporter, report, &mut ids);
+                    }
+                    asked.answered(answers);
                 }
                 None => return Ok(()),
             },

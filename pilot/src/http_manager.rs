@@ -1,6 +1,7 @@
 //! HTTP connection managers: what is common to all, and what differs by side.
 
 use api::envoy::config::core::v3 as core;
+use api::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use api::envoy::config::listener::v3 as listener;
 use api::envoy::config::route::v3 as route;
 use api::envoy::extensions::filters::http::cors::v3::Cors;
@@ -59,6 +60,11 @@ pub(crate) fn filter(
     manager.tracing = observed.tracing;
     manager.request_id_extension = observed.request_ids;
     let usual = if guard.judges_paths { PathForm::Decoded } else { PathForm::Base };
+    if guard.judges_headers {
+        let action = HeadersWithUnderscoresAction::DropHeader as i32;
+        manager.common_http_protocol_options =
+            Some(core::HttpProtocolOptions { headers_with_underscores_action: action, ..Default::default() });
+    }
     form_paths(&mut manager, view.index.mesh().paths.unwrap_or(usual));
     listener::Filter {
         name: FILTER.into(),

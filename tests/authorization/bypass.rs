@@ -110,6 +110,8 @@ fn no_header_that_a_caller_forges_opens_a_way() {
                   URI=spiffe://cluster.local/ns/default/sa/web\r\n";
     assert_eq!(door.plain(&get("/web", forged)), [403]);
     assert_eq!(door.as_workload("cluster.local/ns/default/sa/other", None, &get("/web", forged)), [403]);
+    // Behind rules on headers an application never sees it.
+    assert_eq!(door.plain(&get("/open", "x_role: admin\r\n")), [200]);
     let refused = [
         ("an underscore for a dash", get("/staff", "x_group: staff\r\n")),
         ("a value put together of two", get("/staff", "x-group: sta\r\nx-group: ff\r\n")),

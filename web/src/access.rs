@@ -58,6 +58,9 @@ pub(crate) fn needed(method: &str, path: &str, query: &str) -> Need {
         (["audit", ..], true) => one(Verb::ReadAudit),
         (["control-plane", "_log-level"], false) => one(Verb::ManageAccess),
         (["proxies", id, "_log-level"], false) => Need::One(Verb::ManageAccess, None, namespace_of_proxy(&decoded(id))),
+        (["proxies", id, "_log-level" | "_stats"], true) => {
+            Need::One(Verb::Read, None, namespace_of_proxy(&decoded(id)))
+        }
         (["registries", _, "_pause" | "_resume" | "_resync"], false) => one(Verb::Write),
         (["history", ..], true) => Need::Caller(Verb::Read),
         (["_rollback"], false) => Need::Caller(Verb::Write),
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(needed("DELETE", "/members/x", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("POST", "/ca/denials", ""), one(Verb::Evict, None, ""));
         assert_eq!(needed("PUT", "/proxies/a.shop/_log-level", ""), one(Verb::ManageAccess, None, "shop"));
-        assert_eq!(needed("GET", "/proxies/a.shop/_stats", ""), one(Verb::Read, None, ""));
+        assert_eq!(needed("GET", "/proxies/a.shop/_stats", ""), one(Verb::Read, None, "shop"));
         assert_eq!(needed("POST", "/registries/consul/_pause", ""), one(Verb::Write, None, ""));
         assert_eq!(needed("POST", "/ca/_rotate", ""), one(Verb::RotateCa, None, ""));
         assert_eq!(needed("GET", "/access/tokens", ""), one(Verb::ManageAccess, None, ""));

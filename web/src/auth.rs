@@ -107,6 +107,9 @@ pub async fn require(Shared(state): Shared<State>, mut request: Request, next: N
         }
     };
     let asked = log::Asked::of(&request, &path, from);
+    if let Some(problem) = asked.means_nothing(request.uri().query()) {
+        return problem.into_response();
+    }
     let allowed = needs::check(&state, &known, &path, request).await;
     let (targets, forwarded) = match allowed {
         Ok(allowed) => allowed,

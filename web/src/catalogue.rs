@@ -74,6 +74,8 @@ codes! {
         "change it on that platform; all else it says is used";
     NO_ENDPOINTS = "WFT1204", Error, "A service has endpoints and none is healthy",
         "see why its workloads are not ready: `weft endpoints` lists them";
+    REGISTRY_PAUSED = "WFT1205", Warning, "A registry is paused",
+        "resume it, which reads it anew: weft registry resume NAME";
     NACK = "WFT1301", Error, "A proxy refused its configuration",
         "the proxy goes on with its last good configuration; the message names the field that it refuses";
     BEHIND = "WFT1302", Warning, "A proxy has not taken its newest configuration",

@@ -111,17 +111,21 @@ async fn of_service(
     list::page(&state, &query, of_entry(&state, &catalog, &heard(&state), entry))
 }
 
-/// When the proxies of workloads were last heard of, by namespace and name.
-type Heard = BTreeMap<(String, String), mixer::Seen>;
+/// When the proxies of workloads were last heard of, by namespace, name and address: replicas may share a name.
+type Heard = BTreeMap<(String, String, String), mixer::Seen>;
 
 fn heard(state: &State) -> Heard {
-    state.mixer.seen(|reporter| Some((reporter.workload.namespace.clone(), reporter.workload.name.clone())))
+    state.mixer.seen(|reporter| {
+        let address = reporter.node.split('~').nth(1)?.to_owned();
+        Some((reporter.workload.namespace.clone(), reporter.workload.name.clone(), address))
+    })
 }
 
 fn of_entry(state: &State, catalog: &Catalog, heard: &Heard, entry: &Entry) -> Vec<Endpoint> {
     let of = |endpoint: &registry::Endpoint| {
         let mut shown = Endpoint::of(state, catalog, entry, endpoint);
-        let workload = (endpoint.workload.namespace.to_string(), endpoint.workload.name.clone());
+        let workload = &endpoint.workload;
+        let workload = (workload.namespace.to_string(), workload.name.clone(), endpoint.address.to_string());
         shown.last_heartbeat = heard.get(&workload).map(|seen| seen.at).or(endpoint.silent_since);
         shown
     };

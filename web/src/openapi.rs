@@ -149,8 +149,18 @@ fn problems(path: &str, method: &str) -> BTreeMap<&'static str, &'static str> {
             ("428", "If-Match or If-None-Match is needed"),
         ]);
     }
-    if path.contains("{kind}") {
-        all.insert("503", "The store is out of reach, or the control plane starts");
+    if path.contains("{kind}") || method != "get" {
+        all.insert(
+            "503",
+            "What this needs is out of reach (the store, the audit log, a proxy), or the control plane starts",
+        );
+    }
+    if path.ends_with("/_stats") || path.ends_with("/_log-level") || path.contains("/registries/{name}/") {
+        all.extend([
+            ("422", "It cannot be asked from here"),
+            ("503", "It is not connected to this control plane, or is asked too much"),
+            ("504", "It does not answer in time"),
+        ]);
     }
     if path.contains("{kind}") || method == "get" {
         all.insert("410", "The cursor or revision is too old; begin anew");

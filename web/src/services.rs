@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State as Shared;
 use axum::response::Response;
 use axum::{Extension, Json};
-use registry::{Catalog, Entry, Health, Location, RegistryState, Resolution};
+use registry::{Catalog, Entry, Health, Location, Resolution};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -214,8 +214,7 @@ fn resolution(resolution: Resolution) -> &'static str {
 }
 
 fn is_stale(catalog: &Catalog, registries: &BTreeSet<String>) -> bool {
-    let lost = |status: &&registry::RegistryStatus| matches!(status.state, RegistryState::Stale(_));
-    catalog.registries.iter().filter(lost).any(|status| registries.contains(&*status.name))
+    registries.iter().any(|registry| catalog.is_stale(registry))
 }
 
 fn by_platform(catalog: &Catalog, entry: &Entry) -> BTreeMap<&'static str, PlatformCount> {

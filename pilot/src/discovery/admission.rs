@@ -14,6 +14,11 @@ pub(super) fn admit(node: Option<&core::Node>, peer: Option<&SpiffeId>) -> Resul
     let Some((namespace, account)) = peer.workload() else {
         return Err(Status::permission_denied(format!("{peer} is no workload of a namespace")));
     };
+    // The name says a namespace too, and people know the proxy by it.
+    let named = node.name.rsplit_once('.').map_or(&*node.namespace, |(_, namespace)| namespace);
+    if named != node.namespace {
+        return Err(denied(&node, peer, "namespace", named));
+    }
     if namespace != node.namespace {
         return Err(denied(&node, peer, "namespace", &node.namespace));
     }

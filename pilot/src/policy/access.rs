@@ -17,7 +17,7 @@ use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
 use galley::Config;
-use galley::kinds::{AccessAction, AuthorizationPolicy};
+use galley::kinds::{AccessAction, AccessCondition, AuthorizationPolicy, TextAttribute};
 
 use self::rule::Rule;
 pub(super) use self::source::aliases;
@@ -73,6 +73,17 @@ impl<'a> Access<'a> {
     pub fn judges_paths(&self) -> bool {
         let mut operations = self.policies.iter().flat_map(|policy| &policy.spec.rules).flat_map(|rule| &rule.to);
         operations.any(|operation| !operation.paths.is_empty())
+    }
+
+    /// Whether a rule looks at headers, none of which has an underscore in its name.
+    pub fn judges_plain_headers(&self) -> bool {
+        let rules = self.policies.iter().flat_map(|policy| &policy.spec.rules);
+        let mut names = rules.flat_map(|rule| &rule.when).filter_map(|condition| match condition {
+            AccessCondition::Text(TextAttribute::RequestHeader(name), _) => Some(name),
+            _ => None,
+        });
+        let any = names.clone().next().is_some();
+        any && !names.any(|name| name.contains('_'))
     }
 
     /// What of the policies does not say what it seems to.

@@ -21,6 +21,8 @@ pub(crate) struct Guard {
     pub clusters: Vec<cluster::Cluster>,
     /// Whether a rule looks at paths, so that one path must not be written in several ways.
     pub judges_paths: bool,
+    /// Whether a rule looks at headers, so that `x_role` must not pass for `x-role` behind it.
+    pub judges_headers: bool,
 }
 
 impl Guard {
@@ -29,7 +31,13 @@ impl Guard {
         access.complain(view, node, findings);
         let (tokens, clusters) = tokens::compile(view, node, findings);
         let http = access.asked(view, findings).into_iter().chain(tokens).chain(access.decided()).collect();
-        Self { http, network: access.of_connections(), clusters, judges_paths: access.judges_paths() }
+        Self {
+            http,
+            network: access.of_connections(),
+            clusters,
+            judges_paths: access.judges_paths(),
+            judges_headers: access.judges_plain_headers(),
+        }
     }
 
     /// Chains that speak no HTTP, behind the policies.

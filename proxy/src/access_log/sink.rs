@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a line is written to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,21 +88,22 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, lines: &Receiver<Message>) {
-        let mut pending = false;
+        // When the oldest line that is not written out yet has to be, however many follow it.
+        let mut due: Option<Instant> = None;
         loop {
-            let received = if pending {
-                lines.recv_timeout(FLUSH_AFTER)
-            } else {
-                lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let received = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(left) => lines.recv_timeout(left),
+                None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match received {
                 Ok(Message::Line(target, line)) => {
                     self.write(target, &line);
-                    pending = true;
+                    due.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
                 }
                 Ok(Message::Flush(done)) => {
                     self.flush();
-                    pending = false;
+                    due = None;
                     let _ = done.send(());
                 }
                 Ok(Message::Reopen) => {
@@ -111,7 +112,7 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.flush();
-                    pending = false;
+                    due = None;
                 }
                 Err(RecvTimeoutError::Disconnected) => break self.flush(),
             }
@@ -150,4 +151,24 @@ fn open(target: &Target) -> Option<BufWriter<Box<dyn Write + Send>>> {
 
 fn append(path: &str) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_written_out_while_others_follow_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let target = Target::of_path(path.to_str().unwrap());
+        let (sink, _writer) = LogSink::start().unwrap();
+        let start = Instant::now();
+        // More often than it is flushed, and much less than fills the buffer.
+        while std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+            assert!(start.elapsed() < Duration::from_secs(10), "nothing is written while lines come");
+            sink.send(&target, b"line\n".to_vec());
+            std::thread::park_timeout(FLUSH_AFTER / 4);
+        }
+    }
 }

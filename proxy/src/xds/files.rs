@@ -21,7 +21,9 @@ use crate::config::ResourceKind as Kind;
 #[derive(Debug)]
 pub struct Files {
     known: BTreeMap<PathBuf, Content>,
+    /// Made for the first directory: the system has few of them.
     watcher: Option<notify::RecommendedWatcher>,
+    tell: mpsc::UnboundedSender<()>,
     watched: BTreeSet<PathBuf>,
     events: mpsc::UnboundedReceiver<()>,
     /// When a change that has come is to be told, if no other comes before.
@@ -43,19 +45,22 @@ const QUIET: Duration = Duration::from_millis(50);
 impl Files {
     pub fn new() -> Self {
         let (tell, events) = mpsc::unbounded_channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.map_or(true, |event| is_change(&event)) {
-                let _ = tell.send(());
-            }
-        });
-        let watcher = watcher.inspect_err(|error| tracing::error!("files cannot be watched: {error}")).ok();
-        Self { known: BTreeMap::new(), watcher, watched: BTreeSet::new(), events, quiet_at: None }
+        Self { known: BTreeMap::new(), watcher: None, tell, watched: BTreeSet::new(), events, quiet_at: None }
     }
 
     /// Watches these directories and no others. A file is watched by its directory, because it is replaced by renaming.
     pub fn watch(&mut self, directories: BTreeSet<PathBuf>) {
         if directories == self.watched {
             return;
+        }
+        if self.watcher.is_none() {
+            let tell = self.tell.clone();
+            let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.map_or(true, |event| is_change(&event)) {
+                    let _ = tell.send(());
+                }
+            });
+            self.watcher = watcher.inspect_err(|error| tracing::error!("files cannot be watched: {error}")).ok();
         }
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.watched.difference(&directories) {

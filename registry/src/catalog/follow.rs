@@ -152,6 +152,9 @@ impl Streams {
         match steer {
             Steer::Pause => {
                 self.end(index);
+                let name = self.registries[index].name();
+                let waiting = self.waiting[index].drain(..);
+                self.done.extend(waiting.map(|other| (other, Err(SteerError::Paused(name.to_owned())))));
                 self.done.push((answer, Ok(())));
                 merger.pause(index, true)
             }
@@ -160,7 +163,12 @@ impl Streams {
                 false
             }
             Steer::Resume | Steer::Resync => {
+                // Who asks while it is being read anew waits for the same.
+                self.waiting[index].retain(|other| !other.is_closed());
                 self.waiting[index].push(answer);
+                if self.waiting[index].len() > 1 {
+                    return false;
+                }
                 merger.begin_anew(index);
                 self.begin(index);
                 merger.pause(index, false)
@@ -173,7 +181,7 @@ impl Streams {
 fn note_losses(catalog: &Catalog, lost: &mut [Option<Instant>]) {
     for (status, since) in catalog.registries.iter().zip(lost) {
         match (&status.state, status.forgotten) {
-            (RegistryState::Stale(_), false) => _ = since.get_or_insert_with(Instant::now),
+            (RegistryState::Stale(_), false) if !status.paused => _ = since.get_or_insert_with(Instant::now),
             _ => *since = None,
         }
     }

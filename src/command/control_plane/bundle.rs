@@ -119,8 +119,9 @@ fn issuer(text: &str) -> Result<String, String> {
     // What parses it takes a fragment off.
     let url: Uri = text.parse().ok().filter(|_| !text.contains('#')).ok_or_else(wrong)?;
     let host = url.authority().is_some_and(|authority| {
-        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some())
+        // Whose name is before the host is refused with it.
+        let port = authority.as_str().strip_prefix(authority.host());
+        !authority.host().is_empty() && port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some())
     });
     let good = url.scheme_str() == Some("https") && host && url.query().is_none();
     if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong()) }

@@ -29,6 +29,14 @@ impl Admission for Joined {
             let (id, of) = (&peer.id, &workload.namespace);
             return Err(Status::permission_denied(format!("{id} may not report for a workload of namespace {of}")));
         }
+        let named = told.node.split('~').nth(2).and_then(|name| name.rsplit_once('.'));
+        if let Some((_, other)) = named.filter(|(_, other)| *other != namespace) {
+            let id = &peer.id;
+            return Err(Status::permission_denied(format!(
+                "{id} may not report as {}, of namespace {other}",
+                told.node
+            )));
+        }
         let from = caller.get::<PeerCertificates>().and_then(|peer| peer.address);
         // What listens on a machine's own loopback is out of reach for others.
         let near = from.is_some_and(|from| from.ip().is_loopback());

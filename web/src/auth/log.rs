@@ -9,6 +9,7 @@ use galley::ObjectKey;
 use super::{Known, known_id};
 use crate::access::{self, Need};
 use crate::audit::Record;
+use crate::problem::Problem;
 use crate::scope;
 use crate::state::State;
 
@@ -39,6 +40,7 @@ pub struct Asked {
     ip: Option<String>,
     /// Whether it may change something.
     pub changes: bool,
+    takes_query: bool,
 }
 
 impl Asked {
@@ -51,7 +53,8 @@ impl Asked {
             }
             Need::Documents => citadel::Verb::Write.as_str(),
         };
-        let looks = matches!(method, "GET" | "HEAD") || ["/_why", "/_can"].contains(&path);
+        let looks = matches!(method, "GET" | "HEAD") || ["/_why", "/_can", "/_authz"].contains(&path);
+        let first = path.split('/').nth(1).unwrap_or_default();
         Self {
             verb,
             path: format!("{method} {path}"),
@@ -59,7 +62,17 @@ impl Asked {
             trace_id: scope::current().map(|scope| scope.trace_id).unwrap_or_default(),
             ip: from.map(|from| from.ip().to_string()),
             changes: !looks,
+            takes_query: ["_apply", "_rollback"].contains(&first) || galley::Kind::named(first).is_some(),
         }
+    }
+
+    /// A change that takes no query would be made in spite of `dryRun`, and written down as tried: it is refused.
+    pub fn means_nothing(&self, query: Option<&str>) -> Option<Problem> {
+        let query = query.filter(|query| !query.is_empty() && self.changes && !self.takes_query)?;
+        let names: Vec<&str> = query.split('&').map(|pair| pair.split('=').next().unwrap_or(pair)).collect();
+        let names = names.join(", ");
+        let rule = "only changes of configuration can be tried (`dryRun`) or take a query";
+        Some(Problem::malformed(format!("{names} means nothing to {}: {rule}; leave it out", self.path)))
     }
 
     /// Whether it is a change, and not only tried.

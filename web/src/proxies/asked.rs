@@ -1,7 +1,8 @@
 //! What is asked of a proxy itself, over the stream of its reports: its log level and its counters.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
+use citadel::{Verb, Wish};
 use mixer::AskError;
 use pilot::ProxyStatus;
 use serde::{Deserialize, Serialize};
@@ -10,11 +11,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::find;
+use crate::auth::Known;
 use crate::extract::{Asked, At, Body};
 use crate::log_level::{LogLevel, checked};
 use crate::problem::Problem;
 use crate::state::State;
 
+/// How an Envoy is asked and told, where it runs.
+const LOGGING: &str = "curl -X POST 'http://127.0.0.1:15000/logging?level=debug'";
 const MOST_COUNTERS: u32 = 5_000;
 const COUNTERS: u32 = 1_000;
 
@@ -25,24 +29,37 @@ pub fn routes() -> OpenApiRouter<State> {
 /// What a proxy writes to its log.
 #[utoipa::path(get, path = "/proxies/{id}/_log-level", params(("id" = String, Path)),
     responses((status = 200, description = "The filter in force", body = LogLevel)))]
-async fn log_level(Shared(state): Shared<State>, At(id): At<String>) -> Result<Json<LogLevel>, Problem> {
-    filtered(&state, &id, "").await
+async fn log_level(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    At(id): At<String>,
+) -> Result<Json<LogLevel>, Problem> {
+    filtered(&state, &ours(&state, &known, &id, LOGGING)?, "").await
 }
 
-/// Changes what a proxy writes to its log, until it ends; a process that runs several proxies has one log.
+/// Changes what a proxy writes to its log, until it ends. A process that runs proxies of several workloads has one log,
+/// which is for administrators of the whole mesh.
 #[utoipa::path(put, path = "/proxies/{id}/_log-level", params(("id" = String, Path)), request_body = LogLevel,
     responses((status = 200, description = "The filter in force", body = LogLevel)))]
 async fn change_log_level(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     At(id): At<String>,
     Body(wanted): Body<LogLevel>,
 ) -> Result<Json<LogLevel>, Problem> {
-    filtered(&state, &id, &checked(&wanted)?).await
+    let proxy = ours(&state, &known, &id, LOGGING)?;
+    let shares =
+        state.discovery.nodes().iter().any(|(node, _)| node.id == proxy.node && node.node_proxy_port.is_some());
+    if shares {
+        known.access().check(&Wish { verb: Verb::ManageAccess, kind: None, namespace: None }).map_err(|missing| {
+            Problem::forbidden(format!("{} shares its process and its log with other workloads: {missing}", proxy.id))
+        })?;
+    }
+    filtered(&state, &proxy, &checked(&wanted)?).await
 }
 
-async fn filtered(state: &State, id: &str, filter: &str) -> Result<Json<LogLevel>, Problem> {
-    let proxy = ours(state, id, "curl -X POST 'http://127.0.0.1:15000/logging?level=debug'")?;
-    let filter = state.mixer.log_level(&proxy.node, filter).await.map_err(|error| problem(&proxy, error))?;
+async fn filtered(state: &State, proxy: &ProxyStatus, filter: &str) -> Result<Json<LogLevel>, Problem> {
+    let filter = state.mixer.log_level(&proxy.node, filter).await.map_err(|error| problem(proxy, error))?;
     Ok(Json(LogLevel { filter }))
 }
 
@@ -78,6 +95,7 @@ struct Stat {
     responses((status = 200, description = "In the order of their names", body = Stats)))]
 async fn stats(
     Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
     At(id): At<String>,
     Asked(query): Asked<StatsQuery>,
 ) -> Result<Json<Stats>, Problem> {
@@ -85,7 +103,7 @@ async fn stats(
     if !(1..=MOST_COUNTERS).contains(&limit) {
         return Err(Problem::malformed(format!("limit is {limit}; it is from 1 to {MOST_COUNTERS}")));
     }
-    let proxy = ours(&state, &id, "curl http://127.0.0.1:15000/stats")?;
+    let proxy = ours(&state, &known, &id, "curl http://127.0.0.1:15000/stats")?;
     let prefix = query.prefix.unwrap_or_default();
     let told = state.mixer.counters(&proxy.node, &prefix, limit).await.map_err(|error| problem(&proxy, error))?;
     let items: Vec<Stat> = told.lines().filter_map(stat).collect();
@@ -99,8 +117,11 @@ fn stat(line: &str) -> Option<Stat> {
 }
 
 /// A proxy that can be asked; of another make, it is told what asks it where it runs.
-fn ours(state: &State, id: &str, there: &str) -> Result<ProxyStatus, Problem> {
+fn ours(state: &State, known: &Known, id: &str, there: &str) -> Result<ProxyStatus, Problem> {
     let proxy = find(state, id)?;
+    if !known.sees(&proxy.namespace) {
+        return Err(Problem::forbidden(format!("the token is not for namespace {}, where it is", proxy.namespace)));
+    }
     match foreign(&proxy.version) {
         None => Ok(proxy),
         Some(make) => Err(Problem::unprocessable(format!(

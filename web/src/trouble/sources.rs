@@ -149,6 +149,12 @@ fn object_key(text: &str) -> Option<ObjectKey> {
 
 fn registries(catalog: &Catalog) -> Vec<Trouble> {
     let stale = catalog.registries.iter().filter_map(|registry| match &registry.state {
+        _ if registry.paused => {
+            let words = "an operator left its news aside: what it told last stays in force".to_owned();
+            let mut trouble = Trouble::new(&codes::REGISTRY_PAUSED, "registry", &*registry.name, words);
+            trouble.link = Some("/api/v1/registries".into());
+            Some(trouble)
+        }
         RegistryState::Stale(reason) => {
             let mut trouble = Trouble::new(&codes::REGISTRY_LOST, "registry", &*registry.name, reason.clone());
             trouble.link = Some("/api/v1/registries".into());

@@ -65,9 +65,8 @@ fn a_file_that_goes_wrong_keeps_what_it_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_is_not_lost_by_who_stops_waiting_and_waits_again() {
-    let (tell, events) = mpsc::unbounded_channel();
-    let mut files = Files { events, watcher: None, ..Files::new() };
-    tell.send(()).unwrap();
+    let mut files = Files::new();
+    files.tell.send(()).unwrap();
     let mut context = Context::from_waker(Waker::noop());
     assert!(pin!(files.changed()).poll(&mut context).is_pending(), "another write may follow");
     tokio::time::timeout(Duration::from_secs(60), files.changed()).await.unwrap();

@@ -39,6 +39,19 @@ async fn what_is_only_tried_does_not_count_as_refused_and_is_marked_in_the_log()
 }
 
 #[tokio::test]
+async fn what_cannot_be_tried_is_refused_instead_of_done() {
+    let mesh = Mesh::start().await;
+    let order = json!({ "namespace": "default", "service_account": "a" });
+    for path in ["/api/v1/tokens?dryRun=server", "/api/v1/registries/agents/_pause?dryRun=server&x"] {
+        let (status, refused) = mesh.post(path, &order).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("dryRun"), "{refused}");
+    }
+    assert_eq!(mesh.get("/api/v1/tokens").await.1["items"], json!([]));
+    assert_ne!(mesh.get("/api/v1/registries").await.1["items"][0]["state"], "paused");
+}
+
+#[tokio::test]
 async fn a_write_is_logged_with_what_it_changed_and_a_rollback_with_what_was_there() {
     let mesh = Mesh::start().await;
     let (_, made) = mesh.post("/api/v1/_apply", rule("a", "Bearer one")).await;

@@ -3,12 +3,13 @@ import { memo } from "react";
 import type { GraphEdge, GraphNode } from "../../api/types";
 import { milliseconds, percent, plural, rate } from "../../lib/format";
 import { deniedShare, edgeTone, type Tone } from "../../lib/graph";
+import { along } from "../../lib/labels";
 import { HEAD, HEIGHT, WIDTH } from "../../lib/layout";
 import { Icon, type IconName } from "../../ui/icons";
 import { toneOf } from "../../ui/status";
 
 export type NodeData = Node<{ node: GraphNode; chosen: boolean; dim: boolean; upstreams: number; down: boolean }, "service" | "frame">;
-export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; mute: boolean; down: boolean }, "traffic">;
+export type EdgeData = Edge<{ edge: GraphEdge; chosen: boolean; dim: boolean; still: boolean; bare: boolean; mute: boolean; down: boolean; words: number }, "traffic">;
 
 const KINDS: Record<GraphNode["kind"], IconName> = { service: "services", version: "split", workload: "machines", gateway: "out", external: "right", unknown: "unknown" };
 const HEALTH_ICON: Record<string, IconName> = { healthy: "ok", degraded: "warn", failing: "bad", idle: "idle", unknown: "unknown" };
@@ -99,7 +100,8 @@ export const TrafficEdge = memo(function TrafficEdge(props: EdgeProps<EdgeData>)
   const { data, sourceX, sourceY, targetX, targetY } = props;
   if (!data) return null;
   const [sourcePosition, targetPosition] = data.down ? [Position.Bottom, Position.Top] : [Position.Right, Position.Left];
-  const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
+  const [path] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
+  const { x, y } = along({ x: sourceX, y: sourceY }, { x: targetX, y: targetY }, data.words, data.down);
   const { edge, chosen, dim, still, bare, mute } = data;
   const tone = edgeTone(edge);
   const traffic = (edge.requests_per_second ?? 0) + (edge.connections_per_second ?? 0);

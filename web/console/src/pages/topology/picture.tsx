@@ -3,6 +3,7 @@ import "@xyflow/react/dist/base.css";
 import { type KeyboardEvent, type MouseEvent, useEffect, useMemo, useRef } from "react";
 import type { Graph, GraphEdge, GraphNode } from "../../api/types";
 import { edgeTone } from "../../lib/graph";
+import { labels } from "../../lib/labels";
 import { type Direction, frame, HEIGHT, neighbour, type Place, place, WIDTH } from "../../lib/layout";
 import { PHONE, useMedia } from "../../lib/media";
 import { useTheme } from "../../lib/theme";
@@ -43,6 +44,11 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
   // Places change only with what is there, so that figures move and nodes do not.
   const shape = `${graph.nodes.map((node) => node.id).sort().join("|")}#${graph.edges.map((edge) => edge.id).sort().join("|")}`;
   const places = useMemo(() => place(graph.nodes, graph.edges, down), [shape, down]);
+  const words = useMemo(() => {
+    if (graph.edges.length > MANY) return new Map<string, number>();
+    const wholes = new Set(graph.nodes.map((node) => node.part_of));
+    return labels(graph.edges, places, graph.nodes.map((node) => node.id).filter((id) => !wholes.has(id)), down);
+  }, [places]);
   const upstreams = useMemo(() => {
     const counts = new Map<string, number>();
     for (const edge of graph.edges) counts.set(edge.source, (counts.get(edge.source) ?? 0) + 1);
@@ -77,9 +83,9 @@ function Flow({ graph, chosen, choose, found, still }: Props) {
       source: edge.source,
       target: edge.destination,
       type: "traffic",
-      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)), mute: crowded && edge.id !== chosen, down },
+      data: { edge, chosen: edge.id === chosen, dim: Boolean(dim.get(edge.source) && dim.get(edge.destination)) || (crowded && aside(edge)), still: still || crowded, bare: crowded && edge.id !== chosen && !["bad", "denied"].includes(edgeTone(edge)), mute: crowded && edge.id !== chosen, down, words: words.get(edge.id) ?? 0.5 },
     }));
-  }, [graph, chosen, found, still, down]);
+  }, [graph, chosen, found, still, down, words]);
 
   const calm = useMemo(() => (edges.length > CROWD ? edges.filter(({ data, source, target }) => data?.bare && source !== chosen && target !== chosen) : []), [edges, chosen]);
   const own = useMemo(() => {
