@@ -86,8 +86,10 @@ impl Sidecars {
         let log = File::create(mesh.path().join("log/echo.log")).unwrap();
         let one = |number: usize| {
             let name = format!("echo-{number}");
+            // More than are given away by themselves.
+            let address = format!("127.77.0.{}", number + 1);
             let mut command = mesh.command(&["agent", "--service", "echo", "--port", "8000"]);
-            command.args(["--forward-to", &program, "--name", &name]);
+            command.args(["--forward-to", &program, "--name", &name, "--address", &address]);
             command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).spawn().unwrap()
         };
         Self((0..count).map(one).collect())
