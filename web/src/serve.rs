@@ -92,7 +92,7 @@ where
         request.extensions_mut().insert(ConnectInfo(Peer(from)));
         let (call, router) = (Calls::begin(&calls), router.clone());
         async move {
-            let request = request.map(|body| call.from_the_beginning_of(body));
+            let request = request.map(|body| call.held_from_the_beginning_of(body));
             let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
             Ok::<_, Infallible>(answer.map(|body| call.until_the_end_of(body)))
         }

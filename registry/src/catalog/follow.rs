@@ -74,10 +74,13 @@ pub async fn run_steered(
     }
 }
 
+/// What one registry tells, with its place.
+type Told = Pin<Box<dyn Stream<Item = (usize, Event)> + Send>>;
+
 /// What the registries tell, but for those that are paused.
 struct Streams {
     registries: Vec<Arc<dyn Registry>>,
-    all: SelectAll<Pin<Box<dyn Stream<Item = (usize, Event)> + Send>>>,
+    all: SelectAll<Told>,
     /// Ends the stream of each; none while it is paused.
     ends: Vec<Option<AbortHandle>>,
     /// Who waits until each has told all it knows.

@@ -64,7 +64,7 @@ impl Drop for Call {
 
 impl Call {
     /// The body of the request.
-    pub fn from_the_beginning_of<B>(&self, body: B) -> Body
+    pub fn held_from_the_beginning_of<B>(&self, body: B) -> Body
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
