@@ -20,8 +20,11 @@ pub struct Rotation {
     /// Other control planes have copies of the root that signs, and would not learn of another.
     shared: bool,
     /// By holder: SHA-256 of each root that it trusts.
-    trusted: Arc<Mutex<BTreeMap<Holder, BTreeSet<String>>>>,
+    trusted: Arc<Mutex<Trusted>>,
 }
+
+/// The SHA-256 of the roots that each holder trusts, in hexadecimal.
+type Trusted = BTreeMap<Holder, BTreeSet<String>>;
 
 /// Who holds a certificate: a member of the mesh, or where it is none, whoever has the identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,21 +92,27 @@ impl Rotation {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Holder, BTreeSet<String>>> {
+    fn lock(&self) -> MutexGuard<'_, Trusted> {
         self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each of these holders trusts; what others told is forgotten.
-    async fn trusted(
-        &self,
-        holders: &BTreeMap<Holder, LedgerEntry>,
-    ) -> Result<BTreeMap<Holder, BTreeSet<String>>, StoreError> {
+    /// Who holds a certificate, and what each of them trusts; what others told is forgotten. What was told is read first,
+    /// so that nobody is forgotten who got a certificate meanwhile.
+    async fn trusted(&self) -> Result<(BTreeMap<Holder, LedgerEntry>, Trusted), StoreError> {
         if self.shared {
-            return told::of(self.authority.ledger().store(), |holder| holders.contains_key(holder)).await;
+            let store = self.authority.ledger().store();
+            let kept = told::all(store).await?;
+            let holders = self.holders().await?;
+            let (kept, over): (Vec<_>, Vec<_>) = kept.into_iter().partition(|kept| kept.is_of(&holders));
+            told::forget(store, over).await?;
+            return Ok((holders, kept.into_iter().filter_map(told::Kept::told).collect()));
         }
-        let mut trusted = self.lock();
-        trusted.retain(|holder, _| holders.contains_key(holder));
-        Ok(trusted.clone())
+        let mut told = self.lock().clone();
+        let holders = self.holders().await?;
+        let is_over = |holder: &Holder| told.contains_key(holder) && !holders.contains_key(holder);
+        self.lock().retain(|holder, _| !is_over(holder));
+        told.retain(|holder, _| holders.contains_key(holder));
+        Ok((holders, told))
     }
 
     pub async fn progress(&self) -> Result<Progress, StoreError> {
@@ -115,8 +124,7 @@ impl Rotation {
             phase = Phase::Distributed;
         }
         // Whoever holds no certificate any more is waited for no longer.
-        let holders = self.holders().await?;
-        let told = self.trusted(&holders).await?;
+        let (holders, told) = self.trusted().await?;
         let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
             let untold = || (!told.get(holder).is_some_and(|trusted| trusted.is_superset(&roots))).then_some(UNTOLD);
             let old = || (entry.root != signing).then_some(OLD);
@@ -135,10 +143,11 @@ impl Rotation {
 
     /// Takes the next step, if nobody is behind or it is forced.
     pub async fn advance(&self, force: bool) -> Result<Progress, RotationError> {
-        match () {
-            () if self.authority.is_plugged_in() => return Err(StepError::PluggedIn.into()),
-            () if self.shared => return Err(RotationError::Shared),
-            () => {}
+        if self.authority.is_plugged_in() {
+            return Err(StepError::PluggedIn.into());
+        }
+        if self.shared {
+            return Err(RotationError::Shared);
         }
         let progress = self.progress().await?;
         if !force && !progress.waiting.is_empty() {

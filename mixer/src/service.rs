@@ -72,11 +72,11 @@ async fn follow(
     loop {
         taps.borrow_and_update();
         let interval_ms = u32::try_from(mixer.interval().as_millis()).unwrap_or(u32::MAX);
+        let wish = wire::ReportResponse { interval_ms, taps: mixer.wished(&reporter), asks: Vec::new() };
         let asks = std::mem::take(&mut questions);
-        let answer = wire::ReportResponse { interval_ms, taps: mixer.wished(&reporter), asks };
-        if told.as_ref() != Some(&answer) {
-            told = Some(answer.clone());
-            if answers.send(Ok(answer)).await.is_err() {
+        if !asks.is_empty() || told.as_ref() != Some(&wish) {
+            told = Some(wish.clone());
+            if answers.send(Ok(wire::ReportResponse { asks, ..wish })).await.is_err() {
                 return Ok(());
             }
         }

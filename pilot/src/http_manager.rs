@@ -59,12 +59,12 @@ pub(crate) fn filter(
     manager.access_log = observed.access_logs;
     manager.tracing = observed.tracing;
     manager.request_id_extension = observed.request_ids;
-    let usual = if guard.judges_paths { PathForm::Decoded } else { PathForm::Base };
     if guard.judges_headers {
         let action = HeadersWithUnderscoresAction::DropHeader as i32;
         manager.common_http_protocol_options =
             Some(core::HttpProtocolOptions { headers_with_underscores_action: action, ..Default::default() });
     }
+    let usual = if guard.judges_paths { PathForm::Decoded } else { PathForm::Base };
     form_paths(&mut manager, view.index.mesh().paths.unwrap_or(usual));
     listener::Filter {
         name: FILTER.into(),

@@ -39,5 +39,4 @@ pub use inputs::Inputs;
 pub use mesh::{MeshConfig, OutboundPolicy};
 pub use node::{Capture, Features, Interception, Node, NodeError, NodeKind, Served};
 pub use policy::{judge, mtls_mode};
-pub use registry::KeyAccess;
 pub use resource::{Kind, Resource, ResourceMap, ResourceSet, Snapshot};

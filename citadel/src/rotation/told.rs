@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use store::{ATOMIC, Store, StoreError, Transaction};
+use store::{Store, StoreError, Transaction};
 
 use super::Holder;
 use crate::ledger::unreadable;
 use crate::sha256;
 
 const PREFIX: &str = "ca/trusted/";
+/// So many are forgotten at a time: etcd takes 128 conditions.
+const MOST: usize = 100;
 
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 struct Record {
@@ -32,21 +34,42 @@ pub async fn keep(store: &Arc<dyn Store>, holder: &Holder, roots: BTreeSet<Strin
     store.commit(Transaction::put(key, value)).await.map(drop)
 }
 
-/// By holder, of those that count; the others are forgotten.
-pub async fn of(
-    store: &Arc<dyn Store>,
-    counts: impl Fn(&Holder) -> bool,
-) -> Result<BTreeMap<Holder, BTreeSet<String>>, StoreError> {
-    let (mut told, mut over) = (BTreeMap::new(), Vec::new());
-    for entry in store.list(PREFIX).await?.entries {
-        match serde_json::from_slice::<Record>(&entry.value) {
-            Ok(record) if counts(&record.holder) => drop(told.insert(record.holder, record.roots)),
-            _ => over.push(entry.key),
-        }
+/// What is kept under a key; `None` is none of ours.
+pub struct Kept {
+    key: String,
+    revision: u64,
+    record: Option<Record>,
+}
+
+impl Kept {
+    pub fn is_of<T>(&self, holders: &BTreeMap<Holder, T>) -> bool {
+        self.record.as_ref().is_some_and(|record| holders.contains_key(&record.holder))
     }
-    over.truncate(ATOMIC);
-    if !over.is_empty() {
-        store.commit(Transaction { delete: over, ..Transaction::default() }).await?;
+
+    pub fn told(self) -> Option<(Holder, BTreeSet<String>)> {
+        self.record.map(|record| (record.holder, record.roots))
     }
-    Ok(told)
+}
+
+pub async fn all(store: &Arc<dyn Store>) -> Result<Vec<Kept>, StoreError> {
+    let kept = |entry: store::Entry| Kept {
+        record: serde_json::from_slice(&entry.value).ok(),
+        revision: entry.revision,
+        key: entry.key,
+    };
+    Ok(store.list(PREFIX).await?.entries.into_iter().map(kept).collect())
+}
+
+/// Forgets what is as it was read; what was told anew meanwhile stays, and all else until the next time.
+pub async fn forget(store: &Arc<dyn Store>, mut over: Vec<Kept>) -> Result<(), StoreError> {
+    over.truncate(MOST);
+    if over.is_empty() {
+        return Ok(());
+    }
+    let expect = over.iter().map(|kept| (kept.key.clone(), kept.revision)).collect();
+    let delete = over.into_iter().map(|kept| kept.key).collect();
+    match store.commit(Transaction { expect, delete, ..Transaction::default() }).await {
+        Err(StoreError::Conflict { .. }) => Ok(()),
+        done => done.map(drop),
+    }
 }

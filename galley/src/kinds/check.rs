@@ -204,3 +204,8 @@ pub(super) fn is_token(text: &str) -> bool {
     let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(in_token)
 }
+
+/// The value of a header: printable ASCII (RFC 9110 section 5.5, without what is obsolete).
+pub(super) fn is_header_value(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}

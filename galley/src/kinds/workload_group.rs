@@ -150,11 +150,10 @@ fn http_get(o: &Object<'_>) -> ProbeMethod {
 
 fn header(o: &Object<'_>) -> (String, String) {
     let (name, value) = (o.required_text("name"), o.text("value"));
-    let in_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !name.bytes().all(in_name) {
+    if !name.is_empty() && !check::is_token(&name) {
         o.error_at("name", format!("{name:?} is no name of a header"));
     }
-    if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+    if !check::is_header_value(&value) {
         o.error_at("value", "the value of a header is printable ASCII");
     }
     (name, value)

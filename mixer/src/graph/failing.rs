@@ -26,8 +26,10 @@ pub struct FailingEdge {
 /// The edges with failed or denied requests in the last seconds, by name.
 pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<FailingEdge> {
     let window = window(state, now, seconds, now, stale_ms);
-    let plain = plain_to(state, &destinations(state, window), window);
-    let mut failing: Vec<FailingEdge> = troubled(state, window)
+    let troubled = troubled(state, window);
+    let plain = plain_to(state, &destinations(&troubled), window);
+    let mut failing: Vec<FailingEdge> = troubled
+        .into_iter()
         .filter_map(|(key, edge)| {
             let sum = sum_of(key, edge, window, &plain)?;
             let [error_ratio, denied_ratio] = [sum.error_ratio(), sum.denied_ratio()].map(Option::unwrap_or_default);
@@ -48,7 +50,7 @@ pub fn failing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> Vec<Fail
 /// of that time tells it.
 pub fn ailing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> BTreeMap<String, &'static str> {
     let window = window(state, now, seconds, now, stale_ms);
-    let suspects = destinations(state, window);
+    let suspects = destinations(&troubled(state, window));
     let plain = plain_to(state, &suspects, window);
     let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for (key, edge) in state.edges.iter().filter(|(key, _)| key.protocol != Protocol::Tcp) {
@@ -65,12 +67,13 @@ pub fn ailing(state: &State, seconds: u64, now: u64, stale_ms: u64) -> BTreeMap<
     ill.collect()
 }
 
-fn troubled(state: &State, window: Window) -> impl Iterator<Item = (&Arc<EdgeKey>, &Edge)> {
-    state.edges.iter().filter(move |(key, edge)| key.protocol != Protocol::Tcp && is_troubled(edge, window))
+fn troubled(state: &State, window: Window) -> Vec<(&Arc<EdgeKey>, &Edge)> {
+    let edges = state.edges.iter().filter(|(key, edge)| key.protocol != Protocol::Tcp && is_troubled(edge, window));
+    edges.collect()
 }
 
-fn destinations(state: &State, window: Window) -> HashSet<&str> {
-    troubled(state, window).map(|(key, _)| &*key.destination).collect()
+fn destinations<'s>(edges: &[(&'s Arc<EdgeKey>, &Edge)]) -> HashSet<&'s str> {
+    edges.iter().map(|(key, _)| &*key.destination).collect()
 }
 
 fn sum_of(key: &Arc<EdgeKey>, edge: &Edge, window: Window, plain: &HashMap<&str, f64>) -> Option<Sum> {

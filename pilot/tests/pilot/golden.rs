@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use api::envoy::config::core::v3 as core;
 use api::prost::Message;
-use pilot::{KeyAccess, Kind, Node, Resource, Snapshot};
+use pilot::{Kind, Node, Resource, Snapshot};
 use prost_reflect::{DynamicMessage, SerializeOptions};
+use registry::KeyAccess;
 use serde_json::{Map, Value};
 
 #[test]

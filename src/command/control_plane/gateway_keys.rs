@@ -2,7 +2,8 @@
 //! service account may read the cluster's Secrets anyway.
 
 use citadel::Member;
-use pilot::{Attached, KeyAccess, Node, Peer};
+use pilot::{Attached, Node, Peer};
+use registry::KeyAccess;
 use registry::kubernetes::KeyReaders;
 use tokio::sync::watch;
 

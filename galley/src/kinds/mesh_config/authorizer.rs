@@ -107,8 +107,8 @@ fn names(o: &Object<'_>, name: &'static str) -> Vec<String> {
 fn added(place: &Place<'_>) -> Vec<(String, String)> {
     let header = |(name, place): (&str, Place<'_>)| {
         let value = place.text()?;
-        if !check::is_token(name) || value.bytes().any(|byte| byte < b' ') {
-            place.error(format!("{name:?}: {value:?} is no header"));
+        if !check::is_token(name) || !check::is_header_value(&value) {
+            place.error(format!("{name:?}: {value:?} is no header; a name is a token, a value is printable ASCII"));
         }
         Some((name.to_ascii_lowercase(), value))
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::authorizer::{self, AskedBy, Authorizer};
 use super::exporter::{self, Exporter};
+use crate::kinds::check;
 use crate::reader::{Object, Place, closest};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -259,14 +260,13 @@ pub(super) fn headers(o: &Object<'_>, name: &'static str) -> Vec<(String, String
         place.object(|o| {
             o.refuse("envName", "write the value; variables are not looked up");
             let name = o.required_text("name");
-            let in_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if !name.bytes().all(in_name) {
+            if !name.is_empty() && !check::is_token(&name) {
                 let known = ["authorization", "content-type"].into_iter();
                 let message = format!("{name:?} is no name of a header");
                 o.place().suggest(message, closest(&name, known));
             }
             let value = o.text("value");
-            if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            if !check::is_header_value(&value) {
                 o.error_at("value", "the value of a header is printable ASCII");
             }
             (name, value)

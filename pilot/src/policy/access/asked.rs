@@ -2,6 +2,9 @@
 //! are only tried mark such requests, and a filter behind them asks about what is marked. Where nobody can be asked,
 //! what the rules cover is denied.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
@@ -11,8 +14,6 @@ use api::envoy::r#type::v3::HttpStatus;
 use core::http_uri::HttpUpstreamType;
 use ext_authz::ext_authz::Services;
 use galley::kinds::{AccessAction, AskedBy, Authorizer, ProviderKind};
-use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::{Access, Speech, matching};
 use crate::diagnostic::{Code, Findings};
@@ -25,6 +26,7 @@ use crate::wire;
 const STATS: &str = "istio_ext_authz_";
 /// Before the names of rules.
 pub(super) const MARK: &str = "istio-ext-authz-";
+/// A provider takes this long at most, unless something else is said (Istio).
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 impl Access<'_> {
@@ -104,7 +106,14 @@ fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {
     };
     match &asked.by {
         AskedBy::Grpc => filter.services = Some(Services::GrpcService(reached.grpc(Some(timeout), &[]))),
-        AskedBy::Http { path_prefix, headers, more_headers, .. } => {
+        AskedBy::Http {
+            path_prefix,
+            headers,
+            more_headers,
+            upstream_on_allow,
+            downstream_on_allow,
+            downstream_on_deny,
+        } => {
             filter.allowed_headers = names(headers);
             let added = more_headers.iter().map(|(name, value)| core::HeaderValue {
                 key: name.clone(),
@@ -122,25 +131,18 @@ fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {
                     headers_to_add: added.collect(),
                     ..Default::default()
                 }),
-                authorization_response: Some(answer(&asked.by)),
+                // What of the provider's answer goes on.
+                authorization_response: Some(ext_authz::AuthorizationResponse {
+                    allowed_upstream_headers: names(upstream_on_allow),
+                    allowed_client_headers_on_success: names(downstream_on_allow),
+                    allowed_client_headers: names(downstream_on_deny),
+                    ..Default::default()
+                }),
                 ..Default::default()
             }));
         }
     }
     filter
-}
-
-/// What of the provider's answer goes on.
-fn answer(by: &AskedBy) -> ext_authz::AuthorizationResponse {
-    let AskedBy::Http { upstream_on_allow, downstream_on_allow, downstream_on_deny, .. } = by else {
-        return ext_authz::AuthorizationResponse::default();
-    };
-    ext_authz::AuthorizationResponse {
-        allowed_upstream_headers: names(upstream_on_allow),
-        allowed_client_headers_on_success: names(downstream_on_allow),
-        allowed_client_headers: names(downstream_on_deny),
-        ..Default::default()
-    }
 }
 
 fn names(names: &[String]) -> Option<matcher::ListStringMatcher> {

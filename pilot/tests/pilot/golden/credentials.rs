@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use api::prost::Message as _;
-use pilot::{Compiled, Inputs, KeyAccess, Kind, Snapshot};
+use pilot::{Compiled, Inputs, Kind, Snapshot};
+use registry::KeyAccess;
 use registry::{Credential, Credentials};
 
 use super::{node, read};
