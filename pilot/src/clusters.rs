@@ -123,7 +123,25 @@ impl<'a> Target<'a> {
         pool::apply(self, &mut cluster);
         balance::apply(self, &mut cluster, findings);
         security::apply(self, &mut cluster, findings);
+        self.complain(findings);
         cluster
+    }
+
+    /// The rule that is applied, as diagnostics name it.
+    fn rule_name(&self) -> Option<String> {
+        self.rule.map(|rule| format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name))
+    }
+
+    /// Tells what of the rule's traffic policy is not done.
+    fn complain(&self, findings: &mut Findings) {
+        let Some(object) = self.rule_name() else { return };
+        let mut unsupported = |message: &str| findings.add(Code::Unsupported, object.clone(), message);
+        if self.traffic.retry_budget.as_ref().is_some_and(|budget| !budget.budget_interval.is_zero()) {
+            unsupported("retryBudget.budgetInterval is not applied; the budget counts requests that are under way");
+        }
+        if self.traffic.tunnel.is_some() {
+            unsupported("tunnel is not applied; connections go to the service itself");
+        }
     }
 
     /// The services a cluster stands for, and the rule it was made with.

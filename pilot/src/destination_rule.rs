@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use api::Hostname;
 use galley::kinds::{
-    ClientTls, ConnectionPool, DestinationRule, ExportTo, LoadBalancer, OutlierDetection, Subset, TrafficPolicy,
-    selects,
+    ClientTls, ConnectionPool, DestinationRule, ExportTo, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget,
+    Subset, TrafficPolicy, Tunnel, selects,
 };
 use galley::{Config, Meta};
 
@@ -36,6 +36,9 @@ pub(crate) struct PortTraffic {
     pub connection_pool: Option<ConnectionPool>,
     pub outlier_detection: Option<OutlierDetection>,
     pub tls: Option<ClientTls>,
+    pub tunnel: Option<Tunnel>,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    pub retry_budget: Option<RetryBudget>,
 }
 
 impl DestinationRules {
@@ -119,15 +122,19 @@ impl Rule {
 }
 
 impl PortTraffic {
-    /// Block by block; a port-level policy replaces all blocks at once (Istio `MergeTrafficPolicy`).
-    fn overridden(self, policy: Option<&TrafficPolicy>, port: u16) -> Self {
+    /// Block by block; a port-level policy replaces all blocks that it may have at once (Istio `MergeTrafficPolicy`).
+    fn overridden(mut self, policy: Option<&TrafficPolicy>, port: u16) -> Self {
         let Some(policy) = policy else { return self };
+        self.tunnel = policy.tunnel.clone().or(self.tunnel);
+        self.proxy_protocol = policy.proxy_protocol.or(self.proxy_protocol);
+        self.retry_budget = policy.retry_budget.clone().or(self.retry_budget);
         if let Some(own) = policy.port_level.iter().find(|level| level.port == port) {
             return Self {
                 load_balancer: own.load_balancer.clone(),
                 connection_pool: own.connection_pool.clone(),
                 outlier_detection: own.outlier_detection.clone(),
                 tls: own.tls.clone(),
+                ..self
             };
         }
         Self {
@@ -135,6 +142,7 @@ impl PortTraffic {
             connection_pool: policy.connection_pool.clone().or(self.connection_pool),
             outlier_detection: policy.outlier_detection.clone().or(self.outlier_detection),
             tls: policy.tls.clone().or(self.tls),
+            ..self
         }
     }
 }

@@ -56,7 +56,8 @@ pub(crate) fn compile(place: &Place<'_>, rules: &Rules, findings: &mut Findings)
                 continue;
             }
             if let Some(claim) = of.headers.keys().chain(of.without_headers.keys()).find(|name| name.starts_with('@')) {
-                let message = format!("a match on {claim} needs RequestAuthentication; the match is left out");
+                let message =
+                    format!("routes do not depend on claims of tokens; a match that has {claim} takes nothing");
                 findings.add(Code::Unsupported, rules.object(), message);
                 continue;
             }

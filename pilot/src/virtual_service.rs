@@ -9,7 +9,7 @@ use api::Hostname;
 use galley::kinds::{ExportTo, HttpAction, HttpRoute, L4Match, TcpRoute, TlsRoute, VirtualService};
 use galley::{Config, Meta};
 
-use crate::diagnostic::Findings;
+use crate::diagnostic::{Code, Findings};
 use crate::mesh::MeshConfig;
 
 /// All but the delegates, oldest first.
@@ -62,6 +62,31 @@ impl VirtualServices {
     }
 }
 
+/// The routes without matches that are not applied: each would take connections that it is not for.
+fn in_force<R: Clone>(
+    config: &Config<VirtualService>,
+    routes: &[R],
+    matches: fn(&mut R) -> &mut Vec<L4Match>,
+    findings: &mut Findings,
+) -> Vec<R> {
+    let mut routes = routes.to_vec();
+    routes.retain_mut(|route| {
+        let matches = matches(route);
+        let for_all = matches.is_empty();
+        matches.retain(|of| {
+            let applied = of.destination_subnets.is_empty() && of.source_subnet.is_none();
+            if !applied {
+                let object = format!("VirtualService {}/{}", config.meta.namespace, config.meta.name);
+                let message = "destinationSubnets and sourceSubnet are not applied; a match that has one takes nothing";
+                findings.add(Code::Unsupported, object, message);
+            }
+            applied
+        });
+        for_all || !matches.is_empty()
+    });
+    routes
+}
+
 impl Rules {
     fn new(
         config: &Config<VirtualService>,
@@ -83,8 +108,8 @@ impl Rules {
             hosts: hosts.collect(),
             gateways: spec.gateways.clone(),
             http,
-            tls: spec.tls.clone(),
-            tcp: spec.tcp.clone(),
+            tls: in_force(config, &spec.tls, |route| &mut route.matches, findings),
+            tcp: in_force(config, &spec.tcp, |route| &mut route.matches, findings),
             export_to: spec.export_to.clone(),
         }
     }

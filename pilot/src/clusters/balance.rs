@@ -31,8 +31,7 @@ pub(super) fn apply(target: &Target<'_>, cluster: &mut cluster::Cluster, finding
 
 /// Tells what of the rule is not done.
 fn complain(target: &Target<'_>, findings: &mut Findings) {
-    let Some(rule) = target.rule else { return };
-    let object = format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name);
+    let Some(object) = target.rule_name() else { return };
     let mut unsupported = |message: &str| findings.add(Code::Unsupported, object.clone(), message);
     let features = target.view.audience.features;
     if let Some(balancer) = &target.traffic.load_balancer {
@@ -52,6 +51,9 @@ fn complain(target: &Target<'_>, findings: &mut Findings) {
     let outliers = target.traffic.outlier_detection.as_ref();
     if outliers.is_some_and(|outliers| !outliers.http_error_codes.is_empty()) {
         unsupported("outlierDetectionHttpErrorCodes is not applied; 5xx counts as an error");
+    }
+    if target.traffic.load_balancer.as_ref().is_some_and(|balancer| balancer.zone_aware.is_some()) {
+        unsupported("zoneAwareLbSetting is not applied; name localities in localityLbSetting");
     }
 }
 

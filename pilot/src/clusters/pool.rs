@@ -5,8 +5,10 @@ use std::time::Duration;
 use api::envoy::config::cluster::v3 as cluster;
 use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::upstreams::http::v3 as http;
+use api::envoy::r#type::v3::Percent;
 use api::prost_types::Any;
 use cluster::circuit_breakers::Thresholds;
+use cluster::circuit_breakers::thresholds::RetryBudget;
 use galley::kinds::{ConnectionPool, H2Upgrade, HttpPool};
 use http::http_protocol_options::explicit_http_config::ProtocolConfig;
 use http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig};
@@ -21,6 +23,14 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 
 pub(super) fn apply(target: &Target<'_>, cluster: &mut cluster::Cluster) {
     limits(target.traffic.connection_pool.as_ref(), cluster);
+    let thresholds = cluster.circuit_breakers.as_mut().and_then(|breakers| breakers.thresholds.first_mut());
+    if let (Some(thresholds), Some(budget)) = (thresholds, &target.traffic.retry_budget) {
+        thresholds.retry_budget = Some(RetryBudget {
+            budget_percent: Some(Percent { value: budget.percent.0 }),
+            min_retry_concurrency: Some(budget.min_retry_concurrency),
+            ..Default::default()
+        });
+    }
     if let Some(options) = http_options(target) {
         cluster.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), api::any(&options));
     }

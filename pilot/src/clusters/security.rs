@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use api::envoy::config::cluster::v3 as cluster;
 use api::envoy::config::core::v3 as core;
+use api::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use api::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use cluster::cluster::TransportSocketMatch;
-use galley::kinds::{ClientTls, ClientTlsMode, MtlsMode};
+use core::proxy_protocol_config::Version;
+use galley::kinds::{ClientTls, ClientTlsMode, MtlsMode, ProxyProtocol};
 use registry::{Location, TlsMode};
 
 use super::{Target, subset_name};
@@ -21,6 +23,35 @@ pub(super) fn apply(target: &Target<'_>, cluster: &mut cluster::Cluster, finding
         None if is_automatic(target) => cluster.transport_socket_matches = automatic(target),
         None => {}
     }
+    if let Some(protocol) = target.traffic.proxy_protocol {
+        announce(protocol, cluster);
+    }
+}
+
+/// Begins each connection, whatever else it is, with whose it is.
+fn announce(protocol: ProxyProtocol, cluster: &mut cluster::Cluster) {
+    let version = match protocol {
+        ProxyProtocol::V1 => Version::V1,
+        ProxyProtocol::V2 => Version::V2,
+    };
+    let within = |socket: Option<core::TransportSocket>| {
+        let transport = ProxyProtocolUpstreamTransport {
+            config: Some(core::ProxyProtocolConfig { version: version as i32, ..Default::default() }),
+            transport_socket: Some(socket.unwrap_or_else(plain)),
+            ..Default::default()
+        };
+        Some(wire::transport_socket("envoy.transport_sockets.upstream_proxy_protocol", &transport))
+    };
+    if cluster.transport_socket_matches.is_empty() {
+        cluster.transport_socket = within(cluster.transport_socket.take());
+    }
+    for socket in &mut cluster.transport_socket_matches {
+        socket.transport_socket = within(socket.transport_socket.take());
+    }
+}
+
+fn plain() -> core::TransportSocket {
+    wire::transport_socket("envoy.transport_sockets.raw_buffer", &RawBuffer {})
 }
 
 fn is_automatic(target: &Target<'_>) -> bool {
@@ -42,9 +73,7 @@ fn declared(target: &Target<'_>, client: &ClientTls, findings: &mut Findings) ->
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             if !client.credential_name.is_empty() {
-                let meta = target.rule.map(|rule| &rule.meta);
-                let object =
-                    meta.map_or_else(String::new, |meta| format!("DestinationRule {}/{}", meta.namespace, meta.name));
+                let object = target.rule_name().unwrap_or_default();
                 let message = format!(
                     "credentialName {:?} is not available on this platform yet; name files",
                     client.credential_name
@@ -64,7 +93,6 @@ fn declared(target: &Target<'_>, client: &ClientTls, findings: &mut Findings) ->
 fn automatic(target: &Target<'_>) -> Vec<TransportSocketMatch> {
     let (sni, sans) = (default_sni(target), identities(target));
     let mutual = tls::mutual_upstream(&Mutual { sni: &sni, sans: &sans, http2: target.is_http2() });
-    let plain = wire::transport_socket("envoy.transport_sockets.raw_buffer", &RawBuffer {});
     vec![
         TransportSocketMatch {
             name: "tlsMode-istio".into(),
@@ -74,7 +102,7 @@ fn automatic(target: &Target<'_>) -> Vec<TransportSocketMatch> {
         TransportSocketMatch {
             name: "tlsMode-disabled".into(),
             r#match: Some(Default::default()),
-            transport_socket: Some(plain),
+            transport_socket: Some(plain()),
         },
     ]
 }

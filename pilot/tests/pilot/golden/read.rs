@@ -1,16 +1,12 @@
-//! Reads a case's input: Istio's objects, and services with their endpoints in a section of kind `Catalog`. It takes
-//! what the cases use and trusts them; checking is not its business.
+//! Reads a case's input: Istio's objects, checked as in a mesh, and services with their endpoints in a section of kind
+//! `Catalog`, which is trusted.
 
 mod catalog;
-mod destination_rule;
-mod gateway;
 mod value;
-mod virtual_service;
 
 use std::sync::Arc;
 
 use api::TrustDomain;
-use galley::kinds::{MtlsMode, PeerAuthentication};
 use galley::{Config, Meta};
 use pilot::{Inputs, MeshConfig, OutboundPolicy};
 use serde_json::Value;
@@ -23,49 +19,44 @@ pub fn inputs(yaml: &str) -> Inputs {
     for (age, document) in yaml.split("\n---\n").enumerate() {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let spec = object.at("spec");
-        let meta = meta(&object, age as u64);
         match object.text("kind").as_str() {
-            "MeshConfig" if object.has("apiVersion") => config.mesh_configs.extend(checked(document).mesh_configs),
-            "Telemetry" => config.telemetries.extend(checked(document).telemetries),
             "Catalog" => catalog = Arc::new(catalog::read(spec)),
-            "MeshConfig" => mesh_config(spec, &mut mesh),
-            "VirtualService" => {
-                let spec = virtual_service::read(spec, &meta.namespace);
-                config.virtual_services.push(Arc::new(Config { meta, spec }));
-            }
-            "DestinationRule" => {
-                let spec = destination_rule::read(spec, &meta.namespace);
-                config.destination_rules.push(Arc::new(Config { meta, spec }));
-            }
-            "Gateway" => {
-                let spec = gateway::read(spec, &meta.namespace);
-                config.gateways.push(Arc::new(Config { meta, spec }));
-            }
-            "PeerAuthentication" => {
-                let spec = peer_authentication(spec);
-                config.peer_authentications.push(Arc::new(Config { meta, spec }));
-            }
-            "AuthorizationPolicy" | "RequestAuthentication" => {
-                let checked = checked(document);
+            "MeshConfig" if !object.has("apiVersion") => mesh_config(spec, &mut mesh),
+            kind => {
+                let (checked, age) = (checked(kind, document, object.has("apiVersion")), age as u64);
+                config.mesh_configs.extend(checked.mesh_configs);
+                config.telemetries.extend(checked.telemetries);
                 config.authorization_policies.extend(checked.authorization_policies);
                 config.request_authentications.extend(checked.request_authentications);
+                config.peer_authentications.extend(of_age(checked.peer_authentications, age));
+                config.virtual_services.extend(of_age(checked.virtual_services, age));
+                config.destination_rules.extend(of_age(checked.destination_rules, age));
+                config.gateways.extend(of_age(checked.gateways, age));
             }
-            other => panic!("kind {other:?}"),
         }
     }
     Inputs { catalog, config: Arc::new(config), mesh: Arc::new(mesh), credentials: Arc::default(), ready: true }
 }
 
 /// What a document says, read as in a mesh.
-fn checked(document: &str) -> galley::Snapshot {
-    galley::Snapshot::parse(document, "input.yaml").unwrap()
+fn checked(kind: &str, document: &str, versioned: bool) -> galley::Snapshot {
+    let group = match kind {
+        "VirtualService" | "DestinationRule" | "Gateway" => "networking.istio.io/v1",
+        "PeerAuthentication" | "AuthorizationPolicy" | "RequestAuthentication" => "security.istio.io/v1",
+        "Telemetry" => "telemetry.istio.io/v1",
+        _ if versioned => "",
+        other => panic!("kind {other:?}"),
+    };
+    let text = if versioned { document.to_owned() } else { format!("apiVersion: {group}\n{document}") };
+    galley::Snapshot::parse(&text, "input.yaml").unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
 }
 
 /// Objects are as old as they stand early in the file.
-fn meta(object: &Value, age: u64) -> Meta {
-    let meta = object.at("metadata");
-    let namespace = meta.some_text("namespace").unwrap_or_else(|| "default".into());
-    Meta { name: meta.text("name"), namespace, created: age, ..Meta::default() }
+fn of_age<T: Clone>(objects: Vec<Arc<Config<T>>>, age: u64) -> impl Iterator<Item = Arc<Config<T>>> {
+    objects.into_iter().map(move |object| {
+        let meta = Meta { created: age, ..object.meta.clone() };
+        Arc::new(Config { meta, spec: object.spec.clone() })
+    })
 }
 
 fn mesh_config(spec: &Value, mesh: &mut MeshConfig) {
@@ -74,20 +65,5 @@ fn mesh_config(spec: &Value, mesh: &mut MeshConfig) {
     mesh.trust_domain_aliases = aliases.map(|name| TrustDomain::new(name.as_str().unwrap()).unwrap()).collect();
     if spec.text("outboundTrafficPolicy") == "REGISTRY_ONLY" {
         mesh.outbound_policy = OutboundPolicy::RegistryOnly;
-    }
-}
-
-fn peer_authentication(spec: &Value) -> PeerAuthentication {
-    let mode = |value: &Value| match value.text("mode").as_str() {
-        "STRICT" => MtlsMode::Strict,
-        "PERMISSIVE" => MtlsMode::Permissive,
-        "DISABLE" => MtlsMode::Disable,
-        _ => MtlsMode::Unset,
-    };
-    let ports = spec.at("portLevelMtls").as_object().into_iter().flatten();
-    PeerAuthentication {
-        selector: spec.has("selector").then(|| spec.at("selector").labels("matchLabels")),
-        mode: mode(spec.at("mtls")),
-        port_level: ports.map(|(port, value)| (port.parse().unwrap(), mode(value))).collect(),
     }
 }
