@@ -33,6 +33,7 @@ mod log_level;
 mod node_proxy;
 mod output;
 mod platforms;
+mod problems;
 mod proxy;
 mod proxy_status;
 mod registry;
@@ -45,6 +46,7 @@ mod token;
 mod top;
 mod up;
 mod version;
+mod why;
 mod words;
 mod workload_api;
 
@@ -176,6 +178,12 @@ enum Verb {
     /// Say what is wrong with the mesh and with this machine, and what to do about it
     #[command(after_help = "Example: weft doctor")]
     Doctor(doctor::Options),
+    /// Say what becomes of a request, and which rule decides, before anybody sends it
+    #[command(after_help = "Example: weft why reviews:9080 --from productpage-v1 --header end-user:jason")]
+    Why(why::Options),
+    /// List what is wrong, and put out of the way what is known
+    #[command(subcommand, after_help = "Example: weft problems list")]
+    Problems(problems::Verb),
     /// Show what was changed, by whom, when and why
     #[command(after_help = "Example: weft history virtualservice/reviews")]
     History(history::Options),
@@ -218,7 +226,7 @@ enum Verb {
     /// Make, list and revoke the tokens with which workloads join
     #[command(subcommand, after_help = "Example: weft token create --service-account reviews")]
     Token(token::Verb),
-    /// Show or change what the control plane writes to its log
+    /// Show or change what the control plane, or a proxy, writes to its log
     #[command(after_help = log_level::HELP)]
     LogLevel(log_level::Options),
     /// Print the version of this program and of the control plane
@@ -283,6 +291,8 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Delete(options) => on_main_thread(delete::run(options, data()?))?,
         Verb::Check(options) => on_main_thread(check::run(options, data()?))?,
         Verb::Doctor(options) => on_main_thread(doctor::run(options, data()?))?,
+        Verb::Why(options) => on_main_thread(why::run(options, data()?))?,
+        Verb::Problems(verb) => on_main_thread(problems::run(verb, data()?))?,
         Verb::History(options) => on_main_thread(history::run(options, data()?))?,
         Verb::Diff(options) => on_main_thread(history::diff(options, data()?))?,
         Verb::Rollback(options) => on_main_thread(history::rollback(options, data()?))?,

@@ -164,7 +164,8 @@ fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+/// For clap.
+pub fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written NAME: VALUE")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

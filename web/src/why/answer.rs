@@ -1,5 +1,6 @@
 //! What a route does with the request, in words and in figures.
 
+use api::envoy::config::core::v3::data_source::Specifier;
 use api::envoy::config::route::v3 as route;
 use pilot::{Node, Snapshot};
 use route::redirect_action::SchemeRewriteSpecifier;
@@ -98,11 +99,19 @@ pub fn of_route(state: &State, snapshot: &Snapshot, route: &route::Route, steps:
         Some(Action::DirectResponse(answer)) => {
             outcome.decision = "answered";
             outcome.status = Some(answer.status);
-            steps.push(Step::new("answer", format!("the proxy itself answers with {}", answer.status)));
+            let words = text_of(answer).map_or_else(String::new, |text| format!(": {}", text.trim()));
+            steps.push(Step::new("answer", format!("the proxy itself answers with {}{words}", answer.status)));
         }
         _ => outcome.decision = "refused",
     }
     outcome
+}
+
+fn text_of(answer: &route::DirectResponseAction) -> Option<&str> {
+    match answer.body.as_ref()?.specifier.as_ref()? {
+        Specifier::InlineString(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn forwarded(
