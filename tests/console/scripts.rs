@@ -67,3 +67,8 @@ fn a_broken_rule_is_told_and_not_applied_and_a_change_can_be_taken_back() {
 fn everything_can_be_reached_by_the_keyboard_alone() {
     run("keyboard.mjs", &[]);
 }
+
+#[test]
+fn registries_and_logs_are_steered_from_the_browser() {
+    run("steering.mjs", &[]);
+}

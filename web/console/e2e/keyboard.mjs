@@ -78,6 +78,11 @@ await main("keyboard", async ({ page, errors }) => {
   assert.equal(await inEditor(), false, "Tab leaves the editor");
 
   await tabTo(page, "a button", () => page.evaluate(() => document.activeElement?.tagName === "BUTTON"));
+  await page.keyboard.press("e");
+  await until("e leads into the text", inEditor);
+  assert.match(await page.locator("[data-editor] .cm-content").innerText(), /^kind: Nonsense$/m, "the key itself is not typed");
+  await page.keyboard.press("Tab");
+  await tabTo(page, "a button", () => page.evaluate(() => document.activeElement?.tagName === "BUTTON"));
   await page.keyboard.press("?");
   await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
   await page.keyboard.press("Escape");

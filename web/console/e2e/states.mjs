@@ -30,6 +30,7 @@ const VIEWS = [
   { name: "proxy-policies", path: "/proxies/reviews-v1.default?tab=policies", reads: "/proxies/reviews-v1.default/_policies" },
   { name: "proxy-config", path: "/proxies/reviews-v1.default?tab=config", reads: "/proxies/reviews-v1.default/_config" },
   { name: "proxy-events", path: "/proxies/reviews-v1.default?tab=events", reads: "/proxies/reviews-v1.default/_events", empty: none, says: "Nothing happened yet" },
+  { name: "proxy-stats", path: "/proxies/reviews-v1.default?tab=stats", reads: "/proxies/reviews-v1.default/_stats", filter: "counters=nothing-has-this-name" },
   { name: "traces", path: "/traces", reads: "/traces", empty: none, says: "No trace yet", filter: "filter=nothing-has-this-name" },
   { name: "config", path: "/config", reads: `/${KINDS}`, empty: none, says: "No configuration yet", filter: "filter=nothing-has-this-name" },
   { name: "object", path: "/config/destinationrules/default/reviews", reads: "/destinationrules/default/reviews" },

@@ -27,10 +27,12 @@ function Steer({ of, fail }: { of: Registry; fail: (error: unknown) => void }) {
   const client = useQueryClient();
   const denied = useCan("write");
   const [busy, setBusy] = useState(false);
+  const options = { method: "POST" };
+  const path = (word: string) => `/registries/${encodeURIComponent(of.name)}/_${word}`;
   const steer = (word: string) => {
     fail(null);
     setBusy(true);
-    call(`/registries/${encodeURIComponent(of.name)}/_${word}`, { method: "POST" })
+    call(path(word), options)
       .catch(fail)
       .finally(() => {
         setBusy(false);
@@ -38,10 +40,12 @@ function Steer({ of, fail }: { of: Registry; fail: (error: unknown) => void }) {
       });
   };
   const offered = of.name === "static" ? [] : of.state === "paused" ? (["resume"] as const) : (["pause", "resync"] as const);
+  const [first, ...more] = offered.map((word) => ({ cli: `weft registry ${word} ${of.name}`, path: path(word), options }));
   return (
     <span className="flex justify-end gap-2">
+      {first && <CopyAs {...first} more={more} />}
       {offered.map((word) => (
-        <button key={word} type="button" className="button small" aria-label={`${WORDS[word]} ${of.name}`} title={denied ?? `weft registry ${word} ${of.name}`} disabled={busy || denied !== null} onClick={() => steer(word)}>
+        <button key={word} type="button" className="button small" aria-label={`${WORDS[word]} ${of.name}`} title={denied ?? undefined} disabled={busy || denied !== null} onClick={() => steer(word)}>
           {WORDS[word]}
         </button>
       ))}

@@ -1,7 +1,8 @@
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { useGet } from "../api/hooks";
+import { useParam } from "../lib/params";
 import { CopyAs } from "../ui/copy";
-import { View } from "../ui/states";
+import { EmptyFiltered, View } from "../ui/states";
 import { Long } from "../ui/status";
 import { type Column, Table } from "../ui/table";
 
@@ -17,16 +18,27 @@ const COLUMNS: Column<Stat>[] = [
 
 /** What a proxy counts right now, by the beginning of the names. */
 export function Stats({ path }: { path: string }) {
-  const [prefix, setPrefix] = useState("cluster.");
+  const [prefix, setPrefix] = useParam("counters", "cluster.");
+  const [typed, setTyped] = useState(prefix);
+  // The proxy itself is asked: once for a word, not for each of its letters.
+  useEffect(() => {
+    if (typed === prefix) return undefined;
+    const timer = setTimeout(() => setPrefix(typed), 300);
+    return () => clearTimeout(timer);
+  }, [typed, prefix, setPrefix]);
   const stats = useGet<{ items: Stat[]; more: boolean }>(`${path}/_stats`, { prefix }, 10_000);
   return (
     <div className="panel overflow-hidden">
       <div className="flex items-center gap-2 p-3">
-        <input className="field" aria-label="Names begin with" value={prefix} onChange={(event) => setPrefix(event.target.value)} />
+        <input className="field" aria-label="Names begin with" value={typed} onChange={(event) => setTyped(event.target.value)} />
         <CopyAs path={`${path}/_stats`} options={{ query: { prefix } }} />
         {stats.data?.more && <span className="text-soft">There are more; say more of the name.</span>}
       </div>
-      <View of={stats}>{({ items }) => <Table label="Counters" rows={items} columns={COLUMNS} id={(row) => row.name} order="name" param="stats" />}</View>
+      <View of={stats}>
+        {({ items }) =>
+          items.length === 0 ? <EmptyFiltered what="counters" clear={() => setTyped("")} /> : <Table label="Counters" rows={items} columns={COLUMNS} id={(row) => row.name} order="name" param="stats" />
+        }
+      </View>
     </div>
   );
 }

@@ -1,6 +1,6 @@
 import { type FormEvent, useState } from "react";
 import { Link } from "wouter";
-import { call } from "../api/client";
+import { call, quote } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { List, Service } from "../api/types";
 import { milliseconds, percent } from "../lib/format";
@@ -101,6 +101,8 @@ export function Why({ proxy }: { proxy: string }) {
   const [answer, setAnswer] = useState<Answer | null>(null);
   const [failed, setFailed] = useState<unknown>(null);
   const body = { source: proxy, destination, method, path: path || "/", headers: headersOf(headers) };
+  const given = Object.entries(body.headers).map(([name, value]) => ` --header ${quote(`${name}: ${value}`)}`);
+  const cli = `weft why ${quote(`http://${destination}${body.path}`)} --from ${proxy} --method ${method}${given.join("")}`;
   const ask = (event: FormEvent) => {
     event.preventDefault();
     setFailed(null);
@@ -141,7 +143,7 @@ export function Why({ proxy }: { proxy: string }) {
             <textarea className="field mono" rows={3} value={headers} placeholder="end-user: jason" onChange={(event) => setHeaders(event.target.value)} />
           </label>
           <div className="flex justify-end gap-2">
-            <CopyAs path="/_why" options={{ method: "POST", body }} />
+            <CopyAs cli={cli} path="/_why" options={{ method: "POST", body }} />
             <button type="submit" className="button primary" disabled={!destination}>Why?</button>
           </div>
         </form>

@@ -9,6 +9,9 @@ export const KEYS: [string, string][] = [
   ["g, then a letter", `Go to a page: ${PLACES.map((place) => `${place.key} ${place.title}`).join(", ")}`],
   ["j, k", "Next and previous row; Enter opens it"],
   ["[, ]", "Previous and next tab"],
+  ["e", "Edit: into the text of an object"],
+  ["⌘ S, ⌘ ⏎ / Ctrl", "In the text: check it, apply it"],
+  ["Tab, arrows, f, + −", "In the graph: to a node, along its calls, fit, zoom"],
   ["Esc", "Close the panel or dialog"],
   ["?", "This list"],
 ];
@@ -57,6 +60,11 @@ export function useKeys(open: (what: "palette" | "help") => void) {
           }
           break;
         }
+        case "e":
+          // Else the letter would be the first that is typed.
+          event.preventDefault();
+          document.dispatchEvent(new CustomEvent("weft:edit"));
+          break;
         case "?":
           open("help");
           break;

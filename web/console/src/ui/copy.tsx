@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { Fragment, useEffect, useRef, useState } from "react";
 import { type Call, curl } from "../api/client";
 import { Icon } from "./icons";
 
@@ -35,8 +35,14 @@ export function CopyButton({ text, label }: { text: string; label?: string }) {
   );
 }
 
-/** The same action for a shell: as a weft command where there is one, and as a call of the API. */
-export function CopyAs({ cli, path, options }: { cli?: string; path: string; options?: Call }) {
+interface Action {
+  cli?: string;
+  path: string;
+  options?: Call;
+}
+
+/** The same action for a shell: as a weft command where there is one, and as a call of the API; and others beside it. */
+export function CopyAs({ more = [], ...first }: Action & { more?: Action[] }) {
   const box = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
     const close = (event: Event) => {
@@ -51,7 +57,6 @@ export function CopyAs({ cli, path, options }: { cli?: string; path: string; opt
       document.removeEventListener("keydown", close);
     };
   }, []);
-  const command = curl(path, options);
   return (
     <details ref={box} className="relative">
       <summary className="button list-none [&::-webkit-details-marker]:hidden">
@@ -59,8 +64,12 @@ export function CopyAs({ cli, path, options }: { cli?: string; path: string; opt
         Copy as
       </summary>
       <div className="panel absolute right-0 z-20 mt-1 w-[480px] max-w-[80vw] p-3 max-sm:fixed max-sm:inset-x-4 max-sm:w-auto max-sm:max-w-none shadow-[var(--shadow)]">
-        {cli && <Line name="CLI" text={cli} />}
-        <Line name="curl" text={command} />
+        {[first, ...more].map(({ cli, path, options }) => (
+          <Fragment key={path}>
+            {cli && <Line name="CLI" text={cli} />}
+            <Line name="curl" text={curl(path, options)} />
+          </Fragment>
+        ))}
       </div>
     </details>
   );

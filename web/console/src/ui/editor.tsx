@@ -130,7 +130,10 @@ export default function Editor({ value, label, change, findings, readOnly, check
       });
       const made = new EditorView({ state, parent: place, root });
       view.current = made;
+      const edit = () => made.focus();
+      document.addEventListener("weft:edit", edit);
       return () => {
+        document.removeEventListener("weft:edit", edit);
         made.destroy();
         view.current = null;
       };

@@ -133,7 +133,7 @@ export function HomePage() {
     <Page
       title="Home"
       about={overview.data && `${overview.data.mesh.trust_domain} · weft ${overview.data.mesh.version} · control plane started ${ago(overview.data.mesh.started_at)}`}
-      actions={<CopyAs cli="weft check" path="/overview" />}
+      actions={<CopyAs cli="weft problems list" path="/problems" more={[{ path: "/overview" }]} />}
     >
       <View of={overview}>
         {(overview) => (

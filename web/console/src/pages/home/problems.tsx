@@ -2,7 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Link } from "wouter";
 import { useCan } from "../../api/can";
-import { call } from "../../api/client";
+import { call, quote } from "../../api/client";
 import type { Trouble } from "../../api/types";
 import { ago, plural, until } from "../../lib/format";
 import { seenAt } from "../../lib/graph";
@@ -65,7 +65,7 @@ function Mute({ trouble, close }: { trouble: Trouble; close: () => void }) {
         </label>
         {failed !== null && <ProblemBox error={failed} />}
         <div className="flex flex-wrap justify-end gap-2">
-          <CopyAs path="/problems/_mutes" options={{ method: "POST", body }} />
+          <CopyAs cli={`weft problems mute ${trouble.code} ${quote(trouble.object ?? "")} --reason ${quote(reason)} --for ${seconds / 3600}h`} path="/problems/_mutes" options={{ method: "POST", body }} />
           <button type="button" className="button" onClick={close}>Cancel</button>
           <button type="submit" className="button primary" disabled={!reason.trim()}>Mute</button>
         </div>
@@ -92,6 +92,7 @@ function Problem({ trouble, denied, mute, unmute }: { trouble: Trouble; denied: 
         <div className="mono break-words text-soft">{[trouble.code, trouble.object ?? "", trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
       </div>
       <div className="flex gap-2 self-start">
+        {muted && <CopyAs cli={`weft problems unmute ${trouble.code} ${quote(trouble.object ?? "")}`} path={`/problems/_mutes/${encodeURIComponent(muted.id)}`} options={{ method: "DELETE" }} />}
         <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} aria-label={`${muted ? "Unmute" : "Mute"} ${trouble.code} ${trouble.object ?? ""}`} onClick={() => (muted ? unmute(muted.id) : mute())}>
           {muted ? "Unmute" : "Mute"}
         </button>
