@@ -32,6 +32,9 @@ pub struct Group {
     /// Whether tokens of the issuer `issuer` are looked at.
     #[serde(default)]
     pub tokens: bool,
+    /// Others, as `jwtRules`.
+    #[serde(default)]
+    pub issuers: Vec<Value>,
     /// Whether there is the provider `judge`.
     #[serde(default)]
     provider: bool,
@@ -143,10 +146,12 @@ impl Group {
     pub fn objects(&self) -> String {
         let mut objects: Vec<Value> = self.policies.iter().map(Policy::object).collect();
         if self.tokens {
+            let own = json!({"issuer": "issuer", "jwks": crate::client::keys().to_string()});
+            let rules: Vec<&Value> = [&own].into_iter().chain(&self.issuers).collect();
             objects.push(json!({
                 "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
                 "metadata": {"name": "tokens", "namespace": self.namespace()},
-                "spec": {"jwtRules": [{"issuer": "issuer", "jwks": crate::client::keys().to_string()}]}
+                "spec": {"jwtRules": rules}
             }));
         }
         let mut mesh = serde_json::Map::new();
@@ -242,10 +247,15 @@ impl Case {
 
     /// As logs name the rule.
     pub fn by(&self) -> Option<String> {
-        let by = self.allow.as_ref().or(self.deny.as_ref()).filter(|by| *by != "none")?;
         let mark = if self.unasked { "istio-ext-authz-" } else { "" };
+        self.rule().map(|rule| format!("{mark}{rule}"))
+    }
+
+    /// `ns[default]-policy[name]-rule[0]`
+    pub fn rule(&self) -> Option<String> {
+        let by = self.allow.as_ref().or(self.deny.as_ref()).filter(|by| *by != "none")?;
         let (namespace, rest) = by.split_once('/').unwrap_or(("default", by));
         let (name, rule) = rest.split_once('[').unwrap();
-        Some(format!("{mark}ns[{namespace}]-policy[{name}]-rule[{rule}"))
+        Some(format!("ns[{namespace}]-policy[{name}]-rule[{rule}"))
     }
 }
