@@ -10,6 +10,8 @@ mod bypass;
 mod certificates;
 mod client;
 mod compiled;
+mod door;
+mod forged;
 mod judged;
 mod providers;
 #[path = "../differential/proxies.rs"]
