@@ -70,7 +70,7 @@ async fn a_stranger_can_neither_hold_calls_without_number_nor_stay() {
     assert!(control_plane.weft(&["services"]).status.success());
 }
 
-type Driven = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
+pub type Driven = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
 /// A connection to whoever is there, without a certificate.
 pub async fn tls(address: SocketAddr) -> TlsStream<TcpStream> {
@@ -84,7 +84,7 @@ pub async fn tls(address: SocketAddr) -> TlsStream<TcpStream> {
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
 
-async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
+pub async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
     let (calls, connection) = h2::client::handshake(tls(address).await).await.unwrap();
     (calls, Box::pin(connection))
 }
@@ -96,7 +96,7 @@ fn ask(calls: &mut SendRequest<bytes::Bytes>, header: &str) -> (ResponseFuture, 
 }
 
 /// The most that the process ever held.
-fn memory(pid: u32) -> u64 {
+pub fn memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use tokio::sync::watch;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::super::Svid;
 use super::super::svid::fingerprint;
@@ -86,9 +86,14 @@ fn verify_path(
         time,
         usage,
         None,
-        None,
+        Some(&all_may_sign),
     )?;
     Ok(())
+}
+
+fn all_may_sign(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+    let all = path.intermediate_certificates().all(|one| api::may_sign(&one.der()));
+    if all { Ok(()) } else { Err(webpki::Error::EndEntityUsedAsCa) }
 }
 
 /// The SVID in a leaf. Before the chain: of a foreign mesh, its name tells more than that its root is unknown.
