@@ -100,6 +100,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     type Ca = CertifiedIssuer<'static, KeyPair>;
+    type Change<'a> = &'a dyn Fn(&mut CertificateParams);
 
     fn authority(name: &str, above: Option<&Ca>, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = CertificateParams::default();
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(judged(&root, &[leaf(&root, |_| {})]).unwrap(), OWN);
         assert!(verify_peer(&[], &TrustBundle::default(), SystemTime::now()).unwrap().is_none());
         let now = SystemTime::now();
-        let cases: [(&str, &dyn Fn(&mut CertificateParams)); 16] = [
+        let cases: [(&str, Change<'_>); 16] = [
             ("two identities", &|p| p.subject_alt_names.push(uri("spiffe://cluster.local/ns/default/sa/b"))),
             ("one twice", &|p| p.subject_alt_names.push(uri(OWN))),
             ("none", &|p| p.subject_alt_names.clear()),

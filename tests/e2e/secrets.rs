@@ -116,11 +116,10 @@ impl Secret {
 /// Bytes in hexadecimal digits, in base64 wherever they stand in what is encoded, and as lists of numbers.
 fn of_bytes(bytes: &[u8]) -> Vec<String> {
     let digits = |form: fn(&u8) -> String, between: &str| bytes.iter().map(form).collect::<Vec<_>>().join(between);
-    let (lower, upper): (fn(&u8) -> String, fn(&u8) -> String) =
-        (|byte| format!("{byte:02x}"), |byte| format!("{byte:02X}"));
     let mut all = Vec::new();
     for between in ["", ":", " "] {
-        all.extend([digits(lower, between), digits(upper, between)]);
+        all.push(digits(|byte| format!("{byte:02x}"), between));
+        all.push(digits(|byte| format!("{byte:02X}"), between));
     }
     for between in [",", ", "] {
         all.push(digits(|byte| byte.to_string(), between));
