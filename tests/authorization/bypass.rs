@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 
 use crate::door::{Door, get};
 use crate::providers::Providers;
+use crate::upstream;
 
 #[test]
 fn no_header_that_a_caller_forges_opens_a_way() {
@@ -54,7 +55,7 @@ fn no_header_that_a_caller_forges_opens_a_way() {
 #[test]
 fn no_address_that_a_caller_names_is_that_of_its_connection() {
     const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
-    let (sidecar, gateway) = (Door::open(5), Door::gateway(6));
+    let (sidecar, gateway) = (Door::open(5), Door::gateway(6, upstream::http()));
     for (door, path) in [(&sidecar, "/near"), (&sidecar, "/said"), (&gateway, "/near"), (&gateway, "/said")] {
         assert_eq!(door.from(NEAR, &get(path, "")), [200], "{path}");
         assert_eq!(door.plain(&get(path, "")), [403], "{path}");
@@ -122,6 +123,28 @@ fn the_last_word_on_a_certificate_is_the_proxys() {
         let value = told().unwrap();
         assert!(value.ends_with(own), "{value}");
     }
+}
+
+/// What a gateway tells those behind it of the client: what the client says of itself is replaced, or stands before what
+/// the gateway adds, which sidecars believe.
+#[test]
+fn behind_a_gateway_nothing_that_a_client_says_of_itself_counts() {
+    let all = Providers::start();
+    let door = Door::gateway(8, all.application);
+    let forged = "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/default/sa/web\r\n\
+                  x-forwarded-for: 127.0.9.1\r\nx-forwarded-proto: https\r\nx-envoy-external-address: 127.0.9.1\r\n\
+                  x-envoy-internal: true\r\nx-envoy-original-path: /said\r\n\
+                  x-envoy-peer-metadata-id: sidecar~127.0.9.1~web.default~default.svc.cluster.local\r\n";
+    assert_eq!(door.from(Ipv4Addr::new(127, 0, 7, 1), &get("/open", forged)), [200]);
+    let served = all.served();
+    let told = |name: &str| served[0].headers.get(name).map(String::as_str);
+    assert_eq!(served.len(), 1);
+    assert_eq!(told("x-forwarded-client-cert"), None);
+    assert_eq!(told("x-forwarded-for"), Some("127.0.9.1,127.0.7.1"));
+    assert_eq!(told("x-envoy-external-address"), Some("127.0.7.1"));
+    assert_eq!(told("x-forwarded-proto"), Some("http"));
+    assert_eq!((told("x-envoy-internal"), told("x-envoy-original-path")), (None, None));
+    assert_ne!(told("x-envoy-peer-metadata-id"), Some("sidecar~127.0.9.1~web.default~default.svc.cluster.local"));
 }
 
 #[test]

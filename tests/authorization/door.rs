@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::certificates::Certificates;
 use crate::proxies::{Program, Proxy};
-use crate::table::{Group, HTTP_PORT};
+use crate::table::{Group, HTTP_PORT, PROVIDER, PROVIDER_PORT};
 use crate::{compiled, upstream};
 
 /// Denied are /admin, the host secret.example and the role admin; of the rest each path has one way in.
@@ -36,12 +36,14 @@ cases: []
 const GATEWAY: &str = r#"
 name: addresses
 gateway: true
+leads_on: true
 policies:
 - name: ways
   namespace: istio-system
   rules:
   - {to: [{operation: {paths: [/near]}}], from: [{source: {ipBlocks: [127.0.9.0/24]}}]}
   - {to: [{operation: {paths: [/said]}}], from: [{source: {remoteIpBlocks: [127.0.9.0/24]}}]}
+  - {to: [{operation: {paths: [/open]}}]}
 cases: []
 "#;
 
@@ -70,9 +72,9 @@ impl Door {
         Self::of(last, &serde_saphyr::from_str(POLICIES).unwrap(), application)
     }
 
-    /// Of a gateway.
-    pub fn gateway(last: u8) -> Self {
-        Self::of(last, &serde_saphyr::from_str(GATEWAY).unwrap(), upstream::http())
+    /// Of a gateway before an application.
+    pub fn gateway(last: u8, application: SocketAddr) -> Self {
+        Self::of(last, &serde_saphyr::from_str(GATEWAY).unwrap(), application)
     }
 
     fn of(last: u8, group: &Group, application: SocketAddr) -> Self {
@@ -81,6 +83,7 @@ impl Door {
         let address = IpAddr::from([127, 43, (std::process::id() % 250) as u8 + 1, last]);
         let log = folder.path().join("access.log");
         let mut bootstrap = compiled::Bootstrap::new(Program::Weft, &certificates, application, upstream::tcp(), &log);
+        bootstrap.asks(PROVIDER, PROVIDER_PORT, application);
         bootstrap.add(group, address);
         let file = folder.path().join("bootstrap.yaml");
         std::fs::write(&file, bootstrap.text()).unwrap();

@@ -48,6 +48,9 @@ pub struct Group {
     /// What is called is a gateway of the namespace istio-system.
     #[serde(default)]
     pub gateway: bool,
+    /// It leads to the provider; else it answers itself.
+    #[serde(default)]
+    leads_on: bool,
     pub cases: Vec<Case>,
 }
 
@@ -175,6 +178,10 @@ impl Group {
                 "spec": mesh
             }));
         }
+        let route = match self.leads_on {
+            true => json!({"route": [{"destination": {"host": PROVIDER, "port": {"number": PROVIDER_PORT}}}]}),
+            false => json!({"directResponse": {"status": 200}}),
+        };
         if self.gateway {
             objects.push(json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
@@ -185,8 +192,7 @@ impl Group {
             objects.push(json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
                 "metadata": {"name": "all", "namespace": "istio-system"},
-                "spec": {"hosts": ["*"], "gateways": ["istio-system/public"],
-                         "http": [{"directResponse": {"status": 200}}]}
+                "spec": {"hosts": ["*"], "gateways": ["istio-system/public"], "http": [route]}
             }));
         }
         let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
