@@ -14,13 +14,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use tokio::sync::watch;
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, KeyUsage};
 
 use super::super::Svid;
 use super::super::svid::fingerprint;
 use super::super::token::Pins;
 use super::Failure;
-use crate::tls::{Known, Shown};
+use crate::tls::{Known, Shown, all_may_sign};
 
 /// Which identities are accepted. All but `Any` may name some of another trust domain, below the same roots.
 #[derive(Clone)]
@@ -89,11 +89,6 @@ fn verify_path(
         Some(&all_may_sign),
     )?;
     Ok(())
-}
-
-fn all_may_sign(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
-    let all = path.intermediate_certificates().all(|one| api::may_sign(&one.der()));
-    if all { Ok(()) } else { Err(webpki::Error::EndEntityUsedAsCa) }
 }
 
 /// The SVID in a leaf. Before the chain: of a foreign mesh, its name tells more than that its root is unknown.
