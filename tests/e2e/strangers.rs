@@ -77,11 +77,14 @@ pub async fn tls(address: SocketAddr) -> TlsStream<TcpStream> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let trusting = builder.dangerous().with_custom_certificate_verifier(Anyone::new());
-    let mut config = trusting.with_no_client_auth();
+    tls_as(address, trusting.with_no_client_auth()).await.unwrap()
+}
+
+/// The same as somebody.
+pub async fn tls_as(address: SocketAddr, mut config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from("control-plane").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await
 }
 
 pub async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
