@@ -16,7 +16,7 @@ pub use descriptors::{descriptor_pool, release_descriptors};
 pub use generated::{envoy, google, istio, opentelemetry, stats, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
-pub use svid::{SvidError, X509Svid};
+pub use svid::{SvidError, X509Svid, may_sign};
 
 pub use prost;
 pub use prost_types;

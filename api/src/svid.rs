@@ -59,6 +59,13 @@ impl X509Svid {
     }
 }
 
+/// Whether the usage of an authority's certificate lets it sign others (RFC 5280 section 4.2.1.3): webpki looks at CA:true
+/// only. What says nothing of its usage may be used for anything.
+pub fn may_sign(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
 fn unreadable(error: impl std::fmt::Display) -> SvidError {
     SvidError::Unreadable(error.to_string())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use tonic::{Code, Status};
 
 use crate::PeerCertificates;
 
-/// Clients that are told apart; beyond that those who did not ask lately are forgotten.
+/// Clients of one kind that are told apart; more share what one of them may have.
 const MOST_CLIENTS: usize = 16_384;
+/// How often a full table is searched for those who asked for nothing lately.
+const SWEEP: Duration = Duration::from_millis(100);
 /// How much of one client waits.
 const WAITING_OF_ONE: usize = 64;
 /// How much of all waits together.
@@ -37,13 +40,16 @@ impl Allowance {
     pub const ADDRESS: Self = Self { per_second: 500.0, burst: 2000.0 };
 }
 
-/// A client, as far as it is told apart from others. Renewed certificates are the same client's.
+/// A client, as far as it is told apart from others. Renewed certificates are the same client's. Addresses are those of
+/// [`origin`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Client {
-    /// By its member's ID or its SPIFFE ID.
-    Known(String),
-    /// By its address.
-    Address(Option<std::net::IpAddr>),
+    /// By its member's ID.
+    Member(String),
+    /// By its SPIFFE ID and its address: all pods of a service account have one identity.
+    Workload(String, Option<IpAddr>),
+    /// By its address: nothing else is known.
+    Address(Option<IpAddr>),
 }
 
 /// Too much was asked.
@@ -55,7 +61,21 @@ pub struct TooMuch {
 
 /// Rates by client. Cloning shares.
 #[derive(Clone, Default)]
-pub struct Rates(Arc<Mutex<HashMap<u64, Bucket>>>, Arc<RandomState>);
+pub struct Rates(Arc<Mutex<Tables>>, Arc<RandomState>);
+
+/// Those who show a certificate have a table of their own: anybody can come from many addresses.
+#[derive(Default)]
+struct Tables {
+    known: Table,
+    addresses: Table,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By a client's hash; without one, of all who found no room.
+    buckets: HashMap<Option<u64>, Bucket>,
+    swept: Option<Instant>,
+}
 
 struct Bucket {
     left: f64,
@@ -66,39 +86,72 @@ impl Client {
     /// The client at the other end of a connection: by its certificate, else by its address.
     pub fn of(peer: Option<&PeerCertificates>) -> Self {
         let svid = peer.and_then(|peer| X509Svid::parse(peer.chain.first()?).ok());
+        let from = peer.and_then(|peer| peer.address).map(|address| origin(address.ip()));
         match svid {
-            Some(svid) => Self::Known(svid.common_name.unwrap_or_else(|| svid.id.to_string())),
-            None => Self::Address(peer.and_then(|peer| peer.address).map(|address| address.ip())),
+            Some(X509Svid { common_name: Some(member), .. }) => Self::Member(member),
+            Some(svid) => Self::Workload(svid.id.to_string(), from),
+            None => Self::Address(from),
         }
     }
 
     fn allowance(&self) -> Allowance {
         match self {
-            Self::Known(_) => Allowance::KNOWN,
+            Self::Member(_) | Self::Workload(..) => Allowance::KNOWN,
             Self::Address(_) => Allowance::ADDRESS,
         }
+    }
+}
+
+/// What one host has of addresses: an IPv4 address, of IPv6 a network of 64 bits (RFC 4291 section 2.5.1), all of whose
+/// addresses it may take.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
     }
 }
 
 impl Rates {
     /// Counts one request of a client.
     pub fn take(&self, client: &Client, now: Instant) -> Result<(), TooMuch> {
-        let allowance = client.allowance();
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = self.1.hash_one(client);
-        if buckets.len() >= MOST_CLIENTS && !buckets.contains_key(&key) {
-            buckets.retain(|_, bucket| now.saturating_duration_since(bucket.at) < Duration::from_secs(10));
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = match client {
+            Client::Member(_) | Client::Workload(..) => &mut tables.known,
+            Client::Address(_) => &mut tables.addresses,
+        };
+        table.bucket(key, client.allowance(), now).take(client.allowance(), now)
+    }
+}
+
+impl Table {
+    /// Whoever has no room for a bucket of their own shares one.
+    fn bucket(&mut self, key: u64, allowance: Allowance, now: Instant) -> &mut Bucket {
+        let has_no_room = |own: &Self| own.buckets.len() >= MOST_CLIENTS && !own.buckets.contains_key(&Some(key));
+        if has_no_room(self) && self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP) {
+            // A full bucket is what a client that is not there has as well.
+            self.buckets.retain(|_, bucket| bucket.at(allowance, now) < allowance.burst);
+            self.swept = Some(now);
         }
-        // Whoever has no room for a bucket of their own shares one.
-        let key = if buckets.len() < MOST_CLIENTS || buckets.contains_key(&key) { key } else { 0 };
-        let bucket = buckets.entry(key).or_insert(Bucket { left: allowance.burst, at: now });
-        let elapsed = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket.left = (bucket.left + elapsed * allowance.per_second).min(allowance.burst);
-        bucket.at = now;
-        if bucket.left < 1.0 {
-            return Err(TooMuch { after: Duration::from_secs_f64((1.0 - bucket.left) / allowance.per_second) });
+        let key = (!has_no_room(self)).then_some(key);
+        self.buckets.entry(key).or_insert(Bucket { left: allowance.burst, at: now })
+    }
+}
+
+impl Bucket {
+    /// What is left of the allowance.
+    fn at(&self, allowance: Allowance, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + elapsed * allowance.per_second).min(allowance.burst)
+    }
+
+    fn take(&mut self, allowance: Allowance, now: Instant) -> Result<(), TooMuch> {
+        self.left = self.at(allowance, now);
+        self.at = now;
+        if self.left < 1.0 {
+            return Err(TooMuch { after: Duration::from_secs_f64((1.0 - self.left) / allowance.per_second) });
         }
-        bucket.left -= 1.0;
+        self.left -= 1.0;
         Ok(())
     }
 }
@@ -211,12 +264,114 @@ impl From<TooMuch> for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use futures_util::FutureExt as _;
 
     use super::*;
 
     fn known(name: &str) -> Client {
-        Client::Known(name.to_owned())
+        Client::Member(name.to_owned())
+    }
+
+    fn peer(svid: Option<&rcgen::Certificate>, address: &str) -> PeerCertificates {
+        PeerCertificates {
+            chain: svid.map(|svid| svid.der().clone()).into_iter().collect(),
+            address: Some((address.parse::<IpAddr>().unwrap(), 40_000).into()),
+        }
+    }
+
+    fn svid(member: Option<&str>) -> rcgen::Certificate {
+        let mut params = rcgen::CertificateParams::default();
+        let id = "spiffe://cluster.local/ns/default/sa/shop".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(id)];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(member) = member {
+            params.distinguished_name.push(rcgen::DnType::CommonName, member);
+        }
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn pods_of_one_account_do_not_refuse_each_other() {
+        let (rates, now, svid) = (Rates::default(), Instant::now(), svid(None));
+        let pod =
+            |number: u32| Client::of(Some(&peer(Some(&svid), &Ipv4Addr::from_bits(0x0a00_0000 + number).to_string())));
+        for _ in 0..2 {
+            for number in 0..500 {
+                rates.take(&pod(number), now).unwrap();
+            }
+        }
+        for _ in 0..98 {
+            rates.take(&pod(7), now).unwrap();
+        }
+        rates.take(&pod(7), now).unwrap_err();
+        rates.take(&pod(8), now).unwrap();
+    }
+
+    #[test]
+    fn a_member_is_one_wherever_it_comes_from() {
+        let (one, other) = (svid(Some("m1")), svid(Some("m2")));
+        let of = |svid, address| Client::of(Some(&peer(Some(svid), address)));
+        assert_eq!(of(&one, "10.0.0.1"), of(&one, "10.0.0.2"));
+        assert_ne!(of(&one, "10.0.0.1"), of(&other, "10.0.0.1"));
+    }
+
+    #[test]
+    fn a_host_has_no_more_by_the_addresses_of_its_network() {
+        let unknown = |address| Client::of(Some(&peer(None, address)));
+        assert_eq!(unknown("2001:db8:0:1::1"), unknown("2001:db8:0:1:ffff::2"));
+        assert_ne!(unknown("2001:db8:0:1::1"), unknown("2001:db8:0:2::1"));
+        assert_eq!(unknown("::ffff:10.0.0.1"), unknown("10.0.0.1"));
+        assert_ne!(unknown("::ffff:10.0.0.1"), unknown("::ffff:10.0.0.2"));
+        let svid = svid(None);
+        let known = |address| Client::of(Some(&peer(Some(&svid), address)));
+        assert_eq!(known("2001:db8:0:1::1"), known("2001:db8:0:1::2"));
+    }
+
+    /// From so many addresses, all of which still have requests to pay for.
+    fn flooded(now: Instant) -> Rates {
+        let rates = Rates::default();
+        for number in 0..MOST_CLIENTS {
+            let address = Client::Address(Some(Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()));
+            for _ in 0..100 {
+                rates.take(&address, now).unwrap();
+            }
+        }
+        rates
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_not_felt_by_those_with_certificates() {
+        let now = Instant::now();
+        let rates = flooded(now);
+        let unknown = |last| Client::Address(Some([192, 0, 2, last].into()));
+        for _ in 0..2000 {
+            rates.take(&unknown(1), now).unwrap();
+        }
+        rates.take(&unknown(2), now).unwrap_err();
+        for number in 0..MOST_CLIENTS {
+            rates.take(&known(&number.to_string()), now).unwrap();
+        }
+        let workload = Client::Workload("spiffe://cluster.local/ns/default/sa/shop".to_owned(), None);
+        rates.take(&workload, now).unwrap();
+    }
+
+    #[test]
+    fn whoever_asked_for_nothing_lately_makes_room() {
+        let now = Instant::now();
+        let rates = flooded(now);
+        for _ in 0..2000 {
+            rates.take(&Client::Address(None), now).unwrap();
+        }
+        rates.take(&Client::Address(None), now).unwrap_err();
+        // 100 requests of an address are forgotten after 200 ms.
+        let later = now + Duration::from_millis(300);
+        for _ in 0..2000 {
+            rates.take(&Client::Address(None), later).unwrap();
+        }
+        assert_eq!(rates.0.lock().unwrap().addresses.buckets.len(), 2);
     }
 
     #[test]
@@ -242,7 +397,7 @@ mod tests {
         for number in 0..2 * MOST_CLIENTS {
             let _ = rates.take(&known(&number.to_string()), now);
         }
-        assert!(rates.0.lock().unwrap().len() <= MOST_CLIENTS + 1);
+        assert_eq!(rates.0.lock().unwrap().known.buckets.len(), MOST_CLIENTS + 1);
     }
 
     #[tokio::test]

@@ -7,11 +7,15 @@ use std::time::{Duration, SystemTime};
 use api::{DenyList, SpiffeId};
 use rcgen::KeyPair;
 use runtime::Clock;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 use tokio::sync::watch;
 
 use crate::{Authority, IssueError, IssueRequest, Issued, SubjectKey, TrustBundle};
@@ -128,13 +132,61 @@ fn config(issued: Issued, key: &KeyPair, bundle: &TrustBundle, clock: &Clock) ->
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(TlsTime(clock.clone())))
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(Clients(clients)))
         .with_single_cert(issued.chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session is not verified anew, so it would outlive a certificate or a root.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// What rustls holds clients to, and that their authorities are for signing certificates.
+#[derive(Debug)]
+struct Clients(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if !intermediates.iter().all(|one| api::may_sign(one)) {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        self.0.verify_client_cert(leaf, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Our clock as rustls asks for it.
@@ -154,9 +206,47 @@ impl fmt::Debug for TlsTime {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
+    use rcgen::{KeyUsagePurpose, SanType};
+
     use super::*;
     use crate::SelfSigned;
     use crate::test_kit::Mesh;
+
+    type Ca = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority(above: Option<&Ca>, usages: &[KeyUsagePurpose]) -> Ca {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("{usages:?}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = usages.to_vec();
+        let key = KeyPair::generate().unwrap();
+        match above {
+            None => CertifiedIssuer::self_signed(params, key).unwrap(),
+            Some(above) => CertifiedIssuer::signed_by(params, key, above).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_client_is_believed_only_by_authorities_that_are_for_certificates() {
+        let root = authority(None, &[KeyUsagePurpose::KeyCertSign]);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let judged = |between: &Ca| {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::URI("spiffe://a/b".try_into().unwrap())];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let leaf = params.signed_by(&KeyPair::generate().unwrap(), between).unwrap();
+            let chain = [between.der().clone()];
+            Clients(Arc::clone(&clients)).verify_client_cert(leaf.der(), &chain, UnixTime::now())
+        };
+        assert!(judged(&authority(Some(&root), &[KeyUsagePurpose::KeyCertSign])).is_ok());
+        assert!(judged(&authority(Some(&root), &[])).is_ok());
+        let refused = judged(&authority(Some(&root), &[KeyUsagePurpose::CrlSign])).unwrap_err();
+        assert_eq!(refused, CertificateError::InvalidPurpose.into());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_serving_certificate_is_replaced_at_half_its_life_again_and_again() {

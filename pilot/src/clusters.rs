@@ -55,6 +55,12 @@ pub(crate) fn of_service(view: &View<'_>, entry: &Entry, findings: &mut Findings
     made
 }
 
+/// Whether proxies speak HTTP/2 to a port from the start.
+pub(crate) fn is_http2(view: &View<'_>, entry: &Entry, port: &ServicePort) -> bool {
+    let rule = view.rule(&entry.service);
+    Target::new(view, entry, port, None, rule.as_deref()).is_http2()
+}
+
 impl<'a> Target<'a> {
     fn new(
         view: &'a View<'a>,

@@ -31,6 +31,8 @@ pub enum Code {
     WithheldKey,
     /// Telemetry is to go to a provider that there is not, or that takes none of its kind.
     UnknownProvider,
+    /// A provider is asked over gRPC at a port that speaks no HTTP/2.
+    WrongProtocol,
     /// The field is understood but cannot be served here.
     Unsupported,
 }
@@ -46,6 +48,7 @@ impl Code {
             Self::MissingSecret => "missing-secret",
             Self::WithheldKey => "withheld-key",
             Self::UnknownProvider => "unknown-provider",
+            Self::WrongProtocol => "wrong-protocol",
             Self::Unsupported => "unsupported",
         }
     }

@@ -9,6 +9,7 @@ use registry::{Entry, Service};
 use crate::audience::Audience;
 use crate::destination_rule::Rule;
 use crate::index::Index;
+use crate::inputs::Inputs;
 
 /// What one audience sees.
 #[derive(Debug)]
@@ -45,10 +46,7 @@ impl<'a> View<'a> {
 
     /// The service of exactly this host or alias.
     pub fn named(&self, host: &str) -> Option<&'a Entry> {
-        let host = Hostname::new(host).ok()?;
-        let entries = self.index.inputs.catalog.by_host(&host);
-        let visible = entries.filter(|entry| entry.service.visible_in(&self.audience.namespace));
-        visible.min_by_key(|entry| self.rank(entry))
+        named(&self.index.inputs, &self.audience.namespace, host)
     }
 
     /// The service of a host or alias; a name under a wildcard host belongs to the most specific one.
@@ -85,19 +83,36 @@ impl<'a> View<'a> {
 
     /// How a service stands against another that claims the same address.
     pub fn standing(&self, service: &Service) -> Standing {
-        Standing {
-            declared: service.provenance.is_declared(),
-            foreign: service.namespace() != self.audience.namespace,
-            created: service.created,
-        }
+        standing(service, &self.audience.namespace)
     }
 
-    /// Of services with the same host in several namespaces the client's own comes first, then that of the namespace
-    /// that the host names, then what runs somewhere before what is only declared, then the oldest.
-    fn rank(&self, entry: &Entry) -> (bool, bool, bool, u64) {
-        let service = &*entry.service;
-        let Standing { declared, foreign, created } = self.standing(service);
-        (foreign, short_name(service, &self.index.mesh().domain).is_none(), declared, created)
+    fn rank(&self, entry: &Entry) -> Rank {
+        rank(entry, &self.audience.namespace, &self.index.mesh().domain)
+    }
+}
+
+/// The service of exactly this host or alias, as clients of a namespace see it.
+pub(crate) fn named<'a>(inputs: &'a Inputs, namespace: &str, host: &str) -> Option<&'a Entry> {
+    let host = Hostname::new(host).ok()?;
+    let visible = inputs.catalog.by_host(&host).filter(|entry| entry.service.visible_in(namespace));
+    visible.min_by_key(|entry| rank(entry, namespace, &inputs.mesh.domain))
+}
+
+type Rank = (bool, bool, bool, u64);
+
+/// Of services with the same host in several namespaces the client's own comes first, then that of the namespace that
+/// the host names, then what runs somewhere before what is only declared, then the oldest.
+fn rank(entry: &Entry, namespace: &str, domain: &str) -> Rank {
+    let service = &*entry.service;
+    let Standing { declared, foreign, created } = standing(service, namespace);
+    (foreign, short_name(service, domain).is_none(), declared, created)
+}
+
+fn standing(service: &Service, namespace: &str) -> Standing {
+    Standing {
+        declared: service.provenance.is_declared(),
+        foreign: service.namespace() != namespace,
+        created: service.created,
     }
 }
 

@@ -16,7 +16,7 @@ mod tests;
 mod tickets;
 
 pub use known::{Known, Shown};
-pub use peers::{PeerJudge, Rejected};
+pub use peers::{PeerJudge, Rejected, all_may_sign};
 
 pub use check::{check_cluster, check_listener, check_secret};
 

@@ -142,6 +142,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let endpoint = Endpoint::bind(&options.bundle, &tls).await?;
     let current = CurrentCertificate::new(bundle.clone(), clock.clone());
     let tokens = jwt.service(current, members.clone(), &denials, own.clone(), decisions.clone());
+    let trust_domains = [vec![trust_domain.clone()], aliases.clone()].concat().into();
     let mesh = mesh_config(trust_domain.clone(), aliases, &options);
     let registration =
         Registration::open(&options.check_in, api_tls.clone(), store.clone(), &mesh, clock.clone()).await?;
@@ -195,7 +196,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let telemetry = TelemetryService::server(mixer.clone(), Arc::new(joined.clone()));
     let membership = MembershipServer::new(membership::Memberships(joined));
 
-    let authenticate = join::Authenticate { denied: denials.watch(), rates: citadel::Rates::default() };
+    let authenticate = join::Authenticate { denied: denials.watch(), rates: citadel::Rates::default(), trust_domains };
     let xds = citadel::server()
         .add_service(InterceptedService::new(discovery.server(), authenticate.clone()))
         .add_service(InterceptedService::new(membership, authenticate.clone()))

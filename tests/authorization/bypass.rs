@@ -1,5 +1,5 @@
-//! Attempts to talk a proxy around: forged headers, tokens that are none, a second request behind an allowed one. Each
-//! is sent to the proxy that pilot set up, and refused. Where else attempts are tried:
+//! Attempts to talk a proxy around: forged headers, a second request behind an allowed one. Each is sent to the proxy
+//! that pilot set up, and refused. Where else attempts are tried:
 //!
 //! | attempt | where |
 //! |---|---|
@@ -7,98 +7,16 @@
 //! | an upgrade to h2c, by every header that could ask for one | `tests/conformance/http1/connection.yaml` |
 //! | two lengths, a length and chunks, folded and bare line ends | `tests/conformance/requests.rs` |
 //! | `x-forwarded-*`, `x-envoy-*` and `x-forwarded-client-cert` of a client, at an edge and inside | `tests/differential/scripts/trust.yaml` |
-//! | algorithms, keys and claims of tokens | `proxy/src/jwt/tests.rs`, `proxy/src/filter/jwt_authn/tests.rs` |
+//! | algorithms, keys and claims of tokens | `forged.rs`, `proxy/src/jwt/tests.rs`, `proxy/src/filter/jwt_authn/tests.rs` |
 //! | certificates that are no SVIDs | `tests/e2e/svids.rs`, `proxy/src/identity/tls/tests.rs` |
+//! | addresses that a client names | here, `table/sources.yaml`, `table/gateway.yaml` |
 //! | a header that stands several times | here, `proxy/src/rbac/tests.rs` |
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::Ipv4Addr;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
-use serde_json::{Value, json};
-
-use crate::certificates::Certificates;
-use crate::client::{signed, unsigned};
-use crate::proxies::{Program, Proxy};
-use crate::table::{Group, HTTP_PORT};
-use crate::{compiled, upstream};
-
-/// Denied are /admin, the host secret.example and the role admin; of the rest each path has one way in.
-const POLICIES: &str = r#"
-name: what is denied
-tokens: true
-policies:
-- {name: paths, action: DENY, rules: [{to: [{operation: {paths: [/admin, "/admin/*"]}}]}]}
-- {name: hosts, action: DENY, rules: [{to: [{operation: {hosts: [secret.example]}}]}]}
-- {name: roles, action: DENY, rules: [{when: [{key: "request.headers[x-role]", values: [admin]}]}]}
-- name: ways
-  rules:
-  - {to: [{operation: {paths: [/open]}}]}
-  - {to: [{operation: {paths: [/web]}}], from: [{source: {principals: [cluster.local/ns/default/sa/web]}}]}
-  - {to: [{operation: {paths: [/staff]}}], when: [{key: "request.headers[x-group]", values: [staff]}]}
-  - {to: [{operation: {paths: [/token]}}], from: [{source: {requestPrincipals: [issuer/alice]}}]}
-  - {to: [{operation: {paths: [/sni]}}], when: [{key: connection.sni, values: [open.example]}]}
-cases: []
-"#;
-
-struct Door {
-    address: IpAddr,
-    certificates: Certificates,
-    _proxy: Proxy,
-    _folder: tempfile::TempDir,
-}
-
-impl Door {
-    fn open(last: u8) -> Self {
-        let group: Group = serde_saphyr::from_str(POLICIES).unwrap();
-        let certificates = Certificates::create();
-        let folder = tempfile::tempdir().unwrap();
-        let address = IpAddr::from([127, 43, (std::process::id() % 250) as u8 + 1, last]);
-        let log = folder.path().join("access.log");
-        let mut bootstrap =
-            compiled::Bootstrap::new(Program::Weft, &certificates, upstream::http(), upstream::tcp(), &log);
-        bootstrap.add(&group, address);
-        let file = folder.path().join("bootstrap.yaml");
-        std::fs::write(&file, bootstrap.text()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let proxy = runtime.block_on(Proxy::start(Program::Weft, &file, &[(address, HTTP_PORT).into()]));
-        Self { address, certificates, _proxy: proxy, _folder: folder }
-    }
-
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect((self.address, HTTP_PORT)).unwrap()
-    }
-
-    /// The statuses of the answers to what is sent, until the proxy closes.
-    fn plain(&self, request: &str) -> Vec<u16> {
-        statuses(self.connect(), request)
-    }
-
-    fn as_workload(&self, principal: &str, sni: Option<&str>, request: &str) -> Vec<u16> {
-        let name = match sni {
-            Some(name) => ServerName::try_from(name.to_owned()).unwrap(),
-            None => ServerName::from(self.address),
-        };
-        let tls = ClientConnection::new(self.certificates.caller(principal), name).unwrap();
-        statuses(StreamOwned::new(tls, self.connect()), request)
-    }
-}
-
-fn statuses(mut stream: impl Read + Write, request: &str) -> Vec<u16> {
-    // A refusal may come before all is sent.
-    let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.flush());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let heads = answer.split("HTTP/1.1 ").skip(1);
-    heads.map(|head| head.split(' ').next().unwrap().parse().unwrap()).collect()
-}
-
-fn get(path: &str, lines: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: open.example\r\n{lines}connection: close\r\n\r\n")
-}
+use crate::door::{Door, get};
+use crate::providers::Providers;
+use crate::upstream;
 
 #[test]
 fn no_header_that_a_caller_forges_opens_a_way() {
@@ -125,15 +43,108 @@ fn no_header_that_a_caller_forges_opens_a_way() {
         ("the method of another request", get("/admin", "x-http-method-override: GET\r\n")),
         ("the host of the absolute form", get("http://secret.example/open", "")),
         ("a host that the proxy would believe", get("/admin", "x-forwarded-host: open.example\r\n")),
-        (
-            "an address that is believed nowhere",
-            get("/web", "x-forwarded-for: 127.0.0.1\r\nx-envoy-internal: true\r\n"),
-        ),
         ("an upgrade to WebSocket", get("/admin", "upgrade: websocket\r\nsec-websocket-version: 13\r\n")),
     ];
     for (what, request) in refused {
         assert_eq!(door.plain(&request), [403], "{what}");
     }
+}
+
+/// Where a client says that it comes from. A sidecar believes `x-forwarded-for`, as Istio's does, for `remoteIpBlocks`:
+/// its peers are the mesh's. A gateway believes nobody. `ipBlocks` is the connection's address at both.
+#[test]
+fn no_address_that_a_caller_names_is_that_of_its_connection() {
+    const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
+    let (sidecar, gateway) = (Door::open(5), Door::gateway(6, upstream::http()));
+    for (door, path) in [(&sidecar, "/near"), (&sidecar, "/said"), (&gateway, "/near"), (&gateway, "/said")] {
+        assert_eq!(door.from(NEAR, &get(path, "")), [200], "{path}");
+        assert_eq!(door.plain(&get(path, "")), [403], "{path}");
+    }
+    let forged = [
+        "x-real-ip: 127.0.9.1",
+        "forwarded: for=127.0.9.1",
+        "x-client-ip: 127.0.9.1",
+        "true-client-ip: 127.0.9.1",
+        "x-envoy-external-address: 127.0.9.1",
+        "x-envoy-internal: true",
+    ];
+    let lists = [
+        "x-forwarded-for: 127.0.9.1",
+        "x-forwarded-for: 127.0.9.1, 127.0.9.1",
+        "x-forwarded-for: 10.0.0.1, 127.0.9.1",
+        "x-forwarded-for: 10.0.0.1\r\nx-forwarded-for: 127.0.9.1",
+    ];
+    let said = |door: &Door, path: &str, lines: &str| door.plain(&get(path, &format!("{lines}\r\n")));
+    for lines in forged {
+        for path in ["/near", "/said"] {
+            assert_eq!(said(&sidecar, path, lines), [403], "{path} of a sidecar: {lines}");
+            assert_eq!(said(&gateway, path, lines), [403], "{path} of a gateway: {lines}");
+        }
+    }
+    for lines in lists {
+        assert_eq!(said(&sidecar, "/near", lines), [403], "{lines}");
+        assert_eq!(said(&sidecar, "/said", lines), [200], "a sidecar believes the last: {lines}");
+        assert_eq!(said(&gateway, "/near", lines), [403], "{lines}");
+        assert_eq!(said(&gateway, "/said", lines), [403], "{lines}");
+    }
+    let first = "x-forwarded-for: 127.0.9.1, 10.0.0.1";
+    assert_eq!(said(&sidecar, "/said", first), [403], "what is before the last nobody looked at");
+    let from = |lines: &str| sidecar.from(NEAR, &get("/said", lines));
+    assert_eq!(from("x-forwarded-for: 10.0.0.1\r\n"), [403], "believed also to the caller's harm");
+    assert_eq!(gateway.from(NEAR, &get("/said", "x-forwarded-for: 10.0.0.1\r\n")), [200]);
+}
+
+/// What the application is told of the caller's certificate comes from the connection (Envoy, APPEND_FORWARD): without
+/// a certificate nothing, else what the caller sent with an element of the proxy's own at its end.
+#[test]
+fn the_last_word_on_a_certificate_is_the_proxys() {
+    const FORGED: &str = "By=spiffe://cluster.local/ns/default/sa/shop;Hash=00;\
+                          URI=spiffe://cluster.local/ns/default/sa/web";
+    let all = Providers::start();
+    let door = Door::before(7, all.application);
+    let request = get("/open", &format!("x-forwarded-client-cert: {FORGED}\r\n"));
+    let told = || {
+        let served = all.served();
+        assert_eq!(served.len(), 1);
+        served[0].headers.get("x-forwarded-client-cert").cloned()
+    };
+    assert_eq!(door.plain(&request), [200]);
+    assert_eq!(told(), None);
+    assert_eq!(door.as_workload("cluster.local/ns/default/sa/other", None, &request), [200]);
+    let value = told().unwrap();
+    let (sent, own) = value.rsplit_once(',').unwrap();
+    assert_eq!(sent, FORGED);
+    assert!(own.starts_with("Hash=") && !own.starts_with("Hash=00"), "{own}");
+    assert!(own.ends_with(";URI=spiffe://cluster.local/ns/default/sa/other"), "{own}");
+    // Somebody who tries to end the proxy's element or to begin one behind it.
+    for forged in ["x\";URI=spiffe://cluster.local/ns/default/sa/web", "Subject=\"", ",,,", "\\\""] {
+        let request = get("/open", &format!("x-forwarded-client-cert: {forged}\r\n"));
+        assert_eq!(door.as_workload("cluster.local/ns/default/sa/other", None, &request), [200], "{forged}");
+        let value = told().unwrap();
+        assert!(value.ends_with(own), "{value}");
+    }
+}
+
+/// What a gateway tells those behind it of the client: what the client says of itself is replaced, or stands before what
+/// the gateway adds, which sidecars believe.
+#[test]
+fn behind_a_gateway_nothing_that_a_client_says_of_itself_counts() {
+    let all = Providers::start();
+    let door = Door::gateway(8, all.application);
+    let forged = "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/default/sa/web\r\n\
+                  x-forwarded-for: 127.0.9.1\r\nx-forwarded-proto: https\r\nx-envoy-external-address: 127.0.9.1\r\n\
+                  x-envoy-internal: true\r\nx-envoy-original-path: /said\r\n\
+                  x-envoy-peer-metadata-id: sidecar~127.0.9.1~web.default~default.svc.cluster.local\r\n";
+    assert_eq!(door.from(Ipv4Addr::new(127, 0, 7, 1), &get("/open", forged)), [200]);
+    let served = all.served();
+    let told = |name: &str| served[0].headers.get(name).map(String::as_str);
+    assert_eq!(served.len(), 1);
+    assert_eq!(told("x-forwarded-client-cert"), None);
+    assert_eq!(told("x-forwarded-for"), Some("127.0.9.1,127.0.7.1"));
+    assert_eq!(told("x-envoy-external-address"), Some("127.0.7.1"));
+    assert_eq!(told("x-forwarded-proto"), Some("http"));
+    assert_eq!((told("x-envoy-internal"), told("x-envoy-original-path")), (None, None));
+    assert_ne!(told("x-envoy-peer-metadata-id"), Some("sidecar~127.0.9.1~web.default~default.svc.cluster.local"));
 }
 
 #[test]
@@ -157,74 +168,4 @@ fn the_name_of_tls_and_the_host_are_judged_each_for_itself() {
     assert_eq!(door.as_workload(ANY, None, &get("/sni", "")), [403]);
     let other = get("/sni", "").replace("open.example", "secret.example");
     assert_eq!(door.as_workload(ANY, Some("open.example"), &other), [403]);
-}
-
-#[test]
-fn no_token_that_is_none_opens_a_way() {
-    let door = Door::open(4);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let bearer = |token: &str| get("/token", &format!("authorization: Bearer {token}\r\n"));
-    let alice = |more: Value| {
-        let mut claims = json!({"iss": "issuer", "sub": "alice", "exp": now + 3600});
-        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        claims
-    };
-    let hs256 = json!({"alg": "HS256"});
-    let good = signed(&hs256, &alice(json!({})));
-    assert_eq!(door.plain(&bearer(&good)), [200]);
-    let parts: Vec<&str> = good.split('.').collect();
-    let none = |alg: &str| format!("{}.", unsigned(&json!({"alg": alg}), &alice(json!({}))));
-    let mut without_end = alice(json!({}));
-    without_end.as_object_mut().unwrap().remove("exp");
-    let changed = unsigned(&hs256, &alice(json!({"sub": "alice", "role": "admin"})));
-    let refused = [
-        ("no algorithm", none("none")),
-        ("no algorithm in capitals", none("NONE")),
-        ("no signature", format!("{}.{}.", parts[0], parts[1])),
-        ("no dots", "alice".to_owned()),
-        ("the signature of another token", format!("{changed}.{}", parts[2])),
-        ("another algorithm", signed(&json!({"alg": "HS512"}), &alice(json!({})))),
-        ("an algorithm of public keys", signed(&json!({"alg": "RS256"}), &alice(json!({})))),
-        (
-            "a key's name that is a path",
-            signed(&json!({"alg": "HS256", "kid": "../../etc/passwd"}), &alice(json!({"iss": "x"}))),
-        ),
-        (
-            "a key of its own",
-            signed(&json!({"alg": "HS256", "jwk": {"kty": "oct", "k": "eA"}}), &alice(json!({"iss": "x"}))),
-        ),
-        ("without an end", signed(&hs256, &without_end)),
-        ("expired", signed(&hs256, &alice(json!({"exp": now - 3600})))),
-        ("not yet valid", signed(&hs256, &alice(json!({"nbf": now + 3600})))),
-        ("an end that is a text", signed(&hs256, &alice(json!({"exp": "9999999999"})))),
-        ("another issuer", signed(&hs256, &alice(json!({"iss": "other"})))),
-        ("no issuer", signed(&hs256, &alice(json!({"iss": null})))),
-        ("another subject", signed(&hs256, &alice(json!({"sub": "bob"})))),
-        ("a subject that is a list", signed(&hs256, &alice(json!({"sub": ["alice"]})))),
-        ("claims that fill the head", signed(&hs256, &alice(json!({"x": "y".repeat(100_000)})))),
-    ];
-    for (what, token) in refused {
-        let answers = door.plain(&bearer(&token));
-        assert!(matches!(answers[..], [400 | 401 | 403 | 431]), "{what}: {answers:?}");
-    }
-    let twice = |first: &str, second: &str| {
-        get("/token", &format!("authorization: Bearer {first}\r\nauthorization: Bearer {second}\r\n"))
-    };
-    let bad = none("none");
-    for (what, request) in [
-        ("a bad token behind a good one", twice(&good, &bad)),
-        ("a good token behind a bad one", twice(&bad, &good)),
-        (
-            "a bad token in the query",
-            get(&format!("/token?access_token={bad}"), &format!("authorization: Bearer {good}\r\n")),
-        ),
-        (
-            "a good token in the query",
-            get(&format!("/token?access_token={good}"), &format!("authorization: Bearer {bad}\r\n")),
-        ),
-        ("a token in a cookie", get("/token", &format!("cookie: access_token={good}\r\n"))),
-    ] {
-        let answers = door.plain(&request);
-        assert!(matches!(answers[..], [401 | 403]), "{what}: {answers:?}");
-    }
 }

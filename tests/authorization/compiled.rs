@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
 use api::envoy::config::core::v3 as core;
 use api::prost::Message as _;
-use pilot::{Inputs, Kind, Node, Resource};
+use pilot::{Kind, Node, Resource};
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use registry::{
     Catalog, Event, Location, Merger, Protocol, Provenance, Resolution, Service, ServiceKey, ServicePort, Visibility,
@@ -16,7 +15,7 @@ use registry::{
 use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
-use crate::judged::{mesh, snapshot};
+use crate::judged;
 use crate::proxies::Program;
 use crate::table::{GRPC_PORT, Group, HTTP_PORT, NOBODY, PROVIDER, PROVIDER_PORT, SILENT, TCP_PORT};
 
@@ -65,14 +64,7 @@ impl<'a> Bootstrap<'a> {
     }
 
     pub fn add(&mut self, group: &Group, address: IpAddr) {
-        let inputs = Inputs {
-            catalog: Arc::new(catalog()),
-            config: snapshot(group),
-            mesh: Arc::new(mesh(group)),
-            credentials: Arc::default(),
-            ready: true,
-        };
-        let (compiled, _) = pilot::compile(&inputs, &self.node(group, address));
+        let (compiled, _) = pilot::compile(&judged::inputs(group), &self.node(group, address));
         let routes: BTreeMap<_, _> =
             compiled.of(Kind::Route).iter().map(|route| (route.name.to_string(), message(route))).collect();
         let own = |name: &str| group.gateway || name.starts_with("inbound|") || name.contains(&address.to_string());
@@ -178,7 +170,7 @@ fn message(resource: &Resource) -> Value {
 }
 
 /// What a registry knows: those who are asked.
-fn catalog() -> Catalog {
+pub fn catalog() -> Catalog {
     let mut merger = Merger::new(["test"]);
     let port = |name: &str, number, protocol| ServicePort { name: name.into(), number, protocol };
     for host in [PROVIDER, SILENT, NOBODY] {

@@ -4,37 +4,45 @@ use std::sync::Arc;
 
 use api::TrustDomain;
 use galley::Snapshot;
-use pilot::MeshConfig;
 use pilot::judge::{Call, Caller, Decision, Known, Request, Target, judge};
+use pilot::{Inputs, MeshConfig};
 
 use crate::client::Outcome;
+use crate::compiled::catalog;
 use crate::table::{Case, DOMAIN, Group};
 
-pub fn mesh(group: &Group) -> MeshConfig {
+fn mesh(group: &Group) -> MeshConfig {
     let aliases = group.aliases.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
     MeshConfig { trust_domain_aliases: aliases, ..MeshConfig::new(TrustDomain::new(DOMAIN).unwrap()) }
 }
 
-pub fn snapshot(group: &Group) -> Arc<Snapshot> {
+fn snapshot(group: &Group) -> Arc<Snapshot> {
     let parsed = Snapshot::parse(&group.objects(), &group.name);
     Arc::new(parsed.unwrap_or_else(|error| panic!("{}: {error:?}", group.name)))
 }
 
+/// What pilot compiles, and the evaluator judges by.
+pub fn inputs(group: &Group) -> Inputs {
+    Inputs {
+        catalog: Arc::new(catalog()),
+        config: snapshot(group),
+        mesh: Arc::new(mesh(group)),
+        credentials: Arc::default(),
+        ready: true,
+    }
+}
+
 /// What it says instead of what the table says.
 pub fn differs(group: &Group, case: &Case) -> Option<String> {
-    let config = snapshot(group);
-    let paths = config.mesh_config().and_then(|mesh| mesh.spec.paths);
-    let mesh = MeshConfig { paths, ..mesh(group) };
-    let policies = config.authorization_policies.iter().map(|policy| &**policy);
-    let verdict = judge(policies, &mesh, &call(group, case));
+    let verdict = judge(&inputs(group).in_force(), &call(group, case));
     let expected = match case.outcome() {
-        _ if case.open || case.unasked => Decision::Depends,
+        _ if case.open => Decision::Depends,
         Outcome::Allowed => Decision::Allowed,
         Outcome::Denied => Decision::Denied,
     };
     let by = verdict.by.as_ref().map(ToString::to_string);
-    let decided = case.by().filter(|_| !case.marked);
-    let same = verdict.decision == expected && (case.open || case.unasked || by == decided);
+    let decided = case.rule().filter(|_| !case.marked);
+    let same = verdict.decision == expected && (case.open || by == decided);
     (!same).then(|| format!("judged: {:?} by {by:?}: {}", verdict.decision, verdict.because))
 }
 
@@ -63,7 +71,8 @@ fn call(group: &Group, case: &Case) -> Call {
         target: Target {
             namespace: group.namespace().to_owned(),
             labels: group.labels(),
-            ip: Known::Open,
+            // Each program has another (`address` in `main.rs`), all of them in 127.40.0.0/15.
+            ip: Known::Is([127, 40, 1, 1].into()),
             port: Known::Is(case.port),
         },
         request: (!case.is_tcp()).then_some(request),

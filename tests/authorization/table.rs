@@ -32,6 +32,9 @@ pub struct Group {
     /// Whether tokens of the issuer `issuer` are looked at.
     #[serde(default)]
     pub tokens: bool,
+    /// Others, as `jwtRules`.
+    #[serde(default)]
+    pub issuers: Vec<Value>,
     /// Whether there is the provider `judge`.
     #[serde(default)]
     provider: bool,
@@ -45,6 +48,9 @@ pub struct Group {
     /// What is called is a gateway of the namespace istio-system.
     #[serde(default)]
     pub gateway: bool,
+    /// It leads to the provider; else it answers itself.
+    #[serde(default)]
+    leads_on: bool,
     pub cases: Vec<Case>,
 }
 
@@ -143,10 +149,12 @@ impl Group {
     pub fn objects(&self) -> String {
         let mut objects: Vec<Value> = self.policies.iter().map(Policy::object).collect();
         if self.tokens {
+            let own = json!({"issuer": "issuer", "jwks": crate::client::keys().to_string()});
+            let rules: Vec<&Value> = [&own].into_iter().chain(&self.issuers).collect();
             objects.push(json!({
                 "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
                 "metadata": {"name": "tokens", "namespace": self.namespace()},
-                "spec": {"jwtRules": [{"issuer": "issuer", "jwks": crate::client::keys().to_string()}]}
+                "spec": {"jwtRules": rules}
             }));
         }
         let mut mesh = serde_json::Map::new();
@@ -170,6 +178,10 @@ impl Group {
                 "spec": mesh
             }));
         }
+        let route = match self.leads_on {
+            true => json!({"route": [{"destination": {"host": PROVIDER, "port": {"number": PROVIDER_PORT}}}]}),
+            false => json!({"directResponse": {"status": 200}}),
+        };
         if self.gateway {
             objects.push(json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
@@ -180,8 +192,7 @@ impl Group {
             objects.push(json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
                 "metadata": {"name": "all", "namespace": "istio-system"},
-                "spec": {"hosts": ["*"], "gateways": ["istio-system/public"],
-                         "http": [{"directResponse": {"status": 200}}]}
+                "spec": {"hosts": ["*"], "gateways": ["istio-system/public"], "http": [route]}
             }));
         }
         let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
@@ -242,10 +253,15 @@ impl Case {
 
     /// As logs name the rule.
     pub fn by(&self) -> Option<String> {
-        let by = self.allow.as_ref().or(self.deny.as_ref()).filter(|by| *by != "none")?;
         let mark = if self.unasked { "istio-ext-authz-" } else { "" };
+        self.rule().map(|rule| format!("{mark}{rule}"))
+    }
+
+    /// `ns[default]-policy[name]-rule[0]`
+    pub fn rule(&self) -> Option<String> {
+        let by = self.allow.as_ref().or(self.deny.as_ref()).filter(|by| *by != "none")?;
         let (namespace, rest) = by.split_once('/').unwrap_or(("default", by));
         let (name, rule) = rest.split_once('[').unwrap();
-        Some(format!("{mark}ns[{namespace}]-policy[{name}]-rule[{rule}"))
+        Some(format!("ns[{namespace}]-policy[{name}]-rule[{rule}"))
     }
 }

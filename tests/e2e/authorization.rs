@@ -80,6 +80,46 @@ fn a_policy_lets_one_workload_in_and_refuses_the_others_and_only_the_log_says_wh
 }
 
 #[test]
+fn what_nobody_can_be_asked_about_is_denied_and_said_to_be() {
+    let mesh = Mesh::start(&[]);
+    let check = || {
+        mesh.ok(&[
+            "authz",
+            "check",
+            "--from",
+            "reviews-v2",
+            "--to",
+            "ratings",
+            "--method",
+            "GET",
+            "--path",
+            "/ratings/0",
+        ])
+    };
+    let ratings = || mesh.call_from("reviews-v2", "http://ratings:9080/ratings/0", &[]).status;
+    assert_eq!((ratings(), check().starts_with("allowed: ")), (200, true));
+    mesh.apply(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: asked}\nspec:\n  \
+         selector: {matchLabels: {app: ratings}}\n  action: CUSTOM\n  provider: {name: judge}\n  rules: [{}]\n",
+    );
+    until("the policy at the proxy", PATIENCE, || ratings() == 403);
+    let denied = check();
+    let why = "denied: rule 0 of default/asked denies it, as nobody can be asked: no provider \"judge\" is among the \
+               extensionProviders of the MeshConfig\n";
+    assert!(denied.starts_with(why) && denied.contains("by ns[default]-policy[asked]-rule[0]"), "{denied}");
+    // Asked over gRPC at a port that speaks HTTP/1.1, it understands nothing.
+    mesh.apply(
+        "apiVersion: mesh.weft.dev/v1alpha1\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\nspec:\n  \
+         extensionProviders: [{name: judge, envoyExtAuthzGrpc: {service: details.default.svc.cluster.local, port: 9080}}]\n",
+    );
+    assert!(check().starts_with("depends: it depends on what judge says\n"), "{}", check());
+    let told = || crate::mesh::text(&mesh.weft(&["check"]));
+    until("the finding", PATIENCE, || told().contains("is asked over gRPC at port 9080"));
+    assert!(told().contains("WFT1104"), "{}", told());
+    assert_eq!(ratings(), 403);
+}
+
+#[test]
 fn what_a_policy_would_decide_is_told_before_anybody_calls() {
     let mesh = Mesh::start(&[]);
     mesh.apply(READERS);

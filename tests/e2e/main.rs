@@ -8,6 +8,7 @@ mod attested;
 mod authorities;
 mod authorization;
 mod bookinfo;
+mod bulletins;
 mod check_in;
 mod collector;
 mod configuration;

@@ -70,21 +70,24 @@ async fn a_stranger_can_neither_hold_calls_without_number_nor_stay() {
     assert!(control_plane.weft(&["services"]).status.success());
 }
 
-type Driven = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
+pub type Driven = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
 /// A connection to whoever is there, without a certificate.
 pub async fn tls(address: SocketAddr) -> TlsStream<TcpStream> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let trusting = builder.dangerous().with_custom_certificate_verifier(Anyone::new());
-    let mut config = trusting.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from("control-plane").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    tls_as(address, trusting.with_no_client_auth()).await.unwrap()
 }
 
-async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
+/// The same as somebody.
+pub async fn tls_as(address: SocketAddr, mut config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("control-plane").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await
+}
+
+pub async fn connect(address: SocketAddr) -> (SendRequest<bytes::Bytes>, Driven) {
     let (calls, connection) = h2::client::handshake(tls(address).await).await.unwrap();
     (calls, Box::pin(connection))
 }
@@ -96,7 +99,7 @@ fn ask(calls: &mut SendRequest<bytes::Bytes>, header: &str) -> (ResponseFuture, 
 }
 
 /// The most that the process ever held.
-fn memory(pid: u32) -> u64 {
+pub fn memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

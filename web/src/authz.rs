@@ -168,8 +168,7 @@ pub(crate) fn decide(inputs: &Inputs, place: &Place, mut call: Call) -> (MtlsMod
     if mode == MtlsMode::Disable {
         call.caller.principal = Known::Absent;
     }
-    let policies = inputs.config.authorization_policies.iter().map(|policy| &**policy);
-    let mut verdict = judge(policies, &inputs.mesh, &call);
+    let mut verdict = judge(inputs, &call);
     if plain && mode == MtlsMode::Strict {
         (verdict.decision, verdict.by) = (Decision::Denied, None);
         verdict.because = "PeerAuthentication is STRICT: only callers with a certificate are let in".into();

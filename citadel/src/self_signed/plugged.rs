@@ -403,6 +403,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn constraints_on_names_of_servers_are_fine_and_on_uris_they_are_refused_at_once() {
+        let mesh = Mesh::new();
+        mesh.time.advance(Duration::from_secs(60));
+        let constrained = |constraints: &str| {
+            let _ = fs::remove_dir_all(mesh.ca());
+            cacerts(&mesh.ca(), &ECDSA);
+            let own =
+                ["req", "-x509", "-nodes", "-days", "30", "-keyout", KEY, "-out", CERTIFICATE, "-subj", "/CN=two"];
+            let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE, "-addext", constraints];
+            let issuer = ["-CA", ROOTS, "-CAkey", "root-key.pem"];
+            openssl(&mesh.ca(), &[&own[..], &ECDSA, &extensions[..], &issuer].concat());
+            open(&mesh)
+        };
+        for fine in ["excluded;DNS:example.com", "permitted;DNS:example.com", "excluded;IP:0.0.0.0/0.0.0.0"] {
+            let authority = constrained(&format!("nameConstraints=critical,{fine}")).unwrap();
+            issue(&authority, &mesh.id("reviews"), None).await;
+        }
+        for bad in ["permitted;URI:cluster.local", "permitted;URI:other.example", "excluded;URI:other.example"] {
+            let refused = constrained(&format!("nameConstraints=critical,{bad}")).err().unwrap().to_string();
+            assert!(refused.contains("constraints on URIs are not evaluated"), "{bad}: {refused}");
+        }
+    }
+
+    #[tokio::test]
     async fn keys_are_taken_as_all_versions_of_openssl_write_them() {
         let mesh = Mesh::new();
         mesh.time.advance(Duration::from_secs(60));

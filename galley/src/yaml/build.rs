@@ -8,8 +8,11 @@ use super::{Mark, Node, Pair, Value, YamlError, scalar};
 
 /// Longest text taken, in bytes.
 const MAX_TEXT: usize = 10 << 20;
-/// Most values in one text, with every alias counted as what it stands for.
+/// Most values in one text.
 const MAX_NODES: usize = 2_000_000;
+/// What aliases and the values that they name may add to one text, in bytes of memory.
+const MAX_COPIED: usize = 8 << 20;
+const NODE: usize = size_of::<Pair>();
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -40,6 +43,8 @@ struct Builder {
     open: Vec<Frame>,
     anchors: HashMap<usize, Anchored>,
     nodes: usize,
+    /// Bytes.
+    copied: usize,
 }
 
 /// A list or mapping whose end has not come yet.
@@ -48,6 +53,7 @@ struct Frame {
     anchor: usize,
     /// Levels below.
     depth: usize,
+    /// Bytes.
     size: usize,
     filling: Filling,
 }
@@ -73,7 +79,8 @@ impl Builder {
                 let quoted = style != ScalarStyle::Plain;
                 let as_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 let value = if quoted || as_text { Value::Text(text.into_owned()) } else { scalar::plain(&text) };
-                self.place(Anchored { node: Node { value, at }, depth: 0, size: 1 }, anchor)?;
+                let size = NODE + if let Value::Text(text) = &value { text.len() } else { 0 };
+                self.place(Anchored { node: Node { value, at }, depth: 0, size }, anchor)?;
             }
             Event::SequenceStart(_, anchor, _) => self.begin(at, anchor, Filling::List(Vec::new()))?,
             Event::MappingStart(_, anchor, _) => {
@@ -85,7 +92,7 @@ impl Builder {
                 let Some(anchored) = self.anchors.get(&id) else {
                     return Err(YamlError { at, message: "an alias cannot stand inside what it names".into() });
                 };
-                self.spend(anchored.size, at)?;
+                self.copied(anchored.size, at)?;
                 let copy = self.anchors[&id].clone();
                 self.place(copy, 0)?;
             }
@@ -94,10 +101,19 @@ impl Builder {
         Ok(())
     }
 
-    fn spend(&mut self, nodes: usize, at: Mark) -> Result<(), YamlError> {
-        self.nodes = self.nodes.saturating_add(nodes);
+    fn count(&mut self, at: Mark) -> Result<(), YamlError> {
+        self.nodes += 1;
         if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values, aliases included");
+            return Err(YamlError { at, message: format!("more than {MAX_NODES} values") });
+        }
+        Ok(())
+    }
+
+    /// What a name is kept for, or an alias stands for, is there once more.
+    fn copied(&mut self, bytes: usize, at: Mark) -> Result<(), YamlError> {
+        self.copied = self.copied.saturating_add(bytes);
+        if self.copied > MAX_COPIED {
+            let message = format!("aliases stand for more than {MAX_COPIED} bytes; write out what they name");
             return Err(YamlError { at, message });
         }
         Ok(())
@@ -107,7 +123,7 @@ impl Builder {
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(at));
         }
-        self.open.push(Frame { at, anchor, depth: 0, size: 1, filling });
+        self.open.push(Frame { at, anchor, depth: 0, size: NODE, filling });
         Ok(())
     }
 
@@ -130,8 +146,9 @@ impl Builder {
 
     /// Puts a finished value where it belongs: into the open list or mapping, or among the documents.
     fn place(&mut self, done: Anchored, anchor: usize) -> Result<(), YamlError> {
-        self.spend(1, done.node.at)?;
+        self.count(done.node.at)?;
         if anchor != 0 {
+            self.copied(done.size, done.node.at)?;
             self.anchors.insert(anchor, done.clone());
         }
         if self.open.len() + done.depth > MAX_DEPTH {
@@ -237,10 +254,20 @@ mod tests {
             let before = format!("*a{},", level - 1).repeat(10);
             bomb.push_str(&format!("a{level}: &a{level} [{before}]\n"));
         }
-        assert!(error(&bomb).contains("aliases included"));
+        assert!(error(&bomb).contains("aliases stand for more than"));
+        // Few values that are long, and names within names.
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(100_000));
+        assert!(error(&long).contains("aliases stand for more than"));
+        let within = nested_names(40) + &"x".repeat(1 << 20);
+        assert!(error(&within).contains("aliases stand for more than"));
         let nested = format!("{}{}", "[".repeat(80), "]".repeat(80));
         assert!(error(&nested).contains("deep"));
         assert!(error(&" ".repeat(MAX_TEXT + 1)).contains("bytes"));
+    }
+
+    /// `&a0 - &a1 - …`, each around the next.
+    fn nested_names(depth: usize) -> String {
+        (0..depth).map(|level| format!("{}- &a{level}\n", " ".repeat(level))).collect::<String>() + &" ".repeat(depth)
     }
 
     #[test]

@@ -19,6 +19,7 @@ use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
 use galley::Config;
 use galley::kinds::{AccessAction, AccessCondition, AuthorizationPolicy, TextAttribute};
 
+pub(super) use self::asked::who;
 use self::rule::Rule;
 pub(super) use self::source::aliases;
 use crate::diagnostic::Findings;

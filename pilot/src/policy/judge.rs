@@ -6,11 +6,14 @@ mod holds;
 mod rule;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use galley::Config;
 use galley::kinds::{AccessAction, AuthorizationPolicy, selects};
 
+use super::access::who;
+use crate::inputs::Inputs;
 use crate::mesh::MeshConfig;
 
 pub use facts::{Call, Caller, Known, Request, Target};
@@ -83,14 +86,12 @@ pub struct Other {
     pub because: String,
 }
 
-/// CUSTOM, then DENY, then ALLOW (Istio, "Implicit enablement"); AUDIT decides nothing.
-pub fn judge<'a>(
-    policies: impl IntoIterator<Item = &'a Config<AuthorizationPolicy>>,
-    mesh: &MeshConfig,
-    call: &Call,
-) -> Verdict {
+/// CUSTOM, then DENY, then ALLOW (Istio, "Implicit enablement"); AUDIT decides nothing. `inputs` are those in force
+/// ([`Inputs::in_force`]).
+pub fn judge(inputs: &Inputs, call: &Call) -> Verdict {
+    let mesh = &inputs.mesh;
     let (mut applied, mut others) = (Vec::new(), Vec::new());
-    for policy in policies {
+    for policy in inputs.config.authorization_policies.iter().map(|policy| &**policy) {
         match reason_to_leave_out(policy, mesh, &call.target) {
             None => applied.push((policy, judged(policy, mesh, call))),
             Some(because) => {
@@ -106,7 +107,8 @@ pub fn judge<'a>(
     applied.sort_by_key(|(policy, _)| {
         (stage(policy.spec.action), policy.meta.namespace.clone(), policy.meta.name.clone())
     });
-    let (decision, by, because, open) = decide(&applied);
+    let unasked = why_unasked(inputs, &applied, call);
+    let (decision, by, because, open) = decide(&applied, unasked.as_deref());
     let policies = applied.into_iter().map(|(_, judged)| judged.0).collect();
     Verdict { decision, by, because, open, policies, others }
 }
@@ -167,18 +169,33 @@ fn judged(policy: &Config<AuthorizationPolicy>, mesh: &MeshConfig, call: &Call) 
     WithHolds(judged, holds)
 }
 
+/// Why proxies ask nobody about what CUSTOM covers; it is denied then.
+fn why_unasked(inputs: &Inputs, applied: &[Applied<'_>], call: &Call) -> Option<String> {
+    let custom = applied.iter().filter(|(policy, _)| policy.spec.action == AccessAction::Custom);
+    let providers: BTreeSet<&str> = custom.map(|(policy, _)| policy.spec.provider.as_str()).collect();
+    match call.request {
+        _ if providers.is_empty() => None,
+        None => Some("a connection on which no HTTP is spoken cannot be put to a provider".to_owned()),
+        Some(_) => who(inputs, &call.target.namespace, &providers).err(),
+    }
+}
+
 type Decided = (Decision, Option<RuleName>, String, Vec<String>);
 
-fn decide(applied: &[Applied<'_>]) -> Decided {
+fn decide(applied: &[Applied<'_>], unasked: Option<&str>) -> Decided {
     let of = |action| {
         let mine = move |(policy, _): &&Applied<'_>| policy.spec.action == action && !policy.meta.is_dry_run();
         applied.iter().filter(mine)
     };
+    let asked = first(of(AccessAction::Custom));
+    if let (Found::Rule(rule, _), Some(why)) = (&asked, unasked) {
+        let because = format!("{} denies it, as nobody can be asked: {why}", told(rule));
+        return (Decision::Denied, Some(rule.clone()), because, Vec::new());
+    }
     let denied = first(of(AccessAction::Deny));
     if let Found::Rule(rule, _) = denied {
         return (Decision::Denied, Some(rule.clone()), format!("{} denies it", told(&rule)), Vec::new());
     }
-    let asked = first(of(AccessAction::Custom));
     let allowed = first(of(AccessAction::Allow));
     let wants_allowing = of(AccessAction::Allow).next().is_some();
     if wants_allowing && matches!(allowed, Found::None) {

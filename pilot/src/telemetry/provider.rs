@@ -7,8 +7,8 @@ use galley::kinds::{MeshConfig, OtlpTransport, Provider, ServicePort};
 
 use super::Scene;
 use crate::diagnostic::{Code, Findings};
-use crate::visibility::View;
-use crate::{names, wire};
+use crate::inputs::Inputs;
+use crate::{names, visibility, wire};
 
 /// A collector takes this long at most, unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,14 +46,19 @@ impl Scene<'_> {
 
     /// The cluster of a provider's service, if there is such a service and the proxy may see it.
     pub fn reach(&self, provider: &str, of: &ServicePort, findings: &mut Findings) -> Option<Reached> {
-        let reached = reach(self.view, provider, of);
+        let reached = reach(&self.view.index.inputs, &self.view.audience.namespace, provider, of);
         reached.map_err(|(code, message)| findings.add(code, self.object(), message)).ok()
     }
 }
 
-/// The cluster of a provider's service; else what is wrong.
-pub(crate) fn reach(view: &View<'_>, provider: &str, of: &ServicePort) -> Result<Reached, (Code, String)> {
-    let found = view.named(&of.host).map(|entry| &entry.service);
+/// The cluster of a provider's service, for proxies of a namespace; else what is wrong.
+pub(crate) fn reach(
+    inputs: &Inputs,
+    namespace: &str,
+    provider: &str,
+    of: &ServicePort,
+) -> Result<Reached, (Code, String)> {
+    let found = visibility::named(inputs, namespace, &of.host).map(|entry| &entry.service);
     let found = found.filter(|service| of.namespace.as_deref().is_none_or(|wanted| service.namespace() == wanted));
     let Some(service) = found else {
         let message = format!("provider {provider:?} is service {:?}, which no registry knows", of.host);

@@ -4,6 +4,7 @@
 mod credentials;
 mod names;
 mod ownership;
+mod passed;
 mod read;
 
 use std::fmt::Write as _;

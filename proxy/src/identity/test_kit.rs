@@ -35,21 +35,27 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(), Vec::new())
     }
 
-    /// An authority below this one that may sign URIs of one host only.
-    pub fn constrained(&self, host: &str) -> Self {
+    /// An authority below this one, which sends its own certificate along.
+    pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("for {host}"));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        // NameConstraints { permittedSubtrees [0] { GeneralSubtree { uniformResourceIdentifier [6] } } }
-        let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
-        let constraints = tagged(0x30, &tagged(0xa0, &tagged(0x30, &tagged(0x86, host.as_bytes()))));
-        let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
-        extension.set_criticality(true);
-        params.custom_extensions = vec![extension];
+        change(&mut params);
         let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap();
         let own = issuer.der().clone();
-        Self(issuer, vec![own])
+        Self(issuer, [vec![own], self.1.clone()].concat())
+    }
+
+    /// An authority below this one that may (`permits`) or may not sign URIs of one host.
+    pub fn constrained(&self, permits: bool, host: &str) -> Self {
+        // NameConstraints { permittedSubtrees [0] { GeneralSubtree { uniformResourceIdentifier [6] } } }
+        let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+        let subtrees = if permits { 0xa0 } else { 0xa1 };
+        let constraints = tagged(0x30, &tagged(subtrees, &tagged(0x30, &tagged(0x86, host.as_bytes()))));
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
+        extension.set_criticality(true);
+        self.below(&format!("for {host}"), |params| params.custom_extensions = vec![extension])
     }
 
     pub fn root(&self) -> CertificateDer<'static> {

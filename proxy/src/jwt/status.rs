@@ -2,7 +2,7 @@
 
 macro_rules! statuses {
     ($($name:ident $code:literal $text:literal;)*) => {
-        /// Envoy's `JwtVerify::Status`.
+        /// Envoy's `JwtVerify::Status`; `CriticalHeader` is not of it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
         pub enum Status {
             $(#[error($text)] $name,)*
@@ -35,6 +35,7 @@ statuses! {
     HeaderJson 6 "Jwt header is an invalid JSON";
     NoAlgorithm 7 "Jwt header [alg] field is required and must be a string";
     UnknownAlgorithm 8 "Jwt header [alg] is not supported";
+    CriticalHeader 8 "Jwt header [crit] is not supported";
     KeyIdNotText 9 "Jwt header [kid] field is not a string";
     PayloadBase64 10 "Jwt payload is an invalid Base64url encoded";
     PayloadJson 11 "Jwt payload is an invalid JSON";

@@ -98,7 +98,7 @@ fn a_key_is_chosen_by_its_id_and_the_id_is_only_a_name() {
 
 #[test]
 fn what_is_no_token_is_told_apart() {
-    for text in ["", ".", "..", "a.b", "a.b.c.d", "abc"] {
+    for text in ["", ".", "..", "a.b", "a.b.c.d", "abc", "a..b.c", ".a.b.c", "a.b.c.", "a.b.", ".b.c", "a..c"] {
         assert_eq!(Token::parse(text), Err(Status::BadFormat), "{text}");
     }
     let header = encode(r#"{"alg":"HS256"}"#);
@@ -115,6 +115,20 @@ fn what_is_no_token_is_told_apart() {
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(parse(&format!(r#"{{"a":{deep}}}"#)), Err(Status::PayloadJson));
+}
+
+/// RFC 7515 section 4.1.11.
+#[test]
+fn what_must_be_understood_is_not() {
+    for header in [
+        r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
+        r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","crit":null}"#,
+    ] {
+        assert_eq!(Token::parse(&raw_token(header, "{}", "HS256")), Err(Status::CriticalHeader), "{header}");
+    }
+    assert!(Token::parse(&raw_token(r#"{"alg":"HS256","exp":1}"#, "{}", "HS256")).is_ok());
 }
 
 #[test]

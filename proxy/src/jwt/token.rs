@@ -26,9 +26,10 @@ pub struct Token {
 }
 
 impl Token {
+    /// Stricter than Envoy, which skips empty sections and ignores `crit`.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let mut sections = text.split('.').filter(|section| !section.is_empty());
-        let (Some(header_text), Some(payload_text), Some(signature), None) =
+        let mut sections = text.split('.').map(|section| Some(section).filter(|section| !section.is_empty()));
+        let (Some(Some(header_text)), Some(Some(payload_text)), Some(Some(signature)), None) =
             (sections.next(), sections.next(), sections.next(), sections.next())
         else {
             return Err(Status::BadFormat);
@@ -37,6 +38,10 @@ impl Token {
         let header = json::parse(&header).ok_or(Status::HeaderJson)?;
         let algorithm = text_of(&header, "alg").ok().flatten().ok_or(Status::NoAlgorithm)?;
         let algorithm = Algorithm::parse(algorithm).ok_or(Status::UnknownAlgorithm)?;
+        // No extension is understood (RFC 7515 section 4.1.11).
+        if header.fields.contains_key("crit") {
+            return Err(Status::CriticalHeader);
+        }
         let key_id = text_of(&header, "kid").map_err(|_| Status::KeyIdNotText)?.unwrap_or_default().to_owned();
 
         let payload = BASE64URL.decode(payload_text).map_err(|_| Status::PayloadBase64)?;

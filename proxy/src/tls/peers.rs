@@ -13,7 +13,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -170,7 +170,7 @@ impl PeerJudge {
         let certificate = EndEntityCert::try_from(leaf).map_err(Failure::from)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
         let path = certificate
-            .verify_for_usage(algorithms, &roots.roots, intermediates, now, usage, revocation, None)
+            .verify_for_usage(algorithms, &roots.roots, intermediates, now, usage, revocation, Some(&all_may_sign))
             .map_err(Failure::from)?;
         let authorities = path.intermediate_certificates().count() + 1;
         match self.rules.max_depth {
@@ -192,6 +192,12 @@ impl PeerJudge {
         let key = || X509Certificate::from_der(leaf).map(|(_, parsed)| is_in(spki_hashes, parsed.public_key().raw));
         is_in(certificate_hashes, leaf) || key().unwrap_or(false)
     }
+}
+
+/// Whether the authorities between a leaf and its root are for signing certificates, by their usage.
+pub fn all_may_sign(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+    let all = path.intermediate_certificates().all(|one| api::may_sign(&one.der()));
+    if all { Ok(()) } else { Err(webpki::Error::EndEntityUsedAsCa) }
 }
 
 /// The last moment at which none of these had expired, if that is over.

@@ -217,6 +217,99 @@ mod tests {
         child.wait().unwrap();
     }
 
+    /// A group of processes such as systemd makes for a unit, and the slices that it is in.
+    struct Group(Vec<std::path::PathBuf>);
+
+    impl Group {
+        /// In the hierarchy that systemd itself would use: version 1's of that name, or else version 2. `None` without
+        /// leave to make one.
+        fn make(path: &str) -> Option<Self> {
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            let at = |wanted: &dyn Fn(&str, &str) -> bool| {
+                mounts.lines().find_map(|line| {
+                    let [_, place, kind, options, ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+                    wanted(kind, options).then(|| Path::new(place).to_owned())
+                })
+            };
+            let own = at(&|kind, options| kind == "cgroup" && options.split(',').any(|one| one == "name=systemd"));
+            let mut place = own.or_else(|| at(&|kind, _| kind == "cgroup2"))?;
+            let mut made = Vec::new();
+            for part in path.split('/') {
+                place = place.join(part);
+                match fs::create_dir(&place) {
+                    Ok(()) => made.push(place.clone()),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(_) => return None,
+                }
+            }
+            Some(Self(made))
+        }
+
+        /// Moves a process into it.
+        fn take(&self, process: &Child) {
+            fs::write(self.0.last().unwrap().join("cgroup.procs"), process.id().to_string()).unwrap();
+        }
+    }
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            for place in self.0.iter().rev() {
+                let _ = fs::remove_dir(place);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_of_the_unit_whose_group_it_was_in_when_it_connected() {
+        let slice = format!("weft{}.slice", std::process::id());
+        let group = |path: &str| Group::make(&format!("{slice}/{path}"));
+        let Some(reviews) = group("reviews.service") else {
+            assert!(!nix::unistd::geteuid().is_root(), "root can make groups of processes");
+            eprintln!("skipped: groups of processes are root's");
+            return;
+        };
+        let others = [("reviews.service/worker", "reviews.service"), ("other.service", "other.service")]
+            .map(|(path, unit)| (group(path).unwrap(), unit));
+        let of_user = group("user@1000.service/app.slice/reviews.service").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        // Waits to be moved, connects, and stays.
+        let script = "import socket,sys; sys.stdin.readline(); s=socket.socket(socket.AF_UNIX); \
+                      s.connect(sys.argv[1]); sys.stdin.read()";
+        let start = || {
+            let mut python = Command::new("python3");
+            python.args(["-c", script, path.to_str().unwrap()]).stdin(Stdio::piped()).spawn().unwrap()
+        };
+        let is_reviews = |caller: &Caller| {
+            let of = super::super::Selectors { units: vec!["reviews.service".into()], ..Default::default() };
+            super::super::Selectors { users: vec![caller.uid], ..of }.fit(caller)
+        };
+        for (group, unit) in [(&reviews, "reviews.service"), (&of_user, "user@1000.service")]
+            .into_iter()
+            .chain(others.iter().map(|(group, unit)| (group, *unit)))
+        {
+            let mut child = start();
+            group.take(&child);
+            child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let caller = Caller::of(&stream).unwrap();
+            assert_eq!(caller.unit(), Some(unit));
+            assert_eq!(is_reviews(&caller), unit == "reviews.service", "{unit}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        // It is moved too late, and is the same user's.
+        let mut child = start();
+        child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let caller = Caller::of(&stream).unwrap();
+        reviews.take(&child);
+        assert!(!is_reviews(&caller) && caller.is_there());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     #[test]
     fn the_unit_is_the_systems_not_one_that_a_user_made() {
         let told = |groups: &str| unit(groups);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ::api::DenyList;
+use ::api::{DenyList, TrustDomain};
 use citadel::{Client, Member, Members, PeerCertificates, Rates};
 use galley::{Galley, kinds::WorkloadGroup};
 use pilot::{Attached, Attachments, Node, NodeKind, Peer};
@@ -18,29 +18,38 @@ use tonic::{Request, Status};
 use super::claims::Claims;
 use super::gateway_keys::Gateway;
 
-/// Puts the identity of a connection's certificate into its requests; turns away whoever is denied, and whoever begins
-/// more streams than anybody needs.
+/// Puts the identity of a connection's certificate into its requests; turns away whoever is of another mesh or denied,
+/// and whoever begins more streams than anybody needs.
 #[derive(Clone)]
 pub struct Authenticate {
     pub denied: watch::Receiver<Arc<DenyList>>,
     pub rates: Rates,
+    /// The mesh's, and its older names: other meshes may have the same root.
+    pub trust_domains: Arc<[TrustDomain]>,
 }
 
 impl Interceptor for Authenticate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let client = Client::of(request.extensions().get::<PeerCertificates>());
         self.rates.take(&client, Instant::now())?;
-        authenticate(request, &self.denied.borrow())
+        authenticate(request, &self.denied.borrow(), &self.trust_domains)
     }
 }
 
-fn authenticate(mut request: Request<()>, denied: &DenyList) -> Result<Request<()>, Status> {
+fn authenticate(
+    mut request: Request<()>,
+    denied: &DenyList,
+    trust_domains: &[TrustDomain],
+) -> Result<Request<()>, Status> {
     let peer = request.extensions().get::<PeerCertificates>();
     let from = peer.and_then(|peer| peer.address);
     let address = from.map(|from| from.ip());
     let leaf = peer.and_then(|peer| peer.chain.first().cloned());
     if let Some(leaf) = leaf {
         let svid = ::api::X509Svid::parse(&leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        if !trust_domains.contains(svid.id.trust_domain()) {
+            return Err(Status::permission_denied(format!("{} is of another mesh than this one", svid.id)));
+        }
         if let Some(denied) = denied.denies(&svid) {
             return Err(Status::permission_denied(denied.to_string()));
         }
@@ -226,4 +235,35 @@ pub fn planned(
         ports: Vec::new(),
     };
     of_group(begun, group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(id: &str) -> Request<()> {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(id.try_into().unwrap())];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let mut request = Request::new(());
+        let chain = [certificate.der().clone()].into();
+        request.extensions_mut().insert(PeerCertificates { chain, address: None });
+        request
+    }
+
+    /// Meshes below the root of one company are told apart by the trust domain.
+    #[test]
+    fn whoever_is_of_another_mesh_below_the_same_root_is_turned_away() {
+        let domains = ["cluster.local", "old.example"].map(|name| TrustDomain::new(name).unwrap());
+        let ask = |id: &str| authenticate(of(id), &DenyList::default(), &domains);
+        for id in ["spiffe://cluster.local/ns/default/sa/a", "spiffe://old.example/ns/default/sa/a"] {
+            let taken = ask(id).unwrap();
+            assert_eq!(taken.extensions().get::<Peer>().unwrap().id.to_string(), id);
+        }
+        let refused = ask("spiffe://other.mesh/ns/default/sa/a").unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+        assert_eq!(ask("spiffe://cluster.local").unwrap_err().code(), tonic::Code::Unauthenticated);
+        assert!(authenticate(Request::new(()), &DenyList::default(), &domains).is_ok(), "without a certificate");
+    }
 }

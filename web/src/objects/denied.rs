@@ -51,6 +51,8 @@ pub fn edges(state: &State, before: &Inputs, after: &Inputs) -> Vec<DeniedEdge> 
 fn same(before: &Snapshot, after: &Snapshot) -> bool {
     before.authorization_policies == after.authorization_policies
         && before.peer_authentications == after.peer_authentications
+        // Which providers there are.
+        && before.mesh_configs == after.mesh_configs
 }
 
 fn rate(edge: &EdgeView) -> f64 {

@@ -136,6 +136,7 @@ fn of_compile(code: pilot::Code) -> &'static Code {
         pilot::Code::UnknownPort => &codes::UNKNOWN_PORT,
         pilot::Code::BadDelegate => &codes::BAD_DELEGATE,
         pilot::Code::Conflict => &codes::CLAIMED_TWICE,
+        pilot::Code::WrongProtocol => &codes::DOUBTFUL,
         pilot::Code::Unsupported => &codes::UNSERVED,
     }
 }

@@ -18,9 +18,10 @@ use galley::kinds::{AccessAction, AskedBy, Authorizer, ProviderKind};
 use super::{Access, Speech, matching};
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
+use crate::inputs::Inputs;
 use crate::telemetry::{Reached, reach};
 use crate::visibility::View;
-use crate::wire;
+use crate::{clusters, wire};
 
 /// Before the names of what is left as metadata.
 const STATS: &str = "istio_ext_authz_";
@@ -33,54 +34,65 @@ impl Access<'_> {
     /// What comes before tokens are looked at.
     pub fn asked(&self, view: &View<'_>, findings: &mut Findings) -> Vec<http::HttpFilter> {
         let providers: BTreeSet<&str> = self.custom().map(|policy| policy.spec.provider.as_str()).collect();
-        let found = match providers.into_iter().collect::<Vec<_>>()[..] {
-            [] => return Vec::new(),
-            [provider] => self.provider(provider, view, findings),
-            ref several => {
-                let names = several.join(", ");
-                self.cannot_ask(&format!("only one provider can be asked about one workload, not {names}"), findings);
-                None
+        if providers.is_empty() {
+            return Vec::new();
+        }
+        let (asked, reached) = match who(&view.index.inputs, &view.audience.namespace, &providers) {
+            Ok(found) => found,
+            Err(why) => {
+                self.complain_of(Code::UnknownProvider, &format!("{why}; what the rules cover is denied"), findings);
+                return self.http_filter(AccessAction::Custom).into_iter().collect();
             }
         };
-        let Some((asked, reached)) = found else {
-            return self.http_filter(AccessAction::Custom).into_iter().collect();
-        };
+        if let Some(why) = speaks_no_grpc(asked, view) {
+            self.complain_of(Code::WrongProtocol, &why, findings);
+        }
         let marks = HttpRbac {
             shadow_rules: self.rbac(AccessAction::Custom, Speech::Http, false),
             shadow_rules_stat_prefix: STATS.to_owned(),
             ..Default::default()
         };
-        let asks = filter(&asked, &reached);
+        let asks = filter(asked, &reached);
         vec![http_filter("envoy.filters.http.rbac", &marks), http_filter("envoy.filters.http.ext_authz", &asks)]
     }
 
-    fn provider(&self, name: &str, view: &View<'_>, findings: &mut Findings) -> Option<(Authorizer, Reached)> {
-        let mesh = view.index.inputs.config.mesh_config();
-        let Some(provider) = mesh.and_then(|mesh| mesh.spec.provider(name)) else {
-            let message = format!("no provider {name:?} is among the extensionProviders of the MeshConfig");
-            self.cannot_ask(&message, findings);
-            return None;
-        };
-        let ProviderKind::Authorizer(asked) = &provider.kind else {
-            self.cannot_ask(&format!("provider {name:?} is {} and is not asked", provider.kind.as_str()), findings);
-            return None;
-        };
-        match reach(view, name, &asked.service) {
-            Ok(reached) => Some((asked.clone(), reached)),
-            Err((_, message)) => {
-                self.cannot_ask(&message, findings);
-                None
-            }
-        }
-    }
-
-    fn cannot_ask(&self, message: &str, findings: &mut Findings) {
+    fn complain_of(&self, code: Code, message: &str, findings: &mut Findings) {
         for policy in self.custom() {
-            let object = format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name);
-            let message = format!("{message}; what the rules cover is denied");
-            findings.add(Code::UnknownProvider, object, message);
+            findings.add(code, format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name), message);
         }
     }
+}
+
+/// Who is asked about a workload of a namespace whose policies name these providers; else why nobody can be.
+pub(in crate::policy) fn who<'a>(
+    inputs: &'a Inputs,
+    namespace: &str,
+    providers: &BTreeSet<&str>,
+) -> Result<(&'a Authorizer, Reached), String> {
+    let several: Vec<&str> = providers.iter().copied().collect();
+    let [name] = several[..] else {
+        return Err(format!("only one provider can be asked about one workload, not {}", several.join(", ")));
+    };
+    let provider = inputs.config.mesh_config().and_then(|mesh| mesh.spec.provider(name));
+    let provider =
+        provider.ok_or_else(|| format!("no provider {name:?} is among the extensionProviders of the MeshConfig"))?;
+    let ProviderKind::Authorizer(asked) = &provider.kind else {
+        return Err(format!("provider {name:?} is {} and is not asked", provider.kind.as_str()));
+    };
+    let reached = reach(inputs, namespace, name, &asked.service).map_err(|(_, why)| why)?;
+    Ok((asked, reached))
+}
+
+/// Why a provider that is asked over gRPC does not understand it.
+fn speaks_no_grpc(asked: &Authorizer, view: &View<'_>) -> Option<String> {
+    let of = &asked.service;
+    let entry = view.named(&of.host).filter(|_| asked.by == AskedBy::Grpc)?;
+    let port = entry.service.port(of.port).filter(|port| !clusters::is_http2(view, entry, port))?;
+    Some(format!(
+        "the provider is asked over gRPC at port {} ({:?}) of {:?}, to which proxies speak no HTTP/2: no question is \
+         understood; name the port grpc or http2, or give it that appProtocol",
+        of.port, port.name, of.host
+    ))
 }
 
 fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {

@@ -20,7 +20,7 @@ use super::super::Svid;
 use super::super::svid::fingerprint;
 use super::super::token::Pins;
 use super::Failure;
-use crate::tls::{Known, Shown};
+use crate::tls::{Known, Shown, all_may_sign};
 
 /// Which identities are accepted. All but `Any` may name some of another trust domain, below the same roots.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ fn verify_path(
         time,
         usage,
         None,
-        None,
+        Some(&all_may_sign),
     )?;
     Ok(())
 }

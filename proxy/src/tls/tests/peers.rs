@@ -171,3 +171,22 @@ async fn an_authority_signs_only_the_names_that_it_may() {
         assert_eq!(told(&ca, ca.pem(), Some(&issued)).await.is_none(), good, "{name}");
     }
 }
+
+/// RFC 5280 section 4.2.1.3, as Envoy's TLS holds to.
+#[tokio::test]
+async fn an_authority_that_is_not_for_certificates_signs_none() {
+    let ca = Ca::new();
+    for (usages, good) in [
+        (vec![KeyUsagePurpose::KeyCertSign], true),
+        (vec![], true),
+        (vec![KeyUsagePurpose::CrlSign], false),
+        (vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment], false),
+    ] {
+        let mut params = Ca::params();
+        params.key_usages.clone_from(&usages);
+        let between = Ca(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &ca.0).unwrap());
+        let mut issued = between.issue(&[dns("a.example")]);
+        issued.chain += &between.0.pem();
+        assert_eq!(told(&ca, ca.pem(), Some(&issued)).await.is_none(), good, "{usages:?}");
+    }
+}
