@@ -13,7 +13,13 @@ await main("steering", async ({ page, errors }) => {
   const before = await state(name);
   await page.getByRole("row", { name: new RegExp(name) }).getByText("Copy as").click();
   await page.getByText(`weft registry pause ${name}`, { exact: true }).waitFor();
-  await page.getByText(`weft registry resync ${name}`, { exact: true }).waitFor();
+  const copied = page.getByText(`weft registry resync ${name}`, { exact: true });
+  await copied.waitFor();
+  const lies = await copied.evaluate((element) => {
+    const { left, top, width, height } = element.getBoundingClientRect();
+    return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+  });
+  assert.ok(lies, "nothing cuts off or covers what can be copied");
   assert.deepEqual(await serious(page), []);
   await screenshot(page, "registry-copies");
   await page.keyboard.press("Escape");

@@ -43,7 +43,7 @@ function Steer({ of, fail }: { of: Registry; fail: (error: unknown) => void }) {
   const [first, ...more] = offered.map((word) => ({ cli: `weft registry ${word} ${of.name}`, path: path(word), options }));
   return (
     <span className="flex justify-end gap-2">
-      {first && <CopyAs {...first} more={more} />}
+      {first && <CopyAs small {...first} more={more} />}
       {offered.map((word) => (
         <button key={word} type="button" className="button small" aria-label={`${WORDS[word]} ${of.name}`} title={denied ?? undefined} disabled={busy || denied !== null} onClick={() => steer(word)}>
           {WORDS[word]}

@@ -1,4 +1,4 @@
-import { Fragment, useEffect, useRef, useState } from "react";
+import { type CSSProperties, Fragment, useEffect, useRef, useState } from "react";
 import { type Call, curl } from "../api/client";
 import { Icon } from "./icons";
 
@@ -41,29 +41,38 @@ interface Action {
   options?: Call;
 }
 
+const WIDTH = 480;
+const GAP = 16;
+
+/** Beside a button wherever there is more room, over whatever would cut it off. */
+function below(button: DOMRect): CSSProperties {
+  const { clientWidth: width, clientHeight: height } = document.documentElement;
+  const right = Math.max(GAP, Math.min(width - button.right, width - WIDTH - GAP));
+  const across = { right, width: Math.min(WIDTH, width - 2 * GAP) };
+  const under = height - button.bottom;
+  return under > button.top ? { ...across, top: button.bottom + 4, maxHeight: under - GAP } : { ...across, bottom: height - button.top + 4, maxHeight: button.top - GAP };
+}
+
 /** The same action for a shell: as a weft command where there is one, and as a call of the API; and others beside it. */
-export function CopyAs({ more = [], ...first }: Action & { more?: Action[] }) {
+export function CopyAs({ more = [], small, ...first }: Action & { more?: Action[]; small?: boolean }) {
   const box = useRef<HTMLDetailsElement>(null);
+  const [place, setPlace] = useState<CSSProperties>();
   useEffect(() => {
     const close = (event: Event) => {
-      if (event instanceof KeyboardEvent ? event.key === "Escape" : !box.current?.contains(event.target as Node)) {
-        box.current?.removeAttribute("open");
-      }
+      const closes = event instanceof KeyboardEvent ? event.key === "Escape" : event.type === "resize" || !box.current?.contains(event.target as Node);
+      if (closes) box.current?.removeAttribute("open");
     };
-    document.addEventListener("click", close);
-    document.addEventListener("keydown", close);
-    return () => {
-      document.removeEventListener("click", close);
-      document.removeEventListener("keydown", close);
-    };
+    const events = ["click", "keydown", "resize", "scroll"];
+    events.forEach((event) => window.addEventListener(event, close, true));
+    return () => events.forEach((event) => window.removeEventListener(event, close, true));
   }, []);
   return (
-    <details ref={box} className="relative">
-      <summary className="button list-none [&::-webkit-details-marker]:hidden">
+    <details ref={box} onToggle={() => setPlace(box.current?.open ? below(box.current.getBoundingClientRect()) : undefined)}>
+      <summary className={`button ${small ? "small" : ""} list-none [&::-webkit-details-marker]:hidden`}>
         <Icon name="copy" size={14} />
         Copy as
       </summary>
-      <div className="panel absolute right-0 z-20 mt-1 w-[480px] max-w-[80vw] p-3 max-sm:fixed max-sm:inset-x-4 max-sm:w-auto max-sm:max-w-none shadow-[var(--shadow)]">
+      <div className="panel fixed z-20 overflow-auto p-3 text-left shadow-[var(--shadow)]" style={place}>
         {[first, ...more].map(({ cli, path, options }) => (
           <Fragment key={path}>
             {cli && <Line name="CLI" text={cli} />}

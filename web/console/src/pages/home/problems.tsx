@@ -92,7 +92,7 @@ function Problem({ trouble, denied, mute, unmute }: { trouble: Trouble; denied: 
         <div className="mono break-words text-soft">{[trouble.code, trouble.object ?? "", trouble.since ? `since ${ago(trouble.since)}` : null].filter(Boolean).join(" · ")}</div>
       </div>
       <div className="flex gap-2 self-start">
-        {muted && <CopyAs cli={`weft problems unmute ${trouble.code} ${quote(trouble.object ?? "")}`} path={`/problems/_mutes/${encodeURIComponent(muted.id)}`} options={{ method: "DELETE" }} />}
+        {muted && <CopyAs small cli={`weft problems unmute ${trouble.code} ${quote(trouble.object ?? "")}`} path={`/problems/_mutes/${encodeURIComponent(muted.id)}`} options={{ method: "DELETE" }} />}
         <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} aria-label={`${muted ? "Unmute" : "Mute"} ${trouble.code} ${trouble.object ?? ""}`} onClick={() => (muted ? unmute(muted.id) : mute())}>
           {muted ? "Unmute" : "Mute"}
         </button>
