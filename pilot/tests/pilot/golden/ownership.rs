@@ -144,11 +144,14 @@ fn a_rule_for_another_namespaces_service_governs_callers_of_its_own_namespace_on
 }
 
 #[test]
-fn every_host_at_once_is_for_gateways_even_if_a_match_is_for_the_mesh() {
-    let to = "evil.evil.svc.cluster.local";
-    let rule = virtual_service("shop", "*", "match: [{gateways: [mesh]}],", to)
-        .replace("  http:", "  gateways: [gw]\n  http:");
-    assert!(!is_led_astray("shop", &rule));
+fn every_host_at_once_is_for_gateways_and_no_match_has_it_in_the_mesh() {
+    let rule = |of: &str| {
+        virtual_service("shop", "*", of, "evil.evil.svc.cluster.local").replace("  http:", "  gateways: [gw]\n  http:")
+    };
+    assert!(!is_led_astray("shop", &rule("")));
+    let text = format!("apiVersion: networking.istio.io/v1\n{}", rule("match: [{gateways: [mesh]}],"));
+    let refused = galley::Snapshot::parse(&text, "rules.yaml").unwrap_err().to_string();
+    assert!(refused.contains("not allowed in the mesh"), "{refused}");
 }
 
 #[test]
