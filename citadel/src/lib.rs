@@ -51,7 +51,7 @@ pub use jwt::{JwtAuthority, JwtError, JwtKeys, JwtService, MintedJwt};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
-pub use rotation::{Holder, Progress, Rotation, RotationError, Waiting};
+pub use rotation::{Fault, Holder, Progress, Rotation, RotationError, Waiting};
 pub use secret::sha256;
 pub use self_signed::fuzz;
 pub use self_signed::{OpenError, Phase, RenewedRoot, SelfSigned, StepError, renew_expired_roots, replaced_roots};

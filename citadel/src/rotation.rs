@@ -1,6 +1,8 @@
 //! The change of roots under the eyes of those who must follow it: who holds a certificate, which roots each trusts,
 //! and therefore whether the next step may be taken.
 
+mod follow;
+mod gate;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,9 @@ use store::StoreError;
 
 use crate::authority::Authority as _;
 use crate::self_signed::{Phase, SelfSigned, StepError};
-use crate::{LedgerEntry, TrustBundle, sha256};
+use crate::{LedgerEntry, OpenError, TrustBundle, sha256};
+
+pub use self::follow::Fault;
 
 /// Watches over the change. Cloning shares.
 #[derive(Clone)]
@@ -21,6 +25,7 @@ pub struct Rotation {
     shared: bool,
     /// By holder: SHA-256 of each root that it trusts.
     trusted: Arc<Mutex<Trusted>>,
+    found: Arc<Mutex<follow::Found>>,
 }
 
 /// The SHA-256 of the roots that each holder trusts, in hexadecimal.
@@ -41,6 +46,10 @@ pub struct Progress {
     pub holders: usize,
     /// Those that the next step waits for, and why.
     pub waiting: Vec<Waiting>,
+    /// Whether the steps are files that somebody else puts there.
+    pub plugged_in: bool,
+    /// Why files that are there are not in force, if there are such.
+    pub pending: Option<String>,
 }
 
 /// A holder that is behind.
@@ -62,6 +71,8 @@ pub enum RotationError {
          by step, as docs/certificates.md has it under \"Another root of your own\""
     )]
     Shared,
+    #[error("the authority's files are not taken up: {0}")]
+    Files(OpenError),
     #[error(transparent)]
     Step(#[from] StepError),
     #[error("who holds certificates cannot be told now: {0}")]
@@ -74,7 +85,9 @@ const OLD: &str = "still has a certificate under the other root";
 impl Rotation {
     /// `shared`: whether several control planes may sign for this mesh.
     pub fn new(authority: Arc<SelfSigned>, shared: bool) -> Self {
-        Self { authority, shared, trusted: Arc::default() }
+        let rotation = Self { authority, shared, trusted: Arc::default(), found: Arc::default() };
+        rotation.note_roots();
+        rotation
     }
 
     pub fn bundles(&self) -> tokio::sync::watch::Receiver<Arc<TrustBundle>> {
@@ -116,13 +129,24 @@ impl Rotation {
     }
 
     pub async fn progress(&self) -> Result<Progress, StoreError> {
+        let plugged_in = self.authority.is_plugged_in();
         let (mut phase, signing) = (self.authority.phase(), self.authority.signing_root());
         let bundle = self.bundles().borrow().clone();
         let roots: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
-        let by_hand = self.authority.is_plugged_in() && roots.len() > 1;
+        let by_hand = plugged_in && roots.len() > 1;
         if by_hand {
             phase = Phase::Distributed;
         }
+        let pending = match self.weigh().await {
+            Ok(Some(weighed)) if !weighed.progress.waiting.is_empty() => {
+                let pending = Some(weighed.words());
+                return Ok(Progress { phase, pending, ..weighed.progress });
+            }
+            Ok(Some(_)) => Some(self.held_back().unwrap_or_else(|| "they are taken up within seconds".to_owned())),
+            Ok(None) => None,
+            Err(RotationError::Store(error)) => return Err(error),
+            Err(error) => Some(error.to_string()),
+        };
         // Whoever holds no certificate any more is waited for no longer.
         let (holders, told) = self.trusted().await?;
         let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
@@ -138,13 +162,16 @@ impl Rotation {
             Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
         };
         let waiting = holders.iter().filter_map(behind).collect();
-        Ok(Progress { phase, holders: holders.len(), waiting })
+        Ok(Progress { phase, holders: holders.len(), waiting, plugged_in, pending })
     }
 
-    /// Takes the next step, if nobody is behind or it is forced.
+    /// Takes the next step, if nobody is behind or it is forced: for files that somebody else put there, to take them up.
     pub async fn advance(&self, force: bool) -> Result<Progress, RotationError> {
         if self.authority.is_plugged_in() {
-            return Err(StepError::PluggedIn.into());
+            return match self.take_up(force).await? {
+                true => Ok(self.progress().await?),
+                false => Err(StepError::PluggedIn.into()),
+            };
         }
         if self.shared {
             return Err(RotationError::Shared);
@@ -168,7 +195,8 @@ impl Rotation {
                 reason: OLD,
                 until: entry.not_after,
             });
-            let progress = Progress { phase: Phase::Distributed, holders: holders.len(), waiting: waiting.collect() };
+            let (phase, waiting) = (Phase::Distributed, waiting.collect());
+            let progress = Progress { phase, holders: holders.len(), waiting, ..Progress::default() };
             if !progress.waiting.is_empty() {
                 return Err(RotationError::Waits(progress.words()));
             }
@@ -206,17 +234,23 @@ impl Progress {
     }
 
     fn words(&self) -> String {
-        const SHOWN: usize = 5;
-        let names: Vec<_> = self.waiting.iter().take(SHOWN).map(|behind| behind.holder.to_string()).collect();
-        let more = self.waiting.len().saturating_sub(SHOWN);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let names: Vec<_> = self.waiting.iter().map(|behind| behind.holder.to_string()).collect();
         let (count, holders) = (self.waiting.len(), self.holders);
         let reason = self.waiting.first().map_or("", |behind| behind.reason);
         format!(
-            "{count} of {holders} holders of certificates are behind: {}{more} {reason}; wait until each has followed or \
-             its certificate has ended, or go on with --force, which cuts them off",
-            names.join(", ")
+            "{count} of {holders} holders of certificates are behind: {} {reason}; wait until each has followed or its \
+             certificate has ended, or go on with --force, which cuts them off",
+            some_of(&names)
         )
+    }
+}
+
+/// The first ones, and how many there are besides.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
     }
 }
 

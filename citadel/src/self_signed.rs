@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use self::files::Directory;
 pub use self::files::OpenError;
 pub(crate) use self::files::pem;
+pub(crate) use self::plugged::Pending;
 use self::plugged::Plugged;
 pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
@@ -123,21 +124,29 @@ impl SelfSigned {
     /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all.
     pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
         self.agreement = Some(agreement).filter(|_| self.ledger.store().is_shared());
-        let bundle = self.bundle.borrow().clone();
-        self.agree(&bundle).await?;
+        self.beat().await?;
         Ok(self)
+    }
+
+    /// Tells the other control planes of the store what is in force.
+    pub(crate) async fn beat(&self) -> Result<(), Disagreement> {
+        let bundle = self.bundle.borrow().clone();
+        self.agree(&bundle).await
     }
 
     async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
-        let before =
-            if self.plugged.is_none() { renew::replaced(&self.directory).unwrap_or_default() } else { Vec::new() };
-        agreement.tell(bundle, &before).await
+        agreement.tell(bundle, &self.roots_before()).await
     }
 
     /// Whether its files are somebody else's.
     pub fn is_plugged_in(&self) -> bool {
         self.plugged.is_some()
+    }
+
+    /// SHA-256 of what its roots were before they got new dates.
+    pub(crate) fn roots_before(&self) -> Vec<String> {
+        if self.plugged.is_some() { Vec::new() } else { renew::replaced(&self.directory).unwrap_or_default() }
     }
 
     pub fn ledger(&self) -> &Ledger {

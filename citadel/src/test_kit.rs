@@ -1,6 +1,8 @@
 //! Shared by the tests: an authority on a temporary directory under a clock that stands still, and requests to it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -68,4 +70,28 @@ pub fn csr(key: &KeyPair, uris: &[&str]) -> String {
     let mut params = CertificateParams::default();
     params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
     params.serialize_request(key).unwrap().pem().unwrap()
+}
+
+pub const USAGE: &str = "keyUsage=critical,keyCertSign,cRLSign";
+pub const ECDSA: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
+
+pub fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What Istio's documents have people do: a root, and below it an authority for one cluster.
+pub fn cacerts(folder: &Path, algorithm: &[&str]) {
+    fs::create_dir_all(folder).unwrap();
+    let new = |key: &str, out: &str, subject: &str, issuer: &[&str]| {
+        let own = ["req", "-x509", "-nodes", "-days", "30", "-keyout", key, "-out", out, "-subj", subject];
+        let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
+        openssl(folder, &[&own[..], algorithm, &extensions[..], issuer].concat());
+    };
+    new("root-key.pem", "root-cert.pem", "/O=Istio/CN=Root CA", &[]);
+    let below = ["-CA", "root-cert.pem", "-CAkey", "root-key.pem"];
+    new("ca-key.pem", "ca-cert.pem", "/O=Istio/CN=Intermediate CA", &below);
+    let both = ["ca-cert.pem", "root-cert.pem"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
+    fs::write(folder.join("cert-chain.pem"), both).unwrap();
 }

@@ -129,8 +129,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let authority = options.authority.open(&data, &trust_domain, store.clone(), clock.clone()).await?;
     let (decisions, decided) = Decisions::channel();
     let authority = Arc::new(authority.with_ttl(options.cert_ttl).telling(decisions.clone()));
-    tokio::spawn(authority.clone().follow_files());
     let rotation = Rotation::new(authority.clone(), store.is_shared());
+    tokio::spawn(rotation.clone().follow());
     let bundle = authority.trust_bundle();
     let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.evidence.rejoin_grace).await?;
     tokio::spawn(denials.clone().run());

@@ -60,6 +60,25 @@ fn a_mesh_stands_on_an_authority_from_files_and_follows_them() {
     // A new authority below the same root is taken up, and who renews gets its certificates.
     cacerts(&files.path().join("next"), "basicConstraints=critical,CA:TRUE,pathlen:0");
     let both = ["root-cert.pem", "next/root-cert.pem"].map(|name| fs::read_to_string(files.path().join(name)).unwrap());
+    let put = |from: &str| {
+        for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+            fs::copy(files.path().join(from).join(name), files.path().join(name)).unwrap();
+        }
+    };
+    fs::create_dir(files.path().join("first")).unwrap();
+    for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+        fs::copy(files.path().join(name), files.path().join("first").join(name)).unwrap();
+    }
+    // Nobody trusts it yet, so all at once would cut off everybody: it waits, and says what comes first.
+    put("next");
+    fs::write(&root, &both[1]).unwrap();
+    let first = "put both roots into root-cert.pem first";
+    until("it is held back", SOON, || mesh.ok(&["ca", "status"]).contains(first));
+    let refused = mesh.weft(&["ca", "rotate", "--no-wait"]);
+    assert!(!refused.status.success() && text(&refused).contains("sa/bookinfo-details"), "{}", text(&refused));
+    until("the problem", SOON, || text(&mesh.weft(&["check"])).contains("WFT1406"));
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+    put("first");
     fs::write(&root, both.concat()).unwrap();
     let roots = || {
         let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
@@ -68,6 +87,16 @@ fn a_mesh_stands_on_an_authority_from_files_and_follows_them() {
     until("both roots are trusted", SOON, || roots() == 2);
     let held = || fs::read_to_string(state.join("root-cert.pem")).unwrap().matches("BEGIN").count();
     until("everybody trusts both", SOON, || held() == 2);
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+    assert!(!mesh.ok(&["ca", "status"]).contains("not in force"));
+    put("next");
+    fs::write(&root, both.iter().rev().map(String::as_str).collect::<String>()).unwrap();
+    let signs = || {
+        let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
+        told["roots"][0]["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let before = told["roots"][0]["fingerprint"].as_str().unwrap();
+    until("the new root signs", SOON, || signs() != before);
     assert_eq!(mesh.get("/productpage", &[]).status, 200);
 }
 

@@ -118,22 +118,26 @@ fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
     let waiting = |from: &ControlPlane| told(from)["rotation"]["waiting"].as_array().unwrap().len();
     let before = pin(&one);
 
-    // One signs with the new root before the other trusts it: it is held back until that does.
+    // The workload is told of the new root before it signs, whichever control plane it is connected to.
+    let pending = |from: &ControlPlane| told(from)["rotation"]["pending"].as_str().unwrap_or_default().to_owned();
     put(&a, &new, &both);
-    let log = || fs::read_to_string(one.log()).unwrap();
-    until("it is held back", LIMIT, || log().contains("does not trust the root"));
-    assert_eq!((pin(&one), count(&one)), (before.clone(), 1));
+    until("it is held back", LIMIT, || pending(&one).contains("put both roots into root-cert.pem first"));
+    assert_eq!((pin(&one), count(&one), waiting(&one)), (before.clone(), 1, 1));
+    put(&a, &old, &both);
+    until("one trusts both", LIMIT, || count(&one) == 2 && pending(&one).is_empty());
+    put(&a, &new, &both);
+    until("it is held back", LIMIT, || pending(&one).contains("sa/quotes"));
+    let problems = || text(&one.weft(&["check"]));
+    until("the problem", LIMIT, || problems().contains("WFT1406"));
+    assert_eq!((pin(&one), told(&one)["rotation"]["percent"].as_u64()), (before.clone(), Some(0)));
     put(&b, &old, &both);
     until("the new root signs at one", LIMIT, || pin(&one) != before && count(&one) == 2);
     let after = pin(&one);
 
-    // What the workload told the other one counts here too; its certificate is of the old root still.
-    until("one knows that the workload trusts both", LIMIT, || {
-        told(&one)["rotation"]["waiting"][0]["reason"] == "still has a certificate under the other root"
-    });
     // The old one goes from one before the other stops to sign with it.
     put(&a, &new, &[&new]);
-    until("it is held back", LIMIT, || log().contains("signs with another root of trust"));
+    let reason = "still has a certificate under the other root";
+    until("it is held back", LIMIT, || pending(&one).contains(reason));
     assert_eq!(count(&one), 2);
     put(&b, &new, &both);
     until("one takes up the new root alone", LIMIT, || count(&one) == 1);

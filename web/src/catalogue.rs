@@ -90,6 +90,10 @@ codes! {
         "once the cause is mended, `weft ca allow` lets them back in";
     WITHHELD_KEY = "WFT1405", Warning, "A gateway gets no private keys",
         "if it is yours, grant them as the message says; the servers that need them are left out until then";
+    ROOTS_HELD_BACK = "WFT1406", Warning, "Files of the certificate authority are not taken up",
+        "what was in force stays so; wait for those who are named, correct the files, or put the old ones back: `weft ca status`";
+    CUT_OFF = "WFT1407", Error, "Workloads have certificates under a root that is not trusted any more",
+        "trust that root again beside the one that signs until they have others, or have them join again";
     PORT_TAKEN = "WFT1501", Warning, "A port that the mesh uses is taken by another program",
         "stop the other program, or give weft another port";
     CAPTURE = "WFT1502", Warning, "The machine's rules of capture are not as they should be",

@@ -109,6 +109,10 @@ pub struct RotationView {
     pub percent: usize,
     /// Those that it waits for.
     pub waiting: Vec<WaitingView>,
+    /// Whether the authority is plugged in: the next step is files that somebody puts into its directory.
+    pub plugged_in: bool,
+    /// Why files in that directory are not in force, if others are there than those in force.
+    pub pending: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -180,7 +184,8 @@ async fn bundle(Shared(state): Shared<State>) -> Result<Json<BundleView>, Proble
     Ok(Json(BundleView(document)))
 }
 
-/// Takes a step of the change from one root of trust to the next, or the last one back.
+/// Takes a step of the change from one root of trust to the next, or the last one back. Where the authority is plugged in,
+/// the step is to take up the files that are in its directory.
 #[utoipa::path(post, path = "/ca/_rotate", request_body = RotationStep,
     responses((status = 200, description = "How far it is now", body = RotationView)))]
 async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -> Result<Json<RotationView>, Problem> {
@@ -191,6 +196,7 @@ async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
         RotationError::Waits(_)
         | RotationError::Shared
+        | RotationError::Files(_)
         | RotationError::Step(StepError::NothingToUndo | StepError::PluggedIn) => Problem::conflict(error.to_string()),
         error => Problem::internal(error),
     })
@@ -204,13 +210,14 @@ fn view(progress: Progress) -> RotationView {
         Phase::Signing => "signing",
     };
     let percent = progress.percent();
+    let Progress { holders, plugged_in, pending, .. } = progress;
     let waiting = progress.waiting.into_iter().map(|behind| WaitingView {
         identity: behind.holder.identity,
         member: behind.holder.member,
         reason: behind.reason.to_owned(),
         until: behind.until,
     });
-    RotationView { phase, holders: progress.holders, percent, waiting: waiting.collect() }
+    RotationView { phase, holders, percent, waiting: waiting.collect(), plugged_in, pending }
 }
 
 pub fn roots(state: &State) -> Vec<Root> {

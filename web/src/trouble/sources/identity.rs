@@ -1,6 +1,7 @@
 //! What ends soon: the authority's roots, and certificates that were not renewed in time. And who is denied.
 
 use api::weft::v1::denied::Who;
+use citadel::Fault;
 use pilot::ProxyStatus;
 
 use super::Trouble;
@@ -26,6 +27,20 @@ pub fn authority(state: &State) -> Option<Trouble> {
     };
     trouble.link = Some("/api/v1/ca".into());
     Some(trouble)
+}
+
+/// What the control plane found wrong with the roots of trust.
+pub fn roots(state: &State) -> Vec<Trouble> {
+    let told = |fault| {
+        let (code, message) = match fault {
+            Fault::HeldBack(words) => (&codes::ROOTS_HELD_BACK, words),
+            Fault::CutOff(words) => (&codes::CUT_OFF, words),
+        };
+        let mut trouble = Trouble::new(code, "identity", "certificate authority", message);
+        trouble.link = Some("/api/v1/ca".into());
+        trouble
+    };
+    state.rotation.faults().into_iter().map(told).collect()
 }
 
 /// Each entry of the deny list.
