@@ -64,6 +64,8 @@ pub enum IssueError {
          there that hold"
     )]
     RootExpired,
+    #[error("nothing is signed while this control plane is at odds with another one: {0}")]
+    AtOdds(String),
     #[error("the certificate cannot be signed: {0}")]
     Signing(String),
     #[error("the certificate cannot be entered in the ledger, so it was not handed out: {0}")]

@@ -121,22 +121,50 @@ impl SelfSigned {
         Self { decisions, ..self }
     }
 
-    /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all.
+    /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all: who
+    /// does not agree and may be gone is waited for up to 30 seconds.
     pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
-        self.agreement = Some(agreement).filter(|_| self.ledger.store().is_shared());
-        self.beat().await?;
+        if self.ledger.store().is_shared() {
+            let bundle = self.bundle.borrow().clone();
+            agreement.begin(&bundle, &self.roots_before()).await?;
+            self.agreement = Some(agreement);
+        }
         Ok(self)
     }
 
     /// Tells the other control planes of the store what is in force.
     pub(crate) async fn beat(&self) -> Result<(), Disagreement> {
+        let Some(agreement) = &self.agreement else { return Ok(()) };
         let bundle = self.bundle.borrow().clone();
-        self.agree(&bundle).await
+        agreement.keep(&bundle, &self.roots_before()).await
     }
 
+    /// Tells them what is about to be in force, if they agree with it.
     async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
         agreement.tell(bundle, &self.roots_before()).await
+    }
+
+    /// Why nothing is issued, if what is in force is at odds with what other control planes of the store trust.
+    pub(crate) fn at_odds(&self) -> Option<String> {
+        self.agreement.as_ref()?.at_odds()
+    }
+
+    /// In words, if another process tells under this control plane's name.
+    pub(crate) fn twin(&self) -> Option<String> {
+        self.agreement.as_ref()?.twin()
+    }
+
+    /// Nothing is issued that workloads of other control planes would refuse, also after a time in which these could not
+    /// be told anything.
+    async fn check_agreement(&self) -> Result<(), IssueError> {
+        let Some(agreement) = &self.agreement else { return Ok(()) };
+        if agreement.is_silent()
+            && let Err(Disagreement::Store(error)) = self.beat().await
+        {
+            return Err(error.into());
+        }
+        agreement.at_odds().map_or(Ok(()), |words| Err(IssueError::AtOdds(words)))
     }
 
     /// Whether its files are somebody else's.
@@ -215,6 +243,7 @@ impl Authority for SelfSigned {
         if *request.id.trust_domain() != self.trust_domain {
             return Err(IssueError::ForeignTrustDomain { ours: self.trust_domain.to_string(), asked: request.id });
         }
+        self.check_agreement().await?;
         let now = self.clock.now();
         let (intermediate, root) = self.signer(now)?;
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);

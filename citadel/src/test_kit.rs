@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use api::{SpiffeId, TrustDomain};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use runtime::ManualClock;
-use store::Memory;
+use store::{ChangeStream, Entry, Listing, Memory, Store, StoreError, Transaction};
 use tempfile::TempDir;
 
 use crate::{Authority as _, IssueRequest, Issued, Members, NewToken, SelfSigned, SubjectKey, Tokens};
@@ -94,4 +95,48 @@ pub fn cacerts(folder: &Path, algorithm: &[&str]) {
     new("ca-key.pem", "ca-cert.pem", "/O=Istio/CN=Intermediate CA", &below);
     let both = ["ca-cert.pem", "root-cert.pem"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
     fs::write(folder.join("cert-chain.pem"), both).unwrap();
+}
+
+/// A store that can be out of reach.
+pub struct Away {
+    store: Arc<Memory>,
+    is_away: AtomicBool,
+}
+
+impl Away {
+    pub fn new(store: Arc<Memory>) -> Self {
+        Self { store, is_away: AtomicBool::new(false) }
+    }
+
+    pub fn set(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    fn there(&self) -> Result<&Memory, StoreError> {
+        let away = || StoreError::Broken { path: "memory".to_owned(), cause: "it is out of reach".to_owned() };
+        if self.is_away.load(Ordering::Relaxed) { Err(away()) } else { Ok(&self.store) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Away {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.there()?.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.there()?.list(prefix).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
+        self.there()?.commit(transaction).await
+    }
+
+    fn watch(&self, prefix: &str) -> ChangeStream {
+        self.store.watch(prefix)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
 }

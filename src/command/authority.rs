@@ -34,7 +34,7 @@ impl AuthorityOptions {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> anyhow::Result<SelfSigned> {
-        let agreement = Agreement::new(store.clone(), data.replica()?, clock.clone());
+        let agreement = Agreement::new(store.clone(), data.replica()?);
         let authority = match &self.ca_dir {
             Some(folder) => SelfSigned::plugged_in(folder, trust_domain, store, clock)?,
             None => {

@@ -263,6 +263,9 @@ fn summary(authority: &Value) -> String {
     if let Some(pending) = rotation["pending"].as_str() {
         words += &format!("\nfiles of the authority's are not in force: {pending}");
     }
+    for fault in authority["faults"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        words += &format!("\n{fault}");
+    }
     words
 }
 

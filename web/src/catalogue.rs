@@ -94,6 +94,10 @@ codes! {
         "what was in force stays so; wait for those who are named, correct the files, or put the old ones back: `weft ca status`";
     CUT_OFF = "WFT1407", Error, "Workloads have certificates under a root that is not trusted any more",
         "trust that root again beside the one that signs until they have others, or have them join again";
+    AT_ODDS = "WFT1408", Error, "Control planes of one store do not trust each other's roots",
+        "this one issues no certificate until they do: give both the roots of both, or end the one that is not of this mesh";
+    SAME_NAME = "WFT1409", Error, "Two control planes go by one name",
+        "one data directory is a copy of the other: remove control-plane/replica from the copy, and start it again";
     PORT_TAKEN = "WFT1501", Warning, "A port that the mesh uses is taken by another program",
         "stop the other program, or give weft another port";
     CAPTURE = "WFT1502", Warning, "The machine's rules of capture are not as they should be",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State as Shared;
-use citadel::{Phase, Progress, RotationError, StepError};
+use citadel::{Fault, Phase, Progress, RotationError, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -94,6 +94,8 @@ pub struct Authority {
     /// How many certificates were issued and have not ended.
     pub live_certificates: usize,
     pub rotation: RotationView,
+    /// What is wrong with the roots of trust at this control plane, in words; among the problems, too.
+    pub faults: Vec<String>,
 }
 
 /// How far the change from one root to the next is.
@@ -172,8 +174,18 @@ async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
         rotation: view(progress),
         trust_domain: state.trust_domain.to_string(),
         roots: roots(&state),
+        faults: state.rotation.faults().into_iter().filter_map(words).collect(),
         live_certificates: entries.iter().filter(|entry| entry.not_after > now).count(),
     }))
+}
+
+/// Of a fault that the rotation does not tell of as well.
+fn words(fault: Fault) -> Option<String> {
+    match fault {
+        Fault::HeldBack(_) => None,
+        Fault::CutOff(words) | Fault::Twin(words) => Some(words),
+        Fault::AtOdds(words) => Some(format!("no certificate is issued here: {words}")),
+    }
 }
 
 /// The trust domain's bundle as other trust domains read it: roots of certificates and keys of tokens (SPIFFE Trust

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::gate::{self, Anchor};
 use super::{Progress, Rotation, RotationError, Waiting};
-use crate::agreement::BEAT;
+use crate::agreement::{BEAT, Disagreement};
 use crate::self_signed::{Pending, Phase};
 use crate::sha256;
 
@@ -25,6 +25,10 @@ pub enum Fault {
     HeldBack(String),
     /// Holders have certificates that nobody takes any more.
     CutOff(String),
+    /// Nothing is issued: another control plane of the store does not trust what signs here, or the other way round.
+    AtOdds(String),
+    /// Another process goes by this control plane's name.
+    Twin(String),
 }
 
 /// What was found last.
@@ -48,7 +52,8 @@ pub(super) struct Weighed {
 #[derive(Default)]
 struct Said {
     held_back: String,
-    at_odds: bool,
+    at_odds: Option<std::mem::Discriminant<Disagreement>>,
+    twin: bool,
 }
 
 impl Rotation {
@@ -67,11 +72,7 @@ impl Rotation {
             }
             if beat.elapsed() >= BEAT {
                 beat = Instant::now();
-                let told = self.authority.beat().await;
-                if let Some(error) = told.as_ref().err().filter(|_| !said.at_odds) {
-                    tracing::error!(%error, "control planes of one store are at odds");
-                }
-                said.at_odds = told.is_err();
+                self.beat(&mut said).await;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -80,8 +81,9 @@ impl Rotation {
     /// What is wrong now.
     pub fn faults(&self) -> Vec<Fault> {
         let found = self.found();
-        let held_back = found.held_back.clone().map(Fault::HeldBack);
-        held_back.into_iter().chain(found.cut_off.clone().map(Fault::CutOff)).collect()
+        let own = [found.held_back.clone().map(Fault::HeldBack), found.cut_off.clone().map(Fault::CutOff)];
+        let others = [self.authority.at_odds().map(Fault::AtOdds), self.authority.twin().map(Fault::Twin)];
+        own.into_iter().chain(others).flatten().collect()
     }
 
     /// Takes up the files that are there, if they are others than those in force, nobody would be cut off by them or it is
@@ -112,6 +114,24 @@ impl Rotation {
     /// Why the files were held back the last time, if they were.
     pub(super) fn held_back(&self) -> Option<String> {
         self.found().held_back.clone()
+    }
+
+    /// Tells the others what is in force, and says what came of it if that is another thing than before.
+    async fn beat(&self, said: &mut Said) {
+        let error = self.authority.beat().await.err();
+        let kind = error.as_ref().map(std::mem::discriminant);
+        if let Some(error) = error.filter(|_| kind != said.at_odds) {
+            let issues = self.authority.at_odds().is_none();
+            tracing::error!(%error, issues, "the control planes of the store do not agree on their roots");
+        } else if kind.is_none() && said.at_odds.is_some() {
+            tracing::info!("the control planes of the store agree on their roots again");
+        }
+        said.at_odds = kind;
+        let twin = self.authority.twin();
+        if let Some(error) = twin.as_ref().filter(|_| !said.twin) {
+            tracing::error!(error, "two control planes go by one name");
+        }
+        said.twin = twin.is_some();
     }
 
     async fn look(&self, said: &mut Said) {

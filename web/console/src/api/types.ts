@@ -288,6 +288,8 @@ export interface Authority {
   roots: Root[];
   live_certificates: number;
   rotation: Rotation;
+  /** What is wrong with the roots of trust at this control plane. */
+  faults: string[];
 }
 
 /** The control plane that answers; counts are since it started. */

@@ -35,6 +35,8 @@ pub fn roots(state: &State) -> Vec<Trouble> {
         let (code, message) = match fault {
             Fault::HeldBack(words) => (&codes::ROOTS_HELD_BACK, words),
             Fault::CutOff(words) => (&codes::CUT_OFF, words),
+            Fault::AtOdds(words) => (&codes::AT_ODDS, words),
+            Fault::Twin(words) => (&codes::SAME_NAME, words),
         };
         let mut trouble = Trouble::new(code, "identity", "certificate authority", message);
         trouble.link = Some("/api/v1/ca".into());
