@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 use crate::{SubjectKey, Unseen};
 
+/// As many roots as a mesh trusts.
+pub(crate) const MOST_ROOTS: usize = 16;
+
 /// Signs SVIDs, and tells which roots vouch for them.
 #[async_trait]
 pub trait Authority: Send + Sync {

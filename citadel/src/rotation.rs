@@ -13,7 +13,7 @@ use store::StoreError;
 
 use crate::authority::Authority as _;
 use crate::self_signed::{Phase, SelfSigned, StepError};
-use crate::{LedgerEntry, OpenError, TrustBundle, sha256};
+use crate::{CertificateDescription, LedgerEntry, OpenError, TrustBundle, sha256};
 
 pub use self::follow::Fault;
 
@@ -94,15 +94,22 @@ impl Rotation {
         self.authority.trust_bundle()
     }
 
-    /// Takes a holder's word for the roots that it trusts. All control planes of a store learn of it.
-    pub async fn told(&self, holder: Holder, trusted: BTreeSet<String>) {
+    /// What lies between what is signed and the root, where the authority is plugged in: the file of each, and what it says.
+    pub fn path(&self) -> Vec<(&'static str, CertificateDescription)> {
+        self.authority.path()
+    }
+
+    /// Takes a holder's word for the roots that it trusts. All control planes of a store learn of it. Whether it is kept.
+    pub async fn told(&self, holder: Holder, trusted: BTreeSet<String>) -> bool {
         if !self.shared {
             self.lock().insert(holder, trusted);
-            return;
+            return true;
         }
-        if let Err(error) = told::keep(self.authority.ledger().store(), &holder, trusted).await {
-            tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until it says so again");
+        let kept = told::keep(self.authority.ledger().store(), &holder, trusted).await;
+        if let Err(error) = &kept {
+            tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until that is");
         }
+        kept.is_ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Trusted> {

@@ -202,7 +202,8 @@ impl SelfSigned {
         let root = Arc::clone(&keys.root);
         if self.plugged.is_some() {
             let expired = now >= keys.intermediate.not_after;
-            let told = || IssueError::Signing("ca-cert.pem has expired; put a new one there".to_owned());
+            let told =
+                || IssueError::Signing("ca-cert.pem, or what is above it, has expired; put new files there".to_owned());
             return if expired { Err(told()) } else { Ok((Arc::clone(&keys.intermediate), root)) };
         }
         if keys.intermediate.is_due(now) {

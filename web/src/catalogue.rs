@@ -81,9 +81,9 @@ codes! {
     BEHIND = "WFT1302", Warning, "A proxy has not taken its newest configuration",
         "see that its machine is not overloaded; it takes it when it answers, or reconnects";
     CA_EXPIRES = "WFT1401", Warning, "The certificate authority ends soon",
-        "put a new root in place before it does: proxies cannot prove who they are with an expired one";
+        "put a new one in place before it does: proxies cannot prove who they are with an expired one";
     CA_EXPIRED = "WFT1402", Error, "The certificate authority has expired",
-        "put a new root in place; until then no new connection between proxies is made";
+        "put a new one in place; until then no new connection between proxies is made";
     CERTIFICATE_EXPIRES = "WFT1403", Warning, "A workload's certificate was not renewed in time",
         "see that its proxy is connected and that its membership was not ended";
     DENIED = "WFT1404", Info, "Somebody is turned away by the deny list",

@@ -20,7 +20,11 @@ use zeroize::Zeroizing;
 use super::files::{Directory, OpenError, check_pair, instant};
 use super::rotate::Keys;
 use super::{DEFAULT_TTL, Intermediate, Root, SelfSigned, template, unix};
-use crate::{Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, sha256, verify_peer};
+use crate::authority::MOST_ROOTS;
+use crate::{
+    CertificateDescription, Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, describe, sha256,
+    verify_peer,
+};
 
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
@@ -115,6 +119,18 @@ impl SelfSigned {
     }
 }
 
+impl SelfSigned {
+    /// What lies between what is signed and the root, in the files of an authority that is plugged in: the file of each,
+    /// and what it says.
+    pub(crate) fn path(&self) -> Vec<(&'static str, CertificateDescription)> {
+        let keys = self.keys();
+        let own = Some((CERTIFICATE, &keys.intermediate.certificate)).filter(|(_, own)| **own != keys.root.certificate);
+        let above = keys.intermediate.above.iter().map(|above| (CHAIN, above));
+        let path = own.into_iter().chain(above).filter(|_| self.plugged.is_some());
+        path.filter_map(|(file, der)| Some((file, describe(der).ok()?))).collect()
+    }
+}
+
 /// Of all files, also of those that cannot be read.
 fn fingerprint(folder: &Path) -> String {
     let read =
@@ -131,6 +147,12 @@ fn load(folder: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Ke
         check_authority(&read.certificate, now).map_err(|rule| refused(CERTIFICATE, rule))?;
     let (above, root) = path(&read).map_err(|rule| refused(CHAIN, rule))?;
     let (_, _, root_end) = check_authority(&root, now).map_err(|rule| refused(ROOTS, rule))?;
+    // What is signed holds no longer than anything above it.
+    let ends = above.iter().map(|der| check_authority(der, now).map_err(|rule| refused(CHAIN, rule)));
+    let mut not_after = not_after.min(root_end);
+    for end in ends {
+        not_after = not_after.min(end?.2);
+    }
     let Read { certificate, key, roots, .. } = read;
     let more = roots.into_iter().filter(|other| *other != root).collect();
     let intermediate = Intermediate { name, certificate, above, key, not_before, not_after };
@@ -159,7 +181,18 @@ fn read(folder: &Path) -> Result<Read, OpenError> {
     // Istio asks for the file; without anything between, it has nothing to say.
     let mut chain = if folder.join(CHAIN).exists() { all(CHAIN)? } else { Vec::new() };
     chain.extend(first);
-    Ok(Read { certificate, key, roots: all(ROOTS)?, chain })
+    let mut roots: Vec<CertificateDer<'static>> = Vec::new();
+    for root in all(ROOTS)? {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    if roots.len() > MOST_ROOTS {
+        let rule =
+            format!("it has {} roots, and a mesh trusts {MOST_ROOTS} at most; leave out those of old", roots.len());
+        return Err(OpenError::Rule { path: folder.join(ROOTS), rule });
+    }
+    Ok(Read { certificate, key, roots, chain })
 }
 
 /// Name and times of a certificate that may sign others now.
@@ -291,6 +324,13 @@ mod tests {
         assert!(root.contains("neither it nor root-cert.pem has the certificate that signed"), "{root}");
         let empty = refused(&|folder| fs::write(folder.join(ROOTS), "").unwrap());
         assert!(empty.contains("root-cert.pem: there is no certificate in it"), "{empty}");
+        let many = refused(&|folder| {
+            let root = || rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
+            let others: String = (0..16).map(|_| root()).collect();
+            let own = fs::read_to_string(folder.join(ROOTS)).unwrap();
+            fs::write(folder.join(ROOTS), own.clone() + &own + &others).unwrap();
+        });
+        assert!(many.contains("root-cert.pem: it has 17 roots, and a mesh trusts 16 at most"), "{many}");
         let leaf = refused(&|folder| {
             let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
             fs::write(folder.join(CERTIFICATE), made.cert.pem()).unwrap();
@@ -309,6 +349,31 @@ mod tests {
         mesh.time.advance(Duration::from_secs(31 * 24 * 3600));
         let over = open(&mesh).err().unwrap().to_string();
         assert!(over.contains("ca-cert.pem: it has expired"), "{over}");
+    }
+
+    #[tokio::test]
+    async fn nothing_outlives_what_is_above_it_and_what_ends_is_told() {
+        let mesh = Mesh::new();
+        cacerts(&mesh.ca(), &ECDSA);
+        // The one in between ends first of all.
+        let days = ["-days", "1"];
+        let own = ["req", "-x509", "-nodes", "-keyout", "middle-key.pem", "-out", "middle.pem", "-subj", "/CN=Middle"];
+        let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
+        let issuer = ["-CA", ROOTS, "-CAkey", "root-key.pem"];
+        openssl(&mesh.ca(), &[&own[..], &ECDSA, &extensions, &issuer, &days].concat());
+        authority(&mesh.ca(), KEY, CERTIFICATE, "/CN=Below", ("middle-key.pem", "middle.pem"), "");
+        fs::copy(mesh.ca().join("middle.pem"), mesh.ca().join(CHAIN)).unwrap();
+        mesh.time.advance(Duration::from_secs(60));
+        let authority = open(&mesh).unwrap().with_ttl(Duration::from_secs(24 * 3600));
+        let path = authority.path();
+        let told: Vec<_> = path.iter().map(|(file, told)| (*file, told.subject.as_str())).collect();
+        assert_eq!(told, [(CERTIFICATE, "CN=Below"), (CHAIN, "CN=Middle")]);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(path[1].1.not_after);
+        mesh.time.advance(Duration::from_secs(12 * 3600));
+        assert_eq!(issue(&authority, &mesh.id("reviews"), None).await.not_after, end);
+        mesh.time.advance(Duration::from_secs(12 * 3600));
+        let refused = authority.signer(mesh.time.clock().now()).err().unwrap().to_string();
+        assert!(refused.contains("has expired; put new files there"), "{refused}");
     }
 
     #[tokio::test]
