@@ -20,7 +20,7 @@ const KEY: &str = "ca/control-planes";
 /// How often each tells.
 pub(crate) const BEAT: Duration = Duration::from_secs(10);
 /// Whoever was seen to tell nothing for longer is gone.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// Whoever did not look for longer has not seen that the others were silent.
 const LAPSE: Duration = Duration::from_secs(20);
 /// How often it is looked, at a start, whether one who does not agree is still there.
@@ -65,6 +65,9 @@ struct Told {
     trusted: BTreeSet<String>,
     /// Another each time.
     beat: u64,
+    /// The step of the change of roots that it has taken.
+    #[serde(default)]
+    generation: u64,
 }
 
 /// Why roots must not be put in force.
@@ -95,10 +98,15 @@ impl Agreement {
 
     /// Tells what is in force from the start. Who does not agree and was not seen to tell anything is waited for until he
     /// is gone.
-    pub(crate) async fn begin(&self, bundle: &TrustBundle, before: &[String]) -> Result<(), Disagreement> {
+    pub(crate) async fn begin(
+        &self,
+        bundle: &TrustBundle,
+        before: &[String],
+        generation: u64,
+    ) -> Result<(), Disagreement> {
         let mut said = false;
         loop {
-            match self.tell(bundle, before).await {
+            match self.tell(bundle, before, generation).await {
                 Err(error) if error.process().is_some_and(|process| !self.beats(process)) => {
                     if !said {
                         tracing::warn!(%error, "it is seen whether that control plane is still there");
@@ -112,8 +120,13 @@ impl Agreement {
     }
 
     /// Tells again what is in force. Is it at odds with others, that is remembered until it is told without.
-    pub(crate) async fn keep(&self, bundle: &TrustBundle, before: &[String]) -> Result<(), Disagreement> {
-        let told = self.tell(bundle, before).await;
+    pub(crate) async fn keep(
+        &self,
+        bundle: &TrustBundle,
+        before: &[String],
+        generation: u64,
+    ) -> Result<(), Disagreement> {
+        let told = self.tell(bundle, before, generation).await;
         if let Some(error) = told.as_ref().err().filter(|error| error.process().is_some()) {
             self.state().at_odds = Some(error.to_string());
         }
@@ -122,7 +135,12 @@ impl Agreement {
 
     /// Tells what is about to be in force here, if the others agree with it. `before`: what the root that signs was
     /// before it got new dates, by its SHA-256.
-    pub(crate) async fn tell(&self, bundle: &TrustBundle, before: &[String]) -> Result<(), Disagreement> {
+    pub(crate) async fn tell(
+        &self,
+        bundle: &TrustBundle,
+        before: &[String],
+        generation: u64,
+    ) -> Result<(), Disagreement> {
         if !self.store.is_shared() {
             return Ok(());
         }
@@ -134,7 +152,8 @@ impl Agreement {
             let (mut live, is_first) = (self.live(all, now), self.state().told.is_none());
             self.state().beat += 1;
             let beat = self.state().beat;
-            let own = Told { name: self.name.clone(), signing: bundle.pin(), trusted: trusted.clone(), beat };
+            let (name, signing, trusted) = (self.name.clone(), bundle.pin(), trusted.clone());
+            let own = Told { name, signing, trusted, beat, generation };
             for (process, other) in &live {
                 judge(&own, before, process, other)?;
             }
@@ -152,6 +171,13 @@ impl Agreement {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The names of the others that are there, and the step that each has taken.
+    pub(crate) async fn others(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let entry = self.store.get(KEY).await?;
+        let all = entry.map_or_else(Default::default, |entry| read(&entry.value));
+        Ok(self.live(all, Instant::now()).into_values().map(|told| (told.name, told.generation)).collect())
     }
 
     /// Whether the others may have taken this one for gone.

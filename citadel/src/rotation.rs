@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
+use crate::agreement::SILENCE;
 use crate::authority::Authority as _;
 use crate::self_signed::{Phase, SelfSigned, StepError};
 use crate::{CertificateDescription, LedgerEntry, OpenError, TrustBundle, sha256};
@@ -42,7 +43,7 @@ pub struct Holder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub phase: Phase,
-    /// How many hold a certificate that has not ended.
+    /// How many hold a certificate that has not ended; and where all control planes of a store take each step, the others.
     pub holders: usize,
     /// Those that the next step waits for, and why.
     pub waiting: Vec<Waiting>,
@@ -52,12 +53,12 @@ pub struct Progress {
     pub pending: Option<String>,
 }
 
-/// A holder that is behind.
+/// A holder that is behind, or a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     pub holder: Holder,
     pub reason: &'static str,
-    /// When its certificate ends, and with it the waiting; Unix seconds.
+    /// When its certificate ends, and with it the waiting; of a control plane, when it may be gone. Unix seconds.
     pub until: u64,
 }
 
@@ -65,12 +66,6 @@ pub struct Waiting {
 pub enum RotationError {
     #[error("{0}")]
     Waits(String),
-    #[error(
-        "several control planes share this store, each with the root's key in files of its own, so none of them makes \
-         another root: give them an authority of yours (--ca-dir, which may be the present one) and change its files step \
-         by step, as docs/certificates.md has it under \"Another root of your own\""
-    )]
-    Shared,
     #[error("the authority's files are not taken up: {0}")]
     Files(OpenError),
     #[error(transparent)]
@@ -80,6 +75,8 @@ pub enum RotationError {
 }
 
 const UNTOLD: &str = "has not said that it trusts the other root";
+/// Of another control plane of the store.
+const ELSEWHERE: &str = "has not taken the last step";
 const OLD: &str = "still has a certificate under the other root";
 
 impl Rotation {
@@ -168,8 +165,10 @@ impl Rotation {
             };
             Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
         };
-        let waiting = holders.iter().filter_map(behind).collect();
-        Ok(Progress { phase, holders: holders.len(), waiting, plugged_in, pending })
+        let (others, mut waiting) = self.others().await?;
+        waiting.extend(holders.iter().filter_map(behind));
+        let holders = holders.len() + others;
+        Ok(Progress { phase, holders, waiting, plugged_in, pending })
     }
 
     /// Takes the next step, if nobody is behind or it is forced: for files that somebody else put there, to take them up.
@@ -180,36 +179,65 @@ impl Rotation {
                 false => Err(StepError::PluggedIn.into()),
             };
         }
-        if self.shared {
-            return Err(RotationError::Shared);
-        }
+        // What was written down by another control plane comes first.
+        self.authority.catch_up().await?;
         let progress = self.progress().await?;
         if !force && !progress.waiting.is_empty() {
             return Err(RotationError::Waits(progress.words()));
         }
-        self.authority.advance()?;
+        if self.authority.is_recorded() {
+            self.authority.advance_all().await?;
+        } else {
+            self.authority.advance()?;
+        }
         Ok(self.progress().await?)
     }
 
     /// Takes the last step back. A root whose certificates are in use is withdrawn by force only.
     pub async fn step_back(&self, force: bool) -> Result<Progress, RotationError> {
-        if self.authority.phase() == Phase::Distributed && !force {
-            let signing = self.authority.signing_root();
-            let foreign = |(_, entry): &(&Holder, &LedgerEntry)| entry.root != signing && !entry.root.is_empty();
-            let holders = self.holders().await?;
-            let waiting = holders.iter().filter(foreign).map(|(holder, entry)| Waiting {
-                holder: holder.clone(),
-                reason: OLD,
-                until: entry.not_after,
-            });
-            let (phase, waiting) = (Phase::Distributed, waiting.collect());
-            let progress = Progress { phase, holders: holders.len(), waiting, ..Progress::default() };
+        self.authority.catch_up().await?;
+        if !force {
+            let progress = self.behind_a_step_back().await?;
             if !progress.waiting.is_empty() {
                 return Err(RotationError::Waits(progress.words()));
             }
         }
-        self.authority.step_back()?;
+        if self.authority.is_recorded() {
+            self.authority.step_back_all().await?;
+        } else {
+            self.authority.step_back()?;
+        }
         Ok(self.progress().await?)
+    }
+
+    async fn behind_a_step_back(&self) -> Result<Progress, StoreError> {
+        let (others, mut waiting) = self.others().await?;
+        let (phase, signing) = (self.authority.phase(), self.authority.signing_root());
+        let withdraws = |(_, entry): &(&Holder, &LedgerEntry)| {
+            phase == Phase::Distributed && entry.root != signing && !entry.root.is_empty()
+        };
+        let holders = self.holders().await?;
+        let old = |(holder, entry): (&Holder, &LedgerEntry)| {
+            let (holder, until) = (holder.clone(), entry.not_after);
+            Waiting { holder, reason: OLD, until }
+        };
+        waiting.extend(holders.iter().filter(withdraws).map(old));
+        Ok(Progress { phase, holders: holders.len() + others, waiting, ..Progress::default() })
+    }
+
+    /// How many other control planes there are, and those that have not taken the step that this one has.
+    async fn others(&self) -> Result<(usize, Vec<Waiting>), StoreError> {
+        if !self.authority.is_recorded() {
+            return Ok((0, Vec::new()));
+        }
+        let (others, own) = (self.authority.others().await?, self.authority.generation());
+        let until = self.authority.ledger().now() + SILENCE.as_secs();
+        let behind = others.iter().filter(|(_, generation)| *generation != own).map(|(name, _)| Waiting {
+            holder: Holder { identity: format!("control plane {name}"), member: None },
+            reason: ELSEWHERE,
+            until,
+        });
+        Ok((others.len(), behind.collect()))
     }
 
     /// Each holder with its latest certificate that has not ended; the control plane itself is none.
@@ -241,13 +269,21 @@ impl Progress {
     }
 
     fn words(&self) -> String {
-        let names: Vec<_> = self.waiting.iter().map(|behind| behind.holder.to_string()).collect();
         let (count, holders) = (self.waiting.len(), self.holders);
-        let reason = self.waiting.first().map_or("", |behind| behind.reason);
+        let mut reasons: Vec<&str> = self.waiting.iter().map(|behind| behind.reason).collect();
+        let of = |reason: &&str| {
+            let alike = self.waiting.iter().filter(|behind| behind.reason == *reason);
+            let names: Vec<_> = alike.map(|behind| behind.holder.to_string()).collect();
+            format!("{} {reason}", some_of(&names))
+        };
+        reasons.sort_unstable();
+        reasons.dedup();
+        let whom: Vec<_> = reasons.iter().map(of).collect();
         format!(
-            "{count} of {holders} holders of certificates are behind: {} {reason}; wait until each has followed or its \
+            "{count} of {holders} holders of certificates{} are behind: {}; wait until each has followed or its \
              certificate has ended, or go on with --force, which cuts them off",
-            some_of(&names)
+            if self.waiting.iter().any(|behind| behind.reason == ELSEWHERE) { " and control planes" } else { "" },
+            whom.join("; "),
         )
     }
 }

@@ -5,8 +5,10 @@
 mod files;
 pub mod fuzz;
 mod plugged;
+mod record;
 mod renew;
 mod rotate;
+mod sealed;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,7 @@ use async_trait::async_trait;
 use rcgen::KeyPair;
 use runtime::Clock;
 use rustls::pki_types::CertificateDer;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::sync::watch;
 
 use self::files::Directory;
@@ -29,6 +31,7 @@ pub use self::files::OpenError;
 pub(crate) use self::files::pem;
 pub(crate) use self::plugged::Pending;
 use self::plugged::Plugged;
+pub use self::record::ROOT;
 pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
 pub use self::rotate::{Phase, StepError};
@@ -59,6 +62,10 @@ pub struct SelfSigned {
     decisions: Decisions,
     /// With the other control planes of a store that is shared.
     agreement: Option<Agreement>,
+    /// Of the change of roots that all control planes of a store take: the step that was taken here.
+    generation: AtomicU64,
+    /// One step after the other.
+    stepping: tokio::sync::Mutex<()>,
     /// Unix seconds.
     pruned: AtomicU64,
     clock: Clock,
@@ -104,6 +111,8 @@ impl SelfSigned {
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
             agreement: None,
+            generation: 0.into(),
+            stepping: tokio::sync::Mutex::default(),
             pruned: AtomicU64::new(unix(now)),
             clock,
             ttl: DEFAULT_TTL,
@@ -126,7 +135,7 @@ impl SelfSigned {
     pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
         if self.ledger.store().is_shared() {
             let bundle = self.bundle.borrow().clone();
-            agreement.begin(&bundle, &self.roots_before()).await?;
+            agreement.begin(&bundle, &self.roots_before(), self.generation()).await?;
             self.agreement = Some(agreement);
         }
         Ok(self)
@@ -136,13 +145,21 @@ impl SelfSigned {
     pub(crate) async fn beat(&self) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
         let bundle = self.bundle.borrow().clone();
-        agreement.keep(&bundle, &self.roots_before()).await
+        agreement.keep(&bundle, &self.roots_before(), self.generation()).await
     }
 
     /// Tells them what is about to be in force, if they agree with it.
     async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
-        agreement.tell(bundle, &self.roots_before()).await
+        agreement.tell(bundle, &self.roots_before(), self.generation()).await
+    }
+
+    /// The other control planes of the store that are there, and the step that each has taken.
+    pub(crate) async fn others(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        match &self.agreement {
+            Some(agreement) => agreement.others().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Why nothing is issued, if what is in force is at odds with what other control planes of the store trust.

@@ -39,6 +39,7 @@ impl AuthorityOptions {
             Some(folder) => SelfSigned::plugged_in(folder, trust_domain, store, clock)?,
             None => {
                 let authority = SelfSigned::open(&data.authority(), trust_domain, store.clone(), clock)?;
+                authority.catch_up().await?;
                 let pin = authority.trust_bundle().borrow().pin();
                 agree_on_root(&*store, &pin, &replaced_roots(&data.authority())?, &data.authority()).await?;
                 authority

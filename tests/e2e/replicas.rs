@@ -146,3 +146,40 @@ fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
     until("the other does too", LIMIT, || count(&other) == 1);
     until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
 }
+
+#[test]
+fn two_control_planes_on_one_etcd_change_roots_together() {
+    let server = Server::start();
+    let (mut one, mut other) = (ControlPlane::new(), ControlPlane::new());
+    let place = server.place();
+    let store = ["--store", &*place, "--cert-ttl", "20s"];
+    one.start(&store);
+    let ca = |of: &ControlPlane| of.path().join("control-plane/ca");
+    fs::create_dir_all(ca(&other).parent().unwrap()).unwrap();
+    let mut copy = Command::new("cp");
+    assert!(copy.arg("-a").arg(ca(&one)).arg(ca(&other)).status().unwrap().success());
+    other.start(&store);
+    let address = other.address();
+    let served = ["agent", "--service", "quotes", "--port", "9080", "--forward-to", "127.0.0.1:9", "--address"];
+    let mut agent =
+        other.command(&[&served[..], &["127.0.99.9", "--control-plane", address["xds"].as_str().unwrap()]].concat());
+    let _agent = Process(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    until("the workload", LIMIT, || one.endpoints("quotes") == 1);
+    let told = |from: &ControlPlane| from.json(&["ca", "status", "-o", "json"]);
+    let before = told(&one)["roots"][0]["fingerprint"].clone();
+
+    one.ok(&["ca", "rotate", "--to", "distributed"]);
+    until("the other one trusts both", LIMIT, || told(&other)["roots"].as_array().unwrap().len() == 2);
+    // One that is down meanwhile follows when it is back.
+    other.stop();
+    one.ok(&["ca", "rotate", "--to", "signing"]);
+    other.start(&store);
+    assert_eq!(told(&other)["rotation"]["phase"], "signing");
+    let done = other.ok(&["ca", "rotate"]);
+    assert!(done.contains("one root is trusted"), "{done}");
+    let root = |from: &ControlPlane| told(from)["roots"].clone();
+    until("one is there, too", LIMIT, || root(&one) == root(&other));
+    let after = root(&one);
+    assert!(after.as_array().unwrap().len() == 1 && after[0]["fingerprint"] != before, "{after}");
+    until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
+}

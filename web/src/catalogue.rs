@@ -90,7 +90,7 @@ codes! {
         "once the cause is mended, `weft ca allow` lets them back in";
     WITHHELD_KEY = "WFT1405", Warning, "A gateway gets no private keys",
         "if it is yours, grant them as the message says; the servers that need them are left out until then";
-    ROOTS_HELD_BACK = "WFT1406", Warning, "Files of the certificate authority are not taken up",
+    ROOTS_HELD_BACK = "WFT1406", Warning, "Other roots of the certificate authority are not put in force",
         "what was in force stays so; wait for those who are named, correct the files, or put the old ones back: `weft ca status`";
     CUT_OFF = "WFT1407", Error, "Workloads have certificates under a root that is not trusted any more",
         "trust that root again beside the one that signs until they have others, or have them join again";

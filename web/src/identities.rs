@@ -105,7 +105,8 @@ pub struct RotationView {
     /// old one is still trusted).
     #[schema(example = "distributed")]
     pub phase: &'static str,
-    /// How many hold a certificate that has not ended.
+    /// How many hold a certificate that has not ended. Where the control planes of a store take each step together, the
+    /// other ones count as well.
     pub holders: usize,
     /// How many of them the next step does not wait for, 0 to 100.
     pub percent: usize,
@@ -119,6 +120,7 @@ pub struct RotationView {
 
 #[derive(Serialize, ToSchema)]
 pub struct WaitingView {
+    /// A SPIFFE ID, or `control plane NAME`.
     pub identity: String,
     /// The member of the mesh that holds the certificate, if it is one.
     pub member: Option<String>,
@@ -207,9 +209,10 @@ async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -
     };
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
         RotationError::Waits(_)
-        | RotationError::Shared
         | RotationError::Files(_)
-        | RotationError::Step(StepError::NothingToUndo | StepError::PluggedIn) => Problem::conflict(error.to_string()),
+        | RotationError::Step(
+            StepError::NothingToUndo | StepError::PluggedIn | StepError::Meanwhile | StepError::Disagreement(_),
+        ) => Problem::conflict(error.to_string()),
         error => Problem::internal(error),
     })
 }

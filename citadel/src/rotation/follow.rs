@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// What is wrong with the roots of trust here, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Files of the authority's are not in force.
+    /// Files of the authority's are not in force, or a step that was taken for all control planes of the store.
     HeldBack(String),
     /// Holders have certificates that nobody takes any more.
     CutOff(String),
@@ -135,7 +135,10 @@ impl Rotation {
     }
 
     async fn look(&self, said: &mut Said) {
-        let error = self.take_up(false).await.err();
+        let error = match self.authority.catch_up().await {
+            Ok(_) => self.take_up(false).await.err(),
+            Err(error) => Some(error.into()),
+        };
         let words = error.as_ref().map(ToString::to_string);
         // Who is waited for changes all the time, and is told where it is asked.
         let kind = match &error {
@@ -143,7 +146,7 @@ impl Rotation {
             _ => words.clone().unwrap_or_default(),
         };
         if let Some(error) = words.as_ref().filter(|_| kind != said.held_back) {
-            tracing::error!(error, "the authority's files are not taken up; the last ones stay in force");
+            tracing::error!(error, "other roots are not put in force; the last ones stay");
         }
         said.held_back = kind;
         self.found().held_back = words;

@@ -85,6 +85,8 @@ impl SelfSigned {
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
             agreement: None,
+            generation: 0.into(),
+            stepping: tokio::sync::Mutex::default(),
             pruned: unix(now).into(),
             clock,
             ttl: DEFAULT_TTL,
