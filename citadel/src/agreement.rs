@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
 use tokio::time::Instant;
 
-use crate::{TrustBundle, sha256};
+use crate::TrustBundle;
+use crate::anchor::Anchor;
 
 /// The control planes by the name of their process, in one record, so that two never change it unseen by each other.
 const KEY: &str = "ca/control-planes";
@@ -56,13 +57,15 @@ struct Seen {
     beats: bool,
 }
 
-/// What a process told last. Roots are told by their SHA-256 in hexadecimal.
+/// What a process told last. Roots are told by the SHA-256 of what they are trusted for, in hexadecimal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Told {
     /// Of the control plane.
     name: String,
     signing: String,
     trusted: BTreeSet<String>,
+    /// SHA-256 of the root that signs, for people.
+    root: String,
     /// Another each time.
     beat: u64,
     /// The step of the change of roots that it has taken.
@@ -98,15 +101,10 @@ impl Agreement {
 
     /// Tells what is in force from the start. Who does not agree and was not seen to tell anything is waited for until he
     /// is gone.
-    pub(crate) async fn begin(
-        &self,
-        bundle: &TrustBundle,
-        before: &[String],
-        generation: u64,
-    ) -> Result<(), Disagreement> {
+    pub(crate) async fn begin(&self, bundle: &TrustBundle, generation: u64) -> Result<(), Disagreement> {
         let mut said = false;
         loop {
-            match self.tell(bundle, before, generation).await {
+            match self.tell(bundle, generation).await {
                 Err(error) if error.process().is_some_and(|process| !self.beats(process)) => {
                     if !said {
                         tracing::warn!(%error, "it is seen whether that control plane is still there");
@@ -120,46 +118,35 @@ impl Agreement {
     }
 
     /// Tells again what is in force. Is it at odds with others, that is remembered until it is told without.
-    pub(crate) async fn keep(
-        &self,
-        bundle: &TrustBundle,
-        before: &[String],
-        generation: u64,
-    ) -> Result<(), Disagreement> {
-        let told = self.tell(bundle, before, generation).await;
+    pub(crate) async fn keep(&self, bundle: &TrustBundle, generation: u64) -> Result<(), Disagreement> {
+        let told = self.tell(bundle, generation).await;
         if let Some(error) = told.as_ref().err().filter(|error| error.process().is_some()) {
             self.state().at_odds = Some(error.to_string());
         }
         told
     }
 
-    /// Tells what is about to be in force here, if the others agree with it. `before`: what the root that signs was
-    /// before it got new dates, by its SHA-256.
-    pub(crate) async fn tell(
-        &self,
-        bundle: &TrustBundle,
-        before: &[String],
-        generation: u64,
-    ) -> Result<(), Disagreement> {
+    /// Tells what is about to be in force here, if the others agree with it. `generation`: the step of the change of roots
+    /// that it is.
+    pub(crate) async fn tell(&self, bundle: &TrustBundle, generation: u64) -> Result<(), Disagreement> {
         if !self.store.is_shared() {
             return Ok(());
         }
-        let trusted: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
+        let roots = || bundle.roots.iter().map(|root| Anchor::of(root).pin());
+        let (signing, trusted) = (roots().next().unwrap_or_default(), roots().collect());
+        let mut own = Told { name: self.name.clone(), signing, trusted, root: bundle.pin(), beat: 0, generation };
         loop {
             let entry = self.store.get(KEY).await?;
             let (all, revision) = entry.map_or_else(Default::default, |entry| (read(&entry.value), entry.revision));
             let now = Instant::now();
             let (mut live, is_first) = (self.live(all, now), self.state().told.is_none());
-            self.state().beat += 1;
-            let beat = self.state().beat;
-            let (name, signing, trusted) = (self.name.clone(), bundle.pin(), trusted.clone());
-            let own = Told { name, signing, trusted, beat, generation };
+            own.beat = self.next_beat();
             for (process, other) in &live {
-                judge(&own, before, process, other)?;
+                judge(&own, process, other)?;
             }
             // Under this name at a start there is what this control plane was before.
             live.retain(|_, other| !is_first || other.name != self.name);
-            live.insert(self.process.clone(), own);
+            live.insert(self.process.clone(), own.clone());
             let value = serde_json::to_vec(&live).map_err(|error| crate::ledger::unreadable(KEY, &error))?;
             match self.store.commit(Transaction::put(KEY, value).expecting(KEY, revision)).await {
                 Ok(_) => {
@@ -224,6 +211,12 @@ impl Agreement {
         all
     }
 
+    fn next_beat(&self) -> u64 {
+        let mut state = self.state();
+        state.beat += 1;
+        state.beat
+    }
+
     fn beats(&self, process: &str) -> bool {
         self.state().others.get(process).is_some_and(|seen| seen.beats)
     }
@@ -251,19 +244,17 @@ fn read(bytes: &[u8]) -> BTreeMap<String, Told> {
     })
 }
 
-fn judge(own: &Told, before: &[String], process: &str, other: &Told) -> Result<(), Disagreement> {
-    let one_of =
-        |known: &BTreeSet<String>| known.contains(&own.signing) || before.iter().any(|pin| known.contains(pin));
-    let of = || match other.name == own.name {
+fn judge(own: &Told, process: &str, other: &Told) -> Result<(), Disagreement> {
+    let of = match other.name == own.name {
         true => format!("{} (another process of this name)", other.name),
         false => other.name.clone(),
     };
     let process = process.to_owned();
-    if !one_of(&other.trusted) {
-        return Err(Disagreement::Untrusted { of: of(), process, root: own.signing.clone() });
+    if !other.trusted.contains(&own.signing) {
+        return Err(Disagreement::Untrusted { of, process, root: own.root.clone() });
     }
-    if !own.trusted.contains(&other.signing) && !before.contains(&other.signing) {
-        return Err(Disagreement::Unknown { of: of(), process, root: other.signing.clone() });
+    if !own.trusted.contains(&other.signing) {
+        return Err(Disagreement::Unknown { of, process, root: other.root.clone() });
     }
     Ok(())
 }

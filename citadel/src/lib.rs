@@ -5,6 +5,7 @@
 
 mod access;
 mod agreement;
+mod anchor;
 mod api_tokens;
 mod attest;
 mod authority;

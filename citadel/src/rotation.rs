@@ -259,6 +259,19 @@ impl Rotation {
     }
 }
 
+impl RotationError {
+    /// Whether it is only that the store does not answer.
+    fn is_of_store(&self) -> bool {
+        use crate::Disagreement::Store as Away;
+        matches!(
+            self,
+            Self::Store(_)
+                | Self::Files(OpenError::Disagreement(Away(_)))
+                | Self::Step(StepError::Store(_) | StepError::Disagreement(Away(_)))
+        )
+    }
+}
+
 impl Progress {
     /// 0 to 100.
     pub fn percent(&self) -> usize {

@@ -135,7 +135,7 @@ impl SelfSigned {
     pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
         if self.ledger.store().is_shared() {
             let bundle = self.bundle.borrow().clone();
-            agreement.begin(&bundle, &self.roots_before(), self.generation()).await?;
+            agreement.begin(&bundle, self.generation()).await?;
             self.agreement = Some(agreement);
         }
         Ok(self)
@@ -145,13 +145,13 @@ impl SelfSigned {
     pub(crate) async fn beat(&self) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
         let bundle = self.bundle.borrow().clone();
-        agreement.keep(&bundle, &self.roots_before(), self.generation()).await
+        agreement.keep(&bundle, self.generation()).await
     }
 
     /// Tells them what is about to be in force, if they agree with it.
     async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
-        agreement.tell(bundle, &self.roots_before(), self.generation()).await
+        agreement.tell(bundle, self.generation()).await
     }
 
     /// The other control planes of the store that are there, and the step that each has taken.

@@ -208,12 +208,10 @@ async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -
         RotationDirection::Back => state.rotation.step_back(order.force).await,
     };
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
-        RotationError::Waits(_)
-        | RotationError::Files(_)
-        | RotationError::Step(
-            StepError::NothingToUndo | StepError::PluggedIn | StepError::Meanwhile | StepError::Disagreement(_),
-        ) => Problem::conflict(error.to_string()),
-        error => Problem::internal(error),
+        RotationError::Step(StepError::Open(_) | StepError::Store(_)) | RotationError::Store(_) => {
+            Problem::internal(error)
+        }
+        error => Problem::conflict(error.to_string()),
     })
 }
 

@@ -4,6 +4,7 @@ use rustls::pki_types::CertificateDer;
 use store::Memory;
 
 use super::*;
+use crate::sha256;
 use crate::test_kit::{Away, Mesh};
 use crate::{Authority as _, IssueError, SelfSigned};
 
@@ -12,7 +13,7 @@ fn bundle(roots: &[&str]) -> TrustBundle {
 }
 
 async fn tell(who: &Agreement, roots: &[&str]) -> Result<(), Disagreement> {
-    who.tell(&bundle(roots), &[], 0).await
+    who.tell(&bundle(roots), 0).await
 }
 
 fn two(store: &Arc<Memory>) -> [Agreement; 2] {
@@ -75,11 +76,11 @@ async fn a_start_is_refused_by_one_who_is_there_and_not_by_one_who_is_gone() {
     tell(&one, &["old"]).await.unwrap();
     let running = goes_on(&one, &["old"]);
     let begun = Instant::now();
-    let refused = other.begin(&bundle(&["new"]), &[], 0).await.unwrap_err();
+    let refused = other.begin(&bundle(&["new"]), 0).await.unwrap_err();
     assert!(matches!(refused, Disagreement::Untrusted { .. }) && begun.elapsed() <= BEAT + LOOK);
     running.abort();
     let begun = Instant::now();
-    Agreement::new(store, "third").begin(&bundle(&["new"]), &[], 0).await.unwrap();
+    Agreement::new(store, "third").begin(&bundle(&["new"]), 0).await.unwrap();
     assert!(begun.elapsed() > SILENCE && begun.elapsed() <= SILENCE + 2 * LOOK, "{:?}", begun.elapsed());
 }
 
@@ -100,7 +101,7 @@ async fn a_copied_data_directory_is_told_and_a_restart_is_none() {
         assert!(words.contains("(one)") && words.contains("remove the file control-plane/replica"), "{words}");
     }
     let running = goes_on(&one, &["old"]);
-    let refused = Agreement::new(store, "one").begin(&bundle(&["new"]), &[], 0).await.unwrap_err().to_string();
+    let refused = Agreement::new(store, "one").begin(&bundle(&["new"]), 0).await.unwrap_err().to_string();
     assert!(refused.contains("another process of this name"), "{refused}");
     running.abort();
     for _ in 0..5 {
@@ -128,7 +129,7 @@ async fn whoever_comes_back_at_odds_issues_nothing_until_it_agrees_again() {
     let refused = one.issue(order()).await.unwrap_err();
     assert!(matches!(refused, IssueError::Ledger(_)), "{refused}");
     let other = Agreement::new(store, "other");
-    other.begin(&bundle(&["another"]), &[], 0).await.unwrap();
+    other.begin(&bundle(&["another"]), 0).await.unwrap();
     away.set(false);
     let refused = one.issue(order()).await.unwrap_err();
     assert!(matches!(refused, IssueError::AtOdds(_)), "{refused}");
@@ -151,8 +152,15 @@ async fn whoever_comes_back_at_odds_issues_nothing_until_it_agrees_again() {
 async fn new_dates_of_a_root_are_no_other_root_and_a_store_of_ones_own_asks_nobody() {
     let store = Arc::new(Memory::shared());
     let [one, other] = two(&store);
-    tell(&one, &["dates"]).await.unwrap();
-    other.tell(&bundle(&["new dates"]), &[sha256(b"dates")], 0).await.unwrap();
+    let (key, params) = (rcgen::KeyPair::generate().unwrap(), rcgen::CertificateParams::default());
+    let [dates, new_dates] = [2040, 2050].map(|year| {
+        let mut params = params.clone();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        TrustBundle { roots: vec![params.self_signed(&key).unwrap().into()] }
+    });
+    assert_ne!(dates, new_dates);
+    one.tell(&dates, 0).await.unwrap();
+    other.tell(&new_dates, 0).await.unwrap();
     let own = Arc::new(Memory::new());
     for (who, name) in two(&own).iter().zip(["one", "other"]) {
         tell(who, &[name]).await.unwrap();

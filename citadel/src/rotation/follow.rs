@@ -7,9 +7,9 @@ use std::time::Duration;
 use store::StoreError;
 use tokio::time::Instant;
 
-use super::gate::{self, Anchor};
-use super::{Progress, Rotation, RotationError, Waiting};
+use super::{Progress, Rotation, RotationError, Waiting, gate};
 use crate::agreement::{BEAT, Disagreement};
+use crate::anchor::Anchor;
 use crate::self_signed::{Pending, Phase};
 use crate::sha256;
 
@@ -139,6 +139,10 @@ impl Rotation {
             Ok(_) => self.take_up(false).await.err(),
             Err(error) => Some(error.into()),
         };
+        // While the store is away nothing is known anew.
+        if error.as_ref().is_some_and(RotationError::is_of_store) {
+            return;
+        }
         let words = error.as_ref().map(ToString::to_string);
         // Who is waited for changes all the time, and is told where it is asked.
         let kind = match &error {

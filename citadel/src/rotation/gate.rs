@@ -2,24 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
-
 use super::{Holder, OLD, Trusted, UNTOLD, Waiting};
+use crate::anchor::Anchor;
 use crate::{LedgerEntry, TrustBundle, sha256};
-
-/// What a root is trusted for: its name and its key. New dates make no other root of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Anchor(Vec<u8>, Vec<u8>);
-
-impl Anchor {
-    pub fn of(root: &CertificateDer<'_>) -> Self {
-        match X509Certificate::from_der(root) {
-            Ok((_, root)) => Self(root.subject().as_raw().to_vec(), root.public_key().raw.to_vec()),
-            Err(_) => Self(root.to_vec(), Vec::new()),
-        }
-    }
-}
 
 /// Those who would be cut off: for a root that signs, whoever has not told that it trusts it; for one that goes, whoever
 /// has a certificate under it. To add roots cuts nobody off.

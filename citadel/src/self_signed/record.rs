@@ -185,7 +185,7 @@ impl SelfSigned {
             return Ok(());
         }
         if let Some(agreement) = &self.agreement {
-            agreement.tell(&shape.bundle(), &self.roots_before(), record.generation).await?;
+            agreement.tell(&shape.bundle(), record.generation).await?;
         }
         let now = self.clock.now();
         let mut keys = self.keys();

@@ -164,8 +164,12 @@ async fn files_that_leave_out_a_root_in_use_start_all_the_same_and_it_is_told() 
 
 #[tokio::test]
 async fn new_dates_make_no_other_root_and_bad_files_leave_the_last_in_force() {
-    let files = Files::new(store::Memory::new());
-    let authority = files.authority();
+    let files = Files::new(store::Memory::shared());
+    let authority = Arc::try_unwrap(files.authority()).ok().unwrap();
+    let agreement = |name| crate::Agreement::new(files.mesh.store.clone(), name);
+    let authority = Arc::new(authority.agreeing(agreement("one")).await.unwrap());
+    // Another control plane, which has the old dates.
+    agreement("other").tell(&authority.trust_bundle().borrow().clone(), 0).await.unwrap();
     let rotation = Rotation::new(authority.clone(), false);
     issue(&authority, &files.mesh.id("reviews"), None).await;
     let mut bundles = authority.trust_bundle();
