@@ -82,9 +82,7 @@ const OLD: &str = "still has a certificate under the other root";
 impl Rotation {
     /// `shared`: whether several control planes may sign for this mesh.
     pub fn new(authority: Arc<SelfSigned>, shared: bool) -> Self {
-        let rotation = Self { authority, shared, trusted: Arc::default(), found: Arc::default() };
-        rotation.note_roots();
-        rotation
+        Self { authority, shared, trusted: Arc::default(), found: Arc::default() }
     }
 
     pub fn bundles(&self) -> tokio::sync::watch::Receiver<Arc<TrustBundle>> {

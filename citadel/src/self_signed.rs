@@ -36,6 +36,7 @@ pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
 pub use self::rotate::{Phase, StepError};
 use crate::agreement::{Agreement, Disagreement};
+use crate::anchor::Anchor;
 use crate::{
     Authority, Decision, Decisions, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, Outcome, TrustBundle,
     Wanted, sha256,
@@ -295,6 +296,7 @@ fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now
         fingerprint: issued.chain.first().map(|leaf| sha256(leaf)).unwrap_or_default(),
         issuer: issuer.to_owned(),
         root: sha256(&root.certificate),
+        anchor: Anchor::of(&root.certificate).pin(),
         serial: issued.serial.clone(),
         identity: request.id.to_string(),
         issued: unix(now),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn held(root: u8) -> Result<wire::Held, Status> {
-        Ok(wire::Held { roots: vec![vec![root; 32].into()] })
+        Ok(wire::Held { roots: vec![vec![root; 32]] })
     }
 
     async fn kept(store: &Memory) -> (u64, String) {

@@ -1,7 +1,6 @@
 //! What a control plane does about its roots by itself: it takes up files once nobody would be cut off by them, tells the
 //! other control planes of the store what is in force, and finds who is cut off already.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use store::StoreError;
@@ -10,8 +9,8 @@ use tokio::time::Instant;
 use super::{Progress, Rotation, RotationError, Waiting, gate};
 use crate::agreement::{BEAT, Disagreement};
 use crate::anchor::Anchor;
+use crate::ledger::pins;
 use crate::self_signed::{Pending, Phase};
-use crate::sha256;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -36,8 +35,6 @@ pub enum Fault {
 pub(super) struct Found {
     held_back: Option<String>,
     cut_off: Option<String>,
-    /// The roots that were ever in force in this process, by their SHA-256.
-    roots: BTreeMap<String, Anchor>,
 }
 
 /// Files that are not in force, and those who would be cut off by them.
@@ -94,7 +91,6 @@ impl Rotation {
             return Err(RotationError::Waits(weighed.words()));
         }
         self.authority.take_up(weighed.pending).await.map_err(RotationError::Files)?;
-        self.note_roots();
         self.found().held_back = None;
         Ok(true)
     }
@@ -169,10 +165,10 @@ impl Rotation {
 
     /// In words: who has a certificate under a root that is not trusted here.
     async fn cut_off(&self) -> Result<Option<String>, StoreError> {
-        let trusted = self.note_roots();
-        let known: BTreeSet<String> = trusted.into_iter().chain(self.authority.roots_before()).collect();
+        let mut trusted = pins(&self.bundles().borrow().roots);
+        trusted.extend(self.authority.roots_before());
         let holders = self.holders().await?;
-        let off = holders.iter().filter(|(_, entry)| !entry.root.is_empty() && !known.contains(&entry.root));
+        let off = holders.iter().filter(|(_, entry)| !entry.root.is_empty() && !entry.is_under(&trusted));
         let off: Vec<_> = off.map(|(holder, entry)| (holder.to_string(), entry.root.clone())).collect();
         let Some((_, root)) = off.first() else { return Ok(None) };
         let advice = match self.authority.is_plugged_in() {
@@ -186,15 +182,6 @@ impl Rotation {
             holders.len(),
             super::some_of(&names),
         )))
-    }
-
-    /// Remembers the roots in force, and tells what they are and were, by their SHA-256.
-    pub(super) fn note_roots(&self) -> Vec<String> {
-        let bundle = self.bundles().borrow().clone();
-        let trusted: BTreeSet<Anchor> = bundle.roots.iter().map(Anchor::of).collect();
-        let roots = &mut self.found().roots;
-        roots.extend(bundle.roots.iter().map(|root| (sha256(root), Anchor::of(root))));
-        roots.iter().filter(|(_, root)| trusted.contains(root)).map(|(pin, _)| pin.clone()).collect()
     }
 
     fn found(&self) -> std::sync::MutexGuard<'_, Found> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Holder, OLD, Trusted, UNTOLD, Waiting};
 use crate::anchor::Anchor;
+use crate::ledger::pins;
 use crate::{LedgerEntry, TrustBundle, sha256};
 
 /// Those who would be cut off: for a root that signs, whoever has not told that it trusts it; for one that goes, whoever
@@ -20,13 +21,12 @@ pub fn behind(
     let new: BTreeSet<String> =
         all().filter(|root| Some(Anchor::of(root)) == signing).map(|root| sha256(root)).collect();
     let kept: BTreeSet<Anchor> = next.roots.iter().map(Anchor::of).collect();
-    let gone: BTreeSet<String> =
-        now.roots.iter().filter(|root| !kept.contains(&Anchor::of(root))).map(|root| sha256(root)).collect();
+    let gone = pins(now.roots.iter().filter(|root| !kept.contains(&Anchor::of(root))));
     let reason = |holder: &Holder, entry: &LedgerEntry| {
         let trusts = || told.get(holder).is_some_and(|trusted| !trusted.is_disjoint(&new));
         match () {
             () if signing.is_some() && !trusts() => Some(UNTOLD),
-            () if gone.contains(&entry.root) => Some(OLD),
+            () if entry.is_under(&gone) => Some(OLD),
             () => None,
         }
     };

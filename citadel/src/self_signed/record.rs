@@ -293,21 +293,18 @@ mod tests {
         let (record, _) = authority.record().await.unwrap();
         let (root, next) = authority.make_next(&record).unwrap();
         authority.directory.discard_root(&root.name);
-        let bad = |change: &dyn Fn(&mut Made)| {
-            let mut bad = next.clone();
-            change(bad.made.as_mut().unwrap());
-            serde_json::to_vec(&bad).unwrap()
-        };
         let files = || std::fs::read_dir(mesh.ca()).unwrap().count();
         let before = files();
-        let changes: [(&dyn Fn(&mut Made), &str); 4] = [
-            (&|made| made.name = "../../x".to_owned(), "is no name of a root"),
-            (&|made| made.key = STANDARD.encode([7; 80]), "cannot be sealed, or opened"),
-            (&|made| made.sealed_under = "0".repeat(64), "has another root of trust"),
-            (&|made| made.certificate = STANDARD.encode(b"x"), "has another root of trust"),
+        let made = next.made.clone().unwrap();
+        let cases = [
+            (Made { name: "../../x".to_owned(), ..made.clone() }, "is no name of a root"),
+            (Made { key: STANDARD.encode([7; 80]), ..made.clone() }, "cannot be sealed, or opened"),
+            (Made { sealed_under: "0".repeat(64), ..made.clone() }, "has another root of trust"),
+            (Made { certificate: STANDARD.encode(b"x"), ..made }, "has another root of trust"),
         ];
-        for (change, words) in changes {
-            mesh.store.commit(Transaction::put(KEY, bad(change))).await.unwrap();
+        for (made, words) in cases {
+            let bad = serde_json::to_vec(&Record { made: Some(made), ..next.clone() }).unwrap();
+            mesh.store.commit(Transaction::put(KEY, bad)).await.unwrap();
             let refused = authority.catch_up().await.unwrap_err().to_string();
             assert!(refused.contains(words) && files() == before, "{refused}");
         }

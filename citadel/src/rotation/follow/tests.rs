@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::test_kit::{ECDSA, Mesh, cacerts, issue};
-use crate::{Authority as _, Holder, SelfSigned};
+use crate::{Authority as _, Holder, SelfSigned, sha256};
 
 /// A mesh whose authority is in files, in force from the first, and two more to come.
 struct Files {
@@ -185,6 +185,10 @@ async fn new_dates_make_no_other_root_and_bad_files_leave_the_last_in_force() {
     assert_ne!(bundles.borrow_and_update().pin(), first);
     rotation.find_cut_off().await;
     assert_eq!(rotation.faults(), []);
+
+    let again = Rotation::new(files.authority(), true);
+    again.find_cut_off().await;
+    assert_eq!(again.faults(), [], "nor after a start");
 
     fs::write(files.mesh.ca().join("ca-key.pem"), "nonsense").unwrap();
     let words = look(&rotation).await.2.unwrap();
