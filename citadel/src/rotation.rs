@@ -27,6 +27,8 @@ pub struct Rotation {
     /// By holder: SHA-256 of each root that it trusts.
     trusted: Arc<Mutex<Trusted>>,
     found: Arc<Mutex<follow::Found>>,
+    /// From the look at who is behind to the step.
+    stepping: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The SHA-256 of the roots that each holder trusts, in hexadecimal.
@@ -82,7 +84,7 @@ const OLD: &str = "still has a certificate under the other root";
 impl Rotation {
     /// `shared`: whether several control planes may sign for this mesh.
     pub fn new(authority: Arc<SelfSigned>, shared: bool) -> Self {
-        Self { authority, shared, trusted: Arc::default(), found: Arc::default() }
+        Self { authority, shared, trusted: Arc::default(), found: Arc::default(), stepping: Arc::default() }
     }
 
     pub fn bundles(&self) -> tokio::sync::watch::Receiver<Arc<TrustBundle>> {
@@ -177,14 +179,16 @@ impl Rotation {
                 false => Err(StepError::PluggedIn.into()),
             };
         }
+        let _one = self.stepping.lock().await;
         // What was written down by another control plane comes first.
         self.authority.catch_up().await?;
+        let from = self.authority.generation();
         let progress = self.progress().await?;
         if !force && !progress.waiting.is_empty() {
             return Err(RotationError::Waits(progress.words()));
         }
         if self.authority.is_recorded() {
-            self.authority.advance_all().await?;
+            self.authority.advance_all(from).await?;
         } else {
             self.authority.advance()?;
         }
@@ -193,7 +197,9 @@ impl Rotation {
 
     /// Takes the last step back. A root whose certificates are in use is withdrawn by force only.
     pub async fn step_back(&self, force: bool) -> Result<Progress, RotationError> {
+        let _one = self.stepping.lock().await;
         self.authority.catch_up().await?;
+        let from = self.authority.generation();
         if !force {
             let progress = self.behind_a_step_back().await?;
             if !progress.waiting.is_empty() {
@@ -201,7 +207,7 @@ impl Rotation {
             }
         }
         if self.authority.is_recorded() {
-            self.authority.step_back_all().await?;
+            self.authority.step_back_all(from).await?;
         } else {
             self.authority.step_back()?;
         }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::control_plane::ControlPlane;
 use crate::identity::attempt;
 use crate::mesh::{Mesh, text, until};
 
@@ -124,6 +126,40 @@ fn files_that_cannot_be_an_authority_are_refused_before_anything_starts() {
     assert!(another.contains("ca-key.pem: it is not the key of ca-cert.pem"), "{another}");
     let no_authority = at(&|ca| cacerts(ca, "basicConstraints=critical,CA:FALSE"));
     assert!(no_authority.contains("ca-cert.pem: it may not sign certificates; it needs CA:true"), "{no_authority}");
+}
+
+/// A root of ten years, and below it an authority that has lived nine tenths of its life.
+fn ending(folder: &Path) {
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let made = |name: &str, from: SystemTime, to: SystemTime| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        (params.not_before, params.not_after) = (from.into(), to.into());
+        params
+    };
+    let [root_key, key] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let root = made("Acme root", now - day, now + 3650 * day).self_signed(&root_key).unwrap();
+    let issuer = Issuer::from_ca_cert_der(root.der(), root_key).unwrap();
+    let own = made("Acme cluster", now - 335 * day, now + 29 * day + day / 2).signed_by(&key, &issuer).unwrap();
+    fs::write(folder.join("root-cert.pem"), root.pem()).unwrap();
+    fs::write(folder.join("ca-cert.pem"), own.pem()).unwrap();
+    fs::write(folder.join("ca-key.pem"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn an_authority_that_ends_soon_is_told_with_its_file() {
+    let files = TempDir::new().unwrap();
+    ending(files.path());
+    let mut control_plane = ControlPlane::new();
+    control_plane.start(&["--ca-dir", files.path().to_str().unwrap()]);
+    let told = text(&control_plane.weft(&["check"]));
+    for words in ["WFT1401", "CN=Acme cluster in ca-cert.pem", "ends in 29 days", "put a new ca-cert.pem"] {
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 const ONLY_PRODUCTPAGE: &str = "\

@@ -117,10 +117,9 @@ impl SelfSigned {
         Ok((serde_json::from_slice(&entry.value).map_err(unreadable)?, entry.revision))
     }
 
-    /// The next step for all control planes, written down and taken here.
-    pub(crate) async fn advance_all(&self) -> Result<(), StepError> {
-        let (record, revision) = self.record().await?;
-        self.follow(&record).await?;
+    /// The next step for all control planes, written down and taken here; `from`: the one that it follows upon.
+    pub(crate) async fn advance_all(&self, from: u64) -> Result<(), StepError> {
+        let (record, revision) = self.record_of(from).await?;
         if record.phase != Phase::Idle {
             return self.write(record.advanced(), revision).await;
         }
@@ -133,11 +132,16 @@ impl SelfSigned {
         written
     }
 
-    /// One step back for all.
-    pub(crate) async fn step_back_all(&self) -> Result<(), StepError> {
-        let (record, revision) = self.record().await?;
-        self.follow(&record).await?;
+    /// One step back for all, from this one.
+    pub(crate) async fn step_back_all(&self, from: u64) -> Result<(), StepError> {
+        let (record, revision) = self.record_of(from).await?;
         self.write(record.back().ok_or(StepError::NothingToUndo)?, revision).await
+    }
+
+    /// The record, if it still has the step for which it was decided that another may be taken.
+    async fn record_of(&self, generation: u64) -> Result<(Record, u64), StepError> {
+        let (record, revision) = self.record().await?;
+        if record.generation == generation { Ok((record, revision)) } else { Err(StepError::Meanwhile) }
     }
 
     /// Makes another root, and what the store gets of it.
@@ -279,7 +283,9 @@ mod tests {
         let [one, other] = [mesh.authority(), mesh.authority()];
         let (record, revision) = one.record().await.unwrap();
         let (root, next) = one.make_next(&record).unwrap();
-        other.advance_all().await.unwrap();
+        other.advance_all(0).await.unwrap();
+        assert!(matches!(other.advance_all(0).await, Err(StepError::Meanwhile)), "that was decided for another step");
+        assert!(matches!(other.step_back_all(0).await, Err(StepError::Meanwhile)));
         assert!(matches!(one.write(next, revision).await, Err(StepError::Meanwhile)));
         assert_ne!(root.name, other.keys().other.as_ref().unwrap().name);
         assert!(one.catch_up().await.unwrap() && one.phase() == Phase::Staged);

@@ -70,9 +70,9 @@ pub enum StepError {
     #[error("no change of roots is under way, so there is no way back; begin one with `weft ca rotate`")]
     NothingToUndo,
     #[error(
-        "the authority's files are somebody else's: put others there, and they are taken up. First both roots into \
-         root-cert.pem, then what the new one signed, then the new root alone, each at every control plane; `weft ca \
-         status` says who has not followed yet"
+        "the authority's files are somebody else's: put others there, and they are taken up once nobody would be cut off \
+         by them. First both roots into root-cert.pem, then what the new one signed, then the new root alone, each at every \
+         control plane; the way back is to put the old files there again; `weft ca status` says who has not followed yet"
     )]
     PluggedIn,
     #[error("another step was taken at the same time; see `weft ca status`")]

@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 /// Nonce, ciphertext, tag. `place`: what it is and where it is kept, without which it is not opened.
 pub fn seal(key: &KeyPair, under: &KeyPair, place: &str) -> Result<Vec<u8>, Unspecified> {
-    let mut sealed = Zeroizing::new(key.serialize_pem().into_bytes());
-    // The bytes grow by the tag, in a place of their own if they must.
-    sealed.reserve_exact(AES_256_GCM.tag_len());
+    let plain = Zeroizing::new(key.serialize_pem());
+    // Bytes that had to move would leave a copy behind.
+    let mut sealed = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
+    sealed.extend_from_slice(plain.as_bytes());
     let nonce = derived(under)?.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut *sealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
 }
