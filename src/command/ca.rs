@@ -43,7 +43,8 @@ const ROTATE_HELP: &str = "\
 Phases: staged (the next root is made), distributed (all are told to trust it), signing (it signs, the old one is still \
 trusted), retired (the old one is gone). No proxy is restarted and no connection is cut. Interrupt it at any time; the \
 same command goes on. Join tokens that were made before the signing phase name the old root and cannot be used after. \
-With --ca-dir it waits for the files that are there to be taken up; --force takes them up at once.
+Control planes of one store take each phase together, whichever is asked. With --ca-dir it waits for the files that are \
+there to be taken up; --force takes them up at once.
 
 Example: weft ca rotate
          weft ca rotate --to distributed

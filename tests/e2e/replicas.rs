@@ -183,3 +183,29 @@ fn two_control_planes_on_one_etcd_change_roots_together() {
     assert!(after.as_array().unwrap().len() == 1 && after[0]["fingerprint"] != before, "{after}");
     until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
 }
+
+#[test]
+fn a_copied_data_directory_is_told_at_both_control_planes() {
+    let server = Server::start();
+    let (mut one, mut other) = (ControlPlane::new(), ControlPlane::new());
+    let place = server.place();
+    let store = ["--store", &*place];
+    one.start(&store);
+    fs::create_dir_all(other.path().join("control-plane")).unwrap();
+    for name in ["ca", "replica"] {
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(one.path().join("control-plane").join(name)).arg(other.path().join("control-plane"));
+        assert!(copy.status().unwrap().success());
+    }
+    other.start(&store);
+    for control_plane in [&one, &other] {
+        let words = "remove the file control-plane/replica from the copy";
+        until("it is told", LIMIT, || control_plane.ok(&["ca", "status"]).contains(words));
+        assert!(text(&control_plane.weft(&["check"])).contains("WFT1409"));
+    }
+    other.stop();
+    fs::remove_file(other.path().join("control-plane/replica")).unwrap();
+    other.start(&store);
+    until("all is well", LIMIT, || !text(&one.weft(&["check"])).contains("WFT1409"));
+    assert!(!text(&other.weft(&["check"])).contains("WFT1409"));
+}
