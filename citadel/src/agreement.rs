@@ -48,6 +48,8 @@ struct State {
     at_odds: Option<String>,
     /// Another process tells under the same name.
     twin: bool,
+    /// Nothing is told any more.
+    left: bool,
 }
 
 struct Seen {
@@ -129,7 +131,7 @@ impl Agreement {
     /// Tells what is about to be in force here, if the others agree with it. `generation`: the step of the change of roots
     /// that it is.
     pub(crate) async fn tell(&self, bundle: &TrustBundle, generation: u64) -> Result<(), Disagreement> {
-        if !self.store.is_shared() {
+        if !self.store.is_shared() || self.state().left {
             return Ok(());
         }
         let roots = || bundle.roots.iter().map(|root| Anchor::of(root).pin());
@@ -156,6 +158,23 @@ impl Agreement {
                 }
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ends in order, so that the others need not see for themselves that this one is gone.
+    pub(crate) async fn leave(&self) -> Result<(), StoreError> {
+        self.state().left = true;
+        loop {
+            let Some(entry) = self.store.get(KEY).await? else { return Ok(()) };
+            let mut all = read(&entry.value);
+            if all.remove(&self.process).is_none() {
+                return Ok(());
+            }
+            let value = serde_json::to_vec(&all).map_err(|error| crate::ledger::unreadable(KEY, &error))?;
+            match self.store.commit(Transaction::put(KEY, value).expecting(KEY, entry.revision)).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return done.map(drop),
             }
         }
     }

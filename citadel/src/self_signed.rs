@@ -163,6 +163,14 @@ impl SelfSigned {
         }
     }
 
+    /// Tells the other control planes of the store that this one ends.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        match &self.agreement {
+            Some(agreement) => agreement.leave().await,
+            None => Ok(()),
+        }
+    }
+
     /// Why nothing is issued, if what is in force is at odds with what other control planes of the store trust.
     pub(crate) fn at_odds(&self) -> Option<String> {
         self.agreement.as_ref()?.at_odds()

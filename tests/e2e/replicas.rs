@@ -145,6 +145,15 @@ fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
     put(&b, &new, &[&new]);
     until("the other does too", LIMIT, || count(&other) == 1);
     until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
+
+    // Whoever ends in order is gone at once: a third one of another root need not wait to see that.
+    one.stop();
+    other.stop();
+    let mut third = ControlPlane::new();
+    put(&a, &old, &[&old]);
+    third.start(&of_a);
+    let log = fs::read_to_string(third.log()).unwrap();
+    assert!(!log.contains("whether that control plane is still there"), "{log}");
 }
 
 #[test]

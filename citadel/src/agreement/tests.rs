@@ -70,6 +70,19 @@ async fn who_is_silent_is_gone_once_that_was_seen_for_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_ends_in_order_is_gone_at_once_and_tells_nothing_more() {
+    let store = Arc::new(Memory::shared());
+    let [one, other] = two(&store);
+    tell(&other, &["old"]).await.unwrap();
+    tell(&one, &["old"]).await.unwrap();
+    other.leave().await.unwrap();
+    tell(&one, &["third"]).await.unwrap();
+    tell(&other, &["old"]).await.unwrap();
+    assert_eq!(one.others().await.unwrap(), []);
+    other.leave().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_is_refused_by_one_who_is_there_and_not_by_one_who_is_gone() {
     let store = Arc::new(Memory::shared());
     let [one, other] = two(&store);

@@ -117,8 +117,8 @@ impl Rotation {
         let error = self.authority.beat().await.err();
         let kind = error.as_ref().map(std::mem::discriminant);
         if let Some(error) = error.filter(|_| kind != said.at_odds) {
-            let issues = self.authority.at_odds().is_none();
-            tracing::error!(%error, issues, "the control planes of the store do not agree on their roots");
+            let issuing = self.authority.at_odds().is_none();
+            tracing::error!(%error, issuing, "the control planes of the store do not agree on their roots");
         } else if kind.is_none() && said.at_odds.is_some() {
             tracing::info!("the control planes of the store agree on their roots again");
         }
