@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 use crate::{SubjectKey, Unseen};
 
+/// As many roots as a mesh trusts.
+pub(crate) const MOST_ROOTS: usize = 16;
+
 /// Signs SVIDs, and tells which roots vouch for them.
 #[async_trait]
 pub trait Authority: Send + Sync {
@@ -64,6 +67,8 @@ pub enum IssueError {
          there that hold"
     )]
     RootExpired,
+    #[error("nothing is signed while this control plane is at odds with another one: {0}")]
+    AtOdds(String),
     #[error("the certificate cannot be signed: {0}")]
     Signing(String),
     #[error("the certificate cannot be entered in the ledger, so it was not handed out: {0}")]

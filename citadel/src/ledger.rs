@@ -1,10 +1,15 @@
 //! The log of issued certificates, in the store under `cert/<serial>`, until they expire.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use runtime::Clock;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Transaction};
+
+use crate::anchor::Anchor;
+use crate::sha256;
 
 const PREFIX: &str = "cert/";
 
@@ -24,12 +29,27 @@ pub struct LedgerEntry {
     /// SHA-256 of the root above it, in hexadecimal; empty in entries of before.
     #[serde(default)]
     pub root: String,
+    /// SHA-256 of that root's name and key, in hexadecimal, which outlive its dates; empty in entries of before.
+    #[serde(default)]
+    pub anchor: String,
     /// SHA-256 of the certificate, in hexadecimal; empty in entries of before.
     #[serde(default)]
     pub fingerprint: String,
     /// The name of the authority that signed it; empty in entries of before.
     #[serde(default)]
     pub issuer: String,
+}
+
+impl LedgerEntry {
+    /// Whether the root above it is one of these, told by [`pins`].
+    pub(crate) fn is_under(&self, roots: &BTreeSet<String>) -> bool {
+        roots.contains(&self.anchor) || roots.contains(&self.root)
+    }
+}
+
+/// Of each root what an entry may have of it.
+pub(crate) fn pins<'a>(roots: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> BTreeSet<String> {
+    roots.into_iter().flat_map(|root| [sha256(root), Anchor::of(root).pin()]).collect()
 }
 
 /// Reads and writes the log.

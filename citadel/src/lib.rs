@@ -5,6 +5,7 @@
 
 mod access;
 mod agreement;
+mod anchor;
 mod api_tokens;
 mod attest;
 mod authority;
@@ -51,10 +52,12 @@ pub use jwt::{JwtAuthority, JwtError, JwtKeys, JwtService, MintedJwt};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
-pub use rotation::{Holder, Progress, Rotation, RotationError, Waiting};
+pub use rotation::{Fault, Holder, Progress, Rotation, RotationError, Waiting};
 pub use secret::sha256;
 pub use self_signed::fuzz;
-pub use self_signed::{OpenError, Phase, RenewedRoot, SelfSigned, StepError, renew_expired_roots, replaced_roots};
+pub use self_signed::{
+    OpenError, Phase, ROOT, RenewedRoot, SelfSigned, StepError, renew_expired_roots, replaced_roots,
+};
 pub use server_tls::{ServerTls, ServerTlsError, server_tls};
 pub use sessions::{Session, SessionError, Sessions};
 pub use signing::{Issuances, Signing};

@@ -1,6 +1,8 @@
 //! The change of roots under the eyes of those who must follow it: who holds a certificate, which roots each trusts,
 //! and therefore whether the next step may be taken.
 
+mod follow;
+mod gate;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
+use crate::agreement::SILENCE;
 use crate::authority::Authority as _;
 use crate::self_signed::{Phase, SelfSigned, StepError};
-use crate::{LedgerEntry, TrustBundle, sha256};
+use crate::{CertificateDescription, LedgerEntry, OpenError, TrustBundle, sha256};
+
+pub use self::follow::Fault;
 
 /// Watches over the change. Cloning shares.
 #[derive(Clone)]
@@ -21,6 +26,9 @@ pub struct Rotation {
     shared: bool,
     /// By holder: SHA-256 of each root that it trusts.
     trusted: Arc<Mutex<Trusted>>,
+    found: Arc<Mutex<follow::Found>>,
+    /// From the look at who is behind to the step.
+    stepping: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The SHA-256 of the roots that each holder trusts, in hexadecimal.
@@ -37,18 +45,22 @@ pub struct Holder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub phase: Phase,
-    /// How many hold a certificate that has not ended.
+    /// How many hold a certificate that has not ended; and where all control planes of a store take each step, the others.
     pub holders: usize,
     /// Those that the next step waits for, and why.
     pub waiting: Vec<Waiting>,
+    /// Whether the steps are files that somebody else puts there.
+    pub plugged_in: bool,
+    /// Why files that are there are not in force, if there are such.
+    pub pending: Option<String>,
 }
 
-/// A holder that is behind.
+/// A holder that is behind, or a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     pub holder: Holder,
     pub reason: &'static str,
-    /// When its certificate ends, and with it the waiting; Unix seconds.
+    /// When its certificate ends, and with it the waiting; of a control plane, when it may be gone. Unix seconds.
     pub until: u64,
 }
 
@@ -56,12 +68,8 @@ pub struct Waiting {
 pub enum RotationError {
     #[error("{0}")]
     Waits(String),
-    #[error(
-        "several control planes share this store, each with the root's key in files of its own, so none of them makes \
-         another root: give them an authority of yours (--ca-dir, which may be the present one) and change its files step \
-         by step, as docs/certificates.md has it under \"Another root of your own\""
-    )]
-    Shared,
+    #[error("the authority's files are not taken up: {0}")]
+    Files(OpenError),
     #[error(transparent)]
     Step(#[from] StepError),
     #[error("who holds certificates cannot be told now: {0}")]
@@ -69,27 +77,36 @@ pub enum RotationError {
 }
 
 const UNTOLD: &str = "has not said that it trusts the other root";
+/// Of another control plane of the store.
+const ELSEWHERE: &str = "has not taken the last step";
 const OLD: &str = "still has a certificate under the other root";
 
 impl Rotation {
     /// `shared`: whether several control planes may sign for this mesh.
     pub fn new(authority: Arc<SelfSigned>, shared: bool) -> Self {
-        Self { authority, shared, trusted: Arc::default() }
+        Self { authority, shared, trusted: Arc::default(), found: Arc::default(), stepping: Arc::default() }
     }
 
     pub fn bundles(&self) -> tokio::sync::watch::Receiver<Arc<TrustBundle>> {
         self.authority.trust_bundle()
     }
 
-    /// Takes a holder's word for the roots that it trusts. All control planes of a store learn of it.
-    pub async fn told(&self, holder: Holder, trusted: BTreeSet<String>) {
+    /// What lies between what is signed and the root, where the authority is plugged in: the file of each, and what it says.
+    pub fn path(&self) -> Vec<(&'static str, CertificateDescription)> {
+        self.authority.path()
+    }
+
+    /// Takes a holder's word for the roots that it trusts. All control planes of a store learn of it. Whether it is kept.
+    pub async fn told(&self, holder: Holder, trusted: BTreeSet<String>) -> bool {
         if !self.shared {
             self.lock().insert(holder, trusted);
-            return;
+            return true;
         }
-        if let Err(error) = told::keep(self.authority.ledger().store(), &holder, trusted).await {
-            tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until it says so again");
+        let kept = told::keep(self.authority.ledger().store(), &holder, trusted).await;
+        if let Err(error) = &kept {
+            tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until that is");
         }
+        kept.is_ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Trusted> {
@@ -116,13 +133,24 @@ impl Rotation {
     }
 
     pub async fn progress(&self) -> Result<Progress, StoreError> {
+        let plugged_in = self.authority.is_plugged_in();
         let (mut phase, signing) = (self.authority.phase(), self.authority.signing_root());
         let bundle = self.bundles().borrow().clone();
         let roots: BTreeSet<String> = bundle.roots.iter().map(|root| sha256(root)).collect();
-        let by_hand = self.authority.is_plugged_in() && roots.len() > 1;
+        let by_hand = plugged_in && roots.len() > 1;
         if by_hand {
             phase = Phase::Distributed;
         }
+        let pending = match self.weigh().await {
+            Ok(Some(weighed)) if !weighed.progress.waiting.is_empty() => {
+                let pending = Some(weighed.words());
+                return Ok(Progress { phase, pending, ..weighed.progress });
+            }
+            Ok(Some(_)) => Some(self.held_back().unwrap_or_else(|| "they are taken up within seconds".to_owned())),
+            Ok(None) => None,
+            Err(RotationError::Store(error)) => return Err(error),
+            Err(error) => Some(error.to_string()),
+        };
         // Whoever holds no certificate any more is waited for no longer.
         let (holders, told) = self.trusted().await?;
         let behind = |(holder, entry): (&Holder, &LedgerEntry)| {
@@ -137,44 +165,83 @@ impl Rotation {
             };
             Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
         };
-        let waiting = holders.iter().filter_map(behind).collect();
-        Ok(Progress { phase, holders: holders.len(), waiting })
+        let (others, mut waiting) = self.others().await?;
+        waiting.extend(holders.iter().filter_map(behind));
+        let holders = holders.len() + others;
+        Ok(Progress { phase, holders, waiting, plugged_in, pending })
     }
 
-    /// Takes the next step, if nobody is behind or it is forced.
+    /// Takes the next step, if nobody is behind or it is forced: for files that somebody else put there, to take them up.
     pub async fn advance(&self, force: bool) -> Result<Progress, RotationError> {
         if self.authority.is_plugged_in() {
-            return Err(StepError::PluggedIn.into());
+            return match self.take_up(force).await? {
+                true => Ok(self.progress().await?),
+                false => Err(StepError::PluggedIn.into()),
+            };
         }
-        if self.shared {
-            return Err(RotationError::Shared);
-        }
+        let _one = self.stepping.lock().await;
+        // What was written down by another control plane comes first.
+        self.authority.catch_up().await?;
+        let from = self.authority.generation();
         let progress = self.progress().await?;
         if !force && !progress.waiting.is_empty() {
             return Err(RotationError::Waits(progress.words()));
         }
-        self.authority.advance()?;
+        if self.authority.is_recorded() {
+            self.authority.advance_all(from).await?;
+        } else {
+            self.authority.advance()?;
+        }
         Ok(self.progress().await?)
     }
 
     /// Takes the last step back. A root whose certificates are in use is withdrawn by force only.
     pub async fn step_back(&self, force: bool) -> Result<Progress, RotationError> {
-        if self.authority.phase() == Phase::Distributed && !force {
-            let signing = self.authority.signing_root();
-            let foreign = |(_, entry): &(&Holder, &LedgerEntry)| entry.root != signing && !entry.root.is_empty();
-            let holders = self.holders().await?;
-            let waiting = holders.iter().filter(foreign).map(|(holder, entry)| Waiting {
-                holder: holder.clone(),
-                reason: OLD,
-                until: entry.not_after,
-            });
-            let progress = Progress { phase: Phase::Distributed, holders: holders.len(), waiting: waiting.collect() };
+        let _one = self.stepping.lock().await;
+        self.authority.catch_up().await?;
+        let from = self.authority.generation();
+        if !force {
+            let progress = self.behind_a_step_back().await?;
             if !progress.waiting.is_empty() {
                 return Err(RotationError::Waits(progress.words()));
             }
         }
-        self.authority.step_back()?;
+        if self.authority.is_recorded() {
+            self.authority.step_back_all(from).await?;
+        } else {
+            self.authority.step_back()?;
+        }
         Ok(self.progress().await?)
+    }
+
+    async fn behind_a_step_back(&self) -> Result<Progress, StoreError> {
+        let (others, mut waiting) = self.others().await?;
+        let (phase, signing) = (self.authority.phase(), self.authority.signing_root());
+        let withdraws = |(_, entry): &(&Holder, &LedgerEntry)| {
+            phase == Phase::Distributed && entry.root != signing && !entry.root.is_empty()
+        };
+        let holders = self.holders().await?;
+        let old = |(holder, entry): (&Holder, &LedgerEntry)| {
+            let (holder, until) = (holder.clone(), entry.not_after);
+            Waiting { holder, reason: OLD, until }
+        };
+        waiting.extend(holders.iter().filter(withdraws).map(old));
+        Ok(Progress { phase, holders: holders.len() + others, waiting, ..Progress::default() })
+    }
+
+    /// How many other control planes there are, and those that have not taken the step that this one has.
+    async fn others(&self) -> Result<(usize, Vec<Waiting>), StoreError> {
+        if !self.authority.is_recorded() {
+            return Ok((0, Vec::new()));
+        }
+        let (others, own) = (self.authority.others().await?, self.authority.generation());
+        let until = self.authority.ledger().now() + SILENCE.as_secs();
+        let behind = others.iter().filter(|(_, generation)| *generation != own).map(|(name, _)| Waiting {
+            holder: Holder { identity: format!("control plane {name}"), member: None },
+            reason: ELSEWHERE,
+            until,
+        });
+        Ok((others.len(), behind.collect()))
     }
 
     /// Each holder with its latest certificate that has not ended; the control plane itself is none.
@@ -196,6 +263,19 @@ impl Rotation {
     }
 }
 
+impl RotationError {
+    /// Whether it is only that the store does not answer.
+    fn is_of_store(&self) -> bool {
+        use crate::Disagreement::Store as Away;
+        matches!(
+            self,
+            Self::Store(_)
+                | Self::Files(OpenError::Disagreement(Away(_)))
+                | Self::Step(StepError::Store(_) | StepError::Disagreement(Away(_)))
+        )
+    }
+}
+
 impl Progress {
     /// 0 to 100.
     pub fn percent(&self) -> usize {
@@ -206,17 +286,31 @@ impl Progress {
     }
 
     fn words(&self) -> String {
-        const SHOWN: usize = 5;
-        let names: Vec<_> = self.waiting.iter().take(SHOWN).map(|behind| behind.holder.to_string()).collect();
-        let more = self.waiting.len().saturating_sub(SHOWN);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         let (count, holders) = (self.waiting.len(), self.holders);
-        let reason = self.waiting.first().map_or("", |behind| behind.reason);
+        let mut reasons: Vec<&str> = self.waiting.iter().map(|behind| behind.reason).collect();
+        let of = |reason: &&str| {
+            let alike = self.waiting.iter().filter(|behind| behind.reason == *reason);
+            let names: Vec<_> = alike.map(|behind| behind.holder.to_string()).collect();
+            format!("{} {reason}", some_of(&names))
+        };
+        reasons.sort_unstable();
+        reasons.dedup();
+        let whom: Vec<_> = reasons.iter().map(of).collect();
         format!(
-            "{count} of {holders} holders of certificates are behind: {}{more} {reason}; wait until each has followed or \
-             its certificate has ended, or go on with --force, which cuts them off",
-            names.join(", ")
+            "{count} of {holders} holders of certificates{} are behind: {}; wait until each has followed or its \
+             certificate has ended, or go on with --force, which cuts them off",
+            if self.waiting.iter().any(|behind| behind.reason == ELSEWHERE) { " and control planes" } else { "" },
+            whom.join("; "),
         )
+    }
+}
+
+/// The first ones, and how many there are besides.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
     }
 }
 

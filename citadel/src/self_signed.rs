@@ -5,8 +5,10 @@
 mod files;
 pub mod fuzz;
 mod plugged;
+mod record;
 mod renew;
 mod rotate;
+mod sealed;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -21,17 +23,20 @@ use async_trait::async_trait;
 use rcgen::KeyPair;
 use runtime::Clock;
 use rustls::pki_types::CertificateDer;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::sync::watch;
 
 use self::files::Directory;
 pub use self::files::OpenError;
 pub(crate) use self::files::pem;
+pub(crate) use self::plugged::Pending;
 use self::plugged::Plugged;
+pub use self::record::ROOT;
 pub use self::renew::{RenewedRoot, renew_expired_roots, replaced_roots};
 use self::rotate::{Keys, Plan};
 pub use self::rotate::{Phase, StepError};
 use crate::agreement::{Agreement, Disagreement};
+use crate::anchor::Anchor;
 use crate::{
     Authority, Decision, Decisions, IssueError, IssueRequest, Issued, Ledger, LedgerEntry, Outcome, TrustBundle,
     Wanted, sha256,
@@ -58,6 +63,10 @@ pub struct SelfSigned {
     decisions: Decisions,
     /// With the other control planes of a store that is shared.
     agreement: Option<Agreement>,
+    /// Of the change of roots that all control planes of a store take: the step that was taken here.
+    generation: AtomicU64,
+    /// One step after the other.
+    stepping: tokio::sync::Mutex<()>,
     /// Unix seconds.
     pruned: AtomicU64,
     clock: Clock,
@@ -103,6 +112,8 @@ impl SelfSigned {
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
             agreement: None,
+            generation: 0.into(),
+            stepping: tokio::sync::Mutex::default(),
             pruned: AtomicU64::new(unix(now)),
             clock,
             ttl: DEFAULT_TTL,
@@ -120,24 +131,76 @@ impl SelfSigned {
         Self { decisions, ..self }
     }
 
-    /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all.
+    /// Puts no roots in force with which the other control planes of the store do not agree, these ones first of all: who
+    /// does not agree and may be gone is waited for up to 30 seconds.
     pub async fn agreeing(mut self, agreement: Agreement) -> Result<Self, Disagreement> {
-        self.agreement = Some(agreement).filter(|_| self.ledger.store().is_shared());
-        let bundle = self.bundle.borrow().clone();
-        self.agree(&bundle).await?;
+        if self.ledger.store().is_shared() {
+            let bundle = self.bundle.borrow().clone();
+            agreement.begin(&bundle, self.generation()).await?;
+            self.agreement = Some(agreement);
+        }
         Ok(self)
     }
 
+    /// Tells the other control planes of the store what is in force.
+    pub(crate) async fn beat(&self) -> Result<(), Disagreement> {
+        let Some(agreement) = &self.agreement else { return Ok(()) };
+        let bundle = self.bundle.borrow().clone();
+        agreement.keep(&bundle, self.generation()).await
+    }
+
+    /// Tells them what is about to be in force, if they agree with it.
     async fn agree(&self, bundle: &TrustBundle) -> Result<(), Disagreement> {
         let Some(agreement) = &self.agreement else { return Ok(()) };
-        let before =
-            if self.plugged.is_none() { renew::replaced(&self.directory).unwrap_or_default() } else { Vec::new() };
-        agreement.tell(bundle, &before).await
+        agreement.tell(bundle, self.generation()).await
+    }
+
+    /// The other control planes of the store that are there, and the step that each has taken.
+    pub(crate) async fn others(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        match &self.agreement {
+            Some(agreement) => agreement.others().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Tells the other control planes of the store that this one ends.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        match &self.agreement {
+            Some(agreement) => agreement.leave().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Why nothing is issued, if what is in force is at odds with what other control planes of the store trust.
+    pub(crate) fn at_odds(&self) -> Option<String> {
+        self.agreement.as_ref()?.at_odds()
+    }
+
+    /// In words, if another process tells under this control plane's name.
+    pub(crate) fn twin(&self) -> Option<String> {
+        self.agreement.as_ref()?.twin()
+    }
+
+    /// Nothing is issued that workloads of other control planes would refuse, also after a time in which these could not
+    /// be told anything.
+    async fn check_agreement(&self) -> Result<(), IssueError> {
+        let Some(agreement) = &self.agreement else { return Ok(()) };
+        if agreement.is_silent()
+            && let Err(Disagreement::Store(error)) = self.beat().await
+        {
+            return Err(error.into());
+        }
+        agreement.at_odds().map_or(Ok(()), |words| Err(IssueError::AtOdds(words)))
     }
 
     /// Whether its files are somebody else's.
     pub fn is_plugged_in(&self) -> bool {
         self.plugged.is_some()
+    }
+
+    /// SHA-256 of what its roots were before they got new dates.
+    pub(crate) fn roots_before(&self) -> Vec<String> {
+        if self.plugged.is_some() { Vec::new() } else { renew::replaced(&self.directory).unwrap_or_default() }
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -165,7 +228,8 @@ impl SelfSigned {
         let root = Arc::clone(&keys.root);
         if self.plugged.is_some() {
             let expired = now >= keys.intermediate.not_after;
-            let told = || IssueError::Signing("ca-cert.pem has expired; put a new one there".to_owned());
+            let told =
+                || IssueError::Signing("ca-cert.pem, or what is above it, has expired; put new files there".to_owned());
             return if expired { Err(told()) } else { Ok((Arc::clone(&keys.intermediate), root)) };
         }
         if keys.intermediate.is_due(now) {
@@ -206,6 +270,7 @@ impl Authority for SelfSigned {
         if *request.id.trust_domain() != self.trust_domain {
             return Err(IssueError::ForeignTrustDomain { ours: self.trust_domain.to_string(), asked: request.id });
         }
+        self.check_agreement().await?;
         let now = self.clock.now();
         let (intermediate, root) = self.signer(now)?;
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
@@ -239,6 +304,7 @@ fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now
         fingerprint: issued.chain.first().map(|leaf| sha256(leaf)).unwrap_or_default(),
         issuer: issuer.to_owned(),
         root: sha256(&root.certificate),
+        anchor: Anchor::of(&root.certificate).pin(),
         serial: issued.serial.clone(),
         identity: request.id.to_string(),
         issued: unix(now),

@@ -231,7 +231,7 @@ fn status(refusal: Refusal) -> Status {
 fn unsigned(error: IssueError) -> Status {
     match error {
         IssueError::ForeignTrustDomain { .. } => Status::permission_denied(error.to_string()),
-        IssueError::Ledger(_) | IssueError::Unseen(_) => Status::unavailable(error.to_string()),
+        IssueError::Ledger(_) | IssueError::Unseen(_) | IssueError::AtOdds(_) => Status::unavailable(error.to_string()),
         IssueError::RootExpired | IssueError::Signing(_) => Status::internal(error.to_string()),
     }
 }

@@ -1,13 +1,16 @@
 //! Shared by the tests: an authority on a temporary directory under a clock that stands still, and requests to it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use api::{SpiffeId, TrustDomain};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use runtime::ManualClock;
-use store::Memory;
+use store::{ChangeStream, Entry, Listing, Memory, Store, StoreError, Transaction};
 use tempfile::TempDir;
 
 use crate::{Authority as _, IssueRequest, Issued, Members, NewToken, SelfSigned, SubjectKey, Tokens};
@@ -68,4 +71,72 @@ pub fn csr(key: &KeyPair, uris: &[&str]) -> String {
     let mut params = CertificateParams::default();
     params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
     params.serialize_request(key).unwrap().pem().unwrap()
+}
+
+pub const USAGE: &str = "keyUsage=critical,keyCertSign,cRLSign";
+pub const ECDSA: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
+
+pub fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What Istio's documents have people do: a root, and below it an authority for one cluster.
+pub fn cacerts(folder: &Path, algorithm: &[&str]) {
+    fs::create_dir_all(folder).unwrap();
+    let new = |key: &str, out: &str, subject: &str, issuer: &[&str]| {
+        let own = ["req", "-x509", "-nodes", "-days", "30", "-keyout", key, "-out", out, "-subj", subject];
+        let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
+        openssl(folder, &[&own[..], algorithm, &extensions[..], issuer].concat());
+    };
+    new("root-key.pem", "root-cert.pem", "/O=Istio/CN=Root CA", &[]);
+    let below = ["-CA", "root-cert.pem", "-CAkey", "root-key.pem"];
+    new("ca-key.pem", "ca-cert.pem", "/O=Istio/CN=Intermediate CA", &below);
+    let both = ["ca-cert.pem", "root-cert.pem"].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
+    fs::write(folder.join("cert-chain.pem"), both).unwrap();
+}
+
+/// A store that can be out of reach.
+pub struct Away {
+    store: Arc<Memory>,
+    is_away: AtomicBool,
+}
+
+impl Away {
+    pub fn new(store: Arc<Memory>) -> Self {
+        Self { store, is_away: AtomicBool::new(false) }
+    }
+
+    pub fn set(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    fn there(&self) -> Result<&Memory, StoreError> {
+        let away = || StoreError::Broken { path: "memory".to_owned(), cause: "it is out of reach".to_owned() };
+        if self.is_away.load(Ordering::Relaxed) { Err(away()) } else { Ok(&self.store) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Away {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.there()?.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.there()?.list(prefix).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
+        self.there()?.commit(transaction).await
+    }
+
+    fn watch(&self, prefix: &str) -> ChangeStream {
+        self.store.watch(prefix)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
 }

@@ -1,22 +1,29 @@
 //! The service `weft.v1.Trust`: tells every holder of a certificate which roots vouch for the mesh and who is turned
 //! away all the same, and hears which roots it trusts.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::weft::v1 as wire;
 use api::{DenyList, X509Svid};
+use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::Stream;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use wire::trust_server::{Trust as TrustService, TrustServer};
 
+use crate::authority::MOST_ROOTS;
 use crate::{Holder, PeerCertificates, Rotation, TrustBundle};
 
-/// A caller trusts fewer roots than this.
-const MOST_ROOTS: usize = 16;
+/// What a caller tells is kept this often at most.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What could not be kept is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The service.
 pub struct Trust {
@@ -56,17 +63,30 @@ struct Follower {
     answers: mpsc::Sender<Result<wire::Bundle, Status>>,
 }
 
+/// What a caller told last, and whether it is kept.
+struct Word {
+    holder: Holder,
+    kept: Option<BTreeSet<String>>,
+    due: Option<BTreeSet<String>>,
+    /// When it may be kept.
+    next: Instant,
+}
+
 impl Follower {
-    async fn serve(mut self, mut told: Streaming<wire::Held>) {
+    async fn serve(mut self, mut told: impl Stream<Item = Result<wire::Held, Status>> + Unpin) {
         let holder = Holder { identity: self.svid.id.to_string(), member: self.svid.common_name.clone() };
+        let mut word = Word { holder, kept: None, due: None, next: Instant::now() };
         let mut bundles = self.rotation.bundles();
         bundles.mark_changed();
         loop {
             tokio::select! {
-                held = told.message() => {
-                    let Ok(Some(held)) = held else { return };
-                    let roots = held.roots.iter().take(MOST_ROOTS).map(hex::encode).collect();
-                    self.rotation.told(holder.clone(), roots).await;
+                held = told.next() => {
+                    let Some(Ok(held)) = held else { break };
+                    word.hear(&held);
+                    continue;
+                }
+                () = tokio::time::sleep_until(word.next), if word.due.is_some() => {
+                    word.keep(&self.rotation).await;
                     continue;
                 }
                 Ok(()) = bundles.changed() => {}
@@ -79,8 +99,25 @@ impl Follower {
                 return;
             }
             if self.answers.send(Ok(wire_of(&roots, &denied))).await.is_err() {
-                return;
+                break;
             }
+        }
+        word.keep(&self.rotation).await;
+    }
+}
+
+impl Word {
+    fn hear(&mut self, held: &wire::Held) {
+        let roots = held.roots.iter().filter(|root| root.len() == SHA256_OUTPUT_LEN).take(MOST_ROOTS);
+        self.due = Some(roots.map(hex::encode).collect()).filter(|roots| self.kept.as_ref() != Some(roots));
+    }
+
+    async fn keep(&mut self, rotation: &Rotation) {
+        let Some(roots) = self.due.take() else { return };
+        if rotation.told(self.holder.clone(), roots.clone()).await {
+            (self.kept, self.next) = (Some(roots), Instant::now() + PAUSE);
+        } else {
+            (self.due, self.next) = (Some(roots), Instant::now() + AGAIN);
         }
     }
 }
@@ -89,5 +126,80 @@ fn wire_of(bundle: &TrustBundle, denied: &DenyList) -> wire::Bundle {
     wire::Bundle {
         roots: bundle.roots.iter().map(|root: &CertificateDer<'_>| root.to_vec()).collect(),
         denied: denied.to_wire(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{Memory, Store as _};
+
+    use super::*;
+    use crate::SelfSigned;
+    use crate::test_kit::{Away, Mesh, issue};
+
+    /// How to tell on a stream of a holder's.
+    async fn stream(mesh: &Mesh, store: Arc<dyn store::Store>) -> mpsc::Sender<Result<wire::Held, Status>> {
+        let authority = SelfSigned::open(&mesh.ca(), &mesh.trust_domain, store, mesh.time.clock()).unwrap();
+        let leaf = issue(&authority, &mesh.id("reviews"), None).await.chain.remove(0);
+        let rotation = Rotation::new(Arc::new(authority), true);
+        let (answers, mut bundles) = mpsc::channel(1);
+        let denied = watch::channel(Arc::default()).1;
+        let svid = X509Svid::parse(&leaf).unwrap();
+        let follower = Follower { svid, rotation, denied, answers };
+        let (tell, told) = mpsc::channel(1);
+        tokio::spawn(async move {
+            tokio::join!(follower.serve(ReceiverStream::new(told)), async { while bundles.recv().await.is_some() {} })
+        });
+        tell
+    }
+
+    fn held(root: u8) -> Result<wire::Held, Status> {
+        Ok(wire::Held { roots: vec![vec![root; 32]] })
+    }
+
+    async fn kept(store: &Memory) -> (u64, String) {
+        let entries = store.list("ca/trusted/").await.unwrap().entries;
+        let entry = entries.first().unwrap();
+        (entry.revision, String::from_utf8(entry.value.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_words_is_kept_once_a_second_and_the_last_one_wins() {
+        let (mesh, store) = (Mesh::new(), Arc::new(Memory::shared()));
+        let tell = stream(&mesh, store.clone()).await;
+        let before = store.list("").await.unwrap().revision;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            for number in 0..100 {
+                tell.send(held(number)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tell.send(held(200)).await.unwrap();
+        drop(tell);
+        tokio::time::sleep(PAUSE).await;
+        let (revision, word) = kept(&store).await;
+        assert!((5..=12).contains(&(revision - before)), "{} writes", revision - before);
+        assert!(word.contains(&"c8".repeat(32)), "{word}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_word_is_kept_once_and_one_that_could_not_be_kept_later() {
+        let (mesh, store) = (Mesh::new(), Arc::new(Memory::shared()));
+        let away = Arc::new(Away::new(store.clone()));
+        let tell = stream(&mesh, away.clone()).await;
+        for _ in 0..5 {
+            tell.send(held(1)).await.unwrap();
+            tokio::time::sleep(2 * PAUSE).await;
+        }
+        let (revision, _) = kept(&store).await;
+        assert_eq!(revision, store.list("").await.unwrap().revision);
+        away.set(true);
+        tell.send(held(2)).await.unwrap();
+        tokio::time::sleep(2 * PAUSE).await;
+        away.set(false);
+        assert_eq!(kept(&store).await.0, revision);
+        tokio::time::sleep(AGAIN).await;
+        assert!(kept(&store).await.1.contains(&"02".repeat(32)));
     }
 }

@@ -34,11 +34,12 @@ impl AuthorityOptions {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> anyhow::Result<SelfSigned> {
-        let agreement = Agreement::new(store.clone(), data.replica()?, clock.clone());
+        let agreement = Agreement::new(store.clone(), data.replica()?);
         let authority = match &self.ca_dir {
             Some(folder) => SelfSigned::plugged_in(folder, trust_domain, store, clock)?,
             None => {
                 let authority = SelfSigned::open(&data.authority(), trust_domain, store.clone(), clock)?;
+                authority.catch_up().await?;
                 let pin = authority.trust_bundle().borrow().pin();
                 agree_on_root(&*store, &pin, &replaced_roots(&data.authority())?, &data.authority()).await?;
                 authority

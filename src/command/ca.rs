@@ -42,7 +42,9 @@ pub enum Verb {
 const ROTATE_HELP: &str = "\
 Phases: staged (the next root is made), distributed (all are told to trust it), signing (it signs, the old one is still \
 trusted), retired (the old one is gone). No proxy is restarted and no connection is cut. Interrupt it at any time; the \
-same command goes on. Join tokens that were made before the signing phase name the old root and cannot be used after.
+same command goes on. Join tokens that were made before the signing phase name the old root and cannot be used after. \
+Control planes of one store take each phase together, whichever is asked. With --ca-dir it waits for the files that are \
+there to be taken up; --force takes them up at once.
 
 Example: weft ca rotate
          weft ca rotate --to distributed
@@ -157,20 +159,18 @@ pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
 
 async fn rotate(client: &Client, options: &Rotate) -> anyhow::Result<()> {
     let mut now = client.get("ca").await?["rotation"].take();
+    if now["plugged_in"] == true {
+        return take_up(client, options, now).await;
+    }
     let mut said = String::new();
     loop {
         if is_there(&text(&now, "phase"), options.to) {
             return Ok(());
         }
-        let behind = behind(&now);
-        if behind.is_some() && !options.force && !options.no_wait {
-            let words = behind.unwrap_or_default();
-            if words != said {
-                tell(&words);
-                said = words;
-            }
-            tokio::time::sleep(LOOK).await;
-            now = client.get("ca").await?["rotation"].take();
+        if options.waits()
+            && let Some(behind) = behind(&now)
+        {
+            now = wait(client, behind, &mut said).await?;
             continue;
         }
         now = step(client, "advance", options.force).await?;
@@ -178,6 +178,40 @@ async fn rotate(client: &Client, options: &Rotate) -> anyhow::Result<()> {
         if text(&now, "phase") == "idle" {
             return Ok(());
         }
+    }
+}
+
+/// Waits until the files that are there are in force, or has them taken up. Where there are none, the control plane says
+/// what to do.
+async fn take_up(client: &Client, options: &Rotate, mut now: Value) -> anyhow::Result<()> {
+    const DONE: &str = "the authority's files are taken up";
+    let mut said = String::new();
+    while !now["pending"].is_null()
+        && options.waits()
+        && let Some(behind) = behind(&now)
+    {
+        now = wait(client, behind, &mut said).await?;
+        if now["pending"].is_null() {
+            return line(DONE);
+        }
+    }
+    step(client, "advance", options.force).await?;
+    line(DONE)
+}
+
+/// Tells who is behind, unless that was said, and looks again.
+async fn wait(client: &Client, behind: String, said: &mut String) -> anyhow::Result<Value> {
+    if behind != *said {
+        tell(&behind);
+        *said = behind;
+    }
+    tokio::time::sleep(LOOK).await;
+    Ok(client.get("ca").await?["rotation"].take())
+}
+
+impl Rotate {
+    fn waits(&self) -> bool {
+        !self.force && !self.no_wait
     }
 }
 
@@ -226,6 +260,12 @@ fn summary(authority: &Value) -> String {
     );
     if let Some(behind) = behind(rotation) {
         words += &format!("\n{behind}");
+    }
+    if let Some(pending) = rotation["pending"].as_str() {
+        words += &format!("\nfiles of the authority's are not in force: {pending}");
+    }
+    for fault in authority["faults"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        words += &format!("\n{fault}");
     }
     words
 }

@@ -129,8 +129,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let authority = options.authority.open(&data, &trust_domain, store.clone(), clock.clone()).await?;
     let (decisions, decided) = Decisions::channel();
     let authority = Arc::new(authority.with_ttl(options.cert_ttl).telling(decisions.clone()));
-    tokio::spawn(authority.clone().follow_files());
-    let rotation = Rotation::new(authority.clone(), store.is_shared());
+    let (rotation, ending) = (Rotation::new(authority.clone(), store.is_shared()), authority.clone());
+    tokio::spawn(rotation.clone().follow());
     let bundle = authority.trust_bundle();
     let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.evidence.rejoin_grace).await?;
     tokio::spawn(denials.clone().run());
@@ -246,6 +246,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let bundle = jwt.serve(endpoint, shutdown.clone());
     let served = serve(xds, api, metrics, registration, bundle, shutdown).await;
     unserved.drain();
+    // The store may be away; then the others see for themselves that this one is gone.
+    let _ = tokio::time::timeout(DRAIN, ending.leave()).await;
     decided.await.context("the last decisions on identities are not written down")?;
     served?;
     // The last figures are written when the end begins.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use citadel::ROOT;
 use clap::Args;
 use store::{Etcd, EtcdAddress, EtcdTls, Sled, Store, StoreError, Transaction};
 
@@ -71,9 +72,6 @@ impl StoreOptions {
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
-
-/// Where the root of trust of a shared store's mesh is told.
-const ROOT: &str = "ca/root";
 
 /// Control planes that share a store must share the authority's root: what one signs, the proxies of the other verify.
 /// `before`: what it was before it got new dates.

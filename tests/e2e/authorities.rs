@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::control_plane::ControlPlane;
 use crate::identity::attempt;
 use crate::mesh::{Mesh, text, until};
 
@@ -60,6 +62,25 @@ fn a_mesh_stands_on_an_authority_from_files_and_follows_them() {
     // A new authority below the same root is taken up, and who renews gets its certificates.
     cacerts(&files.path().join("next"), "basicConstraints=critical,CA:TRUE,pathlen:0");
     let both = ["root-cert.pem", "next/root-cert.pem"].map(|name| fs::read_to_string(files.path().join(name)).unwrap());
+    let put = |from: &str| {
+        for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+            fs::copy(files.path().join(from).join(name), files.path().join(name)).unwrap();
+        }
+    };
+    fs::create_dir(files.path().join("first")).unwrap();
+    for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+        fs::copy(files.path().join(name), files.path().join("first").join(name)).unwrap();
+    }
+    // Nobody trusts it yet, so all at once would cut off everybody: it waits, and says what comes first.
+    put("next");
+    fs::write(&root, &both[1]).unwrap();
+    let first = "put both roots into root-cert.pem first";
+    until("it is held back", SOON, || mesh.ok(&["ca", "status"]).contains(first));
+    let refused = mesh.weft(&["ca", "rotate", "--no-wait"]);
+    assert!(!refused.status.success() && text(&refused).contains("sa/bookinfo-details"), "{}", text(&refused));
+    until("the problem", SOON, || text(&mesh.weft(&["check"])).contains("WFT1406"));
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+    put("first");
     fs::write(&root, both.concat()).unwrap();
     let roots = || {
         let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
@@ -68,6 +89,16 @@ fn a_mesh_stands_on_an_authority_from_files_and_follows_them() {
     until("both roots are trusted", SOON, || roots() == 2);
     let held = || fs::read_to_string(state.join("root-cert.pem")).unwrap().matches("BEGIN").count();
     until("everybody trusts both", SOON, || held() == 2);
+    assert_eq!(mesh.get("/productpage", &[]).status, 200);
+    assert!(!mesh.ok(&["ca", "status"]).contains("not in force"));
+    put("next");
+    fs::write(&root, both.iter().rev().map(String::as_str).collect::<String>()).unwrap();
+    let signs = || {
+        let told: Value = serde_json::from_str(&mesh.ok(&["ca", "status", "-o", "json"])).unwrap();
+        told["roots"][0]["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let before = told["roots"][0]["fingerprint"].as_str().unwrap();
+    until("the new root signs", SOON, || signs() != before);
     assert_eq!(mesh.get("/productpage", &[]).status, 200);
 }
 
@@ -95,6 +126,40 @@ fn files_that_cannot_be_an_authority_are_refused_before_anything_starts() {
     assert!(another.contains("ca-key.pem: it is not the key of ca-cert.pem"), "{another}");
     let no_authority = at(&|ca| cacerts(ca, "basicConstraints=critical,CA:FALSE"));
     assert!(no_authority.contains("ca-cert.pem: it may not sign certificates; it needs CA:true"), "{no_authority}");
+}
+
+/// A root of ten years, and below it an authority that has lived nine tenths of its life.
+fn ending(folder: &Path) {
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let made = |name: &str, from: SystemTime, to: SystemTime| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        (params.not_before, params.not_after) = (from.into(), to.into());
+        params
+    };
+    let [root_key, key] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let root = made("Acme root", now - day, now + 3650 * day).self_signed(&root_key).unwrap();
+    let issuer = Issuer::from_ca_cert_der(root.der(), root_key).unwrap();
+    let own = made("Acme cluster", now - 335 * day, now + 29 * day + day / 2).signed_by(&key, &issuer).unwrap();
+    fs::write(folder.join("root-cert.pem"), root.pem()).unwrap();
+    fs::write(folder.join("ca-cert.pem"), own.pem()).unwrap();
+    fs::write(folder.join("ca-key.pem"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn an_authority_that_ends_soon_is_told_with_its_file() {
+    let files = TempDir::new().unwrap();
+    ending(files.path());
+    let mut control_plane = ControlPlane::new();
+    control_plane.start(&["--ca-dir", files.path().to_str().unwrap()]);
+    let told = text(&control_plane.weft(&["check"]));
+    for words in ["WFT1401", "CN=Acme cluster in ca-cert.pem", "ends in 29 days", "put a new ca-cert.pem"] {
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 const ONLY_PRODUCTPAGE: &str = "\

@@ -118,22 +118,26 @@ fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
     let waiting = |from: &ControlPlane| told(from)["rotation"]["waiting"].as_array().unwrap().len();
     let before = pin(&one);
 
-    // One signs with the new root before the other trusts it: it is held back until that does.
+    // The workload is told of the new root before it signs, whichever control plane it is connected to.
+    let pending = |from: &ControlPlane| told(from)["rotation"]["pending"].as_str().unwrap_or_default().to_owned();
     put(&a, &new, &both);
-    let log = || fs::read_to_string(one.log()).unwrap();
-    until("it is held back", LIMIT, || log().contains("does not trust the root"));
-    assert_eq!((pin(&one), count(&one)), (before.clone(), 1));
+    until("it is held back", LIMIT, || pending(&one).contains("put both roots into root-cert.pem first"));
+    assert_eq!((pin(&one), count(&one), waiting(&one)), (before.clone(), 1, 1));
+    put(&a, &old, &both);
+    until("one trusts both", LIMIT, || count(&one) == 2 && pending(&one).is_empty());
+    put(&a, &new, &both);
+    until("it is held back", LIMIT, || pending(&one).contains("sa/quotes"));
+    let problems = || text(&one.weft(&["check"]));
+    until("the problem", LIMIT, || problems().contains("WFT1406"));
+    assert_eq!((pin(&one), told(&one)["rotation"]["percent"].as_u64()), (before.clone(), Some(0)));
     put(&b, &old, &both);
     until("the new root signs at one", LIMIT, || pin(&one) != before && count(&one) == 2);
     let after = pin(&one);
 
-    // What the workload told the other one counts here too; its certificate is of the old root still.
-    until("one knows that the workload trusts both", LIMIT, || {
-        told(&one)["rotation"]["waiting"][0]["reason"] == "still has a certificate under the other root"
-    });
     // The old one goes from one before the other stops to sign with it.
     put(&a, &new, &[&new]);
-    until("it is held back", LIMIT, || log().contains("signs with another root of trust"));
+    let reason = "still has a certificate under the other root";
+    until("it is held back", LIMIT, || pending(&one).contains(reason));
     assert_eq!(count(&one), 2);
     put(&b, &new, &both);
     until("one takes up the new root alone", LIMIT, || count(&one) == 1);
@@ -141,4 +145,76 @@ fn control_planes_of_one_store_change_roots_step_by_step_and_none_goes_alone() {
     put(&b, &new, &[&new]);
     until("the other does too", LIMIT, || count(&other) == 1);
     until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
+
+    // Whoever ends in order is gone at once: a third one of another root need not wait to see that.
+    one.stop();
+    other.stop();
+    let mut third = ControlPlane::new();
+    put(&a, &old, &[&old]);
+    third.start(&of_a);
+    let log = fs::read_to_string(third.log()).unwrap();
+    assert!(!log.contains("whether that control plane is still there"), "{log}");
+}
+
+#[test]
+fn two_control_planes_on_one_etcd_change_roots_together() {
+    let server = Server::start();
+    let (mut one, mut other) = (ControlPlane::new(), ControlPlane::new());
+    let place = server.place();
+    let store = ["--store", &*place, "--cert-ttl", "20s"];
+    one.start(&store);
+    let ca = |of: &ControlPlane| of.path().join("control-plane/ca");
+    fs::create_dir_all(ca(&other).parent().unwrap()).unwrap();
+    let mut copy = Command::new("cp");
+    assert!(copy.arg("-a").arg(ca(&one)).arg(ca(&other)).status().unwrap().success());
+    other.start(&store);
+    let address = other.address();
+    let served = ["agent", "--service", "quotes", "--port", "9080", "--forward-to", "127.0.0.1:9", "--address"];
+    let mut agent =
+        other.command(&[&served[..], &["127.0.99.9", "--control-plane", address["xds"].as_str().unwrap()]].concat());
+    let _agent = Process(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    until("the workload", LIMIT, || one.endpoints("quotes") == 1);
+    let told = |from: &ControlPlane| from.json(&["ca", "status", "-o", "json"]);
+    let before = told(&one)["roots"][0]["fingerprint"].clone();
+
+    one.ok(&["ca", "rotate", "--to", "distributed"]);
+    until("the other one trusts both", LIMIT, || told(&other)["roots"].as_array().unwrap().len() == 2);
+    // One that is down meanwhile follows when it is back.
+    other.stop();
+    one.ok(&["ca", "rotate", "--to", "signing"]);
+    other.start(&store);
+    assert_eq!(told(&other)["rotation"]["phase"], "signing");
+    let done = other.ok(&["ca", "rotate"]);
+    assert!(done.contains("one root is trusted"), "{done}");
+    let root = |from: &ControlPlane| told(from)["roots"].clone();
+    until("one is there, too", LIMIT, || root(&one) == root(&other));
+    let after = root(&one);
+    assert!(after.as_array().unwrap().len() == 1 && after[0]["fingerprint"] != before, "{after}");
+    until("the workload is there", LIMIT, || one.endpoints("quotes") == 1 && other.endpoints("quotes") == 1);
+}
+
+#[test]
+fn a_copied_data_directory_is_told_at_both_control_planes() {
+    let server = Server::start();
+    let (mut one, mut other) = (ControlPlane::new(), ControlPlane::new());
+    let place = server.place();
+    let store = ["--store", &*place];
+    one.start(&store);
+    fs::create_dir_all(other.path().join("control-plane")).unwrap();
+    for name in ["ca", "replica"] {
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(one.path().join("control-plane").join(name)).arg(other.path().join("control-plane"));
+        assert!(copy.status().unwrap().success());
+    }
+    other.start(&store);
+    for control_plane in [&one, &other] {
+        let words = "remove the file control-plane/replica from the copy";
+        until("it is told", LIMIT, || control_plane.ok(&["ca", "status"]).contains(words));
+        assert!(text(&control_plane.weft(&["check"])).contains("WFT1409"));
+    }
+    other.stop();
+    fs::remove_file(other.path().join("control-plane/replica")).unwrap();
+    other.start(&store);
+    until("all is well", LIMIT, || !text(&one.weft(&["check"])).contains("WFT1409"));
+    assert!(!text(&other.weft(&["check"])).contains("WFT1409"));
 }

@@ -81,15 +81,23 @@ codes! {
     BEHIND = "WFT1302", Warning, "A proxy has not taken its newest configuration",
         "see that its machine is not overloaded; it takes it when it answers, or reconnects";
     CA_EXPIRES = "WFT1401", Warning, "The certificate authority ends soon",
-        "put a new root in place before it does: proxies cannot prove who they are with an expired one";
+        "put a new one in place before it does: proxies cannot prove who they are with an expired one";
     CA_EXPIRED = "WFT1402", Error, "The certificate authority has expired",
-        "put a new root in place; until then no new connection between proxies is made";
+        "put a new one in place; until then no new connection between proxies is made";
     CERTIFICATE_EXPIRES = "WFT1403", Warning, "A workload's certificate was not renewed in time",
         "see that its proxy is connected and that its membership was not ended";
     DENIED = "WFT1404", Info, "Somebody is turned away by the deny list",
         "once the cause is mended, `weft ca allow` lets them back in";
     WITHHELD_KEY = "WFT1405", Warning, "A gateway gets no private keys",
         "if it is yours, grant them as the message says; the servers that need them are left out until then";
+    ROOTS_HELD_BACK = "WFT1406", Warning, "Other roots of the certificate authority are not put in force",
+        "what was in force stays so; wait for those who are named, correct the files, or put the old ones back: `weft ca status`";
+    CUT_OFF = "WFT1407", Error, "Workloads have certificates under a root that is not trusted any more",
+        "trust that root again beside the one that signs until they have others, or have them join again";
+    AT_ODDS = "WFT1408", Error, "Control planes of one store do not trust each other's roots",
+        "this one issues no certificate until they do: give both the roots of both, or end the one that is not of this mesh";
+    SAME_NAME = "WFT1409", Error, "Two control planes go by one name",
+        "one data directory is a copy of the other: remove control-plane/replica from the copy, and start it again";
     PORT_TAKEN = "WFT1501", Warning, "A port that the mesh uses is taken by another program",
         "stop the other program, or give weft another port";
     CAPTURE = "WFT1502", Warning, "The machine's rules of capture are not as they should be",

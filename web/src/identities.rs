@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State as Shared;
-use citadel::{Phase, Progress, RotationError, StepError};
+use citadel::{Fault, Phase, Progress, RotationError, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -94,6 +94,8 @@ pub struct Authority {
     /// How many certificates were issued and have not ended.
     pub live_certificates: usize,
     pub rotation: RotationView,
+    /// What is wrong with the roots of trust at this control plane, in words; among the problems, too.
+    pub faults: Vec<String>,
 }
 
 /// How far the change from one root to the next is.
@@ -103,16 +105,22 @@ pub struct RotationView {
     /// old one is still trusted).
     #[schema(example = "distributed")]
     pub phase: &'static str,
-    /// How many hold a certificate that has not ended.
+    /// How many hold a certificate that has not ended. Where the control planes of a store take each step together, the
+    /// other ones count as well.
     pub holders: usize,
     /// How many of them the next step does not wait for, 0 to 100.
     pub percent: usize,
     /// Those that it waits for.
     pub waiting: Vec<WaitingView>,
+    /// Whether the authority is plugged in: the next step is files that somebody puts into its directory.
+    pub plugged_in: bool,
+    /// Why files in that directory are not in force, if others are there than those in force.
+    pub pending: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct WaitingView {
+    /// A SPIFFE ID, or `control plane NAME`.
     pub identity: String,
     /// The member of the mesh that holds the certificate, if it is one.
     pub member: Option<String>,
@@ -168,8 +176,18 @@ async fn ca(Shared(state): Shared<State>) -> Result<Json<Authority>, Problem> {
         rotation: view(progress),
         trust_domain: state.trust_domain.to_string(),
         roots: roots(&state),
+        faults: state.rotation.faults().into_iter().filter_map(words).collect(),
         live_certificates: entries.iter().filter(|entry| entry.not_after > now).count(),
     }))
+}
+
+/// Of a fault that the rotation does not tell of as well.
+fn words(fault: Fault) -> Option<String> {
+    match fault {
+        Fault::HeldBack(_) => None,
+        Fault::CutOff(words) | Fault::Twin(words) => Some(words),
+        Fault::AtOdds(words) => Some(format!("no certificate is issued here: {words}")),
+    }
 }
 
 /// The trust domain's bundle as other trust domains read it: roots of certificates and keys of tokens (SPIFFE Trust
@@ -180,7 +198,8 @@ async fn bundle(Shared(state): Shared<State>) -> Result<Json<BundleView>, Proble
     Ok(Json(BundleView(document)))
 }
 
-/// Takes a step of the change from one root of trust to the next, or the last one back.
+/// Takes a step of the change from one root of trust to the next, or the last one back. Where the authority is plugged in,
+/// the step is to take up the files that are in its directory.
 #[utoipa::path(post, path = "/ca/_rotate", request_body = RotationStep,
     responses((status = 200, description = "How far it is now", body = RotationView)))]
 async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -> Result<Json<RotationView>, Problem> {
@@ -189,10 +208,10 @@ async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -
         RotationDirection::Back => state.rotation.step_back(order.force).await,
     };
     taken.map(|progress| Json(view(progress))).map_err(|error| match error {
-        RotationError::Waits(_)
-        | RotationError::Shared
-        | RotationError::Step(StepError::NothingToUndo | StepError::PluggedIn) => Problem::conflict(error.to_string()),
-        error => Problem::internal(error),
+        RotationError::Step(StepError::Open(_) | StepError::Store(_)) | RotationError::Store(_) => {
+            Problem::internal(error)
+        }
+        error => Problem::conflict(error.to_string()),
     })
 }
 
@@ -204,13 +223,14 @@ fn view(progress: Progress) -> RotationView {
         Phase::Signing => "signing",
     };
     let percent = progress.percent();
+    let Progress { holders, plugged_in, pending, .. } = progress;
     let waiting = progress.waiting.into_iter().map(|behind| WaitingView {
         identity: behind.holder.identity,
         member: behind.holder.member,
         reason: behind.reason.to_owned(),
         until: behind.until,
     });
-    RotationView { phase, holders: progress.holders, percent, waiting: waiting.collect() }
+    RotationView { phase, holders, percent, waiting: waiting.collect(), plugged_in, pending }
 }
 
 pub fn roots(state: &State) -> Vec<Root> {

@@ -54,7 +54,18 @@ async fn issued(Shared(state): Shared<State>, Asked(query): Asked<ListQuery>) ->
 
 impl IssuedCertificate {
     fn of(entry: LedgerEntry) -> Self {
-        let LedgerEntry { serial, identity, issued, not_after, attested_by, member, root, fingerprint, issuer } = entry;
+        let LedgerEntry {
+            serial,
+            identity,
+            issued,
+            not_after,
+            attested_by,
+            member,
+            root,
+            fingerprint,
+            issuer,
+            anchor: _,
+        } = entry;
         Self { serial, identity, member, issued, not_after, attested_by, issuer, root, fingerprint }
     }
 }

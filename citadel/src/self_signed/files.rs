@@ -57,6 +57,10 @@ impl Directory {
         Self { path: path.to_owned() }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Which roots there are.
     pub fn plan(&self) -> Result<Plan, OpenError> {
         let Some(text) = self.read(PLAN)? else { return Ok(Plan::default()) };
@@ -101,6 +105,13 @@ impl Directory {
         certificate: &CertificateDer<'_>,
     ) -> Result<(), OpenError> {
         self.write(&format!("{name}-before.pem"), &pem(before), PUBLIC)?;
+        self.write(&format!("{name}.pem"), &pem(certificate), PUBLIC)
+    }
+
+    /// A root that was made elsewhere; its key first, as with one that is made here.
+    pub fn put_root(&self, name: &str, certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), OpenError> {
+        check_pair(&self.file_of_root(name), certificate, key)?;
+        self.write(&key_of(name), &Zeroizing::new(key.serialize_pem()), PRIVATE)?;
         self.write(&format!("{name}.pem"), &pem(certificate), PUBLIC)
     }
 

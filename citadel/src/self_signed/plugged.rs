@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use api::TrustDomain;
 use rcgen::KeyPair;
@@ -20,15 +20,16 @@ use zeroize::Zeroizing;
 use super::files::{Directory, OpenError, check_pair, instant};
 use super::rotate::Keys;
 use super::{DEFAULT_TTL, Intermediate, Root, SelfSigned, template, unix};
-use crate::agreement::BEAT;
-use crate::{Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, sha256, verify_peer};
+use crate::authority::MOST_ROOTS;
+use crate::{
+    CertificateDescription, Decisions, IssueRequest, Ledger, SubjectKey, TrustBundle, certificates, describe, sha256,
+    verify_peer,
+};
 
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 const ROOTS: &str = "root-cert.pem";
 const CHAIN: &str = "cert-chain.pem";
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
 const LONGEST_PATH: usize = 8;
 
 /// Where the files are, and which of them are in force.
@@ -40,6 +41,18 @@ pub(super) struct Plugged {
 impl Plugged {
     fn seen(&self) -> MutexGuard<'_, String> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Files that are good, and not in force yet.
+pub(crate) struct Pending {
+    seen: String,
+    keys: Keys,
+}
+
+impl Pending {
+    pub fn bundle(&self) -> TrustBundle {
+        self.keys.bundle()
     }
 }
 
@@ -72,53 +85,51 @@ impl SelfSigned {
             ledger: Ledger::new(store, clock.clone()),
             decisions: Decisions::default(),
             agreement: None,
+            generation: 0.into(),
+            stepping: tokio::sync::Mutex::default(),
             pruned: unix(now).into(),
             clock,
             ttl: DEFAULT_TTL,
         })
     }
 
-    /// Takes up what changes in the folder of an authority that is plugged in, and tells the other control planes of the
-    /// store what is in force; for ever.
-    pub async fn follow_files(self: Arc<Self>) {
-        let (mut said, mut beat) = (String::new(), Instant::now());
-        while self.plugged.is_some() || self.agreement.is_some() {
-            tokio::time::sleep(LOOK).await;
-            let refused = self.take_up_files().await.err().map(|error| error.to_string()).unwrap_or_default();
-            if !refused.is_empty() && refused != said {
-                tracing::error!(error = refused, "the authority's files are not taken up; the last ones stay in force");
-            }
-            said = refused;
-            if beat.elapsed() >= BEAT {
-                beat = Instant::now();
-                let bundle = self.bundle.borrow().clone();
-                if let Err(error) = self.agree(&bundle).await {
-                    tracing::error!(%error, "control planes of one store are at odds");
-                }
-            }
+    /// The files of an authority that is plugged in, if they are others than those in force.
+    pub(crate) fn pending(&self) -> Result<Option<Pending>, OpenError> {
+        let Some(plugged) = &self.plugged else { return Ok(None) };
+        let seen = fingerprint(&plugged.folder);
+        if *plugged.seen() == seen {
+            return Ok(None);
         }
+        let keys = load(&plugged.folder, &self.trust_domain, self.clock.now())?;
+        Ok(Some(Pending { seen, keys }))
     }
 
-    /// Takes up the files if they are others than those in force, and all agree; whether they were.
-    pub async fn take_up_files(&self) -> Result<bool, OpenError> {
-        let Some(plugged) = &self.plugged else { return Ok(false) };
-        let now = fingerprint(&plugged.folder);
-        if *plugged.seen() == now {
-            return Ok(false);
-        }
-        let fresh = load(&plugged.folder, &self.trust_domain, self.clock.now())?;
-        self.agree(&fresh.bundle()).await?;
-        *plugged.seen() = now;
-        let mut keys = self.keys();
-        *keys = fresh;
-        let bundle = Arc::new(keys.bundle());
+    /// Puts files in force, if the other control planes of the store agree.
+    pub(crate) async fn take_up(&self, pending: Pending) -> Result<(), OpenError> {
+        let Some(plugged) = &self.plugged else { return Ok(()) };
+        let bundle = Arc::new(pending.keys.bundle());
+        self.agree(&bundle).await?;
+        *plugged.seen() = pending.seen;
+        *self.keys() = pending.keys;
         tracing::info!(root = bundle.pin(), roots = bundle.roots.len(), "the authority's files were taken up");
         self.bundle.send_if_modified(|published| {
             let differs = **published != *bundle;
             *published = bundle;
             differs
         });
-        Ok(true)
+        Ok(())
+    }
+}
+
+impl SelfSigned {
+    /// What lies between what is signed and the root, in the files of an authority that is plugged in: the file of each,
+    /// and what it says.
+    pub(crate) fn path(&self) -> Vec<(&'static str, CertificateDescription)> {
+        let keys = self.keys();
+        let own = Some((CERTIFICATE, &keys.intermediate.certificate)).filter(|(_, own)| **own != keys.root.certificate);
+        let above = keys.intermediate.above.iter().map(|above| (CHAIN, above));
+        let path = own.into_iter().chain(above).filter(|_| self.plugged.is_some());
+        path.filter_map(|(file, der)| Some((file, describe(der).ok()?))).collect()
     }
 }
 
@@ -138,6 +149,12 @@ fn load(folder: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Ke
         check_authority(&read.certificate, now).map_err(|rule| refused(CERTIFICATE, rule))?;
     let (above, root) = path(&read).map_err(|rule| refused(CHAIN, rule))?;
     let (_, _, root_end) = check_authority(&root, now).map_err(|rule| refused(ROOTS, rule))?;
+    // What is signed holds no longer than anything above it.
+    let ends = above.iter().map(|der| check_authority(der, now).map_err(|rule| refused(CHAIN, rule)));
+    let mut not_after = not_after.min(root_end);
+    for end in ends {
+        not_after = not_after.min(end?.2);
+    }
     let Read { certificate, key, roots, .. } = read;
     let more = roots.into_iter().filter(|other| *other != root).collect();
     let intermediate = Intermediate { name, certificate, above, key, not_before, not_after };
@@ -166,7 +183,18 @@ fn read(folder: &Path) -> Result<Read, OpenError> {
     // Istio asks for the file; without anything between, it has nothing to say.
     let mut chain = if folder.join(CHAIN).exists() { all(CHAIN)? } else { Vec::new() };
     chain.extend(first);
-    Ok(Read { certificate, key, roots: all(ROOTS)?, chain })
+    let mut roots: Vec<CertificateDer<'static>> = Vec::new();
+    for root in all(ROOTS)? {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    if roots.len() > MOST_ROOTS {
+        let rule =
+            format!("it has {} roots, and a mesh trusts {MOST_ROOTS} at most; leave out those of old", roots.len());
+        return Err(OpenError::Rule { path: folder.join(ROOTS), rule });
+    }
+    Ok(Read { certificate, key, roots, chain })
 }
 
 /// Name and times of a certificate that may sign others now.
@@ -227,19 +255,10 @@ fn try_out(keys: &Keys, trust_domain: &TrustDomain, now: SystemTime) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
     use crate::Authority as _;
-    use crate::test_kit::{Mesh, issue};
-    use crate::{Phase, Rotation, RotationError};
-
-    const USAGE: &str = "keyUsage=critical,keyCertSign,cRLSign";
-
-    fn openssl(folder: &Path, arguments: &[&str]) {
-        let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    use crate::test_kit::{ECDSA, Mesh, RSA, USAGE, cacerts, issue, openssl};
+    use crate::{Rotation, RotationError};
 
     /// Another authority below one that is there (its key, its certificate).
     fn authority(folder: &Path, key: &str, out: &str, subject: &str, above: (&str, &str), depth: &str) {
@@ -248,23 +267,6 @@ mod tests {
         let issuer = ["-CA", above.1, "-CAkey", above.0];
         openssl(folder, &[&own[..], &ECDSA, &["-addext", &constraints, "-addext", USAGE], &issuer].concat());
     }
-
-    /// What Istio's documents have people do: a root, and below it an authority for one cluster.
-    fn cacerts(folder: &Path, algorithm: &[&str]) {
-        fs::create_dir_all(folder).unwrap();
-        let new = |key: &str, out: &str, subject: &str, issuer: &[&str]| {
-            let own = ["req", "-x509", "-nodes", "-days", "30", "-keyout", key, "-out", out, "-subj", subject];
-            let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
-            openssl(folder, &[&own[..], algorithm, &extensions[..], issuer].concat());
-        };
-        new("root-key.pem", ROOTS, "/O=Istio/CN=Root CA", &[]);
-        new(KEY, CERTIFICATE, "/O=Istio/CN=Intermediate CA", &["-CA", ROOTS, "-CAkey", "root-key.pem"]);
-        let both = [CERTIFICATE, ROOTS].map(|name| fs::read_to_string(folder.join(name)).unwrap()).concat();
-        fs::write(folder.join(CHAIN), both).unwrap();
-    }
-
-    const ECDSA: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
 
     fn open(mesh: &Mesh) -> Result<SelfSigned, OpenError> {
         SelfSigned::plugged_in(&mesh.ca(), &mesh.trust_domain, mesh.store.clone(), mesh.time.clock())
@@ -288,64 +290,6 @@ mod tests {
             let refused = Rotation::new(Arc::new(authority), false).advance(false).await.unwrap_err();
             assert!(matches!(&refused, RotationError::Step(_)) && refused.to_string().contains("put others there"));
         }
-    }
-
-    #[tokio::test]
-    async fn other_files_are_taken_up_and_bad_ones_leave_the_last_in_force() {
-        let mesh = Mesh::new();
-        cacerts(&mesh.ca(), &ECDSA);
-        mesh.time.advance(Duration::from_secs(60));
-        let authority = open(&mesh).unwrap();
-        let mut bundles = authority.trust_bundle();
-        let first = bundles.borrow_and_update().pin();
-        assert!(!authority.take_up_files().await.unwrap());
-        fs::write(mesh.ca().join(KEY), "nonsense").unwrap();
-        let refused = authority.take_up_files().await.unwrap_err().to_string();
-        assert!(refused.contains("ca-key.pem") && refused.contains("no private key"), "{refused}");
-        issue(&authority, &mesh.id("reviews"), None).await;
-        cacerts(&mesh.ca(), &ECDSA);
-        assert!(authority.take_up_files().await.unwrap() && bundles.has_changed().unwrap());
-        assert_ne!(bundles.borrow_and_update().pin(), first);
-        assert_eq!(authority.phase(), Phase::Idle);
-    }
-
-    #[tokio::test]
-    async fn two_roots_are_waited_for_by_hand_and_another_control_plane_is_not_left_behind() {
-        let mesh = Mesh { store: Arc::new(store::Memory::shared()), ..Mesh::new() };
-        cacerts(&mesh.ca(), &ECDSA);
-        mesh.time.advance(Duration::from_secs(60));
-        let agreement = |name| crate::Agreement::new(mesh.store.clone(), name, mesh.time.clock());
-        let authority = Arc::new(open(&mesh).unwrap().agreeing(agreement("one")).await.unwrap());
-        open(&mesh).unwrap().agreeing(agreement("other")).await.unwrap();
-        issue(&authority, &mesh.id("reviews"), None).await;
-        let rotation = Rotation::new(authority.clone(), true);
-        assert_eq!(rotation.progress().await.unwrap().percent(), 100);
-
-        let next = mesh.dir.path().join("next");
-        cacerts(&next, &ECDSA);
-        let roots = [mesh.ca(), next.clone()].map(|folder| fs::read_to_string(folder.join(ROOTS)).unwrap()).concat();
-        fs::write(mesh.ca().join(ROOTS), roots).unwrap();
-        assert!(authority.take_up_files().await.unwrap());
-        let reason = async || rotation.progress().await.unwrap().waiting.first().map(|behind| behind.reason);
-        assert_eq!(reason().await, Some("has not said that it trusts the other root"));
-        let both = rotation.bundles().borrow().roots.iter().map(|root| sha256(root)).collect();
-        let holder = crate::Holder { identity: mesh.id("reviews").to_string(), member: None };
-        rotation.told(holder, both).await;
-        assert_eq!(reason().await, None);
-
-        // The other one trusts the old root alone.
-        for name in [CERTIFICATE, KEY, CHAIN] {
-            fs::copy(next.join(name), mesh.ca().join(name)).unwrap();
-        }
-        let refused = authority.take_up_files().await.unwrap_err().to_string();
-        assert!(
-            refused.contains("the control plane other") && refused.contains("does not trust the root"),
-            "{refused}"
-        );
-        // Once it is gone it does not count, and what was held back is taken up.
-        mesh.time.advance(Duration::from_secs(31));
-        assert!(authority.take_up_files().await.unwrap());
-        assert_eq!(reason().await, Some("still has a certificate under the other root"));
     }
 
     #[tokio::test]
@@ -382,6 +326,13 @@ mod tests {
         assert!(root.contains("neither it nor root-cert.pem has the certificate that signed"), "{root}");
         let empty = refused(&|folder| fs::write(folder.join(ROOTS), "").unwrap());
         assert!(empty.contains("root-cert.pem: there is no certificate in it"), "{empty}");
+        let many = refused(&|folder| {
+            let root = || rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
+            let others: String = (0..16).map(|_| root()).collect();
+            let own = fs::read_to_string(folder.join(ROOTS)).unwrap();
+            fs::write(folder.join(ROOTS), own.clone() + &own + &others).unwrap();
+        });
+        assert!(many.contains("root-cert.pem: it has 17 roots, and a mesh trusts 16 at most"), "{many}");
         let leaf = refused(&|folder| {
             let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
             fs::write(folder.join(CERTIFICATE), made.cert.pem()).unwrap();
@@ -424,6 +375,31 @@ mod tests {
             let refused = constrained(&format!("nameConstraints=critical,{bad}")).err().unwrap().to_string();
             assert!(refused.contains("constraints on URIs are not evaluated"), "{bad}: {refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_outlives_what_is_above_it_and_what_ends_is_told() {
+        let mesh = Mesh::new();
+        cacerts(&mesh.ca(), &ECDSA);
+        // The one in between ends first of all.
+        let days = ["-days", "1"];
+        let own = ["req", "-x509", "-nodes", "-keyout", "middle-key.pem", "-out", "middle.pem", "-subj", "/CN=Middle"];
+        let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", USAGE];
+        let issuer = ["-CA", ROOTS, "-CAkey", "root-key.pem"];
+        openssl(&mesh.ca(), &[&own[..], &ECDSA, &extensions, &issuer, &days].concat());
+        authority(&mesh.ca(), KEY, CERTIFICATE, "/CN=Below", ("middle-key.pem", "middle.pem"), "");
+        fs::copy(mesh.ca().join("middle.pem"), mesh.ca().join(CHAIN)).unwrap();
+        mesh.time.advance(Duration::from_secs(60));
+        let authority = open(&mesh).unwrap().with_ttl(Duration::from_secs(24 * 3600));
+        let path = authority.path();
+        let told: Vec<_> = path.iter().map(|(file, told)| (*file, told.subject.as_str())).collect();
+        assert_eq!(told, [(CERTIFICATE, "CN=Below"), (CHAIN, "CN=Middle")]);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(path[1].1.not_after);
+        mesh.time.advance(Duration::from_secs(12 * 3600));
+        assert_eq!(issue(&authority, &mesh.id("reviews"), None).await.not_after, end);
+        mesh.time.advance(Duration::from_secs(12 * 3600));
+        let refused = authority.signer(mesh.time.clock().now()).err().unwrap().to_string();
+        assert!(refused.contains("has expired; put new files there"), "{refused}");
     }
 
     #[tokio::test]

@@ -2,16 +2,18 @@
 //! the old one goes. Each step is one atomic write of `rotation.json`, and each but the last has a way back. Whether a
 //! step may be taken yet is decided elsewhere.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::TrustDomain;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use store::StoreError;
 
 use super::files::{Directory, OpenError};
 use super::{Intermediate, Root, SelfSigned};
-use crate::{TrustBundle, sha256};
+use crate::{Disagreement, TrustBundle, sha256};
 
 /// How far the change of roots is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +57,8 @@ impl Default for Plan {
 pub(super) struct Keys {
     pub root: Arc<Root>,
     /// The next root, or the one before.
-    other: Option<Arc<Root>>,
-    phase: Phase,
+    pub other: Option<Arc<Root>>,
+    pub phase: Phase,
     pub intermediate: Arc<Intermediate>,
     /// To be trusted besides; of an authority that is plugged in.
     more: Vec<CertificateDer<'static>>,
@@ -68,11 +70,26 @@ pub enum StepError {
     #[error("no change of roots is under way, so there is no way back; begin one with `weft ca rotate`")]
     NothingToUndo,
     #[error(
-        "the authority's files are somebody else's: put others there, and they are taken up. First both roots into \
-         root-cert.pem, then what the new one signed, then the new root alone, each at every control plane; `weft ca \
-         status` says who has not followed yet"
+        "the authority's files are somebody else's: put others there, and they are taken up once nobody would be cut off \
+         by them. First both roots into root-cert.pem, then what the new one signed, then the new root alone, each at every \
+         control plane; the way back is to put the old files there again; `weft ca status` says who has not followed yet"
     )]
     PluggedIn,
+    #[error("another step was taken at the same time; see `weft ca status`")]
+    Meanwhile,
+    #[error(
+        "the mesh in this store has another root of trust ({known}) than this control plane ({own}): copy the directory {} \
+         of a control plane of that mesh here, or give --store another prefix", directory.display()
+    )]
+    Foreign { known: String, own: String, directory: PathBuf },
+    #[error("the key of the next root cannot be sealed, or opened with the key of the root that is here")]
+    Sealing,
+    #[error("what the store has of the change of roots (ca/rotation) cannot be used: {0}")]
+    Record(String),
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -100,6 +117,11 @@ impl Keys {
         let other = self.other.iter().filter(|_| self.phase != Phase::Staged);
         let roots = std::iter::once(&self.root).chain(other).map(|root| root.certificate.clone());
         TrustBundle { roots: roots.chain(self.more.iter().cloned()).collect() }
+    }
+
+    /// Those that are in the authority's directory.
+    pub fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
+        std::iter::once(&self.root).chain(&self.other)
     }
 
     fn plan(&self) -> Plan {
@@ -164,7 +186,7 @@ impl SelfSigned {
 
     /// Puts roots in force. The intermediate is made before the plan is written: after a crash between the two, the one
     /// that does not fit the root is made anew.
-    fn settle(
+    pub(super) fn settle(
         &self,
         keys: &mut Keys,
         root: Arc<Root>,

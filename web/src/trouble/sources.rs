@@ -31,6 +31,7 @@ pub fn all(state: &State) -> Vec<Trouble> {
     all.extend(registry::foreign_addresses(&catalog).into_iter().map(foreign));
     all.extend(unserved(&catalog, &state.domain()));
     all.extend(identity::authority(state));
+    all.extend(identity::roots(state));
     all.extend(identity::denied(state));
     all.extend(exporters(state));
     all.extend(state.kept.failing.now().iter().cloned());

@@ -277,6 +277,10 @@ export interface Rotation {
   holders: number;
   percent: number;
   waiting: { identity: string; member: string | null; reason: string; until: number }[];
+  /** The next step is files that somebody puts into the authority's directory. */
+  plugged_in: boolean;
+  /** Why such files are not in force. */
+  pending: string | null;
 }
 
 export interface Authority {
@@ -284,6 +288,8 @@ export interface Authority {
   roots: Root[];
   live_certificates: number;
   rotation: Rotation;
+  /** What is wrong with the roots of trust at this control plane. */
+  faults: string[];
 }
 
 /** The control plane that answers; counts are since it started. */

@@ -29,6 +29,8 @@ const PHASES: Record<Phase, { now: string; next: string; does: string; to: strin
   distributed: { now: "Everybody is told to trust both roots; the old one signs.", next: "Sign with the new root", does: "The new root signs from now on; both are trusted. Join tokens made before name the old root and cannot be used any more.", to: "signing", undo: "The next root is not trusted any more." },
   signing: { now: "The new root signs, and both are trusted.", next: "Retire the old root", does: "The old root is not trusted any more. Whoever still has a certificate below it is cut off.", to: "retired", undo: "The old root signs again." },
 };
+/** Where the authority is plugged in, a step is files that somebody puts there. */
+const FILES = { next: "Take up the files", does: "What is in the authority's directory is put in force.", to: "retired", undo: "" };
 const ORDER: [Phase | "retired", string][] = [["staged", "Made"], ["distributed", "Trusted"], ["signing", "Signs"], ["retired", "Old one retired"]];
 
 function Confirm({ rotation, back, close }: { rotation: Rotation; back: boolean; close: () => void }) {
@@ -36,7 +38,7 @@ function Confirm({ rotation, back, close }: { rotation: Rotation; back: boolean;
   const [failed, setFailed] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
   const client = useQueryClient();
-  const phase = PHASES[rotation.phase];
+  const phase = rotation.plugged_in ? FILES : PHASES[rotation.phase];
   const held = !back && rotation.waiting.length > 0;
   const body = { step: back ? "back" : "advance", ...(force ? { force } : {}) };
   const go = () => {
@@ -91,20 +93,24 @@ export function RotationPanel({ authority }: { authority: Authority }) {
   const [asking, ask] = useState<"on" | "back" | null>(null);
   const denied = useCan("rotate-ca");
   const phase = PHASES[rotation.phase];
+  const next = rotation.plugged_in ? FILES.next : rotation.phase === "idle" ? "Begin a rotation" : phase.next;
   return (
     <Panel
       title="Change of the root of trust"
       actions={
         <>
-          {rotation.phase !== "idle" && (
+          {rotation.phase !== "idle" && !rotation.plugged_in && (
             <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} onClick={() => ask("back")}>Step back</button>
           )}
-          <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} onClick={() => ask("on")}>{rotation.phase === "idle" ? "Begin a rotation" : phase.next}</button>
+          {(!rotation.plugged_in || rotation.pending !== null) && (
+            <button type="button" className="button small" disabled={denied !== null} title={denied ?? undefined} onClick={() => ask("on")}>{next}</button>
+          )}
         </>
       }
     >
       <div className="grid gap-4" data-phase={rotation.phase}>
         <p>{phase.now}</p>
+        {rotation.pending !== null && <p className="rounded-md bg-warn-soft px-3 py-2 text-warn">{`Files of the authority's are not in force: ${rotation.pending}`}</p>}
         {rotation.phase !== "idle" && (
           <>
             <Steps phase={rotation.phase} />
