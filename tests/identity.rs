@@ -39,7 +39,7 @@ impl Mesh {
         let authority = SelfSigned::open(&dir.path().join("ca"), &trust_domain, store.clone(), time.clock()).unwrap();
         let members = Members::new(store.clone(), time.clock());
         let own = trust_domain.workload("istio-system", "control-plane").unwrap();
-        let denials = Denials::open(store.clone(), time.clock(), own, Duration::ZERO).await.unwrap();
+        let denials = Denials::open(store.clone(), time.clock(), own, &[], Duration::ZERO).await.unwrap();
         let tokens = Tokens::new(store, authority.trust_bundle(), time.clock());
         let authority = Arc::new(authority);
         let rotation = Rotation::new(authority.clone(), false);

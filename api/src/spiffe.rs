@@ -75,6 +75,11 @@ impl SpiffeId {
         }
     }
 
+    /// The same path in another trust domain.
+    pub fn within(&self, trust_domain: &TrustDomain) -> Self {
+        Self { trust_domain: trust_domain.clone(), path: self.path.clone() }
+    }
+
     pub fn namespace(&self) -> Option<&str> {
         Some(self.workload()?.0)
     }

@@ -99,7 +99,7 @@ impl Role {
             Self::Admin => true,
             Self::Viewer => verb == Verb::Read,
             Self::Operator => match changes {
-                true => !kind.is_empty() && !is_of_security(kind),
+                true => !kind.is_empty() && !is_of_security(kind) && kind != OF_ALL,
                 false => matches!(verb, Verb::Read | Verb::Tap),
             },
             Self::Security => match changes {
@@ -112,6 +112,9 @@ impl Role {
         }
     }
 }
+
+/// The kind that holds for the whole mesh: who decides about access, how paths are read, which files proxies write.
+const OF_ALL: &str = "MeshConfig";
 
 /// The kinds that say who may talk to whom.
 fn is_of_security(kind: &str) -> bool {
@@ -213,6 +216,8 @@ mod tests {
         }
         assert!(may(Role::Operator, Verb::Write, "VirtualService"));
         assert!(!may(Role::Operator, Verb::Write, "PeerAuthentication"));
+        assert!([Role::Operator, Role::Security].iter().all(|role| !may(*role, Verb::Write, "MeshConfig")));
+        assert!(may(Role::Admin, Verb::Write, "MeshConfig"));
         assert!(may(Role::Security, Verb::Delete, "PeerAuthentication"));
         assert!(!may(Role::Security, Verb::Write, "VirtualService"));
         assert!(may(Role::Security, Verb::IssueJoinToken, "") && !may(Role::Security, Verb::ManageAccess, ""));

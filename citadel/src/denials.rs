@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::weft::v1::denied::Who;
-use api::{DenyList, SpiffeId};
+use api::{DenyList, SpiffeId, TrustDomain};
 use futures_util::StreamExt as _;
 use runtime::Clock;
 use serde::{Deserialize, Serialize};
@@ -101,15 +101,24 @@ pub struct Denials {
     store: Arc<dyn Store>,
     clock: Clock,
     own: SpiffeId,
+    /// Older names of the mesh: an identity is the same under each.
+    aliases: Arc<[TrustDomain]>,
     /// For how long after its end a certificate still gets its holder the next one.
     grace: Duration,
     list: watch::Sender<Arc<DenyList>>,
 }
 
 impl Denials {
-    /// Reads the list. `own` is the control plane's identity; `grace` says how long an expired certificate is renewed.
-    pub async fn open(store: Arc<dyn Store>, clock: Clock, own: SpiffeId, grace: Duration) -> Result<Self, StoreError> {
-        let denials = Self { store, clock, own, grace, list: watch::Sender::default() };
+    /// Reads the list. `own` is the control plane's identity, `aliases` are older names of its trust domain; `grace` says
+    /// how long an expired certificate is renewed.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        own: SpiffeId,
+        aliases: &[TrustDomain],
+        grace: Duration,
+    ) -> Result<Self, StoreError> {
+        let denials = Self { store, clock, own, aliases: aliases.into(), grace, list: watch::Sender::default() };
         denials.refresh().await?;
         Ok(denials)
     }
@@ -216,7 +225,7 @@ impl Denials {
             self.entries().await?.into_iter().partition(|denial| denial.is_over(now));
         let mut list = DenyList::default();
         for denial in &current {
-            list.add(denial.who(), denial.reason.clone());
+            self.turned_away(&denial).into_iter().for_each(|who| list.add(who, denial.reason.clone()));
         }
         self.list.send_if_modified(|published| {
             let differs = **published != list;
@@ -254,13 +263,26 @@ impl Denials {
     fn identity(&self, value: &str) -> Result<String, DenialError> {
         let wrong = |cause| DenialError::Identity { value: value.to_owned(), cause };
         let id: SpiffeId = value.parse().map_err(wrong)?;
+        let ours = self.own.trust_domain();
+        if id.trust_domain() != ours && !self.aliases.contains(id.trust_domain()) {
+            return Err(DenialError::Foreign { id, ours: ours.to_string() });
+        }
+        let id = id.within(ours);
         if id == self.own {
             return Err(DenialError::Own(id));
         }
-        if id.trust_domain() != self.own.trust_domain() {
-            return Err(DenialError::Foreign { id, ours: self.own.trust_domain().to_string() });
-        }
         Ok(id.to_string())
+    }
+
+    /// Whom a denial turns away: an identity under each name of the mesh.
+    fn turned_away(&self, denial: &Denial) -> Vec<Who> {
+        let mut all = vec![denial.who()];
+        if denial.kind == DeniedKind::Identity
+            && let Ok(id) = denial.value.parse::<SpiffeId>()
+        {
+            all.extend(self.aliases.iter().map(|alias| Who::Identity(id.within(alias).to_string())));
+        }
+        all
     }
 }
 

@@ -10,6 +10,7 @@ use crate::audience::Audience;
 use crate::destination_rule::Rule;
 use crate::index::Index;
 use crate::inputs::Inputs;
+use crate::mesh::MeshConfig;
 
 /// What one audience sees.
 #[derive(Debug)]
@@ -96,6 +97,15 @@ pub(crate) fn named<'a>(inputs: &'a Inputs, namespace: &str, host: &str) -> Opti
     let host = Hostname::new(host).ok()?;
     let visible = inputs.catalog.by_host(&host).filter(|entry| entry.service.visible_in(namespace));
     visible.min_by_key(|entry| rank(entry, namespace, &inputs.mesh.domain))
+}
+
+/// Whether a service is who its host says, whatever rules a namespace has for its own calls: a platform tells of it, or the
+/// namespace that the host names declares it, or the root namespace does.
+pub(crate) fn is_genuine(entry: &Entry, mesh: &MeshConfig) -> bool {
+    let service = &*entry.service;
+    !service.provenance.is_declared()
+        || short_name(service, &mesh.domain).is_some()
+        || service.namespace() == mesh.root_namespace
 }
 
 type Rank = (bool, bool, bool, u64);

@@ -132,7 +132,8 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let (rotation, ending) = (Rotation::new(authority.clone(), store.is_shared()), authority.clone());
     tokio::spawn(rotation.clone().follow());
     let bundle = authority.trust_bundle();
-    let denials = Denials::open(store.clone(), clock.clone(), own.clone(), options.evidence.rejoin_grace).await?;
+    let grace = options.evidence.rejoin_grace;
+    let denials = Denials::open(store.clone(), clock.clone(), own.clone(), &aliases, grace).await?;
     tokio::spawn(denials.clone().run());
     let tls = server_tls(authority.clone(), own.clone(), clock.clone()).await?.cutting(denials.watch());
     let join_tokens = Tokens::new(store.clone(), bundle.clone(), clock.clone());

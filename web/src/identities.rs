@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Json;
 use axum::extract::State as Shared;
-use citadel::{Fault, Phase, Progress, RotationError, StepError};
+use axum::{Extension, Json};
+use citadel::{Fault, Phase, Progress, RotationError, StepError, Verb, Wish};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::{Known, Noted};
 use crate::certificates::{self, CertificateView};
 use crate::extract::{Asked, Body};
 use crate::kept::now_seconds;
@@ -202,17 +203,34 @@ async fn bundle(Shared(state): Shared<State>) -> Result<Json<BundleView>, Proble
 /// the step is to take up the files that are in its directory.
 #[utoipa::path(post, path = "/ca/_rotate", request_body = RotationStep,
     responses((status = 200, description = "How far it is now", body = RotationView)))]
-async fn rotate(Shared(state): Shared<State>, Body(order): Body<RotationStep>) -> Result<Json<RotationView>, Problem> {
+async fn rotate(
+    Shared(state): Shared<State>,
+    Extension(known): Extension<Known>,
+    Body(order): Body<RotationStep>,
+) -> Result<(Extension<Noted>, Json<RotationView>), Problem> {
+    if order.force {
+        let wish = Wish { verb: Verb::Force, kind: None, namespace: None };
+        known.access().check(&wish).map_err(Problem::forbidden)?;
+    }
     let taken = match order.step {
         RotationDirection::Advance => state.rotation.advance(order.force).await,
         RotationDirection::Back => state.rotation.step_back(order.force).await,
     };
-    taken.map(|progress| Json(view(progress))).map_err(|error| match error {
+    let progress = taken.map_err(|error| match error {
         RotationError::Step(StepError::Open(_) | StepError::Store(_)) | RotationError::Store(_) => {
             Problem::internal(error)
         }
         error => Problem::conflict(error.to_string()),
-    })
+    })?;
+    let rotation = view(progress);
+    let step = match order.step {
+        RotationDirection::Advance => "a step on",
+        RotationDirection::Back => "a step back",
+    };
+    let forced = if order.force { ", by force" } else { "" };
+    let detail = format!("{step}{forced}: {}", rotation.phase);
+    let noted = Noted { object: "the root of trust".into(), detail, ..Noted::default() };
+    Ok((Extension(noted), Json(rotation)))
 }
 
 fn view(progress: Progress) -> RotationView {

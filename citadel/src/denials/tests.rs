@@ -8,7 +8,7 @@ use crate::test_kit::{Mesh, issue};
 const GRACE: Duration = Duration::from_secs(600);
 
 async fn denials(mesh: &Mesh) -> Denials {
-    Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), GRACE).await.unwrap()
+    Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), &[], GRACE).await.unwrap()
 }
 
 fn order(kind: DeniedKind, value: &str) -> NewDenial {
@@ -93,4 +93,23 @@ async fn who_is_evicted_is_denied_as_long_as_a_certificate_of_his_holds() {
     assert_eq!(denials.all().await.unwrap().len(), 1);
     mesh.time.advance(Duration::from_secs(120));
     assert!(denials.all().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_is_denied_is_so_under_each_name_of_the_mesh() {
+    let mesh = Mesh::new();
+    let aliases = ["old.example", "older.example"].map(|name| TrustDomain::new(name).unwrap());
+    let own = mesh.id("control-plane");
+    let denials = Denials::open(mesh.store.clone(), mesh.time.clock(), own.clone(), &aliases, GRACE).await.unwrap();
+    let reviews = mesh.id("reviews");
+    let made = denials.deny(order(DeniedKind::Identity, &reviews.within(&aliases[0]).to_string())).await.unwrap();
+    assert_eq!(made.value, reviews.to_string());
+    let list = denials.watch().borrow().clone();
+    for id in [reviews.clone(), reviews.within(&aliases[0]), reviews.within(&aliases[1])] {
+        assert!(list.denies_parts("", || id.to_string(), None).is_some(), "{id}");
+    }
+    let elsewhere = order(DeniedKind::Identity, "spiffe://another.example/ns/default/sa/reviews");
+    assert!(matches!(denials.deny(elsewhere).await, Err(DenialError::Foreign { .. })));
+    let itself = order(DeniedKind::Identity, &own.within(&aliases[1]).to_string());
+    assert!(matches!(denials.deny(itself).await, Err(DenialError::Own(_))));
 }

@@ -107,7 +107,8 @@ async fn who_left_gets_no_certificate_by_the_current_or_an_expired_one() {
 #[tokio::test]
 async fn who_is_denied_is_not_renewed_whatever_he_shows() {
     let mesh = Mesh::new();
-    let denials = Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), GRACE).await.unwrap();
+    let denials =
+        Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), &[], GRACE).await.unwrap();
     let signing = signing(&mesh).refusing(denials.watch());
     let own = csr(&KeyPair::generate().unwrap(), &[]);
     let first = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();

@@ -139,6 +139,11 @@ fn key_set(place: &Place<'_>) -> Option<String> {
     if keys.iter().any(|key| key.get("d").is_some()) {
         place.warn(code::SCHEMA_WARNING, "holds a private key: whoever reads this object can sign; leave \"d\" out");
     }
+    if keys.iter().any(|key| key["kty"] == "oct") {
+        let words = "holds a symmetric key: whoever reads this object, or a proxy's configuration, can make tokens; have the \
+                     issuer sign with RSA or an elliptic curve";
+        place.warn(code::SCHEMA_WARNING, words);
+    }
     Some(text)
 }
 

@@ -16,7 +16,7 @@ use jwt::requirement_rule::RequirementType;
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::node::{Node, NodeKind};
-use crate::visibility::View;
+use crate::visibility::{View, is_genuine};
 use crate::{clusters, names, routes, wire};
 
 mod fetched;

@@ -30,3 +30,24 @@ fn what_is_secret_is_not_shown() {
     assert_eq!(shown["tls_certificate"]["private_key"]["inline_string"], "[redacted]");
     assert_eq!(shown["@type"], "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
 }
+
+#[test]
+fn keys_that_sign_tokens_are_not_shown_and_those_that_verify_are() {
+    use api::envoy::config::core::v3::{DataSource, data_source::Specifier};
+    use api::envoy::extensions::filters::http::jwt_authn::v3 as jwt;
+    let shown = |set: &str| {
+        let source = DataSource { specifier: Some(Specifier::InlineString(set.into())), ..Default::default() };
+        let keys = Some(jwt::jwt_provider::JwksSourceSpecifier::LocalJwks(source));
+        let provider = jwt::JwtProvider { jwks_source_specifier: keys, ..Default::default() };
+        let filter = jwt::JwtAuthentication { providers: [("p".to_owned(), provider)].into(), ..Default::default() };
+        let shown = crate::bootstrap::proto_json::packed(&api::any(&filter));
+        shown["providers"]["p"]["local_jwks"]["inline_string"].as_str().unwrap().to_owned()
+    };
+    let public = r#"{"keys": [{"kty": "EC", "crv": "P-256", "x": "a", "y": "b"}]}"#;
+    assert_eq!(shown(public), public);
+    for secret in
+        [r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#, r#"{"keys": [{"kty": "OKP", "d": "AA"}]}"#, "c2VjcmV0"]
+    {
+        assert_eq!(shown(secret), "[redacted]", "{secret}");
+    }
+}

@@ -64,12 +64,26 @@ const SECRET: [&str; 8] = [
 
 fn redact(json: &mut Value) {
     match json {
-        Value::Object(fields) => fields
-            .iter_mut()
-            .for_each(|(name, value)| if SECRET.contains(&name.as_str()) { hide(value) } else { redact(value) }),
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match name.as_str() {
+            secret if SECRET.contains(&secret) => hide(value),
+            // Symmetric and private keys sign tokens, too.
+            "local_jwks" if signs(value) => hide(value),
+            _ => redact(value),
+        }),
         Value::Array(values) => values.iter_mut().for_each(redact),
         _ => {}
     }
+}
+
+/// Whether a key set holds more than what verifies.
+fn signs(source: &Value) -> bool {
+    let Some(text) = source.get("inline_string").and_then(Value::as_str) else {
+        return source.get("inline_bytes").is_some();
+    };
+    // What cannot be read is nobody's to see.
+    let Ok(set) = serde_json::from_str::<Value>(text) else { return true };
+    let keys = set["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    keys.iter().any(|key| key.get("k").is_some() || key.get("d").is_some())
 }
 
 fn hide(json: &mut Value) {

@@ -60,7 +60,7 @@ impl Mesh {
         let spiffe_bundle = citadel::SpiffeBundle::new(rotation.bundles(), keys, store.clone());
         let own = trust_domain.workload("istio-system", "control-plane").unwrap();
         let grace = std::time::Duration::ZERO;
-        let denials = citadel::Denials::open(store.clone(), clock.clone(), own, grace).await.unwrap();
+        let denials = citadel::Denials::open(store.clone(), clock.clone(), own, &[], grace).await.unwrap();
         let join_tokens = Tokens::new(store.clone(), rotation.bundles(), clock.clone());
         let members = Members::new(store.clone(), clock.clone());
         let ledger = citadel::Ledger::new(store.clone(), clock.clone());

@@ -20,7 +20,7 @@ use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::inputs::Inputs;
 use crate::telemetry::{Reached, reach};
-use crate::visibility::View;
+use crate::visibility::{View, is_genuine, named};
 use crate::{clusters, wire};
 
 /// Before the names of what is left as metadata.
@@ -79,6 +79,15 @@ pub(in crate::policy) fn who<'a>(
     let ProviderKind::Authorizer(asked) = &provider.kind else {
         return Err(format!("provider {name:?} is {} and is not asked", provider.kind.as_str()));
     };
+    let host = &asked.service.host;
+    if let Some(entry) = named(inputs, namespace, host).filter(|entry| !is_genuine(entry, &inputs.mesh)) {
+        return Err(format!(
+            "the host {host:?} of provider {name:?} is what a ServiceEntry of namespace {:?} makes of it, which decides on \
+             traffic and not on access; declare it in {:?}",
+            entry.service.namespace(),
+            inputs.mesh.root_namespace
+        ));
+    }
     let reached = reach(inputs, namespace, name, &asked.service).map_err(|(_, why)| why)?;
     Ok((asked, reached))
 }

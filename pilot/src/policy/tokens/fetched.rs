@@ -58,7 +58,8 @@ impl Sources<'_> {
         let service = &entry.service;
         // What is to be TLS end to end is not the mesh's to end.
         let port = service.ports.iter().find(|port| port.number == uri.port && !uri.tls)?;
-        if !self.is_fit(entry) {
+        // Whoever may change traffic says nothing of who vouches for callers.
+        if !self.is_fit(entry) || !is_genuine(entry, self.view.index.mesh()) {
             return None;
         }
         Some(names::outbound_cluster(port.number, "", service.host().as_str()))

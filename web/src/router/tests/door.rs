@@ -85,6 +85,11 @@ async fn a_token_for_a_namespace_reaches_no_other() {
     assert_eq!(status(&mesh, &security, "POST", "/_apply", strict).await, 200);
     let order = json!({ "namespace": "default", "service_account": "a" }).to_string();
     assert_eq!(status(&mesh, &security, "POST", "/tokens", &order).await, 201);
+    for step in [r#"{"step": "advance", "force": true}"#, r#"{"step": "back", "force": true}"#] {
+        let (status, problem) = ask(&mesh, &security, "POST", "/ca/_rotate", step).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("force"), "{problem}");
+    }
     let narrow = token(&mesh, Role::Security, &["shop"]).await;
     assert_eq!(status(&mesh, &narrow, "POST", "/tokens", &order).await, 403);
     let order = json!({ "namespace": "shop", "service_account": "a" }).to_string();
