@@ -62,7 +62,9 @@ pub struct Features {
     pub reports_spans: bool,
     /// `weft.telemetry`: access logs with expressions, and over OTLP.
     pub telemetry: bool,
-    /// The same, and settings of Istio's metrics; of others only proxies of Istio's build know them.
+    /// `weft.dynamic_forward_proxy`: clusters that go wherever a request asks.
+    pub dynamic_forward_proxy: bool,
+    /// `weft.telemetry` too, and settings of Istio's metrics; of others only proxies of Istio's build know them.
     pub istio_stats: bool,
 }
 
@@ -184,6 +186,7 @@ impl Features {
             route_stats: can("weft.route_stats"),
             reports_spans: node.user_agent_name == "weft" && can("weft.reports_spans"),
             telemetry: can("weft.telemetry"),
+            dynamic_forward_proxy: can("weft.dynamic_forward_proxy"),
             istio_stats: node.user_agent_name == "weft" && can("weft.telemetry"),
         }
     }
