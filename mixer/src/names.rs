@@ -91,3 +91,16 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_outside_is_one_node() {
+        let names = Names::default();
+        let service = |host: &str| wire::Service { host: host.into(), name: host.into(), namespace: String::new() };
+        assert_eq!(&*names.called(Some(&service("PassthroughCluster")), None), "external:PassthroughCluster");
+        assert_eq!(&*names.called(Some(&service("example.com")), None), UNKNOWN);
+    }
+}

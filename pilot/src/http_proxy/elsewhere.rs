@@ -9,7 +9,6 @@ use api::envoy::extensions::clusters::dynamic_forward_proxy::v3 as forward;
 use api::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
 use api::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as filter;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
-use api::prost_types::Struct;
 use cluster::cluster::{ClusterDiscoveryType, CustomClusterType, DnsLookupFamily, LbPolicy, RefreshRate};
 use forward::cluster_config::ClusterImplementationSpecifier;
 use route::header_matcher::HeaderMatchSpecifier;
@@ -45,12 +44,13 @@ pub(crate) fn cluster() -> cluster::Cluster {
         allow_insecure_cluster_options: true,
         ..Default::default()
     };
+    let reach = wire::structure([("allowed", wire::list(Vec::new()))]);
     let typed = CustomClusterType { name: CLUSTER.into(), typed_config: Some(api::any(&config)) };
     let mut made = cluster::Cluster {
         name: names::FORWARD.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(typed)),
         lb_policy: LbPolicy::ClusterProvided as i32,
-        metadata: wire::metadata([("istio", clusters::outside()), ("weft.reach", Struct::default())]),
+        metadata: wire::metadata([("istio", clusters::outside()), ("weft.reach", reach)]),
         ..Default::default()
     };
     clusters::limits(None, &mut made);
