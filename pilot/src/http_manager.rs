@@ -60,6 +60,7 @@ pub(crate) fn filter(
     if side == Side::ExplicitOutbound && elsewhere::is_open(view) {
         let router = manager.http_filters.len() - 1;
         manager.http_filters.insert(router, elsewhere::filter());
+        manager.local_reply_config = Some(elsewhere::unresolved());
     }
     manager.access_log = observed.access_logs;
     manager.tracing = observed.tracing;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use api::envoy::config::accesslog::v3 as log;
 use api::envoy::config::cluster::v3 as cluster;
 use api::envoy::config::route::v3 as route;
 use api::envoy::extensions::clusters::dynamic_forward_proxy::v3 as forward;
@@ -61,6 +62,20 @@ pub(crate) fn cluster() -> cluster::Cluster {
 pub(crate) fn filter() -> http::HttpFilter {
     let cache = filter::filter_config::ImplementationSpecifier::DnsCacheConfig(cache());
     http_filter(FILTER, &filter::FilterConfig { implementation_specifier: Some(cache), ..Default::default() })
+}
+
+/// Whoever mistyped a service's name learns of it where the name leads nowhere else either.
+pub(crate) fn unresolved() -> http::LocalReplyConfig {
+    let body = "no service of this name is in the mesh, and the name leads nowhere outside of it: DNS resolution \
+                failure; see `weft services`\n";
+    let flags = log::ResponseFlagFilter { flags: vec!["DF".into()] };
+    let filter = log::access_log_filter::FilterSpecifier::ResponseFlagFilter(flags);
+    let mapper = http::ResponseMapper {
+        filter: Some(log::AccessLogFilter { filter_specifier: Some(filter) }),
+        body: Some(wire::inline(body)),
+        ..Default::default()
+    };
+    http::LocalReplyConfig { mappers: vec![mapper], ..Default::default() }
 }
 
 /// Of the cluster and of the filter; they are to be alike.

@@ -31,10 +31,12 @@ pub enum NotFound {
     OutOfReach,
 }
 
-/// By host and port, in lower case.
+/// A host, in lower case, and a port.
+type Asked = (Box<str>, u16);
+
 #[derive(Default)]
 pub struct Names {
-    known: RefCell<HashMap<(Box<str>, u16), Rc<Name>>>,
+    known: RefCell<HashMap<Asked, Rc<Name>>>,
     waiting: Cell<u32>,
 }
 

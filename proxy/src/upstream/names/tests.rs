@@ -1,3 +1,5 @@
+//! What is kept of names, and for how long.
+
 use super::*;
 use crate::config::DnsFamily;
 
