@@ -62,7 +62,8 @@ pub struct Features {
     pub reports_spans: bool,
     /// `weft.telemetry`: access logs with expressions, and over OTLP.
     pub telemetry: bool,
-    /// `weft.dynamic_forward_proxy`: clusters that go wherever a request asks.
+    /// `weft.dynamic_forward_proxy`: clusters that go wherever a request asks. Only where the explicit HTTP proxy is on
+    /// loopback: elsewhere it would let out whoever reaches it.
     pub dynamic_forward_proxy: bool,
     /// `weft.telemetry` too, and settings of Istio's metrics; of others only proxies of Istio's build know them.
     pub istio_stats: bool,
@@ -136,6 +137,9 @@ impl Node {
         }
         let namespace = metadata.text("NAMESPACE").unwrap_or_else(|| namespace_in(name, domain));
         let capture = metadata.capture(&addresses)?;
+        let http_proxy_address = metadata.address("WEFT_HTTP_PROXY_ADDRESS")?;
+        let mut features = Features::of(node);
+        features.dynamic_forward_proxy &= http_proxy_address.unwrap_or(addresses[0]).is_loopback();
         Ok(Self {
             id: node.id.clone(),
             kind,
@@ -150,7 +154,7 @@ impl Node {
             locality: locality(node.locality.as_ref()),
             cluster: metadata.text("CLUSTER_ID").unwrap_or_default(),
             http_proxy_port: metadata.port("HTTP_PROXY_PORT")?.unwrap_or(HTTP_PROXY_PORT),
-            http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
+            http_proxy_address,
             services: metadata.services()?,
             registers: metadata.flag("WEFT_REGISTERS", true)?,
             node_proxy_port: metadata.port("WEFT_NODE_PROXY_PORT")?,
@@ -158,7 +162,7 @@ impl Node {
             port_map: metadata.port_map()?,
             bind: metadata.address("WEFT_BIND")?,
             user_agent: user_agent(node),
-            features: Features::of(node),
+            features,
             keys: KeyAccess::default(),
         })
     }
