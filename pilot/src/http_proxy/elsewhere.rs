@@ -10,6 +10,8 @@ use api::envoy::extensions::clusters::dynamic_forward_proxy::v3 as forward;
 use api::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
 use api::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as filter;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use api::envoy::r#type::matcher::v3::AddressMatcher;
+use api::xds::core::v3::CidrRange;
 use cluster::cluster::{ClusterDiscoveryType, CustomClusterType, DnsLookupFamily, LbPolicy, RefreshRate};
 use forward::cluster_config::ClusterImplementationSpecifier;
 use route::header_matcher::HeaderMatchSpecifier;
@@ -27,6 +29,25 @@ const FILTER: &str = "envoy.filters.http.dynamic_forward_proxy";
 
 /// After how long a name is looked up again that was not found, at first and at most.
 const FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What `runtime::Reach` keeps out of reach, for proxies that do not know of it.
+const NEAR: [(&str, u32); 15] = [
+    ("0.0.0.0", 8),
+    ("127.0.0.0", 8),
+    ("169.254.0.0", 16),
+    ("255.255.255.255", 32),
+    ("100.100.100.200", 32),
+    ("168.63.129.16", 32),
+    ("::", 128),
+    ("::1", 128),
+    ("fe80::", 10),
+    ("fd00:ec2::254", 128),
+    ("fd00:ec2::23", 128),
+    ("fd20:ce::254", 128),
+    ("64:ff9b::a9fe:0", 112),
+    ("64:ff9b::6464:64c8", 128),
+    ("64:ff9b::a83f:8110", 128),
+];
 
 /// Whether an audience is let out.
 pub(crate) fn is_open(view: &View<'_>) -> bool {
@@ -89,8 +110,13 @@ fn cache() -> DnsCacheConfig {
             base_interval: Some(wire::duration(first)),
             max_interval: Some(wire::duration(most)),
         }),
+        resolved_address_filter: Some(AddressMatcher { ranges: NEAR.map(range).into(), invert_match: false }),
         ..Default::default()
     }
+}
+
+fn range((prefix, length): (&str, u32)) -> CidrRange {
+    CidrRange { address_prefix: prefix.to_owned(), prefix_len: Some(length) }
 }
 
 /// What a request is that asks for a name of the mesh; no such name is ever looked up outside.
@@ -124,4 +150,20 @@ pub(super) fn routes(name: &str) -> [route::Route; 2] {
         ..Default::default()
     };
     [route(routes::connect(), vec![connect]), route(routes::everything(), Vec::new())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_is_near_that_is_within_reach() {
+        let reach = runtime::Reach::default();
+        for (prefix, length) in NEAR {
+            let net: ipnet::IpNet = format!("{prefix}/{length}").parse().unwrap();
+            for ip in [net.network(), net.broadcast()] {
+                assert!(!reach.permits((ip, 80).into()), "{net}: {ip}");
+            }
+        }
+    }
 }

@@ -59,7 +59,7 @@ impl Cluster {
             return Err(NotFound::Unresolved("no host and port".into()));
         };
         if let Ok(ip) = host.parse() {
-            return permitted(&self.config, SocketAddr::new(ip, port)).map(drop);
+            return permitted(&self.config, cache, SocketAddr::new(ip, port)).map(drop);
         }
         let name = self.names.name((host, port), cache)?;
         name.used.set(Instant::now());
@@ -87,9 +87,10 @@ impl Cluster {
 
     /// Where the host of an authority is, as far as that is known.
     pub(super) fn named(&self, authority: &str) -> Option<SocketAddr> {
+        let Discovery::DynamicForwardProxy(cache) = &self.config.discovery else { return None };
         let (host, port) = self.asked(authority)?;
         if let Ok(ip) = host.parse() {
-            return permitted(&self.config, SocketAddr::new(ip, port)).ok();
+            return permitted(&self.config, cache, SocketAddr::new(ip, port)).ok();
         }
         let known = self.names.known.borrow();
         let name = known.get(&(host.to_ascii_lowercase().into(), port))?;
@@ -175,7 +176,7 @@ impl Name {
     fn learn(&self, looked_up: io::Result<Vec<SocketAddr>>, cluster: &config::Cluster, cache: &DnsCache) {
         let before = self.found.borrow().as_ref().and_then(|found| found.as_ref().ok()).copied();
         let found = looked_up.map_err(|error| NotFound::Unresolved(error.to_string().into()));
-        let found = found.and_then(|all| choose(cache.family.choose(all), before, cluster));
+        let found = found.and_then(|all| choose(cache.family.choose(all), before, cluster, cache));
         let again = match &found {
             Ok(_) => {
                 self.failures.set(0);
@@ -196,17 +197,24 @@ impl Name {
 }
 
 /// The address that was taken before, if it is still one of them, else the first; of those within reach.
-fn choose(all: Vec<SocketAddr>, before: Option<SocketAddr>, cluster: &config::Cluster) -> Result<SocketAddr, NotFound> {
+fn choose(
+    all: Vec<SocketAddr>,
+    before: Option<SocketAddr>,
+    cluster: &config::Cluster,
+    cache: &DnsCache,
+) -> Result<SocketAddr, NotFound> {
     let first = *all.first().ok_or_else(|| NotFound::Unresolved("no address".into()))?;
-    let mut within = all.into_iter().filter(|address| permitted(cluster, *address).is_ok()).peekable();
+    let mut within = all.into_iter().filter(|address| permitted(cluster, cache, *address).is_ok()).peekable();
     let next = within.peek().copied();
     let same = before.filter(|before| within.any(|address| address == *before));
-    same.or(next).map_or_else(|| permitted(cluster, first), Ok)
+    same.or(next).map_or_else(|| permitted(cluster, cache, first), Ok)
 }
 
-fn permitted(cluster: &config::Cluster, address: SocketAddr) -> Result<SocketAddr, NotFound> {
+fn permitted(cluster: &config::Cluster, cache: &DnsCache, address: SocketAddr) -> Result<SocketAddr, NotFound> {
+    let refused = || cache.refused.as_ref().is_some_and(|refused| refused.takes(address.ip()));
     match &cluster.reach {
         Some(reach) if !reach.permits(address) => Err(NotFound::OutOfReach),
+        _ if refused() => Err(NotFound::Unresolved("every address is refused".into())),
         _ => Ok(address),
     }
 }

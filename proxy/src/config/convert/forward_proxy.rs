@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::envoy::config::cluster::v3 as cds;
+use api::envoy::config::core::v3 as core;
 use api::envoy::extensions::clusters::dynamic_forward_proxy::v3 as wire;
 use api::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
+use api::envoy::r#type::matcher::v3::AddressMatcher;
+use api::xds::core::v3::CidrRange;
 use wire::cluster_config::ClusterImplementationSpecifier;
 
 use super::basics::{self, is_a, unpack};
 use super::cluster::dns_family;
 use super::upstream_http::UpstreamHttp;
 use crate::config::error::{At, ConfigError};
-use crate::config::{AutoSni, Discovery, DnsCache};
+use crate::config::{AddressFilter, AutoSni, Discovery, DnsCache};
 
 /// `http`: of a cluster whose hosts are reached by TLS, which then asks each for its own name unless it is told not to.
 pub(super) fn cluster(
@@ -80,7 +83,22 @@ pub(super) fn cache(wire: &DnsCacheConfig, at: &At<'_>) -> Result<DnsCache, Conf
         max_hosts: max_hosts as usize,
         query_timeout: (!timeout.is_zero()).then_some(timeout),
         max_pending_requests: breaker.and_then(|breaker| breaker.max_pending_requests).unwrap_or(1024),
+        refused: wire
+            .resolved_address_filter
+            .as_ref()
+            .map(|filter| address_filter(filter, &at.field("resolved_address_filter")))
+            .transpose()?,
     })
+}
+
+fn address_filter(wire: &AddressMatcher, at: &At<'_>) -> Result<AddressFilter, ConfigError> {
+    let ranges = at.field("ranges");
+    let range = |(index, range): (usize, &CidrRange)| {
+        let (address_prefix, prefix_len) = (range.address_prefix.clone(), range.prefix_len);
+        basics::range(&core::CidrRange { address_prefix, prefix_len }, &ranges.index(index))
+    };
+    let ranges = wire.ranges.iter().enumerate().map(range).collect::<Result<_, _>>()?;
+    Ok(AddressFilter { ranges, invert: wire.invert_match })
 }
 
 /// The longest is ten times the first where it is not said.

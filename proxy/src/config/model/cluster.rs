@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use runtime::Reach;
 
 use super::{
@@ -114,6 +115,23 @@ pub struct DnsCache {
     pub query_timeout: Option<Duration>,
     /// How many requests of a worker may wait for lookups (Envoy default 1024).
     pub max_pending_requests: u32,
+    /// The addresses that names are not followed to.
+    pub refused: Option<AddressFilter>,
+}
+
+/// `envoy.type.matcher.v3.AddressMatcher`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFilter {
+    pub ranges: Vec<IpNet>,
+    /// Whether all others are meant.
+    pub invert: bool,
+}
+
+impl AddressFilter {
+    pub fn takes(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.ranges.iter().any(|range| range.contains(&ip)) != self.invert
+    }
 }
 
 /// `Cluster.OriginalDstLbConfig`.

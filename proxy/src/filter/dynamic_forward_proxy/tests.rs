@@ -144,6 +144,20 @@ async fn what_is_out_of_the_clusters_reach_is_refused_however_it_is_spelt() {
 }
 
 #[tokio::test]
+async fn names_are_not_followed_to_addresses_that_are_filtered_out() {
+    for (invert, expected) in [(false, "DNS resolution failure"), (true, "ok")] {
+        let mut cache = cache();
+        let ranges = json!([{"address_prefix": "127.0.0.0", "prefix_len": 8}]);
+        cache["resolved_address_filter"] = json!({"ranges": ranges, "invert_match": invert});
+        let proxy = start(cache).await;
+        for host in ["localhost", "127.0.0.1"] {
+            let answer = get(&proxy, &format!("{host}:{}", proxy.upstream.port())).await;
+            assert!(answer.ends_with(expected), "{host}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_the_filter_or_with_the_cache_of_another_nobody_is_known() {
     for filters in [vec![], vec![look_up(&json!({"name": "other"}))]] {
         let clusters = [("anywhere", NOBODY, forward(&cache()))];

@@ -39,6 +39,7 @@ fn cache() -> DnsCache {
         max_hosts: 2,
         query_timeout: None,
         max_pending_requests: 1,
+        refused: None,
     }
 }
 
