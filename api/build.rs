@@ -11,8 +11,9 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 
 /// The files whose messages weft speaks; what they import comes with them.
 const ROOTS: &[&str] = &[
-    // First: protox resolves `common.ratelimit.v3` here wrongly once a file of package
-    // `envoy.extensions.filters.common` is in the pool.
+    // First: protox resolves `common.dynamic_forward_proxy.v3` and `common.ratelimit.v3` here wrongly once a file of
+    // package `envoy.extensions.filters.common` is in the pool.
+    "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.proto",
     "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto",
     "envoy/config/bootstrap/v3/bootstrap.proto",
     "envoy/config/cluster/v3/cluster.proto",
@@ -27,6 +28,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/access_loggers/grpc/v3/als.proto",
     "envoy/extensions/access_loggers/open_telemetry/v3/logs_service.proto",
     "envoy/extensions/access_loggers/stream/v3/stream.proto",
+    "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
     "envoy/extensions/filters/http/cors/v3/cors.proto",
     "envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto",
     "envoy/extensions/filters/http/fault/v3/fault.proto",
@@ -96,8 +98,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=proto");
     let shipped = envoy_types()?.join("proto");
-    let mut includes: Vec<PathBuf> = IMPORTS.iter().map(|dir| shipped.join(dir)).collect();
-    includes.push(PathBuf::from("proto"));
+    // Our own first: a file there stands for the one that is shipped.
+    let mut includes = vec![PathBuf::from("proto")];
+    includes.extend(IMPORTS.iter().map(|dir| shipped.join(dir)));
 
     let descriptors = protox::compile(ROOTS, includes)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

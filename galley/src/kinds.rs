@@ -27,7 +27,7 @@ pub use destination_rule::{
 pub use gateway::{CertificateFiles, Gateway, GatewayHost, Server, ServerPort, ServerTls, ServerTlsMode, TlsVersion};
 pub use mesh_config::{
     AskedBody, AskedBy, Authorizer, DefaultProviders, Exporter, InfluxAuth, LogFormat, MeshConfig, OtlpTransport,
-    PathForm, Provider, ProviderKind, ServicePort, StatsdTags,
+    Outbound, PathForm, Provider, ProviderKind, ServicePort, StatsdTags,
 };
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use request_authentication::{ClaimHeader, JwtHeader, JwtKeys, JwtRule, KeysUri, RequestAuthentication};

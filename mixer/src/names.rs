@@ -9,6 +9,9 @@ use registry::{Catalog, Location, Service};
 /// The node of whoever is not known.
 pub const UNKNOWN: &str = "unknown";
 
+/// What proxies call whatever is outside the mesh (Istio), whoever was asked for.
+const OUTSIDE: &str = "PassthroughCluster";
+
 /// The services of one catalog, by what reports call them.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -78,6 +81,7 @@ impl Names {
         match (service, workload) {
             (Some(service), _) => match self.hosts.get(&service.host) {
                 Some(id) => Arc::clone(id),
+                None if service.host == OUTSIDE => format!("external:{OUTSIDE}").into(),
                 // A host that a gateway answers for, and no service: whom it was for is not known.
                 None if service.namespace.is_empty() => workload.map_or_else(|| UNKNOWN.into(), |of| self.workload(of)),
                 None => format!("{}/{}", service.namespace, short(&service.host, &service.namespace)).into(),
@@ -85,5 +89,18 @@ impl Names {
             (None, Some(workload)) => self.workload(workload),
             (None, None) => UNKNOWN.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_outside_is_one_node() {
+        let names = Names::default();
+        let service = |host: &str| wire::Service { host: host.into(), name: host.into(), namespace: String::new() };
+        assert_eq!(&*names.called(Some(&service("PassthroughCluster")), None), "external:PassthroughCluster");
+        assert_eq!(&*names.called(Some(&service("example.com")), None), UNKNOWN);
     }
 }

@@ -90,6 +90,7 @@ fn passthrough(name: &str) -> cluster::Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32)),
         lb_policy: LbPolicy::ClusterProvided as i32,
+        metadata: if name == names::PASSTHROUGH { wire::metadata([("istio", clusters::outside())]) } else { None },
         ..Default::default()
     };
     clusters::limits(None, &mut made);

@@ -182,6 +182,13 @@ pub(crate) fn service_metadata(service: &registry::Service) -> api::prost_types:
     wire::structure([("services", wire::list(vec![service]))])
 }
 
+/// The same of whatever is outside the mesh, under the one name that Istio has for it, whoever was asked for.
+pub(crate) fn outside() -> api::prost_types::Struct {
+    let name = || wire::string(names::PASSTHROUGH);
+    let service = wire::object([("host", name()), ("name", name()), ("namespace", wire::string(""))]);
+    wire::structure([("services", wire::list(vec![service]))])
+}
+
 pub(crate) fn subset_name(subset: Option<&Subset>) -> &str {
     subset.map_or("", |subset| &subset.name)
 }

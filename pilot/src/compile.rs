@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::node::{Node, NodeKind};
 use crate::resource::{Resource, ResourceMap, ResourceSet, Snapshot};
 use crate::visibility::View;
-use crate::{capture, clusters, gateway, http_proxy, inbound, name_table, telemetry};
+use crate::{capture, clusters, gateway, http_proxy, inbound, name_table, names, telemetry};
 
 /// What a proxy is to run on. Pure: the same inputs and node give the same snapshot. Whatever is wrong with the
 /// configuration comes back as diagnostics and stops nothing.
@@ -124,11 +124,14 @@ impl Outbound {
         for entry in view.services() {
             add(view, entry, &mut clusters, &mut endpoints, &mut findings);
         }
-        let (mut routes, mut names) = (ResourceMap::new(), ResourceMap::new());
+        let (mut routes, mut table_of_names) = (ResourceMap::new(), ResourceMap::new());
         if view.audience.kind == NodeKind::Sidecar {
             let table = http_proxy::route_table(view, &mut findings);
             insert(&mut routes, Resource::encode(&table.name, &table));
-            insert(&mut names, name_table::compile(view));
+            insert(&mut table_of_names, name_table::compile(view));
+            if http_proxy::elsewhere::is_open(view) {
+                insert(&mut clusters, Resource::encode(names::FORWARD, &http_proxy::elsewhere::cluster()));
+            }
         }
         let mut listeners = ResourceMap::new();
         if let Some(capture) = view.audience.capture {
@@ -142,7 +145,7 @@ impl Outbound {
             endpoints: Arc::new(endpoints),
             routes: Arc::new(routes),
             listeners: Arc::new(listeners),
-            names: Arc::new(names),
+            names: Arc::new(table_of_names),
             diagnostics: findings.into_vec(),
         }
     }

@@ -16,6 +16,7 @@ use http::http_connection_manager::{
 
 use galley::kinds::PathForm;
 
+use crate::http_proxy::elsewhere;
 use crate::policy::Guard;
 use crate::visibility::View;
 use crate::{telemetry, wire};
@@ -56,6 +57,11 @@ pub(crate) fn filter(
     let observed = telemetry::observe(view, side == Side::Inbound);
     let mut manager = manager(side, stat_prefix, routes);
     manager.http_filters.splice(0..0, guard.http.iter().cloned().chain(observed.filter));
+    if side == Side::ExplicitOutbound && elsewhere::is_open(view) {
+        let router = manager.http_filters.len() - 1;
+        manager.http_filters.insert(router, elsewhere::filter());
+        manager.local_reply_config = Some(elsewhere::unresolved());
+    }
     manager.access_log = observed.access_logs;
     manager.tracing = observed.tracing;
     manager.request_id_extension = observed.request_ids;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod domains;
+pub(crate) mod elsewhere;
 mod hosts;
 mod rules;
 pub(crate) mod tunnel;
@@ -49,7 +50,7 @@ pub(crate) fn route_table(view: &View<'_>, findings: &mut Findings) -> route::Ro
     for entry in view.services() {
         table.other_ports(&entry.service);
     }
-    let rest = answers::nowhere(view.index.mesh().outbound_policy);
+    let rest = answers::elsewhere(view);
     route::RouteConfiguration {
         name: names::HTTP_PROXY.into(),
         virtual_hosts: table.finish(rest),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use galley::kinds::Outbound;
 use registry::{Catalog, Credentials};
 
-use crate::mesh::MeshConfig;
+use crate::mesh::{MeshConfig, OutboundPolicy};
 
 /// One consistent reading of services, configuration and mesh settings. Cloning shares.
 #[derive(Clone, Debug)]
@@ -21,10 +22,16 @@ pub struct Inputs {
 impl Inputs {
     /// With what the configuration says of the whole mesh in place of what the control plane was started with.
     pub fn in_force(&self) -> Self {
-        let paths = self.config.mesh_config().and_then(|mesh| mesh.spec.paths).or(self.mesh.paths);
+        let said = self.config.mesh_config().map(|mesh| &mesh.spec);
+        let paths = said.and_then(|mesh| mesh.paths).or(self.mesh.paths);
+        let outbound_policy = match said.and_then(|mesh| mesh.outbound) {
+            Some(Outbound::AllowAny) => OutboundPolicy::AllowAny,
+            Some(Outbound::RegistryOnly) => OutboundPolicy::RegistryOnly,
+            None => self.mesh.outbound_policy,
+        };
         let mut inputs = self.clone();
-        if paths != self.mesh.paths {
-            inputs.mesh = Arc::new(MeshConfig { paths, ..MeshConfig::clone(&self.mesh) });
+        if (paths, outbound_policy) != (self.mesh.paths, self.mesh.outbound_policy) {
+            inputs.mesh = Arc::new(MeshConfig { paths, outbound_policy, ..MeshConfig::clone(&self.mesh) });
         }
         inputs
     }

@@ -43,6 +43,9 @@ pub const VIRTUAL_INBOUND: &str = "virtualInbound";
 /// Where connections to nobody of the mesh go: where they were meant to go.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 
+/// Where requests to the explicit HTTP proxy go that are for hosts outside the mesh: wherever those are.
+pub const FORWARD: &str = "outbound-dynamic-forward-proxy";
+
 /// Where connections go that are to go nowhere.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 

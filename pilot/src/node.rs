@@ -62,7 +62,10 @@ pub struct Features {
     pub reports_spans: bool,
     /// `weft.telemetry`: access logs with expressions, and over OTLP.
     pub telemetry: bool,
-    /// The same, and settings of Istio's metrics; of others only proxies of Istio's build know them.
+    /// `weft.dynamic_forward_proxy`: clusters that go wherever a request asks. Only where the explicit HTTP proxy is on
+    /// loopback: elsewhere it would let out whoever reaches it.
+    pub dynamic_forward_proxy: bool,
+    /// `weft.telemetry` too, and settings of Istio's metrics; of others only proxies of Istio's build know them.
     pub istio_stats: bool,
 }
 
@@ -134,6 +137,9 @@ impl Node {
         }
         let namespace = metadata.text("NAMESPACE").unwrap_or_else(|| namespace_in(name, domain));
         let capture = metadata.capture(&addresses)?;
+        let http_proxy_address = metadata.address("WEFT_HTTP_PROXY_ADDRESS")?;
+        let mut features = Features::of(node);
+        features.dynamic_forward_proxy &= http_proxy_address.unwrap_or(addresses[0]).is_loopback();
         Ok(Self {
             id: node.id.clone(),
             kind,
@@ -148,7 +154,7 @@ impl Node {
             locality: locality(node.locality.as_ref()),
             cluster: metadata.text("CLUSTER_ID").unwrap_or_default(),
             http_proxy_port: metadata.port("HTTP_PROXY_PORT")?.unwrap_or(HTTP_PROXY_PORT),
-            http_proxy_address: metadata.address("WEFT_HTTP_PROXY_ADDRESS")?,
+            http_proxy_address,
             services: metadata.services()?,
             registers: metadata.flag("WEFT_REGISTERS", true)?,
             node_proxy_port: metadata.port("WEFT_NODE_PROXY_PORT")?,
@@ -156,7 +162,7 @@ impl Node {
             port_map: metadata.port_map()?,
             bind: metadata.address("WEFT_BIND")?,
             user_agent: user_agent(node),
-            features: Features::of(node),
+            features,
             keys: KeyAccess::default(),
         })
     }
@@ -184,6 +190,7 @@ impl Features {
             route_stats: can("weft.route_stats"),
             reports_spans: node.user_agent_name == "weft" && can("weft.reports_spans"),
             telemetry: can("weft.telemetry"),
+            dynamic_forward_proxy: can("weft.dynamic_forward_proxy"),
             istio_stats: node.user_agent_name == "weft" && can("weft.telemetry"),
         }
     }

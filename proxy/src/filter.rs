@@ -24,6 +24,7 @@
 
 pub mod call;
 pub mod cors;
+pub mod dynamic_forward_proxy;
 pub mod ext_authz;
 pub mod fault;
 pub mod grpc;
@@ -65,6 +66,8 @@ pub struct HttpFilter {
 pub enum Filter {
     /// `envoy.filters.http.cors`; its policy stands in the route.
     Cors,
+    /// `envoy.filters.http.dynamic_forward_proxy`
+    DynamicForwardProxy(Arc<dynamic_forward_proxy::LookUp>),
     /// `envoy.filters.http.ext_authz`
     ExtAuthz(Arc<ext_authz::ExtAuthz>),
     /// `envoy.filters.http.fault`
@@ -89,6 +92,7 @@ pub enum Filter {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settings {
     Cors(Arc<cors::CorsPolicy>),
+    DynamicForwardProxy(Arc<dynamic_forward_proxy::HostRewrite>),
     Fault(Arc<fault::Fault>),
     HeaderMutation(Arc<header_mutation::Mutations>),
     ExtAuthz(ext_authz::PerRoute),
@@ -119,6 +123,7 @@ pub async fn request<'a>(chain: &'a [HttpFilter], stream: &mut Stream<'a>) -> Re
         }
         match &entry.filter {
             Filter::Cors => cors::request(entry, place, stream)?,
+            Filter::DynamicForwardProxy(own) => dynamic_forward_proxy::request(own, entry, stream).await?,
             Filter::ExtAuthz(own) => ext_authz::request(own, entry, place, stream).await?,
             Filter::Fault(own) => fault::request(own, entry, place, stream).await?,
             Filter::GrpcStats(own) => grpc_stats::request(own, place, stream),
@@ -147,7 +152,7 @@ pub fn response(chain: &[HttpFilter], stream: &mut Stream<'_>, response: &mut Re
             Filter::Fault(_) => fault::response(place, stream, response),
             Filter::HealthCheck(own) => health_check::response(own, place, stream, &mut response.head),
             Filter::LocalRateLimit(_) => local_rate_limit::response(place, stream, &mut response.head),
-            Filter::HeaderMutation(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
+            Filter::DynamicForwardProxy(_) | Filter::HeaderMutation(_) | Filter::JwtAuthn(_) | Filter::Rbac(_) => {}
         }
     }
 }

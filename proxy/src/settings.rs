@@ -107,8 +107,14 @@ pub struct Settings {
 }
 
 /// What the control plane may send that not every version of this proxy understood.
-const FEATURES: [&str; 5] =
-    ["weft.consistent_hash", "weft.slow_start", "weft.system_roots", "weft.reports_spans", "weft.telemetry"];
+const FEATURES: [&str; 6] = [
+    "weft.consistent_hash",
+    "weft.slow_start",
+    "weft.system_roots",
+    "weft.reports_spans",
+    "weft.telemetry",
+    "weft.dynamic_forward_proxy",
+];
 
 fn own_version() -> SemanticVersion {
     let part = |text: &str| text.parse().unwrap_or(0);

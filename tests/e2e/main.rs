@@ -17,6 +17,7 @@ mod configuration;
 mod consul;
 mod control_plane;
 mod denied;
+mod elsewhere;
 #[path = "../../store/src/etcd/server.rs"]
 #[allow(dead_code)]
 mod etcd;

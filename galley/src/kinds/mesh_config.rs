@@ -18,6 +18,14 @@ pub struct MeshConfig {
     pub defaults: DefaultProviders,
     /// `None`: as the policies of a workload need it.
     pub paths: Option<PathForm>,
+    /// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy.mode`).
+    pub outbound: Option<Outbound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outbound {
+    AllowAny,
+    RegistryOnly,
 }
 
 /// In which form a request's path is brought before rules, routes and applications see it (Istio
@@ -80,7 +88,9 @@ pub(crate) fn read(o: &Object<'_>) -> MeshConfig {
         Some(provider)
     });
     let paths = o.read("pathNormalization", |place| place.object(path_form)).flatten();
-    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default(), paths };
+    const MODES: [(&str, Outbound); 2] = [("REGISTRY_ONLY", Outbound::RegistryOnly), ("ALLOW_ANY", Outbound::AllowAny)];
+    let outbound = o.read("outboundTrafficPolicy", |place| place.object(|o| o.choice("mode", &MODES))).flatten();
+    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default(), paths, outbound };
     if let Some(defaults) = o.read("defaultProviders", |place| place.object(|o| defaults(o, &mesh))) {
         mesh.defaults = defaults;
     }

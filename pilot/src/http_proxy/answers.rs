@@ -3,23 +3,36 @@
 use api::envoy::config::route::v3 as route;
 use registry::{Protocol, Service, ServicePort};
 
+use super::elsewhere;
 use crate::mesh::OutboundPolicy;
+use crate::visibility::View;
 use crate::{names, routes, wire};
 
-/// Answers requests to hosts that are not in the mesh.
-pub(super) fn nowhere(policy: OutboundPolicy) -> route::VirtualHost {
-    let name = match policy {
-        OutboundPolicy::AllowAny => "allow_any",
-        OutboundPolicy::RegistryOnly => "block_all",
+/// Requests to hosts that are not in the mesh go there, if they may and the proxy can.
+pub(super) fn elsewhere(view: &View<'_>) -> route::VirtualHost {
+    let mesh = view.index.mesh();
+    let (name, body) = match mesh.outbound_policy {
+        OutboundPolicy::AllowAny => (
+            "allow_any",
+            "no service of this name is in the mesh, and this proxy leads nowhere else; see `weft services`, or name \
+             the host in no_proxy\n",
+        ),
+        OutboundPolicy::RegistryOnly => (
+            "block_all",
+            "no service of this name is in the mesh, which lets nothing out to others (outboundTrafficPolicy \
+             REGISTRY_ONLY); see `weft services`\n",
+        ),
     };
-    let body = "no service of this name is in the mesh, and this proxy leads nowhere else; see `weft services`, or name \
-                the host in no_proxy\n";
-    route::VirtualHost {
-        name: name.into(),
-        domains: vec!["*".into()],
-        routes: vec![refuse(name, routes::connect(), body), refuse(name, routes::everything(), body)],
-        ..Default::default()
-    }
+    let every = [routes::connect(), routes::everything()];
+    let routes = if elsewhere::is_open(view) {
+        let body = "no service of this name is in the mesh, and names of the mesh are not looked for elsewhere; see \
+                    `weft services`\n";
+        let refused = every.map(|of| refuse("no_such_service", elsewhere::of_the_mesh(of, &mesh.domain), body));
+        refused.into_iter().chain(elsewhere::routes(name)).collect()
+    } else {
+        every.map(|of| refuse(name, of, body)).into()
+    };
+    route::VirtualHost { name: name.into(), domains: vec!["*".into()], routes, ..Default::default() }
 }
 
 /// Captured requests to hosts that are not in the mesh go where they were meant to go, if they may.

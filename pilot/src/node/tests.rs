@@ -89,3 +89,16 @@ fn a_node_tells_whether_its_connections_are_captured() {
     assert!(capture(fields("MAGIC", "10.0.0.1", None)).unwrap_err().to_string().contains("INTERCEPTION_MODE"));
     assert!(capture(fields("REDIRECT", "10.0.0.1", Some("yes"))).unwrap_err().to_string().contains("neither"));
 }
+
+#[test]
+fn whoever_reaches_an_explicit_proxy_beyond_loopback_is_not_let_out_by_it() {
+    let open = |node: &core::Node| Node::parse(node).unwrap().features.dynamic_forward_proxy;
+    let on = |address: &str| node(ID, [("WEFT_HTTP_PROXY_ADDRESS", string(address))]);
+    assert!(!open(&node(ID, [])), "it is on the address of the node");
+    assert!(open(&on("127.0.0.1")) && open(&on("::1")) && !open(&on("10.0.0.1")));
+    assert!(open(&node(ID, [("INSTANCE_IPS", string("127.0.10.11"))])));
+    let weft = core::Node { user_agent_name: "weft".into(), ..on("127.0.0.1") };
+    assert!(!open(&weft), "an older one does not say that it can");
+    let feature = vec!["weft.dynamic_forward_proxy".into()];
+    assert!(open(&core::Node { client_features: feature, ..weft }));
+}

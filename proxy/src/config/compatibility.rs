@@ -42,6 +42,7 @@ const GROUPS: [(&str, &[&str]); 12] = [
             "envoy.extensions.upstreams.",
             "envoy.extensions.load_balancing_policies.",
             "envoy.extensions.clusters.",
+            "envoy.extensions.common.dynamic_forward_proxy.",
             "envoy.config.core.v3.HealthCheck",
         ],
     ),

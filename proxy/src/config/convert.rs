@@ -7,6 +7,7 @@ mod circuit_breakers;
 mod cluster;
 mod endpoint;
 mod filter_chain;
+mod forward_proxy;
 mod grpc_service;
 mod hash_policy;
 mod header_case;

@@ -65,7 +65,9 @@ impl Target {
             Discovery::Static(given) => LoadAssignment::clone(given),
             Discovery::StrictDns(given) => resolve(given, false, &self.cluster, &refused).await,
             Discovery::LogicalDns(given) => resolve(given, true, &self.cluster, &refused).await,
-            Discovery::Eds { .. } | Discovery::OriginalDst(_) => LoadAssignment::default(),
+            Discovery::Eds { .. } | Discovery::OriginalDst(_) | Discovery::DynamicForwardProxy(_) => {
+                LoadAssignment::default()
+            }
         };
         let endpoints: Vec<_> = assignment.localities.iter().flat_map(|locality| &locality.endpoints).collect();
         let mut failed = format!("the cluster {} has no endpoint", self.cluster.name);

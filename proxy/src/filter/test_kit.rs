@@ -17,6 +17,8 @@ use crate::tls::TlsSettings;
 pub struct Proxy {
     pub plane: DataPlane,
     pub address: SocketAddr,
+    /// Of the upstream.
+    pub upstream: SocketAddr,
     /// The heads that came to the upstream.
     seen: Arc<Mutex<Vec<String>>>,
 }
@@ -83,7 +85,8 @@ impl Proxy {
         let mut snapshot = Snapshot::default();
         let listener = convert::listener(&message::<Listener>(&listener), &no_files).unwrap();
         snapshot.listeners.insert("l".into(), Arc::new(listener));
-        let own = ("c", upstream.local_addr().unwrap(), json!({}));
+        let at = upstream.local_addr().unwrap();
+        let own = ("c", at, json!({}));
         for (name, address, fields) in clusters.iter().chain([&own]) {
             let cluster = convert::cluster(&cluster(name, *address, fields), &no_files).unwrap();
             snapshot.clusters.insert((*name).to_owned(), Arc::new(cluster));
@@ -91,7 +94,7 @@ impl Proxy {
         plane.apply(Arc::new(snapshot)).await.unwrap();
         let seen = Arc::default();
         tokio::spawn(answer_all(upstream, Arc::clone(&seen)));
-        Self { plane, address, seen }
+        Self { plane, address, upstream: at, seen }
     }
 
     /// The whole answer to a request that closes its connection.
@@ -124,6 +127,8 @@ fn cluster(name: &str, address: SocketAddr, fields: &Value) -> Cluster {
     for (name, value) in fields.as_object().unwrap() {
         wire[name] = value.clone();
     }
+    // What is null is not there.
+    wire.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     message(&wire)
 }
 

@@ -37,7 +37,7 @@ impl<'a> Balance<'a> {
                 || format!("{:016x}", xx(format!("{}{local}", connection.downstream.info.remote_address).as_bytes()));
             (hash, cookie) = hash_of(&action.hash_policies, head, info.remote_address.ip(), made);
         }
-        let original = cluster.original(&connection.downstream.info, Some(&head.headers));
+        let original = cluster.original(&connection.downstream.info, Some(head));
         Self { wanted: Wanted { hash, metadata, original, tried: None }, cookie }
     }
 }

@@ -101,7 +101,7 @@ impl Watched {
                 let found = snapshot.endpoints.get(service_name).cloned().unwrap_or_default();
                 self.check_all(&found, first);
             }
-            Discovery::OriginalDst(_) => {}
+            Discovery::OriginalDst(_) | Discovery::DynamicForwardProxy(_) => {}
             Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
                 if self.names.borrow().is_none() {
                     let names = Rc::clone(self).resolve(Arc::clone(assignment), logical, first.clone());

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::dns;
 use super::host::{Host, InFlight};
 use super::limits::Limits;
+use super::names::Names;
 use super::original_dst::Originals;
 use super::outlier::Summary;
 use super::tls::{ClientTls, same_secrets};
@@ -25,6 +26,7 @@ pub struct Cluster {
     /// Once a request came whose route has priority HIGH.
     pub(super) high_limits: OnceCell<Box<Limits>>,
     pub(super) originals: Originals,
+    pub(super) names: Rc<Names>,
     pub(super) judged_at: Cell<Option<Instant>>,
     /// The success rates of the last interval, of answers and of connections.
     pub(super) rates: Cell<[Summary; 2]>,
@@ -61,7 +63,7 @@ fn assignment_of(config: &config::Cluster, snapshot: &Snapshot) -> Arc<LoadAssig
             Arc::clone(assignment)
         }
         Discovery::Eds { service_name } => snapshot.endpoints.get(service_name).cloned().unwrap_or_default(),
-        Discovery::OriginalDst(_) => Arc::default(),
+        Discovery::OriginalDst(_) | Discovery::DynamicForwardProxy(_) => Arc::default(),
     }
 }
 
@@ -74,6 +76,8 @@ impl Cluster {
         before: Option<&Rc<Cluster>>,
     ) -> Self {
         let assignment = assignment_of(&config, snapshot);
+        let same_names =
+            before.filter(|before| before.config.discovery == config.discovery && before.config.reach == config.reach);
         let cluster = Self {
             stats,
             limits: Limits::new(&config, &config.circuit_breakers),
@@ -81,6 +85,7 @@ impl Cluster {
             judged_at: Cell::new(None),
             rates: Cell::default(),
             originals: Originals::default(),
+            names: same_names.map(|before| Rc::clone(&before.names)).unwrap_or_default(),
             hosts: RefCell::new(Rc::new(Hosts::empty(&config))),
             assignment: RefCell::new(Arc::clone(&assignment)),
             resolved_at: Cell::new(None),
@@ -135,6 +140,7 @@ impl Cluster {
             host.expire(&self.config);
         }
         self.originals.sweep();
+        self.renew_names();
     }
 
     pub(super) fn all_hosts(&self) -> Vec<Rc<Host>> {

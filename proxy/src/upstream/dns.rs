@@ -1,6 +1,7 @@
 //! Endpoints that are names: looked up, and looked up again in the background.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,7 +40,11 @@ pub async fn resolve(
         for endpoint in &locality.endpoints {
             match &endpoint.address {
                 EndpointAddress::Name(name, port) => {
-                    let addresses = permitted(lookup(name, *port).await, name, cluster.reach.as_deref(), refused);
+                    let found = lookup(name, *port).await.unwrap_or_else(|error| {
+                        tracing::warn!(name, %error, "an upstream's name does not resolve");
+                        Vec::new()
+                    });
+                    let addresses = permitted(found, name, cluster.reach.as_deref(), refused);
                     let addresses = cluster.dns_family.choose(addresses);
                     let limit = if logical { 1 } else { usize::MAX };
                     endpoints.extend(addresses.into_iter().take(limit).map(|address| at(endpoint, address)));
@@ -52,19 +57,12 @@ pub async fn resolve(
     resolved
 }
 
-async fn lookup(name: &str, port: u16) -> Vec<SocketAddr> {
-    match tokio::net::lookup_host((name, port)).await {
-        Ok(addresses) => {
-            let mut addresses: Vec<_> = addresses.collect();
-            addresses.sort();
-            addresses.dedup();
-            addresses
-        }
-        Err(error) => {
-            tracing::warn!(name, %error, "an upstream's name does not resolve");
-            Vec::new()
-        }
-    }
+/// All addresses of a name, as the system resolves it.
+pub(super) async fn lookup(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses: Vec<_> = tokio::net::lookup_host((name, port)).await?.collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
 }
 
 /// The addresses that the cluster may reach. They are what is connected to: a name that stands for something else a
@@ -85,7 +83,7 @@ fn permitted(all: Vec<SocketAddr>, name: &str, reach: Option<&Reach>, refused: &
 
 impl DnsFamily {
     /// The addresses that are taken, of all that a name has.
-    fn choose(self, mut all: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    pub(super) fn choose(self, mut all: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let has = |v4: bool| all.iter().any(|address| address.is_ipv4() == v4);
         let v4 = match self {
             Self::All => return all,

@@ -1,5 +1,6 @@
 //! ORIGINAL_DST clusters: each connection goes where it was meant to go before it was brought here, or where a header
-//! says. There are no hosts but those that are in use.
+//! says. There are no hosts but those that are in use. So it is with dynamic forward proxies, where a request goes to
+//! the host that it asks for.
 
 use std::cell::RefCell;
 use std::collections::hash_map::{Entry, HashMap};
@@ -13,6 +14,7 @@ use super::pick::PickError;
 use crate::access_log::ConnectionInfo;
 use crate::config::{Discovery, Endpoint, EndpointAddress, OriginalDst};
 use crate::http::headers::Headers;
+use crate::http::message::RequestHead;
 
 /// The hosts that are in use.
 #[derive(Default)]
@@ -38,10 +40,11 @@ impl OriginalDst {
 }
 
 impl Cluster {
-    /// Where an ORIGINAL_DST cluster sends a request; `None` for other clusters.
-    pub fn original(&self, connection: &ConnectionInfo, headers: Option<&Headers>) -> Option<SocketAddr> {
+    /// Where an ORIGINAL_DST cluster or a dynamic forward proxy sends a request; `None` for other clusters.
+    pub fn original(&self, connection: &ConnectionInfo, head: Option<&RequestHead>) -> Option<SocketAddr> {
         match &self.config.discovery {
-            Discovery::OriginalDst(rules) => rules.of(connection, headers),
+            Discovery::OriginalDst(rules) => rules.of(connection, head.map(|head| &head.headers)),
+            Discovery::DynamicForwardProxy(_) => self.named(&head?.authority),
             _ => None,
         }
     }

@@ -37,7 +37,7 @@ impl Cluster {
         tries: u32,
         avoid: impl Fn(&Rc<Host>) -> bool,
     ) -> Result<Rc<Host>, PickError> {
-        if matches!(self.config.discovery, Discovery::OriginalDst(_)) {
+        if matches!(self.config.discovery, Discovery::OriginalDst(_) | Discovery::DynamicForwardProxy(_)) {
             return self.pick_original(wanted.original);
         }
         let hosts = self.hosts();

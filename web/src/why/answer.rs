@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::target::Target;
-use super::{Asked, find};
+use super::{Asked, find, target};
 use crate::proxies::inside::{Policy, mode, object_of, shown};
 use crate::state::State;
 
@@ -165,6 +165,9 @@ fn weigh(target: &Target, snapshot: &Snapshot, outcome: &mut Outcome, steps: &mu
         return false;
     }
     let is_asked = target.share > 0.0;
+    if let Some(words) = target::outside(snapshot, &target.cluster) {
+        steps.push(Step::new("endpoints", words));
+    }
     let Some(endpoints) = &target.endpoints else { return is_asked };
     let healthy = endpoints.iter().filter(|endpoint| endpoint.health == "healthy").count();
     steps.push(Step::new("endpoints", format!("{healthy} of {} healthy", endpoints.len())));

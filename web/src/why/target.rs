@@ -66,6 +66,20 @@ impl Target {
     }
 }
 
+/// Where a cluster sends requests that is for whatever is outside the mesh.
+pub fn outside(snapshot: &Snapshot, cluster: &str) -> Option<&'static str> {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    const ORIGINAL: i32 = DiscoveryType::OriginalDst as i32;
+    let resource = snapshot.clusters.get(cluster)?;
+    match cluster::Cluster::decode(resource.any.value.as_slice()).ok()?.cluster_discovery_type? {
+        ClusterDiscoveryType::ClusterType(_) => {
+            Some("outside the mesh, resolved by name: the caller's own proxy looks the host up")
+        }
+        ClusterDiscoveryType::Type(ORIGINAL) => Some("outside the mesh, at the address that the caller dialled"),
+        ClusterDiscoveryType::Type(_) => None,
+    }
+}
+
 /// The endpoints of a cluster that its proxy was told of.
 pub fn endpoints(snapshot: &Snapshot, cluster: &str) -> Option<Vec<Reached>> {
     let resource = snapshot.endpoints.get(cluster)?;

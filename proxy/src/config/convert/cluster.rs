@@ -9,8 +9,8 @@ use api::envoy::config::core::v3::socket_address::PortSpecifier;
 use wire::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig};
 
 use super::{
-    ReadFile, basics, circuit_breakers, endpoint, health_check, lb_policy, metadata, outlier_detection, proxy_protocol,
-    reach, socket, source, subset, tls, upstream_http,
+    ReadFile, basics, circuit_breakers, endpoint, forward_proxy, health_check, lb_policy, metadata, outlier_detection,
+    proxy_protocol, reach, socket, source, subset, tls, upstream_http,
 };
 use crate::config::error::{At, ConfigError};
 use crate::config::{
@@ -21,7 +21,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     if wire.name.is_empty() {
         return Err(at.field("name").missing());
     }
-    let http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
+    let mut http = upstream_http::convert(&wire.typed_extension_protocol_options, at)?;
     let timeout = at.field("connect_timeout");
     let breakers = circuit_breakers::convert(wire, &at.field("circuit_breakers"))?;
     let (lb_policy, locality_weighted) = lb_policy::convert(wire, at)?;
@@ -30,9 +30,15 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
     let panic = common.and_then(|common| common.healthy_panic_threshold.as_ref());
     let socket = proxy_protocol::unwrap(wire.transport_socket.as_ref(), &at.field("transport_socket"))?;
     let tls = tls::upstream(socket.inner.as_ref(), &socket.at(&at.field("transport_socket")), read_file)?;
+    let secure = tls.is_some() || !wire.transport_socket_matches.is_empty();
     Ok(Cluster {
         name: wire.name.clone(),
-        discovery: discovery(wire, at)?,
+        discovery: match &wire.cluster_discovery_type {
+            Some(ClusterDiscoveryType::ClusterType(custom)) => {
+                forward_proxy::cluster(custom, wire, secure.then_some(&mut http), at)?
+            }
+            _ => discovery(wire, at)?,
+        },
         lb_policy,
         subsets: subset::convert(wire.lb_subset_config.as_ref(), &at.field("lb_subset_config"))?,
         connect_timeout: basics::duration(wire.connect_timeout.as_ref(), Duration::from_secs(5), &timeout)?,
@@ -57,7 +63,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
         panic_threshold: panic.map_or(50.0, |percent| percent.value).clamp(0.0, 100.0),
         locality_weighted,
         dns_refresh_rate: dns_refresh_rate(wire, at)?,
-        dns_family: dns_family(wire, &at.field("dns_lookup_family"))?,
+        dns_family: dns_family(wire.dns_lookup_family, &at.field("dns_lookup_family"))?,
         reach: reach::convert(wire.metadata.as_ref(), &at.field("metadata"))?,
         service: metadata::service(wire.metadata.as_ref()),
     })
@@ -66,10 +72,7 @@ pub(super) fn convert(wire: &wire::Cluster, at: &At<'_>, read_file: ReadFile<'_>
 fn discovery(wire: &wire::Cluster, at: &At<'_>) -> Result<Discovery, ConfigError> {
     let kind = match wire.cluster_discovery_type {
         Some(ClusterDiscoveryType::Type(kind)) => kind,
-        Some(ClusterDiscoveryType::ClusterType(_)) => {
-            return Err(at.field("cluster_type").refuse("set", "is not supported"));
-        }
-        None => DiscoveryType::Static as i32,
+        _ => DiscoveryType::Static as i32,
     };
     match DiscoveryType::try_from(kind) {
         Ok(DiscoveryType::Static) => Ok(Discovery::Static(addresses(assignment(wire, at)?, at)?)),
@@ -141,14 +144,14 @@ fn dns_refresh_rate(wire: &wire::Cluster, at: &At<'_>) -> Result<Duration, Confi
     basics::duration(wire.dns_refresh_rate.as_ref(), Duration::from_secs(5), &at.field("dns_refresh_rate"))
 }
 
-fn dns_family(wire: &wire::Cluster, at: &At<'_>) -> Result<DnsFamily, ConfigError> {
-    match DnsLookupFamily::try_from(wire.dns_lookup_family) {
+pub(super) fn dns_family(wire: i32, at: &At<'_>) -> Result<DnsFamily, ConfigError> {
+    match DnsLookupFamily::try_from(wire) {
         Ok(DnsLookupFamily::Auto) => Ok(DnsFamily::V6OrV4),
         Ok(DnsLookupFamily::V4Preferred) => Ok(DnsFamily::V4OrV6),
         Ok(DnsLookupFamily::V4Only) => Ok(DnsFamily::V4),
         Ok(DnsLookupFamily::V6Only) => Ok(DnsFamily::V6),
         Ok(DnsLookupFamily::All) => Ok(DnsFamily::All),
-        Err(_) => Err(at.refuse(wire.dns_lookup_family, "is not known")),
+        Err(_) => Err(at.refuse(wire, "is not known")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP filters: the chain of a connection manager, and what routes set for its filters. One file for each filter.
 
 mod cors;
+mod dynamic_forward_proxy;
 mod ext_authz;
 mod fault;
 mod grpc_stats;
@@ -74,6 +75,8 @@ fn filter(any: &Any, at: &At<'_>, read_file: ReadFile<'_>) -> Result<Option<Filt
         Filter::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::Cors>(any) {
         Filter::Cors
+    } else if is_a::<filters::dynamic_forward_proxy::v3::FilterConfig>(any) {
+        Filter::DynamicForwardProxy(dynamic_forward_proxy::convert(&unpack(any, at)?, at)?)
     } else if is_a::<filters::ext_authz::v3::ExtAuthz>(any) {
         Filter::ExtAuthz(Arc::new(ext_authz::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::grpc_stats::v3::FilterConfig>(any) {
@@ -117,6 +120,8 @@ fn settings(any: &Any, at: &At<'_>) -> Result<Settings, ConfigError> {
         Settings::Fault(Arc::new(fault::convert(&unpack(any, at)?, at)?))
     } else if is_a::<filters::cors::v3::CorsPolicy>(any) {
         Settings::Cors(Arc::new(cors::convert(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::dynamic_forward_proxy::v3::PerRouteConfig>(any) {
+        Settings::DynamicForwardProxy(dynamic_forward_proxy::per_route(&unpack(any, at)?))
     } else if is_a::<filters::ext_authz::v3::ExtAuthzPerRoute>(any) {
         Settings::ExtAuthz(ext_authz::per_route(&unpack(any, at)?, at)?)
     } else if is_a::<filters::ratelimit::v3::RateLimitPerRoute>(any) {

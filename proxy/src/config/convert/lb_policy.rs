@@ -29,13 +29,18 @@ fn locality_weighted(wire: &wire::Cluster) -> bool {
 }
 
 fn named(wire: &wire::Cluster, at: &At<'_>) -> Result<LbPolicy, ConfigError> {
-    let original = wire.cluster_discovery_type
-        == Some(ClusterDiscoveryType::Type(wire::cluster::DiscoveryType::OriginalDst as i32));
+    const ORIGINAL: i32 = wire::cluster::DiscoveryType::OriginalDst as i32;
+    let provided = match &wire.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => *kind == ORIGINAL,
+        Some(ClusterDiscoveryType::ClusterType(_)) => true,
+        None => false,
+    };
     let hashing = wire.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
     let by_hostname = hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing);
     let policy = WireLbPolicy::try_from(wire.lb_policy);
-    if original != (policy == Ok(WireLbPolicy::ClusterProvided)) {
-        let rule = "CLUSTER_PROVIDED is the policy of ORIGINAL_DST clusters, and theirs alone";
+    if provided != (policy == Ok(WireLbPolicy::ClusterProvided)) {
+        let rule =
+            "CLUSTER_PROVIDED is the policy of ORIGINAL_DST and dynamic forward proxy clusters, and theirs alone";
         return Err(at.field("lb_policy").refuse(wire.lb_policy, rule));
     }
     match policy {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use runtime::Reach;
 
 use super::{
@@ -93,6 +94,44 @@ pub enum Discovery {
     StrictDns(Arc<LoadAssignment>),
     LogicalDns(Arc<LoadAssignment>),
     OriginalDst(OriginalDst),
+    DynamicForwardProxy(Arc<DnsCache>),
+}
+
+/// `envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig`: names that requests ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsCache {
+    /// A filter and a cluster belong together by it.
+    pub name: String,
+    pub family: DnsFamily,
+    /// How long what was found is good, whatever its time to live (Envoy default 60 s).
+    pub refresh: Duration,
+    /// After how long a name is looked up again that was not found: the first time, and at most.
+    pub failure_refresh: (Duration, Duration),
+    /// How long a name is kept that nobody asks for (Envoy default 5 min).
+    pub host_ttl: Duration,
+    /// How many names a worker keeps (Envoy default 1024).
+    pub max_hosts: usize,
+    /// `None`: as long as the system's resolver takes.
+    pub query_timeout: Option<Duration>,
+    /// How many requests of a worker may wait for lookups (Envoy default 1024).
+    pub max_pending_requests: u32,
+    /// The addresses that names are not followed to.
+    pub refused: Option<AddressFilter>,
+}
+
+/// `envoy.type.matcher.v3.AddressMatcher`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFilter {
+    pub ranges: Vec<IpNet>,
+    /// Whether all others are meant.
+    pub invert: bool,
+}
+
+impl AddressFilter {
+    pub fn takes(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.ranges.iter().any(|range| range.contains(&ip)) != self.invert
+    }
 }
 
 /// `Cluster.OriginalDstLbConfig`.

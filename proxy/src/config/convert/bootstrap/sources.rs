@@ -70,7 +70,8 @@ fn server(ads: &Ads, bootstrap: &Bootstrap, at: &At<'_>) -> Result<(), ConfigErr
     let Some(cluster) = bootstrap.clusters.iter().find(|cluster| cluster.name == ads.cluster) else {
         return refuse("there is no cluster of this name in static_resources.clusters");
     };
-    if matches!(cluster.discovery, Discovery::Eds { .. } | Discovery::OriginalDst(_)) {
+    let fixed = matches!(cluster.discovery, Discovery::Static(_) | Discovery::StrictDns(_) | Discovery::LogicalDns(_));
+    if !fixed {
         return refuse("the cluster of the server is STATIC, STRICT_DNS or LOGICAL_DNS");
     }
     if cluster.protocol != UpstreamProtocol::Http2 {
