@@ -147,6 +147,7 @@ fn behind_a_gateway_nothing_that_a_client_says_of_itself_counts() {
     assert_ne!(told("x-envoy-peer-metadata-id"), Some("sidecar~127.0.9.1~web.default~default.svc.cluster.local"));
 }
 
+/// CVE-2024-23326, RUSTSEC-2026-0033.
 #[test]
 fn nothing_that_follows_an_allowed_request_is_let_in_with_it() {
     let door = Door::open(2);

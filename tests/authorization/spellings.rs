@@ -39,6 +39,7 @@ policies:
 cases: []
 ";
 
+/// CVE-2021-31920, CVE-2021-39155, CVE-2021-39156.
 #[test]
 fn no_spelling_of_a_path_or_host_that_a_policy_denies_gets_past() {
     let group: Group = serde_saphyr::from_str(POLICIES).unwrap();

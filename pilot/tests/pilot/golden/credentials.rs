@@ -50,6 +50,7 @@ fn chains(snapshot: &Snapshot) -> usize {
     snapshot.of(Kind::Listener).iter().map(|listener| of(&listener.any.value)).sum()
 }
 
+/// CVE-2021-34824.
 #[test]
 fn the_gateway_that_serves_it_is_told_the_certificate_and_nobody_else() {
     let inputs = inputs(false, Some(b"roots"), true);

@@ -286,6 +286,7 @@ proptest::proptest! {
     }
 }
 
+/// CVE-2024-23326, RUSTSEC-2026-0033.
 #[tokio::test]
 async fn nothing_after_an_offer_to_switch_protocols_is_taken_for_a_request() {
     let offer = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
