@@ -86,12 +86,24 @@ impl Client {
     /// The client at the other end of a connection: by its certificate, else by its address.
     pub fn of(peer: Option<&PeerCertificates>) -> Self {
         let svid = peer.and_then(|peer| X509Svid::parse(peer.chain.first()?).ok());
-        let from = peer.and_then(|peer| peer.address).map(|address| origin(address.ip()));
+        let from = peer.and_then(|peer| peer.address).map(|address| address.ip());
         match svid {
-            Some(X509Svid { common_name: Some(member), .. }) => Self::Member(member),
-            Some(svid) => Self::Workload(svid.id.to_string(), from),
-            None => Self::Address(from),
+            Some(svid) => Self::with(&svid, from),
+            None => Self::Address(from.map(origin)),
         }
+    }
+
+    /// The client with a certificate.
+    pub fn with(svid: &X509Svid, from: Option<IpAddr>) -> Self {
+        match &svid.common_name {
+            Some(member) => Self::Member(member.clone()),
+            None => Self::Workload(svid.id.to_string(), from.map(origin)),
+        }
+    }
+
+    /// The client at an address of which nothing else is known.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Address(Some(origin(address)))
     }
 
     fn allowance(&self) -> Allowance {
