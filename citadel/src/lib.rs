@@ -47,7 +47,7 @@ pub use csr::{CsrError, SubjectKey};
 pub use decisions::{Decided, Decision, Decisions, Outcome, Sums, Told, Unseen, Wanted};
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
-pub use fair::{Client, Queue, Rates, TooMuch};
+pub use fair::{Client, Queue, Rates, TooMuch, Turn};
 pub use incoming::{Connection, incoming, server};
 pub use jwt::{JwtAuthority, JwtError, JwtKeys, JwtService, MintedJwt};
 pub use ledger::{Ledger, LedgerEntry};

@@ -206,6 +206,46 @@ async fn new_keys_are_found_and_unknown_ones_do_not_flood_the_issuer() {
     assert_eq!(issuing.attest(&issuing.good()).await, Err(RefusalKind::Unavailable));
 }
 
+/// Keys that are a failure whenever the test says so.
+struct Failing(tokio::sync::Semaphore, AtomicUsize);
+
+#[async_trait]
+impl KeySource for Failing {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.acquire().await.unwrap().forget();
+        Err("keys.test: no answer".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_fails_is_asked_once_in_a_while_and_nobody_waits_for_it_again() {
+    use futures_util::FutureExt as _;
+    let mut issuing = issuing();
+    let failing = Arc::new(Failing(tokio::sync::Semaphore::new(0), AtomicUsize::new(0)));
+    let of_each = |issuer| (issuer, failing.clone() as Arc<dyn KeySource>);
+    issuing.attestor = IssuerToken::new(issuers().issuers.into_iter().map(of_each).collect(), issuing.time.clock());
+    let good = issuing.good();
+    // Whoever asked first goes away, and what was begun goes on.
+    let mut first = Box::pin(issuing.attest(&good));
+    let mut second = Box::pin(issuing.attest(&good));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    drop(first);
+    failing.0.add_permits(1);
+    assert_eq!(second.await, Err(RefusalKind::Unavailable));
+    let at_once = async || issuing.attest(&good).now_or_never();
+    assert_eq!(at_once().await, Some(Err(RefusalKind::Unavailable)));
+    assert_eq!(failing.1.load(Ordering::Relaxed), 1);
+    // One finds out whether it is back.
+    issuing.time.advance(Duration::from_secs(10));
+    let mut finds_out = Box::pin(issuing.attest(&good));
+    assert!(finds_out.as_mut().now_or_never().is_none());
+    assert_eq!(at_once().await, Some(Err(RefusalKind::Unavailable)));
+    failing.0.add_permits(1);
+    assert_eq!(finds_out.await, Err(RefusalKind::Unavailable));
+    assert_eq!(failing.1.load(Ordering::Relaxed), 2);
+}
+
 #[test]
 fn a_file_that_would_let_everybody_in_is_refused_with_its_place() {
     let ours = TrustDomain::new("cluster.local").unwrap();
