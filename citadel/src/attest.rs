@@ -2,7 +2,7 @@
 
 mod current_certificate;
 mod expired_certificate;
-mod issuer_token;
+pub(crate) mod issuer_token;
 mod join_token;
 mod service_account;
 

@@ -4,6 +4,8 @@
 //! What must hold: only signatures by public keys count; a token is for us, and it ends; without a rule that fits there
 //! is no identity.
 
+pub(crate) mod fuzz;
+mod json;
 mod keys;
 mod rules;
 #[cfg(test)]

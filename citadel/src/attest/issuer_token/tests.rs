@@ -176,6 +176,29 @@ async fn no_token_is_believed_that_the_issuer_did_not_sign() {
 }
 
 #[tokio::test]
+async fn a_token_or_a_set_of_keys_in_which_a_name_stands_twice_proves_nothing() {
+    let issuing = issuing();
+    let signed = |claims: &str| {
+        let header = json!({ "alg": "ES256", "kid": issuing.key.id() }).to_string();
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(issuing.key.sign(signed.as_bytes()).unwrap()))
+    };
+    let claims = |more: &str| {
+        let end = issuing.time.clock().unix_seconds() + 300;
+        format!(r#"{{"iss":"{ISSUER}","aud":"weft","sub":"x","exp":{end},"groups":"mesh-admins"{more}}}"#)
+    };
+    assert_eq!(issuing.attest(&signed(&claims(""))).await, Ok(Some("ci/admin".to_owned())));
+    for more in [r#","groups":"mesh-admins""#, r#","sub":"y""#, r#","a":[{"b":1,"b":1}]"#] {
+        assert_eq!(issuing.attest(&signed(&claims(more))).await, Ok(None), "{more}");
+    }
+    let key = serde_json::to_string(&issuing.key.public()).unwrap();
+    assert!(keys::Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes()).is_ok());
+    let twice = format!(r#"{{"keys":[],"keys":[{key}]}}"#);
+    let told = keys::Jwks::parse(twice.as_bytes()).err().unwrap();
+    assert!(told.contains("a name stands twice in an object at line 1"), "{told}");
+}
+
+#[tokio::test]
 async fn what_is_no_token_of_a_known_issuer_is_left_to_others() {
     let issuing = issuing();
     let foreign = issuing.token(json!({ "iss": "https://elsewhere" }));
