@@ -17,6 +17,7 @@ mod console;
 mod control_plane;
 mod data_dir;
 mod delete;
+mod descriptors;
 mod dns;
 mod doctor;
 mod down;
@@ -251,6 +252,7 @@ fn run_verb(cli: Cli) -> anyhow::Result<ExitCode> {
     let log = || {
         let format = if cli.log_json { runtime::logging::Format::Json } else { runtime::logging::Format::Text };
         runtime::logging::init(LOG, format);
+        descriptors::raise();
     };
     match cli.verb {
         // A child dies with the thread that started it, so whoever has children lives on the main thread.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "e2e/anyone.rs"]
+mod anyone;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,15 +13,25 @@ use api::istio::v1::auth::istio_certificate_service_client::IstioCertificateServ
 use api::weft::v1::trust_client::TrustClient;
 use api::{SpiffeId, TrustDomain};
 use citadel::{
-    Attestor, Authority, CurrentCertificate, Denials, DeniedKind, JoinToken, Members, NewDenial, NewToken, Phase,
-    Rotation, RotationError, SelfSigned, Signing, Tokens, Trust,
+    Attestor, Authority, Capacity, CurrentCertificate, Denials, DeniedKind, JoinToken, Members, NewDenial, NewToken,
+    Phase, Rotation, RotationError, SelfSigned, Signing, Tokens, Trust,
 };
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use proxy::identity::{Identity, IdentityError, IdentityOptions};
 use runtime::ManualClock;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use store::Memory;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use anyone::Anyone;
+
+/// What the control plane may have, so that a few connections are many.
+const DESCRIPTORS: usize = 1024;
 
 struct Mesh {
     dir: TempDir,
@@ -60,7 +73,7 @@ impl Mesh {
         let signing = signing.refusing(self.denials.watch()).into_service();
         let trust = Trust::server(self.rotation.clone(), self.denials.watch());
         let server = citadel::server().add_service(signing).add_service(trust);
-        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls)));
+        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls, Capacity::within(DESCRIPTORS))));
         address
     }
 
@@ -151,17 +164,101 @@ async fn refusals_reach_the_workload_in_words() {
     assert!(matches!(without, IdentityError::NoToken { .. }), "{without}");
 }
 
+/// A connection from an address of this machine.
+async fn connect(from: &str, to: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to.parse().unwrap()).await.unwrap()
+}
+
+async fn flood(from: &str, to: &str, count: usize) -> Vec<TcpStream> {
+    let mut flood = Vec::new();
+    for _ in 0..count {
+        flood.push(connect(from, to).await);
+    }
+    flood
+}
+
+/// What a client says first, of TLS.
+fn hello() -> Vec<u8> {
+    let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let mut client = ClientConnection::new(Arc::new(config), "control-plane".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
 #[tokio::test]
 async fn bad_and_hanging_handshakes_hold_up_nobody() {
     let mesh = Mesh::new().await;
     let address = mesh.serve().await;
-    let _hanging = TcpStream::connect(&address).await.unwrap();
+    // As many as three times the handshakes that were once made at a time.
+    let _silent = flood("127.0.0.2", &address, 700).await;
+    let mut begun = flood("127.0.0.3", &address, 100).await;
+    for connection in &mut begun {
+        // Whoever is cut already need not be told.
+        let _ = connection.write_all(&hello()).await;
+    }
     let mut bad = TcpStream::connect(&address).await.unwrap();
     bad.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     // The server closes a connection that does not speak TLS.
     let _ = bad.read_to_end(&mut Vec::new()).await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
-    assert!(Identity::load_or_join(joining).await.is_ok());
+    Identity::load_or_join(joining).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flood_from_ones_own_address_is_in_ones_way_until_its_time_is_over() {
+    let mesh = Mesh::new().await;
+    let address = mesh.serve().await;
+    // Whoever says nothing makes room at once.
+    let _silent = flood("127.0.0.1", &address, 300).await;
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    Identity::load_or_join(joining.clone()).await.unwrap();
+    std::fs::remove_dir_all(&joining.dir).unwrap();
+
+    let mut begun = Vec::new();
+    for _ in 0..Capacity::within(DESCRIPTORS).handshakes / 4 {
+        let mut connection = connect("127.0.0.1", &address).await;
+        connection.write_all(&hello()).await.unwrap();
+        // It is answered: its handshake is under way.
+        connection.read_u8().await.unwrap();
+        begun.push(connection);
+    }
+    let joining = IdentityOptions { token: mesh.token().await, ..joining };
+    let refused = Identity::load_or_join(joining.clone()).await.err().unwrap();
+    assert!(matches!(refused, IdentityError::Unreachable { .. }), "{refused:?}");
+    for mut connection in begun {
+        let _ = connection.read_to_end(&mut Vec::new()).await;
+    }
+    Identity::load_or_join(joining).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_has_its_share_of_connections_without_a_certificate_has_no_more() {
+    const BEYOND: usize = 3;
+    let mesh = Mesh::new().await;
+    let address = mesh.serve().await;
+    let each = Capacity::within(DESCRIPTORS).strangers / 4;
+    let mut closed = FuturesUnordered::new();
+    for _ in 0..each + BEYOND {
+        let mut stranger = stranger(connect("127.0.0.2", &address).await).await;
+        closed.push(async move { stranger.read_to_end(&mut Vec::new()).await });
+    }
+    for _ in 0..BEYOND {
+        let _ = closed.next().await.unwrap();
+    }
+    let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
+    Identity::load_or_join(joining).await.unwrap();
+    assert!(closed.next().now_or_never().is_none(), "the others are there");
+}
+
+/// A finished handshake, without a certificate.
+async fn stranger(connection: TcpStream) -> TlsStream<TcpStream> {
+    let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Anyone::new());
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config)).connect("control-plane".try_into().unwrap(), connection).await.unwrap()
 }
 
 /// A workload by its number that joins, and follows the trust bundle until the task is aborted.

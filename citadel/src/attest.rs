@@ -2,7 +2,7 @@
 
 mod current_certificate;
 mod expired_certificate;
-mod issuer_token;
+pub(crate) mod issuer_token;
 mod join_token;
 mod service_account;
 
@@ -64,6 +64,11 @@ pub enum Attestation {
 /// One way to tell who asks.
 #[async_trait]
 pub trait Attestor: Send + Sync {
+    /// Whether others may have to be asked about the evidence, who may be slow to answer.
+    fn asks_others(&self, _evidence: &Evidence<'_>) -> bool {
+        false
+    }
+
     /// `None` if the evidence holds nothing of this attestor's kind.
     async fn attest(&self, evidence: &Evidence<'_>) -> Result<Option<Attestation>, Refusal>;
 }

@@ -86,12 +86,24 @@ impl Client {
     /// The client at the other end of a connection: by its certificate, else by its address.
     pub fn of(peer: Option<&PeerCertificates>) -> Self {
         let svid = peer.and_then(|peer| X509Svid::parse(peer.chain.first()?).ok());
-        let from = peer.and_then(|peer| peer.address).map(|address| origin(address.ip()));
+        let from = peer.and_then(|peer| peer.address).map(|address| address.ip());
         match svid {
-            Some(X509Svid { common_name: Some(member), .. }) => Self::Member(member),
-            Some(svid) => Self::Workload(svid.id.to_string(), from),
-            None => Self::Address(from),
+            Some(svid) => Self::with(&svid, from),
+            None => Self::Address(from.map(origin)),
         }
+    }
+
+    /// The client with a certificate.
+    pub fn with(svid: &X509Svid, from: Option<IpAddr>) -> Self {
+        match &svid.common_name {
+            Some(member) => Self::Member(member.clone()),
+            None => Self::Workload(svid.id.to_string(), from.map(origin)),
+        }
+    }
+
+    /// The client at an address of which nothing else is known.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Address(Some(origin(address)))
     }
 
     fn allowance(&self) -> Allowance {
@@ -163,6 +175,9 @@ pub struct Queue(Arc<Mutex<Waiting>>);
 #[derive(Default)]
 struct Waiting {
     free: usize,
+    /// How many turns one client has at a time, and how many those have who have any.
+    each: usize,
+    running: BTreeMap<Client, usize>,
     count: usize,
     of: BTreeMap<Client, VecDeque<oneshot::Sender<Turn>>>,
     /// Whose turn comes, one after the other; each that waits is in it once.
@@ -170,20 +185,26 @@ struct Waiting {
 }
 
 /// Leave to go on; whoever waits gets it afterwards.
-pub struct Turn(Option<Queue>);
+pub struct Turn(Option<(Queue, Client)>);
 
 impl Queue {
     pub fn new(at_once: usize) -> Self {
-        Self(Arc::new(Mutex::new(Waiting { free: at_once.max(1), ..Waiting::default() })))
+        Self::shared(at_once, at_once)
+    }
+
+    /// One client has no more than `each` turns at a time, though nobody else waits.
+    pub fn shared(at_once: usize, each: usize) -> Self {
+        let (free, each) = (at_once.max(1), each.max(1));
+        Self(Arc::new(Mutex::new(Waiting { free, each, ..Waiting::default() })))
     }
 
     /// Waits for a turn; refused if too much waits already.
     pub async fn turn(&self, client: Client) -> Result<Turn, TooMuch> {
         let waits = {
             let mut waiting = self.lock();
-            if waiting.free > 0 {
-                waiting.free -= 1;
-                return Ok(Turn(Some(self.clone())));
+            if waiting.free > 0 && waiting.may_have_more(&client) {
+                waiting.begins(&client);
+                return Ok(Turn(Some((self.clone(), client))));
             }
             waiting.add(client)?
         };
@@ -196,20 +217,44 @@ impl Queue {
     }
 
     /// Gives a turn that is over to the next, or keeps it for later.
-    fn pass_on(&self) {
+    fn pass_on(&self, mut client: Client) {
         loop {
-            let next = self.lock().next();
-            let Some(next) = next else { return };
-            match next.send(Turn(Some(self.clone()))) {
+            let next = {
+                let mut waiting = self.lock();
+                waiting.ended(&client);
+                waiting.next()
+            };
+            let Some((whose, next)) = next else { return };
+            match next.send(Turn(Some((self.clone(), whose.clone())))) {
                 Ok(()) => return,
                 // Whoever waited has gone.
                 Err(mut unwanted) => unwanted.0 = None,
             }
+            client = whose;
         }
     }
 }
 
 impl Waiting {
+    fn may_have_more(&self, client: &Client) -> bool {
+        self.running.get(client).is_none_or(|running| *running < self.each)
+    }
+
+    fn begins(&mut self, client: &Client) {
+        self.free -= 1;
+        *self.running.entry(client.clone()).or_default() += 1;
+    }
+
+    fn ended(&mut self, client: &Client) {
+        self.free += 1;
+        if let Some(running) = self.running.get_mut(client) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(client);
+            }
+        }
+    }
+
     fn add(&mut self, client: Client) -> Result<oneshot::Receiver<Turn>, TooMuch> {
         let own = self.of.get(&client).map_or(0, VecDeque::len);
         if own >= WAITING_OF_ONE || self.count >= WAITING {
@@ -224,31 +269,35 @@ impl Waiting {
         Ok(receiver)
     }
 
-    /// The first of whoever is next; nobody waits if there is none, and the place is free.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        while let Some(client) = self.order.pop_front() {
-            let Some(own) = self.of.get_mut(&client) else { continue };
-            let first = own.pop_front();
-            self.count -= usize::from(first.is_some());
-            if own.is_empty() {
-                self.of.remove(&client);
-            } else {
-                self.order.push_back(client);
-            }
-            if first.is_some() {
-                return first;
-            }
+    /// The first of whoever is next and may have more: its turn begins. If there is none, the place stays free.
+    fn next(&mut self) -> Option<(Client, oneshot::Sender<Turn>)> {
+        let at = self.order.iter().position(|client| self.may_have_more(client))?;
+        let client = self.order.remove(at)?;
+        let own = self.of.get_mut(&client)?;
+        let first = own.pop_front()?;
+        if own.is_empty() {
+            self.of.remove(&client);
+        } else {
+            self.order.push_back(client.clone());
         }
-        self.free += 1;
-        None
+        self.count -= 1;
+        self.begins(&client);
+        Some((client, first))
+    }
+}
+
+impl Turn {
+    /// As if it were dropped.
+    pub fn end(&mut self) {
+        if let Some((queue, client)) = self.0.take() {
+            queue.pass_on(client);
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(queue) = self.0.take() {
-            queue.pass_on();
-        }
+        self.end();
     }
 }
 
@@ -423,5 +472,24 @@ mod tests {
         drop(last.await.unwrap());
         let waiting = queue.lock();
         assert_eq!((waiting.free, waiting.count), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn one_client_has_its_share_of_turns_though_others_are_free() {
+        let queue = Queue::shared(4, 2);
+        let (first, second) = (queue.turn(known("flood")).await.unwrap(), queue.turn(known("flood")).await.unwrap());
+        let (mut gone, mut third) = (Box::pin(queue.turn(known("flood"))), Box::pin(queue.turn(known("flood"))));
+        assert!(gone.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        let others = [queue.turn(known("other")).await.unwrap(), queue.turn(known("another")).await.unwrap()];
+        let mut last = Box::pin(queue.turn(known("other")));
+        assert!(last.as_mut().now_or_never().is_none(), "all turns are taken");
+        // Whoever has gone takes nobody's turn, and the flood is behind those who came while it had its share.
+        drop((gone, first));
+        let last = last.now_or_never().unwrap().unwrap();
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        drop((last, third.now_or_never().unwrap().unwrap(), others));
+        let waiting = queue.lock();
+        assert_eq!((waiting.free, waiting.count, waiting.running.len(), waiting.order.len()), (4, 0, 0, 0));
     }
 }

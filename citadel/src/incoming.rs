@@ -1,7 +1,9 @@
-//! Accepts TLS connections for tonic. Handshakes run side by side, each with a deadline, so that a slow or hostile
-//! client holds up nobody; one that fails is logged and forgotten.
+//! Accepts TLS connections for tonic, always: handshakes run side by side, each with a deadline, and whoever has its
+//! share of them, or of connections, has no more. So a slow or hostile client holds up nobody; a handshake that fails is
+//! logged and forgotten.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,21 +13,26 @@ use api::{DenyList, X509Svid};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-use crate::{PeerCertificates, ServerTls};
+use crate::room::{Place, Room};
+use crate::{Capacity, Client, PeerCertificates, ServerTls};
 
+/// For the whole handshake, and for the ClientHello alone, which a client sends as soon as it is connected.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// Handshakes in flight; more clients wait in the listener's queue.
-const MAX_HANDSHAKES: usize = 256;
+const HELLO_DEADLINE: Duration = Duration::from_secs(3);
+/// Connections that wait until tonic takes them.
+const TO_TAKE: usize = 256;
 /// How long a peer without a certificate may stay: it asks for one, and comes again with it.
 const STRANGER: Duration = Duration::from_secs(30);
+/// For how long it makes no room for others of its address.
+const ASKS: Duration = Duration::from_secs(5);
 /// Calls of one connection at a time. A proxy has its xDS stream, membership, reports, trust and a signing.
 const STREAMS: u32 = 100;
 /// Bytes of the headers of a call (HPACK, RFC 9113 §6.5.2); a token is a few hundred.
@@ -50,66 +57,124 @@ pub fn server() -> Server {
         .http2_max_header_list_size(HEADERS)
 }
 
-/// The connections of a listener. It stops accepting when the stream is dropped.
-pub fn incoming(listener: TcpListener, tls: ServerTls) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
-    let (sender, receiver) = mpsc::channel(MAX_HANDSHAKES);
-    tokio::spawn(accept(listener, tls, sender));
+/// The connections of a listener, of which there are no more than it has capacity for. It stops accepting when the
+/// stream is dropped.
+pub fn incoming(
+    listener: TcpListener,
+    tls: ServerTls,
+    capacity: Capacity,
+) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(TO_TAKE);
+    tokio::spawn(accept(listener, tls, Rooms::new(capacity), sender));
     ReceiverStream::new(receiver)
 }
 
-async fn accept(listener: TcpListener, tls: ServerTls, connections: mpsc::Sender<io::Result<Connection>>) {
-    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+/// One for each state of a connection.
+#[derive(Clone)]
+struct Rooms {
+    handshakes: Room,
+    strangers: Room,
+    known: Room,
+}
+
+impl Rooms {
+    fn new(capacity: Capacity) -> Self {
+        Self {
+            handshakes: Room::new("handshakes", capacity.handshakes),
+            strangers: Room::new("connections without a certificate", capacity.strangers),
+            known: Room::new("connections with a certificate", capacity.known),
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: ServerTls,
+    rooms: Rooms,
+    connections: mpsc::Sender<io::Result<Connection>>,
+) {
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = connections.closed() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (connections, acceptor) = (connections.clone(), TlsAcceptor::from(tls.current()));
-                let denied = tls.denied();
+            Ok((stream, peer)) => {
+                let Some(place) = rooms.handshakes.enter(Client::at(peer.ip())) else { continue };
+                let (connections, rooms, tls) = (connections.clone(), rooms.clone(), tls.clone());
                 tokio::spawn(async move {
-                    if let Some(connection) = handshake(stream, acceptor, denied).await {
+                    let Some(stream) = handshake(stream, peer, &tls, place).await else { return };
+                    if let Some(connection) = Connection::enter(stream, peer, &rooms, tls.denied()) {
                         // If nobody takes it any more, the connection is closed by dropping it.
                         let _ = connections.send(Ok(connection)).await;
                     }
-                    drop(slot);
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "the control plane's port cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
+/// The connection is closed before its place is free.
 async fn handshake(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
-    denied: watch::Receiver<Arc<DenyList>>,
-) -> Option<Connection> {
-    let peer = stream.peer_addr().ok();
+    peer: SocketAddr,
+    tls: &ServerTls,
+    mut place: Place,
+) -> Option<TlsStream<TcpStream>> {
     // Small messages must not wait for company; a stream that refuses this is only slower.
     let _ = stream.set_nodelay(true);
-    match timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(Connection::new(stream, denied)),
-        Ok(Err(error)) => tracing::info!(?peer, %error, "a TLS handshake with the control plane failed"),
-        Err(_) => tracing::info!(?peer, "a TLS handshake with the control plane took too long"),
+    let end = Instant::now() + HANDSHAKE_DEADLINE;
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let hello = tokio::select! {
+        hello = timeout(HELLO_DEADLINE, hello) => hello,
+        () = place.cut() => return None,
+    };
+    let done = match hello {
+        Ok(Ok(start)) => {
+            place.busy();
+            tokio::select! {
+                done = timeout_at(end, start.into_stream(tls.current())) => done,
+                () = place.cut() => return None,
+            }
+        }
+        Ok(Err(error)) => Ok(Err(error)),
+        Err(late) => Err(late),
+    };
+    match done {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::info!(%peer, %error, "a TLS handshake with the control plane failed"),
+        Err(_) => tracing::info!(%peer, "a TLS handshake with the control plane took too long"),
     }
     None
 }
 
 impl Connection {
-    fn new(stream: TlsStream<TcpStream>, denied: watch::Receiver<Arc<DenyList>>) -> Self {
+    /// `None` if there is no room for it.
+    fn enter(
+        stream: TlsStream<TcpStream>,
+        peer: SocketAddr,
+        rooms: &Rooms,
+        denied: watch::Receiver<Arc<DenyList>>,
+    ) -> Option<Self> {
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let svid = leaf.and_then(|leaf| X509Svid::parse(leaf).ok());
         let cut: Pin<Box<dyn Future<Output = ()> + Send>> = match svid {
-            Some(svid) => Box::pin(until_denied(svid, denied)),
-            None => Box::pin(tokio::time::sleep(STRANGER)),
+            Some(svid) => {
+                let mut place = rooms.known.enter(Client::with(&svid, Some(peer.ip())))?;
+                Box::pin(async move {
+                    tokio::select! {
+                        () = until_denied(svid, denied) => {}
+                        () = place.cut() => {}
+                    }
+                })
+            }
+            None => Box::pin(until_strange(rooms.strangers.enter(Client::at(peer.ip()))?)),
         };
-        Self { stream, cut: Some(cut) }
+        Some(Self { stream, cut: Some(cut) })
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> bool {
@@ -118,6 +183,15 @@ impl Connection {
             self.cut = None;
         }
         cut
+    }
+}
+
+/// Until the time of a peer without a certificate is over.
+async fn until_strange(mut place: Place) {
+    place.busy();
+    if timeout(ASKS, place.cut()).await.is_err() {
+        place.idle();
+        let _ = timeout(STRANGER - ASKS, place.cut()).await;
     }
 }
 

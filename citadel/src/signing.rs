@@ -21,7 +21,7 @@ pub use issuances::Issuances;
 use crate::self_signed::pem;
 use crate::{
     Attestation, Attestor, Authority, Client, Decision, Decisions, Evidence, IssueError, IssueRequest, MemberError,
-    Members, PeerCertificates, Queue, Rates, Refusal, RefusalKind, SubjectKey, Wanted, identity,
+    Members, PeerCertificates, Queue, Rates, Refusal, RefusalKind, SubjectKey, Turn, Wanted, identity,
 };
 
 /// A request is a signing request and little else.
@@ -29,6 +29,9 @@ const MAX_REQUEST: usize = 64 * 1024;
 /// The metadata that carries an expired certificate and its intermediate, in DER.
 const EXPIRED: &str = "weft-expired-certificate-bin";
 const MAX_CHAIN: usize = 4;
+/// How many requests wait for what others say of their evidence, and how many of one client. They take no time of ours.
+const ASKING: usize = 256;
+const ASKING_OF_ONE: usize = 64;
 
 /// The service. The first attestor that finds its kind of evidence decides; one that refuses ends it.
 pub struct Signing {
@@ -40,6 +43,8 @@ pub struct Signing {
     denied: watch::Receiver<Arc<DenyList>>,
     rates: Rates,
     queue: Queue,
+    /// Of those that wait for others.
+    asking: Queue,
     issuances: Issuances,
     decisions: Decisions,
 }
@@ -61,6 +66,7 @@ impl Signing {
             denied: watch::channel(Arc::default()).1,
             rates: Rates::default(),
             queue: Queue::new(at_once()),
+            asking: Queue::shared(ASKING, ASKING_OF_ONE),
             issuances: Issuances::default(),
             decisions: Decisions::default(),
         }
@@ -87,13 +93,25 @@ impl Signing {
         IstioCertificateServiceServer::new(self).max_decoding_message_size(MAX_REQUEST)
     }
 
-    async fn attest(&self, evidence: &Evidence<'_>) -> Result<Attestation, Refusal> {
+    /// Whoever's evidence others are asked about does not keep its turn meanwhile, and has another afterwards: they may
+    /// be long in answering, or never answer.
+    async fn attest(&self, evidence: &Evidence<'_>, client: &Client, turn: &mut Turn) -> Result<Attestation, Status> {
         for attestor in &self.attestors {
-            if let Some(attestation) = attestor.attest(evidence).await? {
+            let attested = if attestor.asks_others(evidence) {
+                turn.end();
+                let asking = self.asking.turn(client.clone()).await?;
+                let attested = attestor.attest(evidence).await;
+                drop(asking);
+                *turn = self.queue.turn(client.clone()).await?;
+                attested
+            } else {
+                attestor.attest(evidence).await
+            };
+            if let Some(attestation) = attested.map_err(status)? {
                 return Ok(attestation);
             }
         }
-        Err(Refusal::unauthenticated(
+        Err(Status::unauthenticated(
             "no evidence of who asks: send a join token as `authorization: Bearer weft_join_…`, or connect with the \
              current certificate",
         ))
@@ -127,8 +145,8 @@ impl Signing {
     ) -> Result<Vec<String>, Status> {
         let client = Client::of(request.extensions().get::<PeerCertificates>());
         self.rates.take(&client, Instant::now())?;
-        let _turn = self.queue.turn(client).await?;
-        self.sign(request, asked).await
+        let mut turn = self.queue.turn(client.clone()).await?;
+        self.sign(request, asked, &client, &mut turn).await
     }
 
     /// `asked` learns who asks as soon as that is known.
@@ -136,6 +154,8 @@ impl Signing {
         &self,
         request: Request<IstioCertificateRequest>,
         asked: &mut Decision,
+        client: &Client,
+        turn: &mut Turn,
     ) -> Result<Vec<String>, Status> {
         let key = SubjectKey::from_csr_pem(&request.get_ref().csr)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -149,7 +169,7 @@ impl Signing {
             expired: &expired,
             key_fingerprint: &fingerprint,
         };
-        let attestation = self.attest(&evidence).await.map_err(status)?;
+        let attestation = self.attest(&evidence, client, turn).await?;
         asked.attested_by = attestation.describe();
         let id = identity(&self.trust_domain, &self.reserved, &attestation).map_err(status)?;
         asked.identity = id.to_string();

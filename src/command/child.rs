@@ -9,15 +9,18 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 
+use super::descriptors;
+
 /// Makes the child a process group of its own, so that ctrl-C reaches the parent alone, and has the kernel send it
 /// `on_death` when the thread that starts it ends. Start it from the main thread.
 pub fn tie(command: &mut Command, on_death: Signal) {
-    let parent = getpid();
+    let (parent, limit) = (getpid(), descriptors::found());
     command.process_group(0);
-    // SAFETY: the closure runs in the forked child before exec; it makes two system calls and allocates nothing.
+    // SAFETY: the closure runs in the forked child before exec; it makes system calls and allocates nothing.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(on_death)?;
+            limit.map_or(Ok(()), descriptors::put_back)?;
             // The parent may have died before the line above.
             if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
@@ -65,5 +68,19 @@ mod tests {
         let mut rest = String::new();
         tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut rest).await.unwrap();
         assert!(line.trim().parse::<i32>().is_ok() && rest.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_child_has_the_limit_of_descriptors_that_was_found() {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard).unwrap();
+        assert_eq!(descriptors::raise(), usize::try_from(hard).unwrap());
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n"]);
+        tie(&mut command, Signal::SIGKILL);
+        let told = command.output().await.unwrap().stdout;
+        assert_eq!(String::from_utf8(told).unwrap().trim(), (hard / 2).to_string());
     }
 }

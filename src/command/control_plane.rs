@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority as _, CurrentCertificate, Decisions, Denials, Ledger, Members, Rotation, Sessions, Signing,
-    Tokens, server_tls,
+    ApiTokens, Authority as _, Capacity, CurrentCertificate, Decisions, Denials, Ledger, Members, Rotation, Sessions,
+    Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -38,6 +38,7 @@ use tonic::service::interceptor::InterceptedService;
 use super::authority::AuthorityOptions;
 use super::check_in::CheckInOptions;
 use super::data_dir::{Address, DataDir};
+use super::descriptors;
 use super::duration;
 use super::key_sources::KeySources;
 use super::platforms::Platforms;
@@ -205,7 +206,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(citadel::Trust::server(rotation.clone(), denials.watch()), authenticate))
         .add_service(signing)
         .add_service(tokens)
-        .serve_with_incoming(citadel::incoming(xds_listener, tls));
+        .serve_with_incoming(citadel::incoming(xds_listener, tls, Capacity::within(descriptors::raise())));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
     let sessions = Sessions::new(store.clone(), api_tokens.clone(), clock.clone());
     let door = options.api_access.door(&data, sessions.clone())?;

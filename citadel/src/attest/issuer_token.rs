@@ -4,6 +4,8 @@
 //! What must hold: only signatures by public keys count; a token is for us, and it ends; without a rule that fits there
 //! is no identity.
 
+pub(crate) mod fuzz;
+mod json;
 mod keys;
 mod rules;
 #[cfg(test)]
@@ -38,14 +40,23 @@ impl IssuerToken {
         let with_keys = |(issuer, source)| (issuer, Keys::new(source, clock.clone()));
         Self { issuers: issuers.into_iter().map(with_keys).collect(), clock }
     }
+
+    /// The token, if it is of an issuer that is known.
+    fn token(&self, evidence: &Evidence<'_>) -> Option<(Token, &IssuerConfig, &Keys)> {
+        let token = evidence.bearer.and_then(Token::parse)?;
+        let known = self.issuers.iter().find(|(issuer, _)| token.issuer() == Some(issuer.issuer.as_str()));
+        known.map(|(issuer, keys)| (token, issuer, keys))
+    }
 }
 
 #[async_trait]
 impl Attestor for IssuerToken {
+    fn asks_others(&self, evidence: &Evidence<'_>) -> bool {
+        self.token(evidence).is_some()
+    }
+
     async fn attest(&self, evidence: &Evidence<'_>) -> Result<Option<Attestation>, Refusal> {
-        let Some(token) = evidence.bearer.and_then(Token::parse) else { return Ok(None) };
-        let known = self.issuers.iter().find(|(issuer, _)| token.issuer() == Some(issuer.issuer.as_str()));
-        let Some((issuer, keys)) = known else { return Ok(None) };
+        let Some((token, issuer, keys)) = self.token(evidence) else { return Ok(None) };
         keys.verify(&token).await?;
         judge(issuer, &token, self.clock.unix_seconds()).map(Some)
     }

@@ -43,12 +43,20 @@ impl ServiceAccount {
 
 #[async_trait]
 impl Attestor for ServiceAccount {
+    fn asks_others(&self, evidence: &Evidence<'_>) -> bool {
+        token(evidence).is_some()
+    }
+
     async fn attest(&self, evidence: &Evidence<'_>) -> Result<Option<Attestation>, Refusal> {
-        let Some(token) = evidence.bearer.filter(|bearer| !bearer.starts_with(JOIN_TOKEN)) else { return Ok(None) };
+        let Some(token) = token(evidence) else { return Ok(None) };
         let review = self.reviews.review(token, &self.audience).await;
         let review = review.map_err(|why| Refusal::unavailable(format!("the cluster reviews no token now: {why}")))?;
         judge(&review, &self.audience).map(Some)
     }
+}
+
+fn token<'a>(evidence: &Evidence<'a>) -> Option<&'a str> {
+    evidence.bearer.filter(|bearer| !bearer.starts_with(JOIN_TOKEN))
 }
 
 /// The service account that a review proves.

@@ -13,12 +13,13 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{INTERMEDIATE_TTL, Intermediate, Root, template};
+use crate::attest::issuer_token::fuzz::issuer_token;
 use crate::{IssueRequest, SubjectKey};
 
 /// A fuzz target; its seeds stand in `fuzz/seeds/NAME/`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 1] = [("csr", csr)];
+pub const TARGETS: [Target; 2] = [("csr", csr), ("issuer_token", issuer_token)];
 
 const ALLOWED: &str = "spiffe://cluster.local/ns/default/sa/reviews";
 

@@ -8,7 +8,10 @@ use tonic::Code;
 
 use super::*;
 use crate::test_kit::{Mesh, csr, issue};
-use crate::{CurrentCertificate, Denials, DeniedKind, Ended, ExpiredCertificate, JoinToken, NewDenial, Outcome};
+use crate::{
+    CurrentCertificate, Denials, DeniedKind, Ended, ExpiredCertificate, IssuerConfig, IssuerToken, JoinToken,
+    KeySource, NewDenial, Outcome,
+};
 
 const GRACE: Duration = Duration::from_secs(72 * 3600);
 
@@ -259,4 +262,66 @@ async fn other_strong_keys_are_certified_too() {
         let token = mesh.token("reviews").await;
         assert!(granted(&signing, with_token(&csr, &token)).await.is_ok(), "{algorithm:?}");
     }
+}
+
+const ISSUER: &str = "https://issuer.test";
+
+/// An issuer's keys that never come.
+#[derive(Default)]
+struct Hanging(tokio::sync::Notify);
+
+#[tonic::async_trait]
+impl KeySource for Hanging {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+fn issuer() -> IssuerConfig {
+    serde_json::from_value(serde_json::json!({
+        "issuer": ISSUER, "audiences": ["weft"], "jwksUri": "https://keys.test/",
+        "identities": [{ "namespace": "ci", "serviceAccount": "deployer", "claims": { "sub": "deployer" } }],
+    }))
+    .unwrap()
+}
+
+/// What anybody can write who knows the issuer's name.
+fn unsigned() -> String {
+    use base64::Engine as _;
+    let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let claims = format!(r#"{{"iss":"{ISSUER}"}}"#);
+    format!("{}.{}.AA", part(r#"{"alg":"ES256","kid":"any"}"#), part(&claims))
+}
+
+/// Time goes on as soon as nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_an_issuer_that_does_not_answer_holds_up_no_join_and_no_renewal() {
+    use futures_util::FutureExt as _;
+    let (mesh, keys) = (Mesh::new(), Arc::new(Hanging::default()));
+    let mut signing = signing(&mesh);
+    let issuers = vec![(issuer(), Arc::clone(&keys) as Arc<dyn KeySource>)];
+    signing.attestors.insert(0, Box::new(IssuerToken::new(issuers, mesh.time.clock())));
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let mut flood = Vec::new();
+    for number in 0..400_u32 {
+        let mut asked = with_token(&own, &unsigned());
+        let address = format!("192.0.2.{}:5", number % 4).parse().ok();
+        asked.extensions_mut().insert(PeerCertificates { chain: Arc::new([]), address });
+        let mut signed = Box::pin(signing.create_certificate(asked));
+        assert!(signed.as_mut().now_or_never().is_none(), "{number} waits for the issuer");
+        flood.push(signed);
+    }
+    keys.0.notified().await;
+    let served = async {
+        let joined = chain(&signing, with_token(&own, &mesh.token("reviews").await)).await.unwrap();
+        chain(&signing, with_certificate(&own, &joined)).await.unwrap();
+        // One of those addresses is an honest client's too.
+        let mut joining = with_token(&own, &mesh.token("ratings").await);
+        let address = "192.0.2.1:6".parse().ok();
+        joining.extensions_mut().insert(PeerCertificates { chain: Arc::new([]), address });
+        chain(&signing, joining).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(3600), served).await.unwrap();
+    assert!(flood.iter_mut().all(|signed| signed.as_mut().now_or_never().is_none()));
 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runtime::Clock;
 use serde_json::Value;
 
+use super::json;
 use super::token::Token;
 use crate::Refusal;
 
@@ -31,11 +32,14 @@ pub trait KeySource: Send + Sync {
 }
 
 /// The keys of one issuer, as far as they are known.
-pub struct Keys {
+pub struct Keys(Arc<Issuer>);
+
+struct Issuer {
     source: Arc<dyn KeySource>,
     clock: Clock,
     known: Mutex<Known>,
-    reading: tokio::sync::Mutex<()>,
+    /// Held by whoever reads.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone, Default)]
@@ -44,49 +48,72 @@ struct Known {
     /// When they were read, and when that was tried last; Unix seconds.
     read: u64,
     tried: u64,
-    failure: String,
+    /// Why the last try failed, if it did.
+    failure: Option<String>,
 }
 
 impl Keys {
     pub fn new(source: Arc<dyn KeySource>, clock: Clock) -> Self {
-        Self { source, clock, known: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        Self(Arc::new(Issuer { source, clock, known: Mutex::default(), reading: Arc::default() }))
     }
 
     /// Whether one of the keys signed the token.
     pub async fn verify(&self, token: &Token) -> Result<(), Refusal> {
-        let known = self.known();
-        if let Some(keys) = known.keys.filter(|_| !self.older(known.read, FRESH)) {
+        let known = self.0.known();
+        if let Some(keys) = known.keys.filter(|_| !self.0.older(known.read, FRESH)) {
             match keys.verify(token) {
                 Err(NotSigned::NoKey) => {}
                 done => return done.map_err(|why| why.refusal(token)),
             }
         }
-        let known = self.read_again().await;
-        match known.keys.filter(|_| !self.older(known.read, STALE)) {
+        let known = self.0.read_again().await;
+        match known.keys.filter(|_| !self.0.older(known.read, STALE)) {
             Some(keys) => keys.verify(token).map_err(|why| why.refusal(token)),
-            None => Err(Refusal::unavailable(format!("the issuer's keys cannot be read now: {}", known.failure))),
-        }
-    }
-
-    /// Reads the keys, unless somebody has just done so.
-    async fn read_again(&self) -> Known {
-        let _one = self.reading.lock().await;
-        let mut known = self.known();
-        let first = known.keys.is_none() && known.tried == 0;
-        if !first && !self.older(known.tried, PAUSE) {
-            return known;
-        }
-        let read = self.source.read().await.and_then(|text| Jwks::parse(&text));
-        known.tried = self.clock.unix_seconds();
-        match read {
-            Ok(keys) => known = Known { keys: Some(Arc::new(keys)), read: known.tried, ..known },
-            Err(error) => {
-                tracing::warn!(error, "the keys of an issuer of tokens cannot be read; the last ones do for a day");
-                known.failure = error;
+            None => {
+                let why = known.failure.unwrap_or_default();
+                Err(Refusal::unavailable(format!("the issuer's keys cannot be read now: {why}")))
             }
         }
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known.clone();
-        known
+    }
+}
+
+impl Issuer {
+    /// Reads the keys, unless somebody has just done so. While somebody does, others wait for that; but not where it
+    /// failed the last time, for it may again be long in failing. What was begun goes on when whoever asked has gone, or
+    /// nobody would learn that it fails.
+    async fn read_again(self: &Arc<Self>) -> Known {
+        let turn = match Arc::clone(&self.reading).try_lock_owned() {
+            Ok(turn) => turn,
+            Err(_) if self.known().failure.is_some() => return self.known(),
+            Err(_) => Arc::clone(&self.reading).lock_owned().await,
+        };
+        let known = self.known();
+        let first = known.keys.is_none() && known.tried == 0;
+        if first || self.older(known.tried, PAUSE) {
+            let issuer = Arc::clone(self);
+            let reading = tokio::spawn(async move {
+                issuer.read().await;
+                drop(turn);
+            });
+            if let Err(error) = reading.await {
+                tracing::error!(%error, "reading the keys of an issuer of tokens broke off");
+            }
+        }
+        self.known()
+    }
+
+    async fn read(&self) {
+        let read = self.source.read().await.and_then(|text| Jwks::parse(&text));
+        let tried = self.clock.unix_seconds();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.tried = tried;
+        match read {
+            Ok(keys) => *known = Known { keys: Some(Arc::new(keys)), read: tried, tried, failure: None },
+            Err(error) => {
+                tracing::warn!(error, "the keys of an issuer of tokens cannot be read; the last ones do for a day");
+                known.failure = Some(error);
+            }
+        }
     }
 
     fn known(&self) -> Known {
@@ -135,7 +162,7 @@ impl NotSigned {
 
 impl Jwks {
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let set: Value = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let set = json::parse(text).map_err(|error| format!("it is no JSON that can be taken: {error}"))?;
         let all = set["keys"].as_array().ok_or("it is no JWKS, which has a list `keys`")?;
         let keys: Vec<Key> = all.iter().take(MOST_KEYS).filter_map(Key::parse).collect();
         if keys.is_empty() {

@@ -176,6 +176,29 @@ async fn no_token_is_believed_that_the_issuer_did_not_sign() {
 }
 
 #[tokio::test]
+async fn a_token_or_a_set_of_keys_in_which_a_name_stands_twice_proves_nothing() {
+    let issuing = issuing();
+    let signed = |claims: &str| {
+        let header = json!({ "alg": "ES256", "kid": issuing.key.id() }).to_string();
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(issuing.key.sign(signed.as_bytes()).unwrap()))
+    };
+    let claims = |more: &str| {
+        let end = issuing.time.clock().unix_seconds() + 300;
+        format!(r#"{{"iss":"{ISSUER}","aud":"weft","sub":"x","exp":{end},"groups":"mesh-admins"{more}}}"#)
+    };
+    assert_eq!(issuing.attest(&signed(&claims(""))).await, Ok(Some("ci/admin".to_owned())));
+    for more in [r#","groups":"mesh-admins""#, r#","sub":"y""#, r#","a":[{"b":1,"b":1}]"#] {
+        assert_eq!(issuing.attest(&signed(&claims(more))).await, Ok(None), "{more}");
+    }
+    let key = serde_json::to_string(&issuing.key.public()).unwrap();
+    assert!(keys::Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes()).is_ok());
+    let twice = format!(r#"{{"keys":[],"keys":[{key}]}}"#);
+    let told = keys::Jwks::parse(twice.as_bytes()).err().unwrap();
+    assert!(told.contains("a name stands twice in an object at line 1"), "{told}");
+}
+
+#[tokio::test]
 async fn what_is_no_token_of_a_known_issuer_is_left_to_others() {
     let issuing = issuing();
     let foreign = issuing.token(json!({ "iss": "https://elsewhere" }));
@@ -204,6 +227,46 @@ async fn new_keys_are_found_and_unknown_ones_do_not_flood_the_issuer() {
     assert!(issuing.attest(&issuing.good()).await.is_ok());
     issuing.time.advance(Duration::from_secs(24 * 3600));
     assert_eq!(issuing.attest(&issuing.good()).await, Err(RefusalKind::Unavailable));
+}
+
+/// Keys that are a failure whenever the test says so.
+struct Failing(tokio::sync::Semaphore, AtomicUsize);
+
+#[async_trait]
+impl KeySource for Failing {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.acquire().await.unwrap().forget();
+        Err("keys.test: no answer".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_fails_is_asked_once_in_a_while_and_nobody_waits_for_it_again() {
+    use futures_util::FutureExt as _;
+    let mut issuing = issuing();
+    let failing = Arc::new(Failing(tokio::sync::Semaphore::new(0), AtomicUsize::new(0)));
+    let of_each = |issuer| (issuer, failing.clone() as Arc<dyn KeySource>);
+    issuing.attestor = IssuerToken::new(issuers().issuers.into_iter().map(of_each).collect(), issuing.time.clock());
+    let good = issuing.good();
+    // Whoever asked first goes away, and what was begun goes on.
+    let mut first = Box::pin(issuing.attest(&good));
+    let mut second = Box::pin(issuing.attest(&good));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    drop(first);
+    failing.0.add_permits(1);
+    assert_eq!(second.await, Err(RefusalKind::Unavailable));
+    let at_once = async || issuing.attest(&good).now_or_never();
+    assert_eq!(at_once().await, Some(Err(RefusalKind::Unavailable)));
+    assert_eq!(failing.1.load(Ordering::Relaxed), 1);
+    // One finds out whether it is back.
+    issuing.time.advance(Duration::from_secs(10));
+    let mut finds_out = Box::pin(issuing.attest(&good));
+    assert!(finds_out.as_mut().now_or_never().is_none());
+    assert_eq!(at_once().await, Some(Err(RefusalKind::Unavailable)));
+    failing.0.add_permits(1);
+    assert_eq!(finds_out.await, Err(RefusalKind::Unavailable));
+    assert_eq!(failing.1.load(Ordering::Relaxed), 2);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::json;
+
 /// Longer ones are not looked at. GitHub's have some 2 KiB.
 const LONGEST: usize = 16 * 1024;
 
@@ -17,7 +19,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// `None` for what is no JWT.
+    /// `None` for what is no JWT, and for one in which a name stands twice.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
@@ -27,7 +29,7 @@ impl Token {
         if claims.contains('.') {
             return None;
         }
-        let object = |part: &str| match serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
+        let object = |part: &str| match json::parse(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
             Value::Object(object) => Some(object),
             _ => None,
         };
