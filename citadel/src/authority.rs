@@ -37,6 +37,8 @@ pub struct IssueRequest {
     pub member: Option<String>,
     /// How the identity was attested, for the ledger. Holds no secret.
     pub attested_by: String,
+    /// The serial number of the certificate by which it was attested, whose lineage it continues.
+    pub renews: Option<String>,
     /// From where it was asked for.
     pub from: Option<IpAddr>,
 }

@@ -207,6 +207,18 @@ impl SelfSigned {
         &self.ledger
     }
 
+    /// The lineage of what is issued under a serial number.
+    async fn lineage(&self, request: &IssueRequest, serial: &str) -> Result<Option<String>, StoreError> {
+        if request.member.is_some() {
+            return Ok(None);
+        }
+        let before = match &request.renews {
+            Some(before) => self.ledger.entry(before).await?,
+            None => None,
+        };
+        Ok(Some(before.as_ref().and_then(LedgerEntry::lineage).unwrap_or(serial).to_owned()))
+    }
+
     /// Takes what expired out of the ledger, now and then. A failure costs only space, and the next time may succeed.
     async fn prune_ledger(&self, now: SystemTime) {
         let (now, last) = (unix(now), self.pruned.load(Ordering::Relaxed));
@@ -276,7 +288,9 @@ impl Authority for SelfSigned {
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
-        self.ledger.enter(&entry(&request, &issued, &root, &intermediate.name, now)).await?;
+        let lineage = self.lineage(&request, &issued.serial).await?;
+        let entry = LedgerEntry { lineage, ..entry(&request, &issued, &root, &intermediate.name, now) };
+        self.ledger.enter(&entry).await?;
         self.decisions.issued(decision(&request, &issued)).await?;
         self.prune_ledger(now).await;
         tracing::info!(
@@ -311,6 +325,8 @@ fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now
         not_after: unix(issued.not_after),
         attested_by: request.attested_by.clone(),
         member: request.member.clone(),
+        lineage: None,
+        from: request.from,
     }
 }
 

@@ -159,7 +159,8 @@ impl Signing {
         if let Some(denied) = self.denied.borrow().denies_parts(serial, || id.to_string(), member.as_deref()) {
             return Err(Status::permission_denied(denied.to_string()));
         }
-        let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe(), from: asked.from };
+        let (attested_by, renews) = (attestation.describe(), attestation.serial().map(str::to_owned));
+        let order = IssueRequest { id, key, ttl, member, attested_by, renews, from: asked.from };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())
     }

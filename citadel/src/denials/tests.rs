@@ -83,7 +83,7 @@ async fn who_is_evicted_is_denied_as_long_as_a_certificate_of_his_holds() {
     let key = crate::SubjectKey::of(&rcgen::KeyPair::generate().unwrap());
     let member = Some("t1-00".to_owned());
     let (id, attested_by) = (mesh.id("reviews"), "test".to_owned());
-    let order = crate::IssueRequest { id, key, ttl: None, member, attested_by, from: None };
+    let order = crate::IssueRequest { id, key, ttl: None, member, attested_by, renews: None, from: None };
     crate::Authority::issue(&mesh.authority(), order).await.unwrap();
     assert_eq!(denials.cut_off("another", "evicted").await.unwrap(), None, "who holds none needs no entry");
     let made = denials.cut_off("t1-00", "evicted").await.unwrap().unwrap();
