@@ -123,9 +123,8 @@ impl Rotation {
         if member.is_some() {
             return Ok(Holder { identity, member, lineage: None });
         }
-        let entry = self.authority.ledger().entry(&svid.serial).await?;
-        let lineage = entry.as_ref().and_then(LedgerEntry::lineage).unwrap_or(&svid.serial).to_owned();
-        Ok(Holder { identity, member, lineage: Some(lineage) })
+        let lineage = self.authority.lineage(&svid.serial).await?;
+        Ok(Holder { identity, member, lineage: lineage.or_else(|| Some(svid.serial.clone())) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Trusted> {

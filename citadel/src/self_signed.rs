@@ -208,15 +208,15 @@ impl SelfSigned {
     }
 
     /// The lineage of what is issued under a serial number.
-    async fn lineage(&self, request: &IssueRequest, serial: &str) -> Result<Option<String>, StoreError> {
+    async fn continued(&self, request: &IssueRequest, serial: &str) -> Result<Option<String>, StoreError> {
         if request.member.is_some() {
             return Ok(None);
         }
         let before = match &request.renews {
-            Some(before) => self.ledger.entry(before).await?,
+            Some(before) => self.lineage(before).await?,
             None => None,
         };
-        Ok(Some(before.as_ref().and_then(LedgerEntry::lineage).unwrap_or(serial).to_owned()))
+        Ok(Some(before.unwrap_or_else(|| serial.to_owned())))
     }
 
     /// Takes what expired out of the ledger, now and then. A failure costs only space, and the next time may succeed.
@@ -288,7 +288,7 @@ impl Authority for SelfSigned {
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
-        let lineage = self.lineage(&request, &issued.serial).await?;
+        let lineage = self.continued(&request, &issued.serial).await?;
         let entry = LedgerEntry { lineage, ..entry(&request, &issued, &root, &intermediate.name, now) };
         self.ledger.enter(&entry).await?;
         self.decisions.issued(decision(&request, &issued)).await?;
@@ -298,6 +298,11 @@ impl Authority for SelfSigned {
             "certificate issued"
         );
         Ok(issued)
+    }
+
+    async fn lineage(&self, serial: &str) -> Result<Option<String>, StoreError> {
+        let entry = self.ledger.entry(serial).await?;
+        Ok(entry.as_ref().and_then(LedgerEntry::lineage).map(str::to_owned))
     }
 
     fn trust_bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
