@@ -117,11 +117,19 @@ impl Rotation {
         kept.is_ok()
     }
 
-    /// Whose certificate it is. What the ledger does not know begins a lineage.
-    pub async fn holder(&self, svid: &X509Svid) -> Result<Holder, StoreError> {
+    /// Who showed a certificate, and says that he has the one of a serial number by now: that counts if it is of the same
+    /// identity. What the ledger does not know begins a lineage.
+    pub async fn holder(&self, svid: &X509Svid, serial: &str) -> Result<Holder, StoreError> {
         let (identity, member) = (svid.id.to_string(), svid.common_name.clone());
         if member.is_some() {
             return Ok(Holder { identity, member, lineage: None });
+        }
+        if serial != svid.serial
+            && let Some(held) = self.authority.ledger().entry(serial).await?
+            && held.identity == identity
+            && let Some(lineage) = held.lineage()
+        {
+            return Ok(Holder { identity, member, lineage: Some(lineage.to_owned()) });
         }
         let lineage = self.authority.lineage(&svid.serial).await?;
         Ok(Holder { identity, member, lineage: lineage.or_else(|| Some(svid.serial.clone())) })

@@ -66,7 +66,9 @@ struct Follower {
 /// What a caller told last, and whether it is kept.
 struct Word {
     svid: X509Svid,
-    /// Once it is looked up: it stays the same when the certificate is renewed.
+    /// Of the certificate that it has by now: it may have joined again since it opened the stream.
+    serial: String,
+    /// Once it is looked up.
     holder: Option<Holder>,
     kept: Option<BTreeSet<String>>,
     due: Option<BTreeSet<String>>,
@@ -76,7 +78,8 @@ struct Word {
 
 impl Follower {
     async fn serve(mut self, mut told: impl Stream<Item = Result<wire::Held, Status>> + Unpin) {
-        let mut word = Word { svid: self.svid.clone(), holder: None, kept: None, due: None, next: Instant::now() };
+        let (svid, serial) = (self.svid.clone(), self.svid.serial.clone());
+        let mut word = Word { svid, serial, holder: None, kept: None, due: None, next: Instant::now() };
         let mut bundles = self.rotation.bundles();
         bundles.mark_changed();
         loop {
@@ -109,13 +112,17 @@ impl Follower {
 
 impl Word {
     fn hear(&mut self, held: &wire::Held) {
+        if self.serial != held.serial && is_serial(&held.serial) {
+            self.serial.clone_from(&held.serial);
+            (self.holder, self.kept) = (None, None);
+        }
         let roots = held.roots.iter().filter(|root| root.len() == SHA256_OUTPUT_LEN).take(MOST_ROOTS);
         self.due = Some(roots.map(hex::encode).collect()).filter(|roots| self.kept.as_ref() != Some(roots));
     }
 
     async fn holder(&mut self, rotation: &Rotation) -> Option<Holder> {
         if self.holder.is_none() {
-            let found = rotation.holder(&self.svid).await;
+            let found = rotation.holder(&self.svid, &self.serial).await;
             let told = |error: &_| {
                 tracing::warn!(%error, identity = %self.svid.id, "who says which roots it trusts cannot be looked up now");
             };
@@ -136,6 +143,10 @@ impl Word {
             (self.due, self.next) = (Some(roots), Instant::now() + AGAIN);
         }
     }
+}
+
+fn is_serial(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn wire_of(bundle: &TrustBundle, denied: &DenyList) -> wire::Bundle {
@@ -178,7 +189,7 @@ mod tests {
     }
 
     fn held(root: u8) -> Result<wire::Held, Status> {
-        Ok(wire::Held { roots: vec![vec![root; 32]] })
+        Ok(wire::Held { roots: vec![vec![root; 32]], serial: String::new() })
     }
 
     async fn kept(store: &Memory) -> (u64, String) {
@@ -231,6 +242,26 @@ mod tests {
         let of = |joined: &Issued| words.iter().find(|word| word.contains(&joined.serial)).unwrap();
         assert!(of(&first).contains(&"03".repeat(32)) && of(&other).contains(&"02".repeat(32)), "{words:?}");
         assert_eq!(words.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_the_certificate_and_the_lineage_by_which_it_was_opened() {
+        let (mesh, store) = (Mesh::new(), Arc::new(Memory::shared()));
+        let authority = open(&mesh, store.clone());
+        let first = issue(&authority, &mesh.id("reviews"), None).await;
+        let tell = stream_of(Rotation::new(authority.clone(), true), &first);
+        let again = issue(&authority, &mesh.id("reviews"), None).await;
+        let other = issue(&authority, &mesh.id("ratings"), None).await;
+        // The same roots each time; only certificates of its own identity count.
+        for serial in ["", &first.serial, "../reviews", &other.serial, &again.serial] {
+            tell.send(Ok(wire::Held { serial: serial.to_owned(), ..held(1).unwrap() })).await.unwrap();
+            tokio::time::sleep(2 * PAUSE).await;
+        }
+        let entries = store.list("ca/trusted/").await.unwrap().entries;
+        let words: Vec<String> = entries.iter().map(|entry| String::from_utf8(entry.value.to_vec()).unwrap()).collect();
+        let of = |issued: &Issued| words.iter().filter(|word| word.contains(&issued.serial)).count();
+        assert_eq!([&first, &again, &other].map(of), [1, 1, 0], "{words:?}");
+        assert_eq!(words.len(), 2, "{words:?}");
     }
 
     #[tokio::test(start_paused = true)]

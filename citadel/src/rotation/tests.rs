@@ -71,7 +71,7 @@ async fn each_workload_of_one_identity_is_waited_for() {
         mesh.time.advance(Duration::from_secs(1));
         // The latest word and the latest certificate of the identity are of the one that follows.
         let second = renew(&authority, &first).await;
-        assert_eq!(rotation.holder(&X509Svid::parse(&second.chain[0]).unwrap()).await.unwrap(), holder(&first));
+        assert_eq!(rotation.holder(&X509Svid::parse(&second.chain[0]).unwrap(), "").await.unwrap(), holder(&first));
         for _ in 0..2 {
             rotation.advance(false).await.unwrap();
         }
@@ -112,7 +112,7 @@ async fn certificates_of_before_are_lineages_until_they_are_renewed() {
     let expected = BTreeSet::from([holder(&second), holder(&other)]);
     assert_eq!(all().await, expected);
     let third = renew(&authority, &second).await;
-    assert_eq!(rotation.holder(&X509Svid::parse(&third.chain[0]).unwrap()).await.unwrap(), holder(&second));
+    assert_eq!(rotation.holder(&X509Svid::parse(&third.chain[0]).unwrap(), "").await.unwrap(), holder(&second));
     assert_eq!(all().await, expected);
 }
 

@@ -44,7 +44,7 @@ impl Files {
 
     async fn follows(&self, rotation: &Rotation, held: &Issued) {
         let roots = rotation.bundles().borrow().roots.iter().map(|root| sha256(root)).collect();
-        let holder = rotation.holder(&api::X509Svid::parse(&held.chain[0]).unwrap()).await.unwrap();
+        let holder = rotation.holder(&api::X509Svid::parse(&held.chain[0]).unwrap(), "").await.unwrap();
         rotation.told(holder, roots).await;
     }
 }
