@@ -219,6 +219,28 @@ fn a_change_of_roots_waits_for_each_of_two_workloads_of_one_account() {
     assert!(both(), "somebody is cut off");
 }
 
+/// Its certificate ended meanwhile, so that it has another one by its token; its streams may be those of before.
+#[test]
+fn a_change_of_roots_waits_for_a_workload_that_slept_past_its_certificate_as_for_any_other() {
+    let issuer = Issuer::new();
+    let named = issuer.named(&format!("jwksFile: {}", issuer.file("jwks.json").display()));
+    let control_plane = ControlPlane::start(&["--jwt-issuers", &named, "--cert-ttl", "10s"]);
+    let (token, app) = (issuer.token("good", "weft", "main"), App::start());
+    let one = Server::start(&control_plane, "one", "127.0.82.1", &token, &app);
+    let two = Server::start(&control_plane, "two", "127.0.82.2", &token, &app);
+    let both = || one.calls(&two) && two.calls(&one);
+    until("both answer", SOON, both);
+    let frozen = Frozen::new(&two.process);
+    let ca = || -> Value { serde_json::from_str(&control_plane.mesh(&["ca", "status", "-o", "json"], "")).unwrap() };
+    until("its certificate has ended", SOON, || ca()["rotation"]["holders"] == 1);
+    drop(frozen);
+    until("it is back", SOON, || ca()["rotation"]["holders"] == 2);
+    let told = control_plane.mesh(&["ca", "rotate"], "");
+    assert!(told.contains("one root is trusted"), "{told}");
+    assert_eq!(ca()["rotation"]["holders"], 2);
+    until("both answer", SOON, both);
+}
+
 #[test]
 fn issuers_that_would_let_everybody_in_or_whose_keys_are_not_there_are_refused() {
     let (issuer, data) = (Issuer::new(), TempDir::new().unwrap());
