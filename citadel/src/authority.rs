@@ -22,6 +22,9 @@ pub trait Authority: Send + Sync {
     /// Signs an SVID for an identity that was already decided, and enters it in the ledger.
     async fn issue(&self, request: IssueRequest) -> Result<Issued, IssueError>;
 
+    /// Where no member has the certificate of a serial number: that of the one that its holder joined with.
+    async fn lineage(&self, serial: &str) -> Result<Option<String>, StoreError>;
+
     /// The roots to trust, now and after each change.
     fn trust_bundle(&self) -> watch::Receiver<Arc<TrustBundle>>;
 }
@@ -37,6 +40,8 @@ pub struct IssueRequest {
     pub member: Option<String>,
     /// How the identity was attested, for the ledger. Holds no secret.
     pub attested_by: String,
+    /// The serial number of the certificate by which it was attested, whose lineage it continues.
+    pub renews: Option<String>,
     /// From where it was asked for.
     pub from: Option<IpAddr>,
 }

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeniedKind {
-    /// One certificate.
+    /// One certificate; and where no member has it, those that its holder got before and after it.
     Serial,
     /// Everybody who has a SPIFFE ID.
     Identity,
@@ -51,6 +52,9 @@ pub struct Denial {
     pub kind: DeniedKind,
     /// The serial number, the SPIFFE ID, or the member's ID.
     pub value: String,
+    /// Of a serial number: the one of the certificate that its holder joined with, where he is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
     #[serde(default)]
     pub reason: String,
     /// Unix seconds.
@@ -156,19 +160,19 @@ impl Denials {
             Some(lasts) if lasts.as_secs() == 0 => return Err(DenialError::Over),
             lasts => lasts.map(|lasts| now.saturating_add(lasts.as_secs())),
         };
-        let (value, until) = match order.kind {
+        let (value, lineage, until) = match order.kind {
             DeniedKind::Serial => {
-                let (serial, end) = self.serial(&order.value).await?;
-                (serial, Some(asked.map_or(end, |asked| asked.min(end))))
+                let (serial, lineage, end) = self.serial(&order.value).await?;
+                (serial, lineage, Some(asked.map_or(end, |asked| asked.min(end))))
             }
-            DeniedKind::Identity => (self.identity(&order.value)?, asked),
-            DeniedKind::Agent => (agent(&order.value)?, asked),
+            DeniedKind::Identity => (self.identity(&order.value)?, None, asked),
+            DeniedKind::Agent => (agent(&order.value)?, None, asked),
         };
         if self.entries().await?.len() >= MOST {
             return Err(DenialError::Full);
         }
         let id = id(order.kind, &value);
-        let denial = Denial { id, kind: order.kind, value, reason: order.reason, created: now, until };
+        let denial = Denial { id, kind: order.kind, value, lineage, reason: order.reason, created: now, until };
         let record = serde_json::to_vec(&denial).map_err(|error| unreadable(&denial.id, &error))?;
         self.store.commit(Transaction::put(key(&denial.id), record)).await?;
         tracing::warn!(kind = ?denial.kind, value = denial.value, reason = denial.reason, ?until, "denied");
@@ -224,6 +228,9 @@ impl Denials {
         let (over, current): (Vec<_>, Vec<_>) =
             self.entries().await?.into_iter().partition(|denial| denial.is_over(now));
         let mut list = DenyList::default();
+        for (serial, reason) in self.renewed(&current).await? {
+            list.add(Who::Serial(serial), reason);
+        }
         for denial in &current {
             self.turned_away(&denial).into_iter().for_each(|who| list.add(who, denial.reason.clone()));
         }
@@ -241,13 +248,30 @@ impl Denials {
         Ok(current.iter().filter_map(|denial| denial.until).min().map(|end| end.saturating_sub(now)))
     }
 
+    /// The other serial numbers of those who are denied by one of theirs, with the reason.
+    async fn renewed(&self, denied: &[Denial]) -> Result<BTreeMap<String, String>, StoreError> {
+        let by_lineage = denied.iter().filter_map(|denial| Some((denial.lineage.as_deref()?, &denial.reason)));
+        let by_lineage: BTreeMap<&str, &String> = by_lineage.collect();
+        let mut found: BTreeMap<String, String> =
+            by_lineage.iter().map(|(first, reason)| ((*first).to_owned(), (*reason).clone())).collect();
+        if !found.is_empty() {
+            for entry in Ledger::new(self.store.clone(), self.clock.clone()).entries().await? {
+                if let Some(reason) = entry.lineage().and_then(|lineage| by_lineage.get(lineage)) {
+                    found.insert(entry.serial, (*reason).clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
     async fn entries(&self) -> Result<Vec<Denial>, StoreError> {
         let listing = self.store.list(PREFIX).await?;
         listing.entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
     }
 
-    /// The serial number as certificates have it, and when nothing can come of the certificate any more.
-    async fn serial(&self, value: &str) -> Result<(String, u64), DenialError> {
+    /// The serial number as certificates have it, its lineage, and when nothing can come of the certificate any more. The
+    /// first one of a lineage is found as long as one of them is.
+    async fn serial(&self, value: &str) -> Result<(String, Option<String>, u64), DenialError> {
         let digits: String = value.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
         if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(DenialError::Serial(value.to_owned()));
@@ -255,9 +279,15 @@ impl Denials {
         // Programs differ in whether they show zeros in front.
         let bare = |serial: &str| serial.trim_start_matches('0').to_owned();
         let entries = Ledger::new(self.store.clone(), self.clock.clone()).entries().await?;
-        let found = entries.into_iter().find(|entry| bare(&entry.serial) == bare(&digits));
-        let entry = found.ok_or(DenialError::UnknownSerial(digits))?;
-        Ok((entry.serial, entry.not_after.saturating_add(self.grace.as_secs())))
+        let is = |serial: &str| bare(serial) == bare(&digits);
+        let by_serial = entries.iter().find(|entry| is(&entry.serial));
+        let found = by_serial.or_else(|| entries.iter().find(|entry| entry.lineage().is_some_and(is)));
+        let Some(one) = found else { return Err(DenialError::UnknownSerial(digits)) };
+        let lineage = one.lineage().map(str::to_owned);
+        let serial = if is(&one.serial) { one.serial.clone() } else { lineage.clone().unwrap_or_default() };
+        let of_lineage = entries.iter().filter(|entry| lineage.is_some() && entry.lineage() == lineage.as_deref());
+        let end = of_lineage.map(|entry| entry.not_after).fold(one.not_after, u64::max);
+        Ok((serial, lineage, end.saturating_add(self.grace.as_secs())))
     }
 
     fn identity(&self, value: &str) -> Result<String, DenialError> {

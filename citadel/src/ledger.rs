@@ -1,6 +1,7 @@
 //! The log of issued certificates, in the store under `cert/<serial>`, until they expire.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use runtime::Clock;
@@ -26,6 +27,13 @@ pub struct LedgerEntry {
     pub attested_by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// The serial number of the certificate that a join without membership got, from which this one was renewed; itself
+    /// if it is that one. None for members, and in entries of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
+    /// From where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
     /// SHA-256 of the root above it, in hexadecimal; empty in entries of before.
     #[serde(default)]
     pub root: String,
@@ -41,6 +49,19 @@ pub struct LedgerEntry {
 }
 
 impl LedgerEntry {
+    /// What tells apart the holders of one identity that are no members; an entry of before begins a lineage.
+    pub fn lineage(&self) -> Option<&str> {
+        match self.member {
+            Some(_) => None,
+            None => Some(self.lineage.as_deref().unwrap_or(&self.serial)),
+        }
+    }
+
+    /// The serial number of the certificate that it was renewed from, if it was.
+    pub(crate) fn renews(&self) -> Option<&str> {
+        self.attested_by.strip_prefix("certificate ")?.split(',').next()
+    }
+
     /// Whether the root above it is one of these, told by [`pins`].
     pub(crate) fn is_under(&self, roots: &BTreeSet<String>) -> bool {
         roots.contains(&self.anchor) || roots.contains(&self.root)
@@ -77,6 +98,12 @@ impl Ledger {
         let value = serde_json::to_vec(entry).map_err(|error| unreadable(&entry.serial, &error))?;
         self.store.commit(Transaction::put(format!("{PREFIX}{}", entry.serial), value)).await?;
         Ok(())
+    }
+
+    /// The entry of a serial number, if it was issued and not pruned.
+    pub async fn entry(&self, serial: &str) -> Result<Option<LedgerEntry>, StoreError> {
+        let entry = self.store.get(&format!("{PREFIX}{serial}")).await?;
+        entry.map(|entry| parse(&entry.key, &entry.value)).transpose()
     }
 
     /// The certificates that were issued and not pruned, by serial number.

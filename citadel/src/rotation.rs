@@ -6,8 +6,10 @@ mod gate;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api::X509Svid;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
@@ -34,11 +36,15 @@ pub struct Rotation {
 /// The SHA-256 of the roots that each holder trusts, in hexadecimal.
 type Trusted = BTreeMap<Holder, BTreeSet<String>>;
 
-/// Who holds a certificate: a member of the mesh, or where it is none, whoever has the identity.
+/// Who holds a certificate: a member of the mesh, or where it is none, whoever joined once under the identity and renews
+/// since.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {
     pub identity: String,
     pub member: Option<String>,
+    /// The serial number of its first certificate, where it is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
 }
 
 /// How far it is.
@@ -60,6 +66,8 @@ pub struct Progress {
 pub struct Waiting {
     pub holder: Holder,
     pub reason: &'static str,
+    /// From where it asked for its certificate.
+    pub from: Option<IpAddr>,
     /// When its certificate ends, and with it the waiting; of a control plane, when it may be gone. Unix seconds.
     pub until: u64,
 }
@@ -107,6 +115,24 @@ impl Rotation {
             tracing::warn!(%error, %holder, "which roots it trusts is not kept; it is waited for until that is");
         }
         kept.is_ok()
+    }
+
+    /// Who showed a certificate, and says that he has the one of a serial number by now: that counts if it is of the same
+    /// identity. What the ledger does not know begins a lineage.
+    pub async fn holder(&self, svid: &X509Svid, serial: &str) -> Result<Holder, StoreError> {
+        let (identity, member) = (svid.id.to_string(), svid.common_name.clone());
+        if member.is_some() {
+            return Ok(Holder { identity, member, lineage: None });
+        }
+        if serial != svid.serial
+            && let Some(held) = self.authority.ledger().entry(serial).await?
+            && held.identity == identity
+            && let Some(lineage) = held.lineage()
+        {
+            return Ok(Holder { identity, member, lineage: Some(lineage.to_owned()) });
+        }
+        let lineage = self.authority.lineage(&svid.serial).await?;
+        Ok(Holder { identity, member, lineage: lineage.or_else(|| Some(svid.serial.clone())) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Trusted> {
@@ -163,7 +189,7 @@ impl Rotation {
                 Phase::Distributed => untold(),
                 Phase::Signing => old(),
             };
-            Some(Waiting { holder: holder.clone(), reason: reason?, until: entry.not_after })
+            Some(Waiting::of(holder, entry, reason?))
         };
         let (others, mut waiting) = self.others().await?;
         waiting.extend(holders.iter().filter_map(behind));
@@ -221,11 +247,8 @@ impl Rotation {
             phase == Phase::Distributed && entry.root != signing && !entry.root.is_empty()
         };
         let holders = self.holders().await?;
-        let old = |(holder, entry): (&Holder, &LedgerEntry)| {
-            let (holder, until) = (holder.clone(), entry.not_after);
-            Waiting { holder, reason: OLD, until }
-        };
-        waiting.extend(holders.iter().filter(withdraws).map(old));
+        let old = holders.iter().filter(withdraws);
+        waiting.extend(old.map(|(holder, entry)| Waiting::of(holder, entry, OLD)));
         Ok(Progress { phase, holders: holders.len() + others, waiting, ..Progress::default() })
     }
 
@@ -237,8 +260,9 @@ impl Rotation {
         let (others, own) = (self.authority.others().await?, self.authority.generation());
         let until = self.authority.ledger().now() + SILENCE.as_secs();
         let behind = others.iter().filter(|(_, generation)| *generation != own).map(|(name, _)| Waiting {
-            holder: Holder { identity: format!("control plane {name}"), member: None },
+            holder: Holder { identity: format!("control plane {name}"), member: None, lineage: None },
             reason: ELSEWHERE,
+            from: None,
             until,
         });
         Ok((others.len(), behind.collect()))
@@ -250,11 +274,13 @@ impl Rotation {
         // Of two of one second, the one below the root that signs now came later.
         let age = |entry: &LedgerEntry| (entry.issued, entry.not_after, entry.root == signing);
         let mut latest: BTreeMap<Holder, LedgerEntry> = BTreeMap::new();
-        for entry in self.authority.ledger().entries().await? {
-            if entry.not_after <= now || entry.attested_by == crate::server_tls::ITSELF {
-                continue;
-            }
-            let holder = Holder { identity: entry.identity.clone(), member: entry.member.clone() };
+        let mut entries = self.authority.ledger().entries().await?;
+        entries.retain(|entry| entry.not_after > now && entry.attested_by != crate::server_tls::ITSELF);
+        let renewed: BTreeSet<String> = entries.iter().filter_map(|entry| Some(entry.renews()?.to_owned())).collect();
+        // An entry of before does not say of which lineage it is, but the one after says that it was renewed.
+        entries.retain(|entry| entry.lineage.is_some() || entry.member.is_some() || !renewed.contains(&entry.serial));
+        for entry in entries {
+            let holder = Holder::of(&entry);
             if latest.get(&holder).is_none_or(|known| age(known) < age(&entry)) {
                 latest.insert(holder, entry);
             }
@@ -276,6 +302,31 @@ impl RotationError {
     }
 }
 
+impl Holder {
+    fn of(entry: &LedgerEntry) -> Self {
+        let lineage = entry.lineage().map(str::to_owned);
+        Self { identity: entry.identity.clone(), member: entry.member.clone(), lineage }
+    }
+
+    /// The first digits of its lineage, where it is no member.
+    fn short_lineage(&self) -> Option<&str> {
+        self.lineage.as_deref().map(|lineage| lineage.get(..8).unwrap_or(lineage))
+    }
+}
+
+impl Waiting {
+    fn of(holder: &Holder, entry: &LedgerEntry, reason: &'static str) -> Self {
+        Self { holder: holder.clone(), reason, from: entry.from, until: entry.not_after }
+    }
+
+    fn name(&self) -> String {
+        match self.from {
+            Some(from) => format!("{} at {from}", self.holder),
+            None => self.holder.to_string(),
+        }
+    }
+}
+
 impl Progress {
     /// 0 to 100.
     pub fn percent(&self) -> usize {
@@ -290,7 +341,7 @@ impl Progress {
         let mut reasons: Vec<&str> = self.waiting.iter().map(|behind| behind.reason).collect();
         let of = |reason: &&str| {
             let alike = self.waiting.iter().filter(|behind| behind.reason == *reason);
-            let names: Vec<_> = alike.map(|behind| behind.holder.to_string()).collect();
+            let names: Vec<_> = alike.map(Waiting::name).collect();
             format!("{} {reason}", some_of(&names))
         };
         reasons.sort_unstable();
@@ -316,9 +367,10 @@ fn some_of(names: &[String]) -> String {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.member {
-            Some(member) => write!(f, "{} (member {member})", self.identity),
-            None => f.write_str(&self.identity),
+        match (&self.member, self.short_lineage()) {
+            (Some(member), _) => write!(f, "{} (member {member})", self.identity),
+            (None, Some(lineage)) => write!(f, "{} (certificates from {lineage})", self.identity),
+            (None, None) => f.write_str(&self.identity),
         }
     }
 }

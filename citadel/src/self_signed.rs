@@ -207,6 +207,18 @@ impl SelfSigned {
         &self.ledger
     }
 
+    /// The lineage of what is issued under a serial number.
+    async fn continued(&self, request: &IssueRequest, serial: &str) -> Result<Option<String>, StoreError> {
+        if request.member.is_some() {
+            return Ok(None);
+        }
+        let before = match &request.renews {
+            Some(before) => self.lineage(before).await?,
+            None => None,
+        };
+        Ok(Some(before.unwrap_or_else(|| serial.to_owned())))
+    }
+
     /// Takes what expired out of the ledger, now and then. A failure costs only space, and the next time may succeed.
     async fn prune_ledger(&self, now: SystemTime) {
         let (now, last) = (unix(now), self.pruned.load(Ordering::Relaxed));
@@ -276,7 +288,9 @@ impl Authority for SelfSigned {
         let ttl = request.ttl.unwrap_or(self.ttl).clamp(MIN_TTL, self.ttl);
         let issued = template::sign_leaf(&intermediate, &root.certificate, &request, now, ttl)
             .map_err(|error| IssueError::Signing(error.to_string()))?;
-        self.ledger.enter(&entry(&request, &issued, &root, &intermediate.name, now)).await?;
+        let lineage = self.continued(&request, &issued.serial).await?;
+        let entry = LedgerEntry { lineage, ..entry(&request, &issued, &root, &intermediate.name, now) };
+        self.ledger.enter(&entry).await?;
         self.decisions.issued(decision(&request, &issued)).await?;
         self.prune_ledger(now).await;
         tracing::info!(
@@ -284,6 +298,11 @@ impl Authority for SelfSigned {
             "certificate issued"
         );
         Ok(issued)
+    }
+
+    async fn lineage(&self, serial: &str) -> Result<Option<String>, StoreError> {
+        let entry = self.ledger.entry(serial).await?;
+        Ok(entry.as_ref().and_then(LedgerEntry::lineage).map(str::to_owned))
     }
 
     fn trust_bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
@@ -311,6 +330,8 @@ fn entry(request: &IssueRequest, issued: &Issued, root: &Root, issuer: &str, now
         not_after: unix(issued.not_after),
         attested_by: request.attested_by.clone(),
         member: request.member.clone(),
+        lineage: None,
+        from: request.from,
     }
 }
 

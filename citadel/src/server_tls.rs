@@ -113,6 +113,7 @@ impl Renewal {
             ttl: None,
             member: None,
             attested_by,
+            renews: None,
             from: None,
         };
         let issued = self.authority.issue(request).await?;

@@ -176,10 +176,19 @@ impl Signing {
         let member = self.member(&attestation, &fingerprint).await.map_err(status)?;
         asked.member.clone_from(&member);
         let serial = attestation.serial().unwrap_or_default();
-        if let Some(denied) = self.denied.borrow().denies_parts(serial, || id.to_string(), member.as_deref()) {
+        let denied = self.denied.borrow().clone();
+        if let Some(denied) = denied.denies_parts(serial, || id.to_string(), member.as_deref()) {
             return Err(Status::permission_denied(denied.to_string()));
         }
-        let order = IssueRequest { id, key, ttl, member, attested_by: attestation.describe(), from: asked.from };
+        // One that was renewed at the very moment of the denial may not be on the list yet; the first of its lineage is.
+        if member.is_none() && !serial.is_empty() && !denied.is_empty() {
+            let first = self.authority.lineage(serial).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            if let Some(denied) = first.and_then(|first| denied.denies_parts(&first, || id.to_string(), None)) {
+                return Err(Status::permission_denied(denied.to_string()));
+            }
+        }
+        let (attested_by, renews) = (attestation.describe(), attestation.serial().map(str::to_owned));
+        let order = IssueRequest { id, key, ttl, member, attested_by, renews, from: asked.from };
         let issued = self.authority.issue(order).await.map_err(unsigned)?;
         Ok(issued.chain.iter().map(pem).collect())
     }

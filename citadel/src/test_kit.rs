@@ -60,10 +60,18 @@ impl Mesh {
 
 pub async fn issue(authority: &SelfSigned, id: &SpiffeId, ttl: Option<Duration>) -> Issued {
     let key = SubjectKey::of(&KeyPair::generate().unwrap());
-    authority
-        .issue(IssueRequest { id: id.clone(), key, ttl, member: None, attested_by: "test".to_owned(), from: None })
-        .await
-        .unwrap()
+    let attested_by = "test".to_owned();
+    let order = IssueRequest { id: id.clone(), key, ttl, member: None, attested_by, renews: None, from: None };
+    authority.issue(order).await.unwrap()
+}
+
+/// The next one for the holder of one.
+pub async fn renew(authority: &SelfSigned, before: &Issued) -> Issued {
+    let key = SubjectKey::of(&KeyPair::generate().unwrap());
+    let id = crate::peer_identity(&before.chain[0]).unwrap();
+    let (attested_by, renews) = (format!("certificate {}", before.serial), Some(before.serial.clone()));
+    let order = IssueRequest { id, key, ttl: None, member: None, attested_by, renews, from: None };
+    authority.issue(order).await.unwrap()
 }
 
 /// A PEM signing request that names URIs.

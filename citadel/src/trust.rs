@@ -65,7 +65,11 @@ struct Follower {
 
 /// What a caller told last, and whether it is kept.
 struct Word {
-    holder: Holder,
+    svid: X509Svid,
+    /// Of the certificate that it has by now: it may have joined again since it opened the stream.
+    serial: String,
+    /// Once it is looked up.
+    holder: Option<Holder>,
     kept: Option<BTreeSet<String>>,
     due: Option<BTreeSet<String>>,
     /// When it may be kept.
@@ -74,8 +78,8 @@ struct Word {
 
 impl Follower {
     async fn serve(mut self, mut told: impl Stream<Item = Result<wire::Held, Status>> + Unpin) {
-        let holder = Holder { identity: self.svid.id.to_string(), member: self.svid.common_name.clone() };
-        let mut word = Word { holder, kept: None, due: None, next: Instant::now() };
+        let (svid, serial) = (self.svid.clone(), self.svid.serial.clone());
+        let mut word = Word { svid, serial, holder: None, kept: None, due: None, next: Instant::now() };
         let mut bundles = self.rotation.bundles();
         bundles.mark_changed();
         loop {
@@ -108,18 +112,41 @@ impl Follower {
 
 impl Word {
     fn hear(&mut self, held: &wire::Held) {
+        if self.serial != held.serial && is_serial(&held.serial) {
+            self.serial.clone_from(&held.serial);
+            (self.holder, self.kept) = (None, None);
+        }
         let roots = held.roots.iter().filter(|root| root.len() == SHA256_OUTPUT_LEN).take(MOST_ROOTS);
         self.due = Some(roots.map(hex::encode).collect()).filter(|roots| self.kept.as_ref() != Some(roots));
     }
 
+    async fn holder(&mut self, rotation: &Rotation) -> Option<Holder> {
+        if self.holder.is_none() {
+            let found = rotation.holder(&self.svid, &self.serial).await;
+            let told = |error: &_| {
+                tracing::warn!(%error, identity = %self.svid.id, "who says which roots it trusts cannot be looked up now");
+            };
+            self.holder = found.inspect_err(told).ok();
+        }
+        self.holder.clone()
+    }
+
     async fn keep(&mut self, rotation: &Rotation) {
         let Some(roots) = self.due.take() else { return };
-        if rotation.told(self.holder.clone(), roots.clone()).await {
+        let is_kept = match self.holder(rotation).await {
+            Some(holder) => rotation.told(holder, roots.clone()).await,
+            None => false,
+        };
+        if is_kept {
             (self.kept, self.next) = (Some(roots), Instant::now() + PAUSE);
         } else {
             (self.due, self.next) = (Some(roots), Instant::now() + AGAIN);
         }
     }
+}
+
+fn is_serial(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn wire_of(bundle: &TrustBundle, denied: &DenyList) -> wire::Bundle {
@@ -134,17 +161,25 @@ mod tests {
     use store::{Memory, Store as _};
 
     use super::*;
-    use crate::SelfSigned;
-    use crate::test_kit::{Away, Mesh, issue};
+    use crate::test_kit::{Away, Mesh, issue, renew};
+    use crate::{Issued, SelfSigned};
 
     /// How to tell on a stream of a holder's.
     async fn stream(mesh: &Mesh, store: Arc<dyn store::Store>) -> mpsc::Sender<Result<wire::Held, Status>> {
-        let authority = SelfSigned::open(&mesh.ca(), &mesh.trust_domain, store, mesh.time.clock()).unwrap();
-        let leaf = issue(&authority, &mesh.id("reviews"), None).await.chain.remove(0);
-        let rotation = Rotation::new(Arc::new(authority), true);
+        let authority = open(mesh, store);
+        let joined = issue(&authority, &mesh.id("reviews"), None).await;
+        stream_of(Rotation::new(authority, true), &joined)
+    }
+
+    fn open(mesh: &Mesh, store: Arc<dyn store::Store>) -> Arc<SelfSigned> {
+        Arc::new(SelfSigned::open(&mesh.ca(), &mesh.trust_domain, store, mesh.time.clock()).unwrap())
+    }
+
+    /// The same by a certificate of his.
+    fn stream_of(rotation: Rotation, held: &Issued) -> mpsc::Sender<Result<wire::Held, Status>> {
         let (answers, mut bundles) = mpsc::channel(1);
         let denied = watch::channel(Arc::default()).1;
-        let svid = X509Svid::parse(&leaf).unwrap();
+        let svid = X509Svid::parse(&held.chain[0]).unwrap();
         let follower = Follower { svid, rotation, denied, answers };
         let (tell, told) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -154,7 +189,7 @@ mod tests {
     }
 
     fn held(root: u8) -> Result<wire::Held, Status> {
-        Ok(wire::Held { roots: vec![vec![root; 32]] })
+        Ok(wire::Held { roots: vec![vec![root; 32]], serial: String::new() })
     }
 
     async fn kept(store: &Memory) -> (u64, String) {
@@ -181,6 +216,52 @@ mod tests {
         let (revision, word) = kept(&store).await;
         assert!((5..=12).contains(&(revision - before)), "{} writes", revision - before);
         assert!(word.contains(&"c8".repeat(32)), "{word}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn words_are_of_one_workload_whichever_of_its_certificates_it_shows() {
+        let (mesh, store) = (Mesh::new(), Arc::new(Memory::shared()));
+        let away = Arc::new(Away::new(store.clone()));
+        let authority = open(&mesh, away.clone());
+        let rotation = Rotation::new(authority.clone(), true);
+        let first = issue(&authority, &mesh.id("reviews"), None).await;
+        let other = issue(&authority, &mesh.id("reviews"), None).await;
+        let renewed = renew(&authority, &first).await;
+        away.set(true);
+        for (held, root) in [(&first, 1), (&other, 2), (&renewed, 3)] {
+            let tell = stream_of(rotation.clone(), held);
+            tell.send(self::held(root)).await.unwrap();
+            tokio::time::sleep(PAUSE).await;
+            // Whose word it is, is looked up once the store is back.
+            away.set(false);
+            tokio::time::sleep(AGAIN).await;
+        }
+        let entries = store.list("ca/trusted/").await.unwrap().entries;
+        let words = entries.iter().map(|entry| String::from_utf8(entry.value.to_vec()).unwrap());
+        let words: Vec<String> = words.collect();
+        let of = |joined: &Issued| words.iter().find(|word| word.contains(&joined.serial)).unwrap();
+        assert!(of(&first).contains(&"03".repeat(32)) && of(&other).contains(&"02".repeat(32)), "{words:?}");
+        assert_eq!(words.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_the_certificate_and_the_lineage_by_which_it_was_opened() {
+        let (mesh, store) = (Mesh::new(), Arc::new(Memory::shared()));
+        let authority = open(&mesh, store.clone());
+        let first = issue(&authority, &mesh.id("reviews"), None).await;
+        let tell = stream_of(Rotation::new(authority.clone(), true), &first);
+        let again = issue(&authority, &mesh.id("reviews"), None).await;
+        let other = issue(&authority, &mesh.id("ratings"), None).await;
+        // The same roots each time; only certificates of its own identity count.
+        for serial in ["", &first.serial, "../reviews", &other.serial, &again.serial] {
+            tell.send(Ok(wire::Held { serial: serial.to_owned(), ..held(1).unwrap() })).await.unwrap();
+            tokio::time::sleep(2 * PAUSE).await;
+        }
+        let entries = store.list("ca/trusted/").await.unwrap().entries;
+        let words: Vec<String> = entries.iter().map(|entry| String::from_utf8(entry.value.to_vec()).unwrap()).collect();
+        let of = |issued: &Issued| words.iter().filter(|word| word.contains(&issued.serial)).count();
+        assert_eq!([&first, &again, &other].map(of), [1, 1, 0], "{words:?}");
+        assert_eq!(words.len(), 2, "{words:?}");
     }
 
     #[tokio::test(start_paused = true)]

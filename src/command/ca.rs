@@ -239,9 +239,11 @@ fn reached(rotation: &Value) -> String {
 fn behind(rotation: &Value) -> Option<String> {
     let waiting = rotation["waiting"].as_array().filter(|waiting| !waiting.is_empty())?;
     let name = |item: &Value| {
-        let member = text(item, "member");
-        let member = if member.is_empty() { String::new() } else { format!(" (member {member})") };
-        format!("{}{member}", text(item, "identity"))
+        let told = |key: &str| Some(text(item, key)).filter(|told| !told.is_empty());
+        let member = told("member").map(|member| format!(" (member {member})"));
+        let lineage = told("lineage").map(|serial| format!(" (certificates from {serial:.8})"));
+        let from = told("from").map(|address| format!(" at {address}"));
+        [Some(text(item, "identity")), member, lineage, from].into_iter().flatten().collect::<String>()
     };
     let names: Vec<_> = waiting.iter().take(NAMED).map(name).collect();
     let more = waiting.len().saturating_sub(NAMED);
@@ -288,6 +290,10 @@ mod tests {
         let expected =
             "60 % have followed; waiting for id-0 (member m), id-1 (member m), id-2 (member m) and 2 more: why";
         assert_eq!(behind(&told).as_deref(), Some(expected));
+        let pod =
+            json!({ "identity": "id", "member": null, "lineage": "1a2b3c4d5e6f", "from": "10.0.0.7", "reason": "why" });
+        let expected = "50 % have followed; waiting for id (certificates from 1a2b3c4d) at 10.0.0.7: why";
+        assert_eq!(behind(&json!({ "percent": 50, "waiting": [pod] })).as_deref(), Some(expected));
         assert_eq!(behind(&json!({ "percent": 100, "waiting": [] })), None);
     }
 

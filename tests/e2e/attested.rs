@@ -12,15 +12,17 @@ use api::istio::v1::auth::istio_certificate_service_client::IstioCertificateServ
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper_util::rt::TokioIo;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 
 use crate::authorities::openssl;
 use crate::control_plane::ControlPlane as Alone;
-use crate::mesh::{text, until, weft};
+use crate::mesh::{get, text, until, weft};
 use crate::strangers::tls;
-use crate::vm::kit::{ControlPlane, Process};
+use crate::vm::kit::{App, ControlPlane, Process};
 
 const SOON: Duration = Duration::from_secs(60);
 const ISSUER: &str = "https://gitlab.example";
@@ -92,6 +94,52 @@ fn sidecar(control_plane: &ControlPlane, name: &str, token: &Path) -> Process {
     Process::start(&[], &[&who[..], &shown].concat(), &data, &control_plane.dir(name))
 }
 
+/// A workload that serves, and calls others by its own proxy. All have one identity.
+struct Server {
+    name: &'static str,
+    address: &'static str,
+    process: Process,
+}
+
+impl Server {
+    fn start(control_plane: &ControlPlane, name: &'static str, address: &'static str, token: &Path, app: &App) -> Self {
+        let (xds, forward) = (format!("https://{}", control_plane.xds), app.forward());
+        let (root, token) = (control_plane.dir("control-plane/ca/root.pem"), token.to_str().unwrap());
+        let served =
+            ["agent", "--service", name, "--port", "9080", "--forward-to", forward.trim_start_matches("9080=")];
+        let who = ["--namespace", "ci", "--service-account", "deployer", "--address", address, "--control-plane", &xds];
+        let shown = ["--identity-token", token, "--root-cert", root.to_str().unwrap()];
+        let data = control_plane.dir(&format!("data-{name}"));
+        fs::create_dir_all(&data).unwrap();
+        let process = Process::start(&[], &[&served[..], &who, &shown].concat(), &data, &control_plane.dir(name));
+        Self { name, address, process }
+    }
+
+    /// Whether a call of another one's comes through, by mutual TLS.
+    fn calls(&self, other: &Self) -> bool {
+        let (proxy, host) = (format!("{}:15088", self.address).parse().unwrap(), format!("{}.ci:9080", other.name));
+        let answer = get(proxy, &host, &format!("http://{host}/"), &[]);
+        answer.is_ok_and(|answer| answer.status == 200 && answer.body.contains("sa/deployer"))
+    }
+}
+
+/// A process that stands still.
+struct Frozen(Pid);
+
+impl Frozen {
+    fn new(process: &Process) -> Self {
+        let group = Pid::from_raw(process.id() as i32);
+        killpg(group, Signal::SIGSTOP).unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = killpg(self.0, Signal::SIGCONT);
+    }
+}
+
 fn audit(control_plane: &ControlPlane, filters: &[&str]) -> Vec<Value> {
     let words = [&["audit", "-o", "json", "--limit", "1000"], filters].concat();
     let told: Value = serde_json::from_str(&control_plane.mesh(&words, "")).unwrap();
@@ -131,6 +179,66 @@ fn a_job_joins_with_the_token_of_its_ci_system_and_the_audit_log_has_who_got_wha
     let secret = fs::read_to_string(&good).unwrap();
     let written = fs::read_to_string(control_plane.dir("control-plane/audit.jsonl")).unwrap();
     assert!(!written.contains(secret.trim()) && !control_plane.log().contains(secret.trim()), "a token is written");
+}
+
+#[test]
+fn a_change_of_roots_waits_for_each_of_two_workloads_of_one_account() {
+    let issuer = Issuer::new();
+    let named = issuer.named(&format!("jwksFile: {}", issuer.file("jwks.json").display()));
+    let control_plane = ControlPlane::start(&["--jwt-issuers", &named]);
+    let (token, app) = (issuer.token("good", "weft", "main"), App::start());
+    let one = Server::start(&control_plane, "one", "127.0.81.1", &token, &app);
+    let two = Server::start(&control_plane, "two", "127.0.81.2", &token, &app);
+    let both = || one.calls(&two) && two.calls(&one);
+    until("both answer", SOON, both);
+    let ca = || -> Value { serde_json::from_str(&control_plane.mesh(&["ca", "status", "-o", "json"], "")).unwrap() };
+    let before = ca()["roots"][0]["fingerprint"].clone();
+    let issued: Value = serde_json::from_str(&control_plane.mesh(&["cert", "two.ci", "-o", "json"], "")).unwrap();
+    let serials = issued["issued"].as_array().unwrap();
+    assert_eq!(serials.len(), 2, "{issued}");
+
+    let frozen = Frozen::new(&two.process);
+    control_plane.mesh(&["ca", "rotate", "--to", "distributed"], "");
+    let waiting = || ca()["rotation"]["waiting"].as_array().unwrap().clone();
+    until("only one is behind", SOON, || waiting().len() == 1);
+    let behind = waiting().remove(0);
+    assert_eq!((&behind["identity"], &behind["member"]), (&json!(ID), &Value::Null), "{behind}");
+    assert!(serials.iter().any(|issued| issued["serial"] == behind["lineage"]), "{behind} {issued}");
+    assert_eq!(ca()["rotation"]["holders"], 2);
+    let mut rotate = Command::new(weft());
+    rotate.args(["ca", "rotate", "--no-wait"]).env("WEFT_DATA_DIR", control_plane.dir(""));
+    let refused = rotate.output().unwrap();
+    let (told, lineage) = (text(&refused), behind["lineage"].as_str().unwrap());
+    let words = format!("1 of 2 holders of certificates are behind: {ID} (certificates from {})", &lineage[..8]);
+    assert!(!refused.status.success() && told.contains(&words), "{told}");
+    drop(frozen);
+
+    let told = control_plane.mesh(&["ca", "rotate"], "");
+    assert!(told.contains("signing: the new root signs") && told.contains("one root is trusted"), "{told}");
+    assert_ne!(ca()["roots"][0]["fingerprint"], before);
+    assert!(both(), "somebody is cut off");
+}
+
+/// Its certificate ended meanwhile, so that it has another one by its token; its streams may be those of before.
+#[test]
+fn a_change_of_roots_waits_for_a_workload_that_slept_past_its_certificate_as_for_any_other() {
+    let issuer = Issuer::new();
+    let named = issuer.named(&format!("jwksFile: {}", issuer.file("jwks.json").display()));
+    let control_plane = ControlPlane::start(&["--jwt-issuers", &named, "--cert-ttl", "10s"]);
+    let (token, app) = (issuer.token("good", "weft", "main"), App::start());
+    let one = Server::start(&control_plane, "one", "127.0.82.1", &token, &app);
+    let two = Server::start(&control_plane, "two", "127.0.82.2", &token, &app);
+    let both = || one.calls(&two) && two.calls(&one);
+    until("both answer", SOON, both);
+    let frozen = Frozen::new(&two.process);
+    let ca = || -> Value { serde_json::from_str(&control_plane.mesh(&["ca", "status", "-o", "json"], "")).unwrap() };
+    until("its certificate has ended", SOON, || ca()["rotation"]["holders"] == 1);
+    drop(frozen);
+    until("it is back", SOON, || ca()["rotation"]["holders"] == 2);
+    let told = control_plane.mesh(&["ca", "rotate"], "");
+    assert!(told.contains("one root is trusted"), "{told}");
+    assert_eq!(ca()["rotation"]["holders"], 2);
+    until("both answer", SOON, both);
 }
 
 #[test]

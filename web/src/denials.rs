@@ -25,7 +25,8 @@ pub fn routes() -> OpenApiRouter<State> {
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum DeniedBy {
-    /// One certificate, by its serial number in hexadecimal.
+    /// One certificate, by its serial number in hexadecimal; and where no member has it, those that its holder got before
+    /// and after it.
     Serial,
     /// Everybody who has a SPIFFE ID.
     Identity,

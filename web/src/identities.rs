@@ -1,6 +1,7 @@
 //! Who is in the mesh: each SPIFFE ID with the workloads that have it and its certificate. And who vouches for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use axum::extract::State as Shared;
 use axum::{Extension, Json};
@@ -125,6 +126,12 @@ pub struct WaitingView {
     pub identity: String,
     /// The member of the mesh that holds the certificate, if it is one.
     pub member: Option<String>,
+    /// Where it is no member: the serial number of the certificate that it got when it joined, and renewed since. It tells
+    /// apart the workloads of one identity.
+    pub lineage: Option<String>,
+    /// The address from which it asked for its certificate, if it is known.
+    #[schema(value_type = Option<String>)]
+    pub from: Option<IpAddr>,
     pub reason: String,
     /// When its certificate ends, and with it the waiting; Unix seconds.
     pub until: u64,
@@ -245,6 +252,8 @@ fn view(progress: Progress) -> RotationView {
     let waiting = progress.waiting.into_iter().map(|behind| WaitingView {
         identity: behind.holder.identity,
         member: behind.holder.member,
+        lineage: behind.holder.lineage,
+        from: behind.from,
         reason: behind.reason.to_owned(),
         until: behind.until,
     });

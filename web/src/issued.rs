@@ -1,5 +1,7 @@
 //! The certificates that were issued and have not ended.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State as Shared;
 use citadel::LedgerEntry;
@@ -27,6 +29,12 @@ struct IssuedCertificate {
     identity: String,
     /// The member of the mesh that it is for, if it is one.
     member: Option<String>,
+    /// Where it is no member's: the serial number of the certificate that its holder got when it joined, and renewed
+    /// since.
+    lineage: Option<String>,
+    /// The address from which it was asked for, if it is known.
+    #[schema(value_type = Option<String>)]
+    from: Option<IpAddr>,
     /// Unix seconds.
     issued: u64,
     /// Unix seconds.
@@ -64,8 +72,10 @@ impl IssuedCertificate {
             root,
             fingerprint,
             issuer,
+            lineage,
+            from,
             anchor: _,
         } = entry;
-        Self { serial, identity, member, issued, not_after, attested_by, issuer, root, fingerprint }
+        Self { serial, identity, member, lineage, from, issued, not_after, attested_by, issuer, root, fingerprint }
     }
 }

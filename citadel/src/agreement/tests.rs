@@ -133,7 +133,7 @@ async fn whoever_comes_back_at_odds_issues_nothing_until_it_agrees_again() {
     let order = || {
         let key = crate::SubjectKey::of(&rcgen::KeyPair::generate().unwrap());
         let (id, attested_by) = (mesh.id("reviews"), "test".to_owned());
-        crate::IssueRequest { id, key, ttl: None, member: None, attested_by, from: None }
+        crate::IssueRequest { id, key, ttl: None, member: None, attested_by, renews: None, from: None }
     };
     one.issue(order()).await.unwrap();
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::test_kit::{Mesh, issue};
+use crate::test_kit::{Mesh, issue, renew};
 
 const GRACE: Duration = Duration::from_secs(600);
 
@@ -51,6 +51,39 @@ async fn a_serial_number_is_denied_until_nothing_comes_of_its_certificate_any_mo
     assert_eq!(mesh.store.list(PREFIX).await.unwrap().entries, [], "what has ended is deleted");
 }
 
+/// Of two workloads of one identity that are no members.
+#[tokio::test]
+async fn by_any_serial_number_of_its_certificates_a_workload_is_denied_with_all_of_them() {
+    let mesh = Mesh::new();
+    let (authority, denials) = (mesh.authority(), self::denials(&mesh).await);
+    let first = issue(&authority, &mesh.id("reviews"), None).await;
+    let other = issue(&authority, &mesh.id("reviews"), None).await;
+    mesh.time.advance(Duration::from_secs(1800));
+    let second = renew(&authority, &first).await;
+    let listed = |issued: &crate::Issued| {
+        denials.watch().borrow().denies(&api::X509Svid::parse(&issued.chain[0]).unwrap()).is_some()
+    };
+    for serial in [&first.serial, &second.serial] {
+        let made = denials.deny(order(DeniedKind::Serial, serial)).await.unwrap();
+        let end = second.not_after.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + GRACE.as_secs();
+        assert_eq!((&made.value, made.until), (serial, Some(end)));
+        assert_eq!([&first, &second, &other].map(listed), [true, true, false]);
+        denials.allow(&made.id).await.unwrap();
+        assert_eq!([&first, &second, &other].map(listed), [false; 3]);
+    }
+    // The name under which a workload is waited for does once its first certificate is forgotten, too.
+    mesh.time.advance(Duration::from_secs(1805));
+    authority.ledger().prune().await.unwrap();
+    assert_eq!(authority.ledger().entry(&first.serial).await.unwrap(), None);
+    let made = denials.deny(order(DeniedKind::Serial, &first.serial)).await.unwrap();
+    assert_eq!((made.value, listed(&second)), (first.serial.clone(), true));
+    // What was signed at that very moment is on the list when it is read next.
+    let third = renew(&authority, &second).await;
+    assert!(!listed(&third));
+    denials.refresh().await.unwrap();
+    assert!(listed(&third));
+}
+
 #[tokio::test]
 async fn what_cannot_be_denied_is_refused_with_the_reason() {
     let mesh = Mesh::new();
@@ -83,7 +116,7 @@ async fn who_is_evicted_is_denied_as_long_as_a_certificate_of_his_holds() {
     let key = crate::SubjectKey::of(&rcgen::KeyPair::generate().unwrap());
     let member = Some("t1-00".to_owned());
     let (id, attested_by) = (mesh.id("reviews"), "test".to_owned());
-    let order = crate::IssueRequest { id, key, ttl: None, member, attested_by, from: None };
+    let order = crate::IssueRequest { id, key, ttl: None, member, attested_by, renews: None, from: None };
     crate::Authority::issue(&mesh.authority(), order).await.unwrap();
     assert_eq!(denials.cut_off("another", "evicted").await.unwrap(), None, "who holds none needs no entry");
     let made = denials.cut_off("t1-00", "evicted").await.unwrap().unwrap();

@@ -30,8 +30,6 @@ pub fn behind(
             () => None,
         }
     };
-    let waiting = |(holder, entry): (&Holder, &LedgerEntry)| {
-        Some(Waiting { holder: holder.clone(), reason: reason(holder, entry)?, until: entry.not_after })
-    };
+    let waiting = |(holder, entry): (&Holder, &LedgerEntry)| Some(Waiting::of(holder, entry, reason(holder, entry)?));
     holders.iter().filter_map(waiting).collect()
 }

@@ -24,7 +24,9 @@ struct Record {
 
 /// Writes it down, unless it is known.
 pub async fn keep(store: &Arc<dyn Store>, holder: &Holder, roots: BTreeSet<String>) -> Result<(), StoreError> {
-    let key = format!("{PREFIX}{}", sha256(holder.to_string().as_bytes()));
+    // Words for people have the lineage in short.
+    let name = [&holder.to_string(), holder.lineage.as_deref().unwrap_or_default()].concat();
+    let key = format!("{PREFIX}{}", sha256(name.as_bytes()));
     let record = Record { holder: holder.clone(), roots };
     let known = store.get(&key).await?.and_then(|entry| serde_json::from_slice(&entry.value).ok());
     if known.as_ref() == Some(&record) {

@@ -68,8 +68,15 @@ fn certify(text: &str) -> Option<Vec<u8>> {
     let key = SubjectKey::from_csr_pem(text).ok()?;
     let Fixture { root, intermediate, now, .. } = FIXTURE.as_ref()?;
     let id = ALLOWED.parse().ok()?;
-    let request =
-        IssueRequest { id, key: key.clone(), ttl: None, member: None, attested_by: String::new(), from: None };
+    let request = IssueRequest {
+        id,
+        key: key.clone(),
+        ttl: None,
+        member: None,
+        attested_by: String::new(),
+        renews: None,
+        from: None,
+    };
     let issued = template::sign_leaf(intermediate, &root.certificate, &request, *now, Duration::from_secs(3600));
     let issued = issued.expect("what is taken can be signed");
     let (rest, leaf) = X509Certificate::from_der(&issued.chain[0]).expect("what is signed is a certificate");

@@ -245,7 +245,8 @@ fn try_out(keys: &Keys, trust_domain: &TrustDomain, now: SystemTime) -> Result<(
     let id = trust_domain.workload("default", "default").map_err(|error| told(&error))?;
     let key = KeyPair::generate().map_err(|error| told(&error))?;
     let key = SubjectKey::of(&key);
-    let request = IssueRequest { id, key, ttl: None, member: None, attested_by: String::new(), from: None };
+    let request =
+        IssueRequest { id, key, ttl: None, member: None, attested_by: String::new(), renews: None, from: None };
     let issued = template::sign_leaf(&keys.intermediate, &keys.root.certificate, &request, now, DEFAULT_TTL);
     let issued = issued.map_err(|error| told(&error))?;
     let bundle: TrustBundle = keys.bundle();

@@ -87,7 +87,7 @@ mod tests {
         let order = || {
             let key = crate::SubjectKey::of(&rcgen::KeyPair::generate().unwrap());
             let (id, attested_by) = (mesh.id("reviews"), "test".to_owned());
-            crate::IssueRequest { id, key, ttl: None, member: None, attested_by, from: None }
+            crate::IssueRequest { id, key, ttl: None, member: None, attested_by, renews: None, from: None }
         };
         let refused = running.issue(order()).await.unwrap_err().to_string();
         assert!(refused.contains("`weft ca renew-root`"), "{refused}");

@@ -168,7 +168,8 @@ async fn it_signs_for_its_own_trust_domain_only() {
     let mesh = Mesh::new();
     let key = crate::SubjectKey::of(&KeyPair::generate().unwrap());
     let id = "spiffe://other.mesh/ns/default/sa/reviews".parse().unwrap();
-    let request = IssueRequest { id, key, ttl: None, member: None, attested_by: "test".to_owned(), from: None };
+    let request =
+        IssueRequest { id, key, ttl: None, member: None, attested_by: "test".to_owned(), renews: None, from: None };
     assert!(matches!(mesh.authority().issue(request).await, Err(IssueError::ForeignTrustDomain { .. })));
 }
 

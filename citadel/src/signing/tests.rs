@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 use tonic::Code;
 
 use super::*;
-use crate::test_kit::{Mesh, csr, issue};
+use crate::test_kit::{Mesh, csr, issue, renew};
 use crate::{
     CurrentCertificate, Denials, DeniedKind, Ended, ExpiredCertificate, IssuerConfig, IssuerToken, JoinToken,
     KeySource, NewDenial, Outcome,
@@ -139,6 +139,34 @@ async fn who_is_denied_is_not_renewed_whatever_he_shows() {
     for expired in [&first, &second] {
         assert_eq!(granted(&signing, with_expired(&own, expired)).await, Err(Code::PermissionDenied));
     }
+}
+
+#[tokio::test]
+async fn who_is_no_member_is_not_renewed_once_one_of_its_certificates_is_denied() {
+    let mesh = Mesh::new();
+    let denials =
+        Denials::open(mesh.store.clone(), mesh.time.clock(), mesh.id("control-plane"), &[], GRACE).await.unwrap();
+    let signing = signing(&mesh).refusing(denials.watch());
+    let own = csr(&KeyPair::generate().unwrap(), &[]);
+    let [first, other] = [
+        issue(&mesh.authority(), &mesh.id("reviews"), None).await,
+        issue(&mesh.authority(), &mesh.id("reviews"), None).await,
+    ];
+    let second = chain(&signing, with_certificate(&own, &first.chain)).await.unwrap();
+    let order = NewDenial {
+        kind: DeniedKind::Serial,
+        value: first.serial.clone(),
+        reason: "key leaked".to_owned(),
+        lasts: None,
+    };
+    denials.deny(order).await.unwrap();
+    // Issued at that very moment, so that the list does not have it.
+    let third = renew(&mesh.authority(), &first).await;
+    for denied in [&first.chain, &second, &third.chain] {
+        let refused = signing.create_certificate(with_certificate(&own, denied)).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message().contains("key leaked")), (Code::PermissionDenied, true));
+    }
+    assert!(granted(&signing, with_certificate(&own, &other.chain)).await.is_ok(), "another one of its identity");
 }
 
 #[tokio::test]

@@ -83,5 +83,7 @@ async fn stream(identity: &Identity, channel: Channel, backoff: &mut Backoff) ->
 }
 
 fn held(identity: &Identity) -> wire::Held {
-    wire::Held { roots: identity.current().roots().iter().map(|root| fingerprint(root).to_vec()).collect() }
+    let current = identity.current();
+    let roots = current.roots().iter().map(|root| fingerprint(root).to_vec()).collect();
+    wire::Held { roots, serial: current.serial().to_owned() }
 }

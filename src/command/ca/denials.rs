@@ -44,8 +44,9 @@ pub struct List {
 
 pub const DENY_HELP: &str = "\
 Whoever is denied gets no certificate and no configuration, every proxy closes the connections with it and refuses new \
-ones, within seconds. A serial number denies one certificate: one that was renewed from it has another; deny the identity \
-or the agent to turn away all of them.
+ones, within seconds. A serial number denies one certificate of a member: one that was renewed from it has another; deny the identity \
+or the agent to turn away all of them. Of a workload that joined by a platform's token it denies all that it has, until \
+it joins again by its token.
 
 Example: weft ca deny spiffe://cluster.local/ns/default/sa/reviews --reason stolen --for 24h";
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::test_kit::{ECDSA, Mesh, cacerts, issue};
-use crate::{Authority as _, Holder, SelfSigned, sha256};
+use crate::test_kit::{ECDSA, Mesh, cacerts, issue, renew};
+use crate::{Authority as _, Issued, SelfSigned, sha256};
 
 /// A mesh whose authority is in files, in force from the first, and two more to come.
 struct Files {
@@ -42,13 +42,10 @@ impl Files {
         Arc::new(SelfSigned::plugged_in(&self.mesh.ca(), trust_domain, store.clone(), time.clock()).unwrap())
     }
 
-    fn holder(&self, service_account: &str) -> Holder {
-        Holder { identity: self.mesh.id(service_account).to_string(), member: None }
-    }
-
-    async fn follows(&self, rotation: &Rotation, service_account: &str) {
+    async fn follows(&self, rotation: &Rotation, held: &Issued) {
         let roots = rotation.bundles().borrow().roots.iter().map(|root| sha256(root)).collect();
-        rotation.told(self.holder(service_account), roots).await;
+        let holder = rotation.holder(&api::X509Svid::parse(&held.chain[0]).unwrap(), "").await.unwrap();
+        rotation.told(holder, roots).await;
     }
 }
 
@@ -70,9 +67,8 @@ async fn files_wait_for_every_holder_and_the_way_back_is_to_put_the_old_ones_the
     let (authority, both) = (files.authority(), [files.old.as_path(), files.new.as_path()]);
     let rotation = Rotation::new(authority.clone(), false);
     let old = authority.signing_root();
-    for name in ["reviews", "ratings"] {
-        issue(&authority, &files.mesh.id(name), None).await;
-    }
+    let reviews = issue(&authority, &files.mesh.id("reviews"), None).await;
+    let ratings = issue(&authority, &files.mesh.id("ratings"), None).await;
 
     // All at once would cut off everybody, and says what comes first.
     files.put(&files.new, &[&files.new]);
@@ -91,7 +87,7 @@ async fn files_wait_for_every_holder_and_the_way_back_is_to_put_the_old_ones_the
     files.put(&files.old, &both);
     assert_eq!(look(&rotation).await, (old.clone(), 2, None));
     files.put(&files.new, &both);
-    files.follows(&rotation, "reviews").await;
+    files.follows(&rotation, &reviews).await;
     let (signs, _, words) = look(&rotation).await;
     assert_eq!(signs, old);
     let words = words.unwrap();
@@ -102,13 +98,13 @@ async fn files_wait_for_every_holder_and_the_way_back_is_to_put_the_old_ones_the
     let refused = rotation.advance(false).await.unwrap_err();
     assert!(matches!(&refused, RotationError::Waits(told) if *told == words), "{refused}");
     assert_eq!(rotation.progress().await.unwrap().percent(), 50);
-    files.follows(&rotation, "ratings").await;
+    files.follows(&rotation, &ratings).await;
     let (new, roots, held_back) = look(&rotation).await;
     assert!(new != old && roots == 2 && held_back.is_none());
 
     // The old one stays until nobody has a certificate under it, or its certificate has ended.
     files.mesh.time.advance(Duration::from_secs(1));
-    issue(&authority, &files.mesh.id("reviews"), None).await;
+    renew(&authority, &reviews).await;
     files.put(&files.new, &[&files.new]);
     let (_, roots, words) = look(&rotation).await;
     let words = words.unwrap();
@@ -204,14 +200,14 @@ async fn two_roots_are_waited_for_by_hand_and_another_control_plane_is_not_left_
     let open = async |name| Arc::try_unwrap(files.authority()).ok().unwrap().agreeing(agreement(name)).await.unwrap();
     let authority = Arc::new(open("one").await);
     open("other").await;
-    issue(&authority, &files.mesh.id("reviews"), None).await;
+    let reviews = issue(&authority, &files.mesh.id("reviews"), None).await;
     let rotation = Rotation::new(authority.clone(), true);
     assert_eq!(rotation.progress().await.unwrap().percent(), 100);
     files.put(&files.old, &[&files.old, &files.new]);
     assert!(rotation.take_up(false).await.unwrap());
     let reason = async || rotation.progress().await.unwrap().waiting.first().map(|behind| behind.reason);
     assert_eq!(reason().await, Some(super::super::UNTOLD));
-    files.follows(&rotation, "reviews").await;
+    files.follows(&rotation, &reviews).await;
     assert_eq!(reason().await, None);
 
     // The other one trusts the old root alone.

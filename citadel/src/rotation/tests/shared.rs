@@ -67,7 +67,7 @@ async fn two_control_planes_change_roots_together_and_none_goes_before_the_other
     let mesh = shared();
     let [one, other] = two(&mesh).await;
     let old = one.authority.signing_root();
-    issue(&other.authority, &mesh.id("reviews"), None).await;
+    let reviews = issue(&other.authority, &mesh.id("reviews"), None).await;
 
     assert_eq!(one.advance().await, Phase::Staged);
     let refused = one.rotation.advance(false).await.unwrap_err().to_string();
@@ -80,7 +80,7 @@ async fn two_control_planes_change_roots_together_and_none_goes_before_the_other
     assert_eq!((one.state(), other.state().0), ((Phase::Distributed, old.clone(), 2), Phase::Distributed));
     let refused = one.rotation.advance(false).await.unwrap_err().to_string();
     assert!(refused.contains("sa/reviews") && refused.contains(UNTOLD), "{refused}");
-    follows(&other.rotation, holder(&mesh, "reviews")).await;
+    follows(&other.rotation, holder(&reviews)).await;
 
     assert_eq!(one.advance().await, Phase::Signing);
     let before = issue(&other.authority, &mesh.id("ratings"), None).await;

@@ -276,7 +276,7 @@ export interface Rotation {
   phase: "idle" | "staged" | "distributed" | "signing";
   holders: number;
   percent: number;
-  waiting: { identity: string; member: string | null; reason: string; until: number }[];
+  waiting: { identity: string; member: string | null; lineage: string | null; from: string | null; reason: string; until: number }[];
   /** The next step is files that somebody puts into the authority's directory. */
   plugged_in: boolean;
   /** Why such files are not in force. */

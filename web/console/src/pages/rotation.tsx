@@ -126,12 +126,13 @@ export function RotationPanel({ authority }: { authority: Authority }) {
           <Table
             label="Who lags behind"
             rows={rotation.waiting}
-            id={(row) => `${row.identity} ${row.member ?? ""}`}
+            id={(row) => `${row.identity} ${row.member ?? row.lineage ?? ""}`}
             order="until"
             param="waiting"
             columns={[
               { key: "identity", header: "Who lags behind", sort: (row) => row.identity, cell: (row) => <span className="mono">{row.identity}</span> },
-              { key: "member", header: "Member", cell: (row) => <span className="mono">{row.member ?? "–"}</span> },
+              { key: "member", header: "Member", cell: (row) => <span className="mono">{row.member ?? (row.lineage === null ? "–" : `certificates from ${row.lineage.slice(0, 8)}`)}</span> },
+              { key: "from", header: "Address", cell: (row) => <span className="mono">{row.from ?? "–"}</span> },
               { key: "reason", header: "Why", cell: (row) => row.reason },
               { key: "until", header: "Waits at most", right: true, sort: (row) => row.until, cell: (row) => until(row.until) },
             ]}
