@@ -232,7 +232,7 @@ impl Denials {
             list.add(Who::Serial(serial), reason);
         }
         for denial in &current {
-            self.turned_away(&denial).into_iter().for_each(|who| list.add(who, denial.reason.clone()));
+            self.turned_away(denial).into_iter().for_each(|who| list.add(who, denial.reason.clone()));
         }
         self.list.send_if_modified(|published| {
             let differs = **published != list;
