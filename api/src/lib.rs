@@ -4,6 +4,7 @@
 pub mod cel;
 mod deny_list;
 mod descriptors;
+mod document;
 mod hostname;
 pub mod latency;
 pub mod schema;
@@ -13,6 +14,7 @@ pub mod tap;
 
 pub use deny_list::{Denied, DenyList};
 pub use descriptors::{descriptor_pool, release_descriptors};
+pub use document::Document;
 pub use generated::{envoy, google, istio, opentelemetry, stats, udpa, weft, xds};
 pub use hostname::{Hostname, HostnameError, is_dns_label};
 pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};

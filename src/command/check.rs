@@ -32,13 +32,17 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
 }
 
 async fn of_mesh(client: &Client, format: Format) -> anyhow::Result<()> {
+    fail_on_errors(&show(client, format).await?)
+}
+
+/// Prints all problems of the mesh.
+pub async fn show(client: &Client, format: Format) -> anyhow::Result<Value> {
     let listing = client.list("problems").await?;
-    if format != Format::Table {
-        print_value(format, &listing)?;
-    } else {
-        print(&listing, "no problem found")?;
+    match format {
+        Format::Table => print(&listing, "no problem found")?,
+        other => print_value(other, &listing)?,
     }
-    fail_on_errors(&listing)
+    Ok(listing)
 }
 
 async fn of_files(client: &Client, files: &[PathBuf], format: Format) -> anyhow::Result<()> {

@@ -70,11 +70,8 @@ const MUTED: [Column; 5] = [
 pub async fn run(verb: Verb, data: DataDir) -> anyhow::Result<()> {
     match verb {
         Verb::List(options) => {
-            let listing = Client::open(&data, &options.api)?.list("problems").await?;
-            match options.output.output {
-                Format::Table => check::print(&listing, "no problem found"),
-                other => print_value(other, &listing),
-            }
+            let client = Client::open(&data, &options.api)?;
+            check::show(&client, options.output.output).await.map(drop)
         }
         Verb::Muted(options) => {
             let listing = Client::open(&data, &options.api)?.list("problems/_mutes").await?;

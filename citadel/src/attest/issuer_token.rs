@@ -5,7 +5,6 @@
 //! is no identity.
 
 pub(crate) mod fuzz;
-mod json;
 mod keys;
 mod rules;
 #[cfg(test)]

@@ -63,12 +63,7 @@ impl Cluster {
         }
         let name = self.names.name((host, port), cache)?;
         name.used.set(Instant::now());
-        let is_due = name.due.get() <= Instant::now();
-        if is_due && !name.looking.replace(true) {
-            let (cluster, cache, name) = (Arc::clone(&self.config), Arc::clone(cache), Rc::clone(&name));
-            let (host, port) = (host.to_ascii_lowercase(), port);
-            tokio::task::spawn_local(async move { name.resolve(&host, port, &cluster, &cache).await });
-        }
+        self.renew(&name, host, port, cache);
         // What was found before serves meanwhile.
         if let Some(Ok(_)) = &*name.found.borrow() {
             return Ok(());
@@ -110,11 +105,16 @@ impl Cluster {
         let wanted = |name: &Name| name.looking.get() || now.duration_since(name.used.get()) < cache.host_ttl;
         self.names.known.borrow_mut().retain(|_, name| wanted(name));
         for ((host, port), name) in &*self.names.known.borrow() {
-            if name.due.get() <= now && !name.looking.replace(true) {
-                let (cluster, cache, name) = (Arc::clone(&self.config), Arc::clone(cache), Rc::clone(name));
-                let (host, port) = (host.clone(), *port);
-                tokio::task::spawn_local(async move { name.resolve(&host, port, &cluster, &cache).await });
-            }
+            self.renew(name, host, *port, cache);
+        }
+    }
+
+    /// Looks a name up, if it is due and nobody does.
+    fn renew(&self, name: &Rc<Name>, host: &str, port: u16, cache: &Arc<DnsCache>) {
+        if name.due.get() <= Instant::now() && !name.looking.replace(true) {
+            let (cluster, cache, name) = (Arc::clone(&self.config), Arc::clone(cache), Rc::clone(name));
+            let host = host.to_ascii_lowercase();
+            tokio::task::spawn_local(async move { name.resolve(&host, port, &cluster, &cache).await });
         }
     }
 }

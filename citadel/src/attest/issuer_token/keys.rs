@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::Document;
 use async_trait::async_trait;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{self as sign, ParsedPublicKey, RsaParameters};
@@ -12,7 +13,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runtime::Clock;
 use serde_json::Value;
 
-use super::json;
 use super::token::Token;
 use crate::Refusal;
 
@@ -162,7 +162,8 @@ impl NotSigned {
 
 impl Jwks {
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let set = json::parse(text).map_err(|error| format!("it is no JSON that can be taken: {error}"))?;
+        let Document(set) =
+            serde_json::from_slice(text).map_err(|error| format!("it is no JSON that can be taken: {error}"))?;
         let all = set["keys"].as_array().ok_or("it is no JWKS, which has a list `keys`")?;
         let keys: Vec<Key> = all.iter().take(MOST_KEYS).filter_map(Key::parse).collect();
         if keys.is_empty() {

@@ -195,7 +195,7 @@ async fn a_token_or_a_set_of_keys_in_which_a_name_stands_twice_proves_nothing() 
     assert!(keys::Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes()).is_ok());
     let twice = format!(r#"{{"keys":[],"keys":[{key}]}}"#);
     let told = keys::Jwks::parse(twice.as_bytes()).err().unwrap();
-    assert!(told.contains("a name stands twice in an object at line 1"), "{told}");
+    assert!(told.contains("\"keys\" stands twice in one mapping at line 1"), "{told}");
 }
 
 #[tokio::test]

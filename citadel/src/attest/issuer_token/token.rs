@@ -1,10 +1,9 @@
 //! A JWT in its compact form (RFC 7515 section 7.1), taken apart and not believed yet.
 
+use api::Document;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
-
-use super::json;
 
 /// Longer ones are not looked at. GitHub's have some 2 KiB.
 const LONGEST: usize = 16 * 1024;
@@ -29,9 +28,9 @@ impl Token {
         if claims.contains('.') {
             return None;
         }
-        let object = |part: &str| match json::parse(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
-            Value::Object(object) => Some(object),
-            _ => None,
+        let object = |part: &str| match serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
+            Document(Value::Object(object)) => Some(object),
+            Document(_) => None,
         };
         let (header, claims) = (object(header)?, object(claims)?);
         let key_id = match header.get("kid") {
