@@ -26,8 +26,8 @@ pub use destination_rule::{
 };
 pub use gateway::{CertificateFiles, Gateway, GatewayHost, Server, ServerPort, ServerTls, ServerTlsMode, TlsVersion};
 pub use mesh_config::{
-    AskedBody, AskedBy, Authorizer, DefaultProviders, Exporter, InfluxAuth, LogFormat, MeshConfig, OtlpTransport,
-    Outbound, PathForm, Provider, ProviderKind, ServicePort, StatsdTags,
+    AskedBody, AskedBy, Authorizer, ClientCertificates, DefaultProviders, Exporter, InfluxAuth, LogFormat, MeshConfig,
+    OtlpTransport, Outbound, PathForm, Provider, ProviderKind, ServicePort, StatsdTags, Topology,
 };
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use request_authentication::{ClaimHeader, JwtHeader, JwtKeys, JwtRule, KeysUri, RequestAuthentication};

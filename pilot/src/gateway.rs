@@ -71,7 +71,11 @@ impl Compile<'_> {
         }
         let (address, bound) = (self.port.address, self.port.bound);
         let name = names::listener(&address.to_string(), bound);
-        Some(chains::listener(name, address, bound, core::TrafficDirection::Outbound, chains))
+        let mut made = chains::listener(name, address, bound, core::TrafficDirection::Outbound, chains);
+        if self.view.index.mesh().topology.proxy_protocol {
+            made.listener_filters.insert(0, chains::proxy_protocol());
+        }
+        Some(made)
     }
 
     fn plain_http(&mut self) -> Vec<listener::FilterChain> {

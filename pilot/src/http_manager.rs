@@ -14,7 +14,7 @@ use http::http_connection_manager::{
     ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 
-use galley::kinds::PathForm;
+use galley::kinds::{ClientCertificates, PathForm, Topology};
 
 use crate::http_proxy::elsewhere;
 use crate::policy::Guard;
@@ -72,6 +72,9 @@ pub(crate) fn filter(
     }
     let usual = if guard.judges_paths { PathForm::Decoded } else { PathForm::Base };
     form_paths(&mut manager, view.index.mesh().paths.unwrap_or(usual));
+    if side == Side::Gateway {
+        believe(&mut manager, &view.index.mesh().topology);
+    }
     listener::Filter {
         name: FILTER.into(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&manager))),
@@ -106,6 +109,20 @@ fn manager(side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectio
         upgrade_configs: upgrades.iter().map(|name| upgrade(name)).collect(),
         route_specifier: Some(specifier(routes)),
         ..Default::default()
+    }
+}
+
+/// As far as what stands in front of gateways is one's own, what it says of clients is believed.
+fn believe(manager: &mut http::HttpConnectionManager, topology: &Topology) {
+    manager.xff_num_trusted_hops = topology.trusted_proxies;
+    if let Some(form) = topology.client_certificates {
+        manager.forward_client_cert_details = match form {
+            ClientCertificates::Sanitize => ForwardClientCertDetails::Sanitize,
+            ClientCertificates::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+            ClientCertificates::AppendForward => ForwardClientCertDetails::AppendForward,
+            ClientCertificates::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+            ClientCertificates::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
+        } as i32;
     }
 }
 

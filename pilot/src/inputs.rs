@@ -29,9 +29,12 @@ impl Inputs {
             Some(Outbound::RegistryOnly) => OutboundPolicy::RegistryOnly,
             None => self.mesh.outbound_policy,
         };
+        let topology = said.map_or(&self.mesh.topology, |mesh| &mesh.topology);
         let mut inputs = self.clone();
-        if (paths, outbound_policy) != (self.mesh.paths, self.mesh.outbound_policy) {
-            inputs.mesh = Arc::new(MeshConfig { paths, outbound_policy, ..MeshConfig::clone(&self.mesh) });
+        let started_with = (self.mesh.paths, self.mesh.outbound_policy, &self.mesh.topology);
+        if (paths, outbound_policy, topology) != started_with {
+            let topology = topology.clone();
+            inputs.mesh = Arc::new(MeshConfig { paths, outbound_policy, topology, ..MeshConfig::clone(&self.mesh) });
         }
         inputs
     }

@@ -6,6 +6,7 @@ use api::envoy::config::core::v3 as core;
 use api::envoy::config::listener::v3 as listener;
 use api::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use api::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use api::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use api::prost::Name;
@@ -45,6 +46,11 @@ pub(crate) fn of_node(node: &Node, made: listener::Listener) -> listener::Listen
 
 pub(crate) fn tls_inspector() -> listener::ListenerFilter {
     listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+}
+
+/// Each connection begins with a header that says whose it is.
+pub(crate) fn proxy_protocol() -> listener::ListenerFilter {
+    listener_filter("envoy.filters.listener.proxy_protocol", &ProxyProtocol::default())
 }
 
 pub(crate) fn http_inspector() -> listener::ListenerFilter {

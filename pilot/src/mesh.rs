@@ -1,7 +1,7 @@
 //! Settings that hold for the whole mesh.
 
 use api::TrustDomain;
-use galley::kinds::PathForm;
+use galley::kinds::{PathForm, Topology};
 use runtime::Reach;
 
 /// What Istio keeps in its mesh configuration, as far as the compile needs it.
@@ -25,6 +25,8 @@ pub struct MeshConfig {
     pub keys_from: Reach,
     /// The form of paths; `None`: BASE, and where rules look at paths DECODE_AND_MERGE_SLASHES.
     pub paths: Option<PathForm>,
+    /// What stands in front of gateways.
+    pub topology: Topology,
 }
 
 /// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy`).
@@ -48,6 +50,7 @@ impl MeshConfig {
             auto_mtls: true,
             keys_from: Reach::default(),
             paths: None,
+            topology: Topology::default(),
         }
     }
 }

@@ -124,8 +124,8 @@ fn head(case: &Case, key: &str) -> String {
     for (name, value) in &case.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if let Some(address) = case.forwarded {
-        head += &format!("x-forwarded-for: {address}\r\n");
+    if let Some(all) = case.said.clone().or_else(|| case.forwarded.map(|address| address.to_string())) {
+        head += &format!("x-forwarded-for: {all}\r\n");
     }
     if let Some(claims) = &case.token {
         head += &format!("authorization: Bearer {}\r\n", token(claims.clone()));

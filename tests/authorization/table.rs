@@ -48,6 +48,8 @@ pub struct Group {
     /// What is called is a gateway of the namespace istio-system.
     #[serde(default)]
     pub gateway: bool,
+    /// `gatewayTopology` of the mesh.
+    topology: Option<Value>,
     /// It leads to the provider; else it answers itself.
     #[serde(default)]
     leads_on: bool,
@@ -89,6 +91,8 @@ pub struct Case {
     pub from: Ipv4Addr,
     /// `x-forwarded-for`.
     pub forwarded: Option<IpAddr>,
+    /// The whole of it, where it tells of more than `forwarded`.
+    pub said: Option<String>,
     pub sni: Option<String>,
     /// Claims.
     pub token: Option<Value>,
@@ -160,6 +164,9 @@ impl Group {
         let mut mesh = serde_json::Map::new();
         if let Some(form) = &self.paths {
             mesh.insert("pathNormalization".to_owned(), json!({"normalization": form}));
+        }
+        if let Some(topology) = &self.topology {
+            mesh.insert("defaultConfig".to_owned(), json!({"gatewayTopology": topology}));
         }
         let mut providers = self.providers.clone();
         if self.provider {

@@ -5,10 +5,12 @@
 mod authorizer;
 mod exporter;
 mod provider;
+mod topology;
 
 pub use authorizer::{AskedBody, AskedBy, Authorizer};
 pub use exporter::{Exporter, InfluxAuth, StatsdTags};
 pub use provider::{LogFormat, OtlpTransport, Provider, ProviderKind, ServicePort};
+pub use topology::{ClientCertificates, Topology};
 
 use crate::reader::{Object, Place};
 
@@ -20,6 +22,8 @@ pub struct MeshConfig {
     pub paths: Option<PathForm>,
     /// What becomes of requests to hosts that the mesh does not know (Istio `outboundTrafficPolicy.mode`).
     pub outbound: Option<Outbound>,
+    /// What stands in front of gateways (Istio `defaultConfig.gatewayTopology`).
+    pub topology: Topology,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,9 @@ pub(crate) fn read(o: &Object<'_>) -> MeshConfig {
     let paths = o.read("pathNormalization", |place| place.object(path_form)).flatten();
     const MODES: [(&str, Outbound); 2] = [("REGISTRY_ONLY", Outbound::RegistryOnly), ("ALLOW_ANY", Outbound::AllowAny)];
     let outbound = o.read("outboundTrafficPolicy", |place| place.object(|o| o.choice("mode", &MODES))).flatten();
-    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default(), paths, outbound };
+    let gateways = |o: &Object<'_>| o.read("gatewayTopology", |place| place.object(topology::read));
+    let topology = o.read("defaultConfig", |place| place.object(gateways)).flatten().unwrap_or_default();
+    let mut mesh = MeshConfig { providers, defaults: DefaultProviders::default(), paths, outbound, topology };
     if let Some(defaults) = o.read("defaultProviders", |place| place.object(|o| defaults(o, &mesh))) {
         mesh.defaults = defaults;
     }
