@@ -2,20 +2,22 @@
 //! away. Each is a file here, listed in one closed enum.
 
 mod connection_limit;
+mod ext_authz;
 mod local_rate_limit;
 mod rbac;
 
 pub use connection_limit::{ConnectionLimit, Held};
+pub use ext_authz::NetworkExtAuthz;
 pub use local_rate_limit::LocalRateLimit;
 pub use rbac::NetworkRbac;
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 
+use crate::access_log::RequestInfo;
 use crate::downstream::Downstream;
 use crate::io::Io;
 
@@ -24,6 +26,8 @@ use crate::io::Io;
 pub enum ConnectionFilter {
     /// `envoy.filters.network.connection_limit`
     ConnectionLimit(Arc<ConnectionLimit>),
+    /// `envoy.filters.network.ext_authz`
+    ExtAuthz(Arc<NetworkExtAuthz>),
     /// `envoy.filters.network.local_ratelimit`
     LocalRateLimit(Arc<LocalRateLimit>),
     /// `envoy.filters.network.rbac`
@@ -34,8 +38,8 @@ pub enum ConnectionFilter {
 pub enum Verdict {
     /// It goes on; its places are kept for as long as it lasts.
     Goes(Vec<Held>),
-    /// It is closed, for this reason.
-    Closed(Cow<'static, str>),
+    /// It is closed, for the reason that stands there.
+    Closed(Box<RequestInfo>),
 }
 
 /// Asks the filters of a chain, in Envoy's order: first those that judge a new connection, then those that judge what
@@ -48,27 +52,41 @@ pub async fn admit(
 ) -> io::Result<Verdict> {
     let mut held = Vec::new();
     let shard = &downstream.worker.shard;
+    let mut info = Box::new(RequestInfo::new(Arc::clone(&downstream.info), 0));
     for filter in filters {
         match filter {
             ConnectionFilter::ConnectionLimit(limit) => match limit.admit(shard).await {
                 Some(place) => held.push(place),
-                None => return Ok(Verdict::Closed("connection_limit".into())),
+                None => {
+                    info.connection_termination_details = Some("connection_limit".into());
+                    return Ok(Verdict::Closed(info));
+                }
             },
             ConnectionFilter::LocalRateLimit(limit) if !limit.admit(shard) => {
-                return Ok(Verdict::Closed("local_ratelimit_close".into()));
+                info.connection_termination_details = Some("local_ratelimit_close".into());
+                return Ok(Verdict::Closed(info));
             }
-            ConnectionFilter::LocalRateLimit(_) | ConnectionFilter::Rbac(_) => {}
+            ConnectionFilter::LocalRateLimit(_) | ConnectionFilter::ExtAuthz(_) | ConnectionFilter::Rbac(_) => {}
         }
     }
     for filter in filters {
-        let ConnectionFilter::Rbac(rbac) = filter else { continue };
-        if let Some(denied) = rbac.judge(downstream) {
-            // Rules are enforced when the first byte comes; until then a client cannot tell.
-            if read.is_empty() && io.read_buf(read).await? == 0 {
-                return Ok(Verdict::Closed(Cow::Borrowed("")));
+        match filter {
+            ConnectionFilter::Rbac(rbac) => {
+                let Some(denied) = rbac.judge(downstream, &mut info) else { continue };
+                // Rules are enforced when the first byte comes; until then a client cannot tell.
+                if read.is_empty() && io.read_buf(read).await? == 0 {
+                    return Ok(Verdict::Closed(info));
+                }
+                rbac.deny(shard).await;
+                info.connection_termination_details = Some(denied.into());
+                return Ok(Verdict::Closed(info));
             }
-            rbac.deny(shard).await;
-            return Ok(Verdict::Closed(denied.into()));
+            ConnectionFilter::ExtAuthz(asks) => {
+                if !asks.admit(downstream, &mut info).await {
+                    return Ok(Verdict::Closed(info));
+                }
+            }
+            ConnectionFilter::ConnectionLimit(_) | ConnectionFilter::LocalRateLimit(_) => {}
         }
     }
     Ok(Verdict::Goes(held))

@@ -1,6 +1,5 @@
 //! Connections whose bytes are not looked at (Envoy `TcpProxy`): to a host of the chosen cluster and back.
 
-use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -95,9 +94,7 @@ fn count(worker: &Worker, proxy: &TcpProxy, counts: &[(&str, u64)]) {
 }
 
 /// Logs a connection that a filter before this one closed.
-pub fn log_closed(downstream: &Downstream, proxy: &TcpProxy, reason: Cow<'static, str>) {
-    let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
-    info.connection_termination_details = Some(reason).filter(|reason| !reason.is_empty());
+pub fn log_closed(downstream: &Downstream, proxy: &TcpProxy, mut info: RequestInfo) {
     info.duration = Some(info.start.elapsed());
     for log in &proxy.access_logs {
         log.log(&LogContext::of_connection(&info), &downstream.worker);

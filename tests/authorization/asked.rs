@@ -2,17 +2,18 @@
 //! through Envoy, with services that really answer, answer nothing, or are not there. Both proxies do the same.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::certificates::Certificates;
 use crate::compiled::Bootstrap;
 use crate::providers::{Heard, Providers};
 use crate::proxies::{Program, Proxy};
-use crate::table::{GRPC_PORT, Group, HTTP_PORT, NOBODY, PROVIDER, PROVIDER_PORT, SILENT};
+use crate::table::{GRPC_PORT, Group, HTTP_PORT, NOBODY, PROVIDER, PROVIDER_PORT, SILENT, TCP_PORT};
 use crate::upstream;
 
 /// A workload for each setting of the provider, by a name.
@@ -31,13 +32,15 @@ struct Answer {
     body: String,
 }
 
-/// What is under /pay is put to the provider.
+/// What is under /pay is put to the provider, and who connects to the port that is not of HTTP, but for one.
 fn workload(by: &str, settings: &Value) -> Group {
     serde_json::from_value(json!({
         "name": "asked", "cases": [],
         "providers": [{"name": "judge", by: settings}],
         "policies": [{"name": "asked", "action": "CUSTOM", "provider": {"name": "judge"},
-                      "rules": [{"to": [{"operation": {"paths": ["/pay*"]}}]}]}],
+                      "rules": [{"to": [{"operation": {"paths": ["/pay*"]}}]},
+                                {"to": [{"operation": {"ports": [TCP_PORT.to_string()]}}],
+                                 "from": [{"source": {"notIpBlocks": ["127.0.8.1"]}}]}]}],
     }))
     .unwrap()
 }
@@ -172,6 +175,27 @@ impl Doors {
         assert!(asked.is_none() && served.is_some(), "{who}: {asked:?}");
     }
 
+    /// Whether who connects from an address is let in, and whom the provider was asked about.
+    fn lets_in(&self, to: &str, from: [u8; 4]) -> (bool, Option<String>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect(&SocketAddr::from((self.addresses[to], TCP_PORT)).into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // It may be closed before it is written to.
+        let _ = stream.write_all(b"hello");
+        let mut said = [0; 5];
+        let is_in = match stream.read_exact(&mut said) {
+            Ok(()) => &said == b"hello",
+            Err(error) => {
+                let timed_out = [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind());
+                assert!(!timed_out, "{:?}, {to}: neither let in nor turned away", self.program);
+                false
+            }
+        };
+        (is_in, self.all.asked().pop().map(|heard| heard.path))
+    }
+
     /// Where nobody answers.
     fn goes_without(&self, by: &str) {
         let status = |door: &str| {
@@ -206,5 +230,30 @@ fn a_provider_over_grpc_decides_and_where_none_answers_the_setting_does() {
         let doors = Doors::open(program, 1);
         doors.decides("grpc", "");
         doors.goes_without("grpc");
+    }
+}
+
+#[test]
+fn a_provider_over_grpc_decides_on_connections_and_one_over_http_lets_none_in() {
+    const IN: [u8; 4] = [127, 0, 9, 1];
+    let asked_about = |address: [u8; 4]| Some(IpAddr::from(address).to_string());
+    for program in [Program::Weft, Program::Envoy] {
+        let doors = Doors::open(program, 2);
+        for (from, is_in) in [(IN, true), ([127, 0, 9, 2], false), ([127, 0, 9, 9], false)] {
+            assert_eq!(doors.lets_in("grpc", from), (is_in, asked_about(from)), "{program:?}, {from:?}");
+        }
+        for door in ["grpc", "grpc, closed", "http"] {
+            assert_eq!(doors.lets_in(door, [127, 0, 8, 1]), (true, None), "{program:?}, {door}");
+        }
+        for (door, is_in) in [
+            ("grpc, closed", false),
+            ("grpc, open", true),
+            ("grpc, slow", false),
+            ("grpc, slow and open", true),
+            ("http", false),
+            ("http, open", false),
+        ] {
+            assert_eq!(doors.lets_in(door, IN), (is_in, None), "{program:?}, {door}");
+        }
     }
 }

@@ -136,13 +136,37 @@ impl Authorization for Service {
         &self,
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
-        let asked = request.into_inner().attributes.and_then(|all| all.request).and_then(|all| all.http).unwrap();
+        let asked = request.into_inner().attributes.unwrap();
+        let Some(asked) = asked.request.and_then(|request| request.http) else {
+            let heard = Heard { path: address_of(asked.source), ..Heard::default() };
+            let answer = decide_on_connection(&heard.path);
+            self.0.lock().unwrap().push(heard);
+            return answer.map(tonic::Response::new);
+        };
         let body = if asked.raw_body.is_empty() { asked.body.into_bytes() } else { asked.raw_body };
         let heard = Heard { path: asked.path, headers: asked.headers.into_iter().collect(), body };
         let answer = decide_grpc(heard.headers.get("x-ask").map(String::as_str));
         self.0.lock().unwrap().push(heard);
         answer.map(tonic::Response::new)
     }
+}
+
+fn address_of(peer: Option<auth::attribute_context::Peer>) -> String {
+    let Some(core::address::Address::SocketAddress(socket)) = peer.and_then(|peer| peer.address?.address) else {
+        panic!("a caller has an address")
+    };
+    socket.address
+}
+
+/// Of connections only addresses are known.
+fn decide_on_connection(from: &str) -> Result<CheckResponse, tonic::Status> {
+    let code = match from {
+        "127.0.9.1" => tonic::Code::Ok,
+        "127.0.9.9" => return Err(tonic::Status::internal("broken")),
+        _ => tonic::Code::PermissionDenied,
+    };
+    let status = rpc::Status { code: code as i32, ..Default::default() };
+    Ok(CheckResponse { status: Some(status), ..CheckResponse::default() })
 }
 
 fn decide_grpc(ask: Option<&str>) -> Result<CheckResponse, tonic::Status> {

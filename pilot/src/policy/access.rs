@@ -16,10 +16,11 @@ use api::envoy::config::rbac::v3 as rbac;
 use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
+use api::prost::Name;
 use galley::Config;
 use galley::kinds::{AccessAction, AccessCondition, AuthorizationPolicy, TextAttribute};
 
-pub(super) use self::asked::who;
+pub(super) use self::asked::{cannot_be_put, who};
 use self::rule::Rule;
 pub(super) use self::source::aliases;
 use crate::diagnostic::Findings;
@@ -51,6 +52,9 @@ struct Rules {
     tried_prefix: &'static str,
 }
 
+/// Before the names of metrics of connections.
+const TCP: &str = "tcp.";
+
 /// In the order in which they are asked, after `Custom`.
 const DECIDED: [AccessAction; 3] = [AccessAction::Audit, AccessAction::Deny, AccessAction::Allow];
 
@@ -66,9 +70,8 @@ impl<'a> Access<'a> {
     }
 
     /// For connections on which no HTTP is spoken, or none that can be seen.
-    pub fn of_connections(&self) -> Vec<listener::Filter> {
-        let actions = [AccessAction::Custom].into_iter().chain(DECIDED);
-        actions.filter_map(|action| self.network_filter(action)).collect()
+    pub fn of_connections(&self) -> impl Iterator<Item = listener::Filter> {
+        DECIDED.into_iter().filter_map(|action| self.network_filter(action))
     }
 
     pub fn judges_paths(&self) -> bool {
@@ -112,16 +115,13 @@ impl<'a> Access<'a> {
     fn network_filter(&self, action: AccessAction) -> Option<listener::Filter> {
         let rules = self.rules(action, Speech::Tcp)?;
         let filter = NetworkRbac {
-            stat_prefix: "tcp.".to_owned(),
+            stat_prefix: TCP.to_owned(),
             rules: rules.enforced,
             shadow_rules_stat_prefix: rules.tried.as_ref().map_or("", |_| rules.tried_prefix).to_owned(),
             shadow_rules: rules.tried,
             ..Default::default()
         };
-        Some(listener::Filter {
-            name: "envoy.filters.network.rbac".into(),
-            config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&filter))),
-        })
+        Some(network_filter("envoy.filters.network.rbac", &filter))
     }
 
     /// `None` if no policy has the action.
@@ -154,6 +154,13 @@ impl<'a> Access<'a> {
             AccessAction::Audit => rbac::rbac::Action::Log,
         };
         any.then(|| rbac::Rbac { action: action as i32, policies, ..Default::default() })
+    }
+}
+
+fn network_filter<M: Name>(name: &str, config: &M) -> listener::Filter {
+    listener::Filter {
+        name: name.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(config))),
     }
 }
 

@@ -30,10 +30,10 @@ impl Guard {
         let access = Access::of(view.index, node);
         access.complain(view, node, findings);
         let (tokens, clusters) = tokens::compile(view, node, findings);
-        let http = access.asked(view, findings).into_iter().chain(tokens).chain(access.decided()).collect();
+        let asked = access.asked(view, findings);
         Self {
-            http,
-            network: access.of_connections(),
+            http: asked.http.into_iter().chain(tokens).chain(access.decided()).collect(),
+            network: asked.network.into_iter().chain(access.of_connections()).collect(),
             clusters,
             judges_paths: access.judges_paths(),
             judges_headers: access.judges_plain_headers(),

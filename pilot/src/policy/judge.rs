@@ -12,7 +12,7 @@ use std::fmt;
 use galley::Config;
 use galley::kinds::{AccessAction, AuthorizationPolicy, selects};
 
-use super::access::who;
+use super::access::{cannot_be_put, who};
 use crate::inputs::Inputs;
 use crate::mesh::MeshConfig;
 
@@ -173,10 +173,12 @@ fn judged(policy: &Config<AuthorizationPolicy>, mesh: &MeshConfig, call: &Call) 
 fn why_unasked(inputs: &Inputs, applied: &[Applied<'_>], call: &Call) -> Option<String> {
     let custom = applied.iter().filter(|(policy, _)| policy.spec.action == AccessAction::Custom);
     let providers: BTreeSet<&str> = custom.map(|(policy, _)| policy.spec.provider.as_str()).collect();
-    match call.request {
-        _ if providers.is_empty() => None,
-        None => Some("a connection on which no HTTP is spoken cannot be put to a provider".to_owned()),
-        Some(_) => who(inputs, &call.target.namespace, &providers).err(),
+    if providers.is_empty() {
+        return None;
+    }
+    match who(inputs, &call.target.namespace, &providers) {
+        Ok((asked, _)) => cannot_be_put(asked).filter(|_| call.request.is_none()),
+        Err(why) => Some(why),
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use attributes::of_connection as connection_attributes;
+pub use grpc::METHOD;
 pub use verdict::Change;
 
 use super::grpc::GrpcService;

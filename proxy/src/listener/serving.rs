@@ -97,9 +97,9 @@ impl Settled {
             false => Box::pin(admit(&rules.before, &self.downstream, &mut self.io, &mut self.read)).await?,
         };
         match (verdict, &rules.filter) {
-            (Verdict::Closed(reason), NetworkFilter::Tcp(proxy)) => {
+            (Verdict::Closed(info), NetworkFilter::Tcp(proxy)) => {
                 self.open.log = ConnectionLog::default();
-                crate::tcp_proxy::log_closed(&self.downstream, proxy, reason);
+                crate::tcp_proxy::log_closed(&self.downstream, proxy, *info);
                 Ok(None)
             }
             (Verdict::Closed(_), NetworkFilter::Http(_)) => Ok(None),

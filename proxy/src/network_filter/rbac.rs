@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use api::prost_types::value::Kind;
+
 use crate::access_log::RequestInfo;
 use crate::downstream::Downstream;
 use crate::rbac::{Facts, Rules};
 use crate::stats::{Shard, label};
+
+/// The namespace of its dynamic metadata, whatever the filter is called.
+const NAMESPACE: &str = "envoy.filters.network.rbac";
 
 /// `envoy.extensions.filters.network.rbac.v3.RBAC`.
 #[derive(Debug, PartialEq)]
@@ -20,18 +25,25 @@ pub struct NetworkRbac {
 }
 
 impl NetworkRbac {
-    /// The reason if the connection is denied.
-    pub fn judge(&self, downstream: &Downstream) -> Option<String> {
-        let info = RequestInfo::new(std::sync::Arc::clone(&downstream.info), 0);
-        let facts = Facts::new(&downstream.info, &info, None);
+    /// The reason if the connection is denied. What rules that only try would have decided is left as metadata.
+    pub fn judge(&self, downstream: &Downstream, info: &mut RequestInfo) -> Option<String> {
         let shard = &downstream.worker.shard;
         if let Some(rules) = &self.shadow_rules {
-            let verdict = if rules.decide(&facts).allowed { "shadow_allowed" } else { "shadow_denied" };
+            let decision = rules.decide(&Facts::new(&downstream.info, info, None));
+            let verdict = if decision.allowed { "shadow_allowed" } else { "shadow_denied" };
             let prefix = &self.shadow_rules_prefix;
             self.count(&if prefix.is_empty() { verdict.to_owned() } else { format!("{prefix}_{verdict}") }, shard);
+            let metadata = info.metadata.get_or_insert_default();
+            let mut note = |name: &str, value: &str| {
+                metadata.set(NAMESPACE, &format!("{prefix}shadow_{name}"), Kind::StringValue(value.to_owned()));
+            };
+            if let Some(policy) = rules.effective(decision) {
+                note("effective_policy_id", policy);
+            }
+            note("engine_result", decision.as_str());
         }
         let rules = self.rules.as_ref()?;
-        let decision = rules.decide(&facts);
+        let decision = rules.decide(&Facts::new(&downstream.info, info, None));
         if decision.allowed {
             self.count("allowed", shard);
             return None;

@@ -1,5 +1,7 @@
 //! Connections through chains of several network filters.
 
+mod ext_authz;
+
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -63,6 +63,7 @@ pub fn dotted<'a>(metric: &str, labels: &'a str) -> (String, Vec<(&'a str, Strin
             "envoy_http_conn_manager_prefix" => place.owner = Some(("http", sanitized(&value))),
             "envoy_tcp_prefix" => place.owner = Some(("tcp", sanitized(&value))),
             "envoy_connection_limit_prefix" => place.owner = Some(("connection_limit", sanitized(&value))),
+            "envoy_ext_authz_prefix" => place.owner = Some(("ext_authz", sanitized(&value))),
             "envoy_local_network_ratelimit_prefix" => place.owner = Some(("local_rate_limit", sanitized(&value))),
             "envoy_local_http_ratelimit_prefix" => {
                 return (format!("{value}.http_local_rate_limit.{}", rest(&name, "http_local_rate_limit")), place.more);

@@ -6,16 +6,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::envoy::config::core::v3 as core;
+use api::envoy::config::listener::v3 as listener;
 use api::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
+use api::envoy::extensions::filters::network::ext_authz::v3::ExtAuthz as NetworkExtAuthz;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
 use api::envoy::r#type::matcher::v3 as matcher;
 use api::envoy::r#type::v3::HttpStatus;
 use core::http_uri::HttpUpstreamType;
 use ext_authz::ext_authz::Services;
 use galley::kinds::{AccessAction, AskedBy, Authorizer, ProviderKind};
 
-use super::{Access, Speech, matching};
+use super::{Access, Speech, TCP, matching, network_filter};
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::inputs::Inputs;
@@ -30,18 +33,28 @@ pub(super) const MARK: &str = "istio-ext-authz-";
 /// A provider takes this long at most, unless something else is said (Istio).
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// What comes before tokens are looked at.
+#[derive(Default)]
+pub(in crate::policy) struct Asked {
+    pub http: Vec<http::HttpFilter>,
+    pub network: Vec<listener::Filter>,
+}
+
 impl Access<'_> {
-    /// What comes before tokens are looked at.
-    pub fn asked(&self, view: &View<'_>, findings: &mut Findings) -> Vec<http::HttpFilter> {
+    pub fn asked(&self, view: &View<'_>, findings: &mut Findings) -> Asked {
         let providers: BTreeSet<&str> = self.custom().map(|policy| policy.spec.provider.as_str()).collect();
         if providers.is_empty() {
-            return Vec::new();
+            return Asked::default();
         }
+        let mut denied = Asked {
+            http: self.http_filter(AccessAction::Custom).into_iter().collect(),
+            network: self.network_filter(AccessAction::Custom).into_iter().collect(),
+        };
         let (asked, reached) = match who(&view.index.inputs, &view.audience.namespace, &providers) {
             Ok(found) => found,
             Err(why) => {
                 self.complain_of(Code::UnknownProvider, &format!("{why}; what the rules cover is denied"), findings);
-                return self.http_filter(AccessAction::Custom).into_iter().collect();
+                return denied;
             }
         };
         if let Some(why) = speaks_no_grpc(asked, view) {
@@ -53,7 +66,34 @@ impl Access<'_> {
             ..Default::default()
         };
         let asks = filter(asked, &reached);
-        vec![http_filter("envoy.filters.http.rbac", &marks), http_filter("envoy.filters.http.ext_authz", &asks)]
+        let http =
+            vec![http_filter("envoy.filters.http.rbac", &marks), http_filter("envoy.filters.http.ext_authz", &asks)];
+        let network = match cannot_be_put(asked) {
+            Some(_) => std::mem::take(&mut denied.network),
+            None => self.asked_of_connections(asked, &reached),
+        };
+        Asked { http, network }
+    }
+
+    fn asked_of_connections(&self, asked: &Authorizer, reached: &Reached) -> Vec<listener::Filter> {
+        let marks = NetworkRbac {
+            stat_prefix: TCP.to_owned(),
+            shadow_rules: self.rbac(AccessAction::Custom, Speech::Tcp, false),
+            shadow_rules_stat_prefix: STATS.to_owned(),
+            ..Default::default()
+        };
+        let asks = NetworkExtAuthz {
+            stat_prefix: TCP.to_owned(),
+            grpc_service: Some(reached.grpc(Some(asked.timeout.unwrap_or(TIMEOUT)), &[])),
+            failure_mode_allow: asked.fail_open,
+            transport_api_version: core::ApiVersion::V3 as i32,
+            filter_enabled_metadata: Some(marked("envoy.filters.network.rbac")),
+            ..Default::default()
+        };
+        vec![
+            network_filter("envoy.filters.network.rbac", &marks),
+            network_filter("envoy.filters.network.ext_authz", &asks),
+        ]
     }
 
     fn complain_of(&self, code: Code, message: &str, findings: &mut Findings) {
@@ -92,6 +132,13 @@ pub(in crate::policy) fn who<'a>(
     Ok((asked, reached))
 }
 
+/// Why connections on which no HTTP is spoken cannot be put to a provider; what rules cover of them is denied.
+pub(in crate::policy) fn cannot_be_put(asked: &Authorizer) -> Option<String> {
+    let why = "a connection on which no HTTP is spoken cannot be put to a provider over HTTP; one that is asked over gRPC \
+               (envoyExtAuthzGrpc) can judge it";
+    (asked.by != AskedBy::Grpc).then(|| why.to_owned())
+}
+
 /// Why a provider that is asked over gRPC does not understand it.
 fn speaks_no_grpc(asked: &Authorizer, view: &View<'_>) -> Option<String> {
     let of = &asked.service;
@@ -104,13 +151,17 @@ fn speaks_no_grpc(asked: &Authorizer, view: &View<'_>) -> Option<String> {
     ))
 }
 
-fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {
-    let marked = matcher::MetadataMatcher {
-        filter: "envoy.filters.http.rbac".to_owned(),
+/// By the filter of rules before it.
+fn marked(by: &str) -> matcher::MetadataMatcher {
+    matcher::MetadataMatcher {
+        filter: by.to_owned(),
         path: matching::path([format!("{STATS}shadow_effective_policy_id")]),
         value: Some(matching::string_value(wire::prefix(MARK))),
         ..Default::default()
-    };
+    }
+}
+
+fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {
     let timeout = asked.timeout.unwrap_or(TIMEOUT);
     let mut filter = ext_authz::ExtAuthz {
         transport_api_version: core::ApiVersion::V3 as i32,
@@ -122,7 +173,7 @@ fn filter(asked: &Authorizer, reached: &Reached) -> ext_authz::ExtAuthz {
             allow_partial_message: body.partial,
             pack_as_bytes: body.as_bytes,
         }),
-        filter_enabled_metadata: Some(marked),
+        filter_enabled_metadata: Some(marked("envoy.filters.http.rbac")),
         ..Default::default()
     };
     match &asked.by {

@@ -9,15 +9,20 @@ use api::envoy::r#type::v3::TokenBucket as WireBucket;
 use api::prost_types::Any;
 
 use super::basics::{self, is_a, unpack};
-use super::rbac;
+use super::{grpc_service, rbac};
 use crate::config::error::{At, ConfigError};
-use crate::network_filter::{ConnectionFilter, ConnectionLimit, LocalRateLimit, NetworkRbac};
+use crate::network_filter::{ConnectionFilter, ConnectionLimit, LocalRateLimit, NetworkExtAuthz, NetworkRbac};
 use crate::token_bucket::{TokenBucket, TokenRate};
+
+/// How long an authorization service has to answer, unless it says something else.
+const ANSWER: Duration = Duration::from_millis(200);
 
 /// `None` if there is no such filter.
 pub(super) fn convert(any: &Any, at: &At<'_>) -> Result<Option<ConnectionFilter>, ConfigError> {
     Ok(Some(if is_a::<filters::rbac::v3::Rbac>(any) {
         ConnectionFilter::Rbac(Arc::new(access_control(&unpack(any, at)?, at)?))
+    } else if is_a::<filters::ext_authz::v3::ExtAuthz>(any) {
+        ConnectionFilter::ExtAuthz(Arc::new(ext_authz(&unpack(any, at)?, at)?))
     } else if is_a::<filters::connection_limit::v3::ConnectionLimit>(any) {
         ConnectionFilter::ConnectionLimit(Arc::new(connection_limit(&unpack(any, at)?, at)?))
     } else if is_a::<filters::local_ratelimit::v3::LocalRateLimit>(any) {
@@ -38,6 +43,21 @@ fn access_control(wire: &filters::rbac::v3::Rbac, at: &At<'_>) -> Result<Network
         shadow_rules: wire.shadow_rules.as_ref().map(|wire| rbac::rules(wire, &shadow)).transpose()?,
         shadow_rules_prefix: wire.shadow_rules_stat_prefix.clone(),
         delay_deny: basics::duration(wire.delay_deny.as_ref(), Duration::ZERO, &at.field("delay_deny"))?,
+    })
+}
+
+fn ext_authz(wire: &filters::ext_authz::v3::ExtAuthz, at: &At<'_>) -> Result<NetworkExtAuthz, ConfigError> {
+    grpc_service::transport_version(wire.transport_api_version, &at.field("transport_api_version"))?;
+    let place = at.field("filter_enabled_metadata");
+    let enabled_where = wire.filter_enabled_metadata.as_ref().map(|wire| rbac::metadata(wire, &place));
+    Ok(NetworkExtAuthz {
+        stat_prefix: prefix(&wire.stat_prefix, at)?,
+        service: grpc_service::convert(wire.grpc_service.as_ref(), ANSWER, &at.field("grpc_service"))?,
+        failure_mode_allow: wire.failure_mode_allow,
+        include_peer_certificate: wire.include_peer_certificate,
+        include_tls_session: wire.include_tls_session,
+        metadata_namespaces: wire.metadata_context_namespaces.clone(),
+        enabled_where: enabled_where.transpose()?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a gRPC service is told of a request (`envoy.service.auth.v3.AttributeContext`).
+//! What a gRPC service is told of a request or connection (`envoy.service.auth.v3.AttributeContext`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use core::socket_address::PortSpecifier;
 use wire::attribute_context::{HttpRequest, Peer, Request, TlsSession};
 
 use super::{ExtAuthz, Held};
-use crate::access_log::RequestInfo;
+use crate::access_log::{ConnectionInfo, RequestInfo};
 use crate::config::StringMatch;
 use crate::filter::Stream;
 use crate::http::message::RequestHead;
@@ -26,35 +26,49 @@ pub fn check_request(
     stream: &Stream<'_>,
 ) -> wire::CheckRequest {
     let info = &stream.exchange.info;
-    let tls = info.connection.tls.as_ref();
-    let own_name = tls.and_then(|tls| tls.local_uri_sans.first());
+    let known = of_connection(info, own.include_peer_certificate, own.include_tls_session, &own.metadata_namespaces);
+    let service = stream.head.headers.get_str("x-envoy-downstream-service-cluster").unwrap_or_default();
     let attributes = wire::AttributeContext {
-        source: Some(source(own, info, stream.head)),
-        destination: Some(Peer {
-            address: Some(address(info.connection.local_address)),
-            principal: own_name.cloned().unwrap_or_default(),
-            ..Peer::default()
-        }),
+        source: known.source.map(|source| Peer { service: service.to_owned(), ..source }),
         request: Some(Request {
             time: Some(SystemTime::into(info.start_time)),
             http: Some(http_request(own, held, stream)),
         }),
         context_extensions: extensions,
-        metadata_context: Some(metadata(own, info)),
         route_metadata_context: Some(core::Metadata::default()),
-        tls_session: own
-            .include_tls_session
-            .then(|| TlsSession { sni: info.connection.requested_server_name.clone().unwrap_or_default() }),
+        ..known
     };
     wire::CheckRequest { attributes: Some(attributes) }
 }
 
-fn source(own: &ExtAuthz, info: &RequestInfo, head: &RequestHead) -> Peer {
+/// What is known of the connection alone.
+pub fn of_connection(
+    info: &RequestInfo,
+    certificate: bool,
+    session: bool,
+    namespaces: &[String],
+) -> wire::AttributeContext {
     let tls = info.connection.tls.as_ref();
-    let certificate = tls.and_then(|tls| tls.peer_certificates.first()).filter(|_| own.include_peer_certificate);
+    let own_name = tls.and_then(|tls| tls.local_uri_sans.first());
+    wire::AttributeContext {
+        source: Some(source(&info.connection, certificate)),
+        destination: Some(Peer {
+            address: Some(address(info.connection.local_address)),
+            principal: own_name.cloned().unwrap_or_default(),
+            ..Peer::default()
+        }),
+        metadata_context: Some(metadata(namespaces, info)),
+        tls_session: session
+            .then(|| TlsSession { sni: info.connection.requested_server_name.clone().unwrap_or_default() }),
+        ..wire::AttributeContext::default()
+    }
+}
+
+fn source(connection: &ConnectionInfo, certificate: bool) -> Peer {
+    let tls = connection.tls.as_ref();
+    let certificate = tls.and_then(|tls| tls.peer_certificates.first()).filter(|_| certificate);
     Peer {
-        address: Some(address(info.connection.remote_address)),
-        service: head.headers.get_str("x-envoy-downstream-service-cluster").unwrap_or_default().to_owned(),
+        address: Some(address(connection.remote_address)),
         principal: tls.and_then(|tls| tls.peer_names().first()).cloned().unwrap_or_default(),
         certificate: certificate.map(|certificate| pem::url_encoded(certificate)).unwrap_or_default(),
         ..Peer::default()
@@ -71,10 +85,10 @@ fn address(address: SocketAddr) -> core::Address {
     }
 }
 
-fn metadata(own: &ExtAuthz, info: &RequestInfo) -> core::Metadata {
+fn metadata(namespaces: &[String], info: &RequestInfo) -> core::Metadata {
     let mut all = core::Metadata::default();
     let Some(known) = info.metadata.as_deref() else { return all };
-    for name in &own.metadata_namespaces {
+    for name in namespaces {
         if let Some(fields) = known.namespace(name) {
             all.filter_metadata.insert(name.clone(), fields.clone());
         }

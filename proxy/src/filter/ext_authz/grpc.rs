@@ -14,7 +14,7 @@ use crate::config::AppendAction;
 use crate::filter::Stream;
 use crate::filter::grpc::GrpcService;
 
-const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
+pub const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 pub async fn check(
     own: &ExtAuthz,

@@ -1,0 +1,72 @@
+//! Asks a service whether a connection may go on (Envoy, `envoy.filters.network.ext_authz`). It is asked as soon as the
+//! connection is there, where Envoy waits for the first byte: servers that speak first are not reached before.
+
+use api::envoy::service::auth::v3 as wire;
+
+use crate::access_log::{LogContext, RequestInfo, ResponseFlags};
+use crate::downstream::Downstream;
+use crate::filter::ext_authz::{METHOD, connection_attributes};
+use crate::filter::grpc::GrpcService;
+use crate::rbac::MetadataMatch;
+use crate::stats::label;
+
+/// `envoy.extensions.filters.network.ext_authz.v3.ExtAuthz`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkExtAuthz {
+    pub stat_prefix: String,
+    pub service: GrpcService,
+    /// Whether a connection goes on about which the service gives no answer.
+    pub failure_mode_allow: bool,
+    pub include_peer_certificate: bool,
+    pub include_tls_session: bool,
+    pub metadata_namespaces: Vec<String>,
+    /// `None`: everywhere.
+    pub enabled_where: Option<MetadataMatch>,
+}
+
+impl NetworkExtAuthz {
+    /// Whether the connection goes on; the reason stands in `info` if it does not.
+    pub async fn admit(&self, downstream: &Downstream, info: &mut RequestInfo) -> bool {
+        let count = |name: &str| {
+            let mut labels = String::new();
+            label(&mut labels, "envoy_ext_authz_prefix", &self.stat_prefix);
+            downstream.worker.shard.counter(&format!("envoy_ext_authz_{name}"), &labels).add(1);
+        };
+        if self.enabled_where.as_ref().is_some_and(|rule| !rule.matches(info)) {
+            count("disabled");
+            return true;
+        }
+        count("total");
+        let (counted, details) = match self.ask(downstream, info).await {
+            Some(response) if response.status.as_ref().is_none_or(|status| status.code == 0) => {
+                count("ok");
+                return true;
+            }
+            Some(_) => ("denied", "ext_authz_denied"),
+            None => ("error", "ext_authz_error"),
+        };
+        count(counted);
+        if counted == "error" && self.failure_mode_allow {
+            count("failure_mode_allowed");
+            return true;
+        }
+        count("cx_closed");
+        info.flags |= ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE;
+        info.response_code_details = Some(details.into());
+        info.connection_termination_details = Some(details.into());
+        false
+    }
+
+    async fn ask(&self, downstream: &Downstream, info: &RequestInfo) -> Option<wire::CheckResponse> {
+        let (certificate, session) = (self.include_peer_certificate, self.include_tls_session);
+        let attributes = connection_attributes(info, certificate, session, &self.metadata_namespaces);
+        let request = wire::CheckRequest { attributes: Some(attributes) };
+        let context = LogContext::of_connection(info);
+        let answer = self.service.call(&downstream.worker, METHOD, &request, &context).await;
+        let told = |error: &_| {
+            let cluster = &self.service.cluster;
+            tracing::debug!(cluster, %error, "no answer from the authorization service about a connection");
+        };
+        answer.inspect_err(told).ok()
+    }
+}
