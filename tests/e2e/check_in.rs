@@ -1,11 +1,11 @@
 //! Hosts that check in from other machines: over TLS, with a token, and into the mesh.
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::control_plane::ControlPlane;
 use crate::mesh::{text, until};
+use crate::ports::free;
 
 #[test]
 fn hosts_of_other_machines_check_in_over_tls_with_the_token() {
@@ -19,7 +19,7 @@ fn hosts_of_other_machines_check_in_over_tls_with_the_token() {
     let certificate = file("api.pem", &made.cert.pem());
     let key = file("api-key.pem", &made.signing_key.serialize_pem());
     let token = file("check-in-token", "a secret\n");
-    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let port = free([0, 0, 0, 0]).port();
     let listen = format!("0.0.0.0:{port}");
 
     // Neither without TLS nor without a token.
@@ -44,7 +44,7 @@ fn hosts_of_other_machines_check_in_over_tls_with_the_token() {
     let web = "/v1/registration/web";
     let tags = r#"tags={"az":"a","region":"eu","instance_id":"i-1"}"#;
     let host = ["-d", "ip=10.0.0.1", "-d", "port=9211", "-d", "revision=sha", "-d", tags];
-    until("the listener", Duration::from_secs(30), || answer(&[], "/healthcheck") == "OK 200");
+    until("the listener", Duration::from_secs(60), || answer(&[], "/healthcheck") == "OK 200");
     assert!(answer(&host, web).ends_with(" 401"));
     assert!(answer(&["-H", "authorization: Bearer another"], web).ends_with(" 401"));
     let plain = Command::new("curl").args(["-s", &format!("http://localhost:{port}{web}")]).output().unwrap();
@@ -68,9 +68,9 @@ fn hosts_of_other_machines_check_in_over_tls_with_the_token() {
         let items = listing["items"].as_array().unwrap().clone();
         items.iter().map(|item| (item["port"].as_u64().unwrap(), item["weight"].as_u64().unwrap())).collect::<Vec<_>>()
     };
-    until("both in the catalog", Duration::from_secs(30), || endpoints() == [(9211, 1), (9212, 7)]);
+    until("both in the catalog", Duration::from_secs(60), || endpoints() == [(9211, 1), (9212, 7)]);
     assert_eq!(answer(&[&bearer[..], &["-X", "DELETE"]].concat(), &format!("{web}/10.0.0.1")), "{} 200");
-    until("none in the catalog", Duration::from_secs(30), || {
+    until("none in the catalog", Duration::from_secs(60), || {
         let listing = mesh.weft(&["endpoints", "web", "-o", "json"]);
         !text(&listing).contains("10.0.0.1")
     });

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::mesh::{Mesh, get, repository, until};
+use crate::ports::free;
 use crate::telemetry::api;
 
 /// A path, and what was posted to it.
@@ -86,8 +87,8 @@ struct Influx {
 impl Influx {
     fn start() -> Self {
         let dir = TempDir::new().unwrap();
-        // Ports that were free a moment ago; InfluxDB tells nobody which it was given.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // InfluxDB tells nobody which it was given.
+        let free = || free([127, 0, 0, 1]);
         let (at, own) = (free(), free());
         let path = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(

@@ -27,6 +27,7 @@ mod mesh;
 mod node_proxy;
 mod outage;
 mod platforms;
+mod ports;
 mod process;
 mod programs;
 mod prometheus;

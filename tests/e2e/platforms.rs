@@ -1,6 +1,6 @@
 //! One service on two platforms: an ordinary Consul service and a workload of the mesh under one hostname.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::consul::Server;
 use crate::load::Load;
 use crate::mesh::{Mesh, get, until};
+use crate::ports::free;
 
 /// Consul's endpoints before all others, wherever the caller is, and whoever fails is left out for a while.
 const RULES: &str = "
@@ -134,7 +135,7 @@ fn a_service_of_consul_is_called_by_its_names_and_fails_over_to_a_vm() {
     assert_eq!((&consul["state"], &consul["services"]), (&json!("synced"), &json!(1)), "{status:?}");
 
     // A workload joins under the same host.
-    let vm = Plain::start(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1), free_port())), "vm");
+    let vm = Plain::start(free([127, 0, 0, 1]), "vm");
     let _joined = Joined::start(&mesh, "quotes", 8000, vm.at);
     until("both platforms", Duration::from_secs(20), || {
         let counts = items(&mesh, &["endpoints", "quotes", "--by-platform", "-o", "json"]);
@@ -219,7 +220,7 @@ fn a_lost_consul_is_shown_and_its_endpoints_serve_on() {
 fn a_cluster_that_is_away_at_the_start_is_shown_and_the_others_are_served() {
     let directory = tempfile::TempDir::new().unwrap();
     let kubeconfig = directory.path().join("west.yaml");
-    let away = format!("http://127.0.0.1:{}", free_port());
+    let away = format!("http://{}", free([127, 0, 0, 1]));
     let text = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "west",
         "contexts": [{ "name": "west", "context": { "cluster": "west", "user": "west" } }],
@@ -234,8 +235,4 @@ fn a_cluster_that_is_away_at_the_start_is_shown_and_the_others_are_served() {
     let log = mesh.log_of("control-plane");
     assert!(log.contains("the API server is out of reach"), "{log}");
     assert!(!log.contains("kube_client"), "{log}");
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

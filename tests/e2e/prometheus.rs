@@ -1,6 +1,6 @@
 //! A real Prometheus finds and scrapes a running mesh, and has what Istio's dashboards ask it for.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::denied::{Echo, Held};
 use crate::mesh::{Mesh, get, until};
+use crate::ports::free;
 
 /// What the dashboards query, a line each.
 const QUERIED: &str = include_str!("istio-dashboards.txt");
@@ -22,8 +23,8 @@ struct Prometheus {
 impl Prometheus {
     fn start(mesh: &Mesh) -> Self {
         let dir = TempDir::new().unwrap();
-        // A port that was free a moment ago; Prometheus binds no port 0.
-        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Prometheus binds no port 0.
+        let at = free([127, 0, 0, 1]);
         let known = std::fs::read(mesh.path().join("control-plane/address.json")).unwrap();
         let known: Value = serde_json::from_slice(&known).unwrap();
         let control_plane = crate::mesh::address(known["metrics"].as_str().unwrap());

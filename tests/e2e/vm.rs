@@ -19,6 +19,7 @@ use std::time::Duration;
 use kit::{App, ControlPlane, GROUP, Vm, tree};
 
 use crate::mesh::{text, until, weft};
+use crate::ports::free;
 
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -122,7 +123,7 @@ fn whoever_joins_an_unreachable_control_plane_is_told_at_once_what_is_tried_and_
     let control_plane = ControlPlane::start(&[]);
     control_plane.mesh(&["apply", "-f", "-"], GROUP);
     let token = control_plane.token(&[]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = free([127, 0, 0, 1]);
     let log = control_plane.dir("join.log");
     let (url, state) = (format!("https://{nobody}"), control_plane.dir("vm"));
     let join = ["join", &url, "--token", &token, "--state-dir", state.to_str().unwrap()];

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::SOON;
 use crate::mesh::{get, text, until, weft};
+use crate::ports::free;
 
 /// What the machines are; a probe may follow.
 pub const GROUP: &str = "\
@@ -85,8 +86,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     pub fn start(options: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self::start_at(free, options)
+        Self::start_at(free([127, 0, 0, 1]), options)
     }
 
     pub fn start_at(xds: SocketAddr, options: &[&str]) -> Self {

@@ -1,7 +1,7 @@
 //! Machines with networks of their own, and what runs on them.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::kit::{ControlPlane, Process};
 use super::namespace::{Namespace, ip};
 use crate::mesh::{text, weft};
+use crate::ports::free;
 
 /// A machine with a network of its own, where programs are started as anywhere.
 pub struct Machine {
@@ -221,12 +222,12 @@ pub fn group(name: &str) -> String {
 
 /// On all addresses, of `any` family.
 pub fn control_plane(groups: &[&str], any: &str) -> (ControlPlane, u16) {
-    let port = TcpListener::bind((any, 0)).unwrap().local_addr().unwrap().port();
-    let control_plane = ControlPlane::start_at(SocketAddr::new(any.parse().unwrap(), port), &[]);
+    let place = free(any.parse::<IpAddr>().unwrap());
+    let control_plane = ControlPlane::start_at(place, &[]);
     for name in groups {
         control_plane.mesh(&["apply", "-f", "-"], &group(name));
     }
-    (control_plane, port)
+    (control_plane, place.port())
 }
 
 pub fn token(control_plane: &ControlPlane, group: &str) -> String {

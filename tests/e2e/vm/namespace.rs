@@ -1,12 +1,13 @@
 //! A machine in a network namespace: joined over a real link, called by programs that know nothing, and moved.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
 use super::SOON;
 use super::kit::{App, ControlPlane, GROUP, Process};
 use crate::mesh::{text, until};
+use crate::ports::free;
 
 /// A namespace and the link to it, which both go with it.
 pub struct Namespace {
@@ -81,15 +82,15 @@ fn machine(family: &str, addresses: [&str; 3], length: &str) {
     let here: IpAddr = addresses[0].parse().unwrap();
     // On all addresses of its machine: the joining one proves it by the token, under any name.
     let any = if family == "6" { "::" } else { "0.0.0.0" };
-    let port = TcpListener::bind((any, 0)).unwrap().local_addr().unwrap().port();
-    let control_plane = ControlPlane::start_at(SocketAddr::new(any.parse().unwrap(), port), &[]);
+    let place = free(any.parse::<IpAddr>().unwrap());
+    let control_plane = ControlPlane::start_at(place, &[]);
     control_plane.mesh(&["apply", "-f", "-"], GROUP);
     let (echo, app) = (App::start(), App::start());
     let forward = format!("127.0.0.1:{}", echo.port);
     let service = ["agent", "--service", "echo", "--port", "8000", "--address", addresses[0], "--forward-to", &forward];
     let _service = Process::start(&[], &service, &control_plane.dir(""), &control_plane.dir("echo.log"));
 
-    let (url, token) = (format!("https://{}", SocketAddr::new(here, port)), control_plane.token(&[]));
+    let (url, token) = (format!("https://{}", SocketAddr::new(here, place.port())), control_plane.token(&[]));
     let (state, forward) = (control_plane.dir("vm"), app.forward());
     let join = ["join", &url, "--token", &token, "--state-dir", state.to_str().unwrap(), "--forward-to", &forward];
     let join = [&join[..], &["--foreground", "--drain", "0s"]].concat();
