@@ -48,9 +48,10 @@ fn a_machine_joins_with_one_command_serves_and_leaves_without_a_trace() {
 
     vm.start();
     until("a call through the machine's own proxy", SOON, || vm.calls("http://reviews:9080/"));
+    let healthy = || control_plane.endpoint().is_some_and(|endpoint| endpoint["health"] == "healthy");
+    until("its word that it serves", SOON, healthy);
     let endpoint = control_plane.endpoint().unwrap();
     assert_eq!(endpoint["address"], "127.7.1.7");
-    assert_eq!(endpoint["health"], "healthy");
     assert_eq!(endpoint["labels"]["version"], "v1");
     assert_eq!(endpoint["locality"], "eu/a");
     assert_eq!(endpoint["weight"], 3);

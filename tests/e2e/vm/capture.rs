@@ -58,9 +58,10 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
 
     let _web = server.web_server("8000");
     let _other = server.web_server("9999");
-    let _ssh = server.web_server("22");
+    let _ssh = server.echo_server();
     let ssh = SocketAddr::new(server.address.parse().unwrap(), 22);
-    until("the server", SOON, || std::net::TcpStream::connect(ssh).is_ok());
+    let other = SocketAddr::new(ssh.ip(), 9999);
+    until("the servers", SOON, || [ssh, other].iter().all(|at| std::net::TcpStream::connect(at).is_ok()));
     let watch = Watch::start(ssh);
     let before = [&client, &server].map(|machine| (machine.network(), tree(&machine.root.path().join("etc"))));
 

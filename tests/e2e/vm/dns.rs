@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::SOON;
 use super::kit::{App, ControlPlane, GROUP, Vm};
 use crate::mesh::{get, until};
+use crate::ports::free;
 
 const OTHERS: &str = "\
 apiVersion: networking.istio.io/v1
@@ -43,9 +44,8 @@ spec:
 
 /// A nameserver that knows one name, with records of which an agent knows nothing.
 fn nameserver() -> SocketAddr {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = tcp.local_addr().unwrap();
-    let udp = UdpSocket::bind(address).unwrap();
+    let address = free([127, 0, 0, 1]);
+    let (tcp, udp) = (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut buffer) {

@@ -13,7 +13,7 @@ use crate::authorities::openssl;
 use crate::mesh::{text, until, weft};
 
 /// Long enough to join below it on a machine that is busy.
-const LIFE: Duration = Duration::from_secs(40);
+const LIFE: Duration = Duration::from_secs(75);
 
 /// A root as the control plane makes it, but for its dates.
 fn root(folder: &Path, ends: SystemTime) {

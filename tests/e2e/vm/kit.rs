@@ -1,7 +1,7 @@
 //! A control plane, machines that join it (each on a loopback address of its own), and programs on them.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -322,7 +322,12 @@ pub fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
                 folders.push(path.clone());
                 b"a directory".to_vec()
             } else {
-                fs::read(&path).unwrap()
+                match fs::read(&path) {
+                    Ok(content) => content,
+                    // It was on its way to its place.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => panic!("{}: {error}", path.display()),
+                }
             };
             found.push((path.to_string_lossy().into_owned(), content));
         }

@@ -107,11 +107,15 @@ impl Machine {
 
     /// What says back whatever it is told, on the port of ssh.
     pub fn echo_server(&self) -> Program {
-        const SERVER: &str = "import socketserver\n\
+        // Its system takes connections for it while it has no time for them itself.
+        const SERVER: &str = "import socket, socketserver\n\
             class Echo(socketserver.StreamRequestHandler):\n\
             \x20def handle(self):\n\
             \x20 while data := self.request.recv(99): self.request.sendall(data)\n\
-            socketserver.ThreadingTCPServer(('', 22), Echo).serve_forever()";
+            class Server(socketserver.ThreadingTCPServer):\n\
+            \x20address_family = socket.AF_INET6\n\
+            \x20request_queue_size = 1024\n\
+            Server(('::', 22), Echo).serve_forever()";
         self.start(&["python3", "-c", SERVER])
     }
 
