@@ -14,7 +14,7 @@ fn the_sample_runs_goes_down_without_a_trace_and_comes_back_as_it_was() {
 
     // The three versions of reviews take turns, and each shows its own stars.
     let mut colours = BTreeSet::new();
-    until("all three versions of reviews", Duration::from_secs(20), || {
+    until("all three versions of reviews", Duration::from_secs(60), || {
         let reviews = mesh.get("/api/v1/products/0/reviews", &[]).json();
         colours.insert(reviews["reviews"][0]["rating"]["color"].as_str().unwrap_or("none").to_owned());
         colours.len() == 3
@@ -22,7 +22,7 @@ fn the_sample_runs_goes_down_without_a_trace_and_comes_back_as_it_was() {
     assert_eq!(colours.into_iter().collect::<Vec<_>>(), ["black", "none", "red"]);
 
     // Every proxy is in step, and every workload is named with its addresses.
-    until("all proxies synced", Duration::from_secs(10), || mesh.all_synced());
+    until("all proxies synced", Duration::from_secs(60), || mesh.all_synced());
     let names: BTreeSet<_> =
         mesh.up["workloads"].as_array().unwrap().iter().map(|w| w["name"].as_str().unwrap()).collect();
     let expected = ["details-v1", "productpage-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3"];
@@ -60,6 +60,6 @@ fn interrupting_it_stops_everything() {
     let control_plane = address["pid"].as_u64().unwrap() as u32;
     assert!(is_alive(control_plane));
     std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap();
-    until("the end of weft up", Duration::from_secs(30), || up.try_wait().unwrap().is_some());
+    until("the end of weft up", Duration::from_secs(60), || up.try_wait().unwrap().is_some());
     assert!(!is_alive(control_plane), "the control plane outlived weft up");
 }

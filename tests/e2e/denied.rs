@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::mesh::{Mesh, kill, until};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const ID: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
 const GET: &[u8] = b"GET /details/0 HTTP/1.1\r\nHost: details:9080\r\n\r\n";
 /// The beginning of HTTP/2, with settings that ask for nothing.

@@ -98,19 +98,22 @@ fn programs_are_let_out_by_name_and_by_connect_unless_the_mesh_lets_nobody_out()
     let metrics = mesh.workload("productpage-v1")["metrics"].as_str().unwrap();
     assert_eq!(call(&at.to_string()).body, "a page from elsewhere");
     let path = format!("/{}", metrics.splitn(4, '/').nth(3).unwrap());
-    let metrics = get(address(metrics), "metrics", &path, &[]).unwrap().body;
-    let series = metrics.lines().find(|line| {
-        let outside = line.contains("destination_service_name=\"PassthroughCluster\"");
-        line.starts_with("istio_requests_total{") && outside && line.contains("response_code=\"200\"")
+    let read = || get(address(metrics), "metrics", &path, &[]).unwrap().body;
+    // A request is counted once its answer is gone.
+    until("the series of the call", Duration::from_secs(60), || {
+        read().lines().any(|line| {
+            let outside = line.contains("destination_service_name=\"PassthroughCluster\"");
+            line.starts_with("istio_requests_total{") && outside && line.contains("response_code=\"200\"")
+        })
     });
-    assert!(series.is_some(), "{metrics}");
+    let metrics = read();
     assert!(!metrics.contains("no-such-host"), "{metrics}");
     let why = mesh.ok(&["why", "--from", "productpage-v1", "http://example.com/"]);
     assert!(why.contains("outside the mesh, resolved by name"), "{why}");
 
     mesh.apply(&POLICY.replace("MODE", "REGISTRY_ONLY"));
     let refused = || Some(call(&at.to_string())).filter(|told| told.status == 502);
-    until("the end of the way out", Duration::from_secs(10), || refused().is_some());
+    until("the end of the way out", Duration::from_secs(60), || refused().is_some());
     let told = refused().unwrap();
     assert!(told.body.contains("REGISTRY_ONLY"), "{told:?}");
     let connect = format!("CONNECT {at} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n\r\n");
@@ -120,5 +123,5 @@ fn programs_are_let_out_by_name_and_by_connect_unless_the_mesh_lets_nobody_out()
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 502");
     mesh.apply(&POLICY.replace("MODE", "ALLOW_ANY"));
-    until("the way out", Duration::from_secs(10), || call(&at.to_string()).status == 200);
+    until("the way out", Duration::from_secs(60), || call(&at.to_string()).status == 200);
 }

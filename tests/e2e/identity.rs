@@ -36,7 +36,7 @@ pub fn refusal(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
 pub fn attempt(mesh: &Mesh, workload: &str, options: &[&str]) -> String {
     let at = mesh.address_of(workload).to_string();
     let mut child = Command::new("timeout")
-        .args(["10", "openssl", "s_client", "-connect", &at, "-alpn", "istio", "-ign_eof"])
+        .args(["60", "openssl", "s_client", "-connect", &at, "-alpn", "istio", "-ign_eof"])
         .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -81,14 +81,14 @@ fn workloads_prove_who_they_are_and_refuse_who_does_not() {
 
     // Plaintext is served while it is permitted, and refused when it is not.
     let plain = || get(mesh.address_of("details-v1"), "details:9080", "/details/0", &[]);
-    until("plaintext by default", Duration::from_secs(5), || plain().is_ok_and(|answer| answer.status == 200));
+    until("plaintext by default", Duration::from_secs(60), || plain().is_ok_and(|answer| answer.status == 200));
     mesh.apply(&peer_authentication("STRICT"));
-    until("plaintext refused", Duration::from_secs(5), || plain().is_err());
+    until("plaintext refused", Duration::from_secs(60), || plain().is_err());
     assert_eq!(mesh.call_from("productpage-v1", "http://details:9080/details/0", &[]).status, 200);
     let page = mesh.get("/productpage", &[]);
     assert!(page.status == 200 && page.body.contains("Reviewer1"), "{page:?}");
     mesh.apply(&peer_authentication("PERMISSIVE"));
-    until("plaintext permitted again", Duration::from_secs(5), || plain().is_ok_and(|answer| answer.status == 200));
+    until("plaintext permitted again", Duration::from_secs(60), || plain().is_ok_and(|answer| answer.status == 200));
 
     // The port takes nobody without a certificate, and nobody of another trust domain.
     mesh.apply(&peer_authentication("STRICT"));

@@ -228,7 +228,7 @@ pub fn address(url: &str) -> SocketAddr {
 /// One plain GET on a connection of its own.
 pub fn get(at: SocketAddr, host: &str, target: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(at)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{extra}\r\n")?;
     let mut bytes = Vec::new();

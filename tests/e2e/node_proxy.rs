@@ -121,12 +121,10 @@ fn programs_of_one_machine_are_told_apart_by_their_user() {
     }
 
     // Plaintext from elsewhere is refused where mutual TLS is asked for.
-    let plain = node.call(NOBODY, &["-H", "Host: ratings:9080", &format!("http://{ADDRESS}:4141/")]);
-    assert_eq!(plain.0, 0, "{plain:?}");
+    let plain = || node.call(NOBODY, &["-H", "Host: ratings:9080", &format!("http://{ADDRESS}:4141/")]);
+    until("plaintext refused", SOON, || plain().0 == 0);
 
-    let (_, json) = node.admin("/admin/metrics.json").unwrap();
-    let told: Value = serde_json::from_str(&json).unwrap();
-    let told = told.as_object().unwrap();
+    let told = || -> Value { serde_json::from_str(&node.admin("/admin/metrics.json").unwrap().1).unwrap() };
     for (workload, caller) in [("reviews-v2", "ratings"), ("ratings-v1", "reviews")] {
         let named = |series: &&String| {
             series.starts_with("istio_requests_total")
@@ -135,9 +133,12 @@ fn programs_of_one_machine_are_told_apart_by_their_user() {
                 && series
                     .contains(&format!("source_principal=\"spiffe://cluster.local/ns/default/sa/bookinfo-{caller}\""))
         };
-        assert!(told.iter().any(|(series, count)| named(&series) && count.as_u64() > Some(0)), "{workload}: {json}");
+        // A request is counted once its answer is gone.
+        until(workload, SOON, || {
+            told().as_object().unwrap().iter().any(|(series, count)| named(&series) && count.as_u64() > Some(0))
+        });
     }
-    assert_eq!(told["weft_node_proxy_refused_total{reason=\"unknown_user\"}"], 2);
+    assert_eq!(told()["weft_node_proxy_refused_total{reason=\"unknown_user\"}"], 2);
     for path in ["/metrics", "/stats/prometheus", "/admin/metrics/prometheus"] {
         let (_, text) = node.admin(path).unwrap();
         assert_eq!(text.matches("# TYPE istio_requests_total counter").count(), 1, "{text}");
@@ -188,6 +189,8 @@ fn what_a_workload_handed_out_ends_with_its_run_and_the_next_hands_out_its_own()
     assert_eq!(node.call(0, &["-X", "POST", &quit]).0, 200);
     assert_eq!(told.next().unwrap(), "{\"code\": \"OK\"}");
     first.wait().unwrap();
+    let log = || fs::read_to_string(node.control_plane.dir("node.log")).unwrap();
+    until("its proxy's end", SOON, || log().contains("a workload's proxy ended; it is started again"));
     until("it is started again", SOON, || node.admin("/ready").is_some_and(|(status, _)| status == 200));
     let (mut second, mut told) = client(REVIEWS);
     assert!(told.next().unwrap().ends_with("sa/bookinfo-reviews"));

@@ -30,7 +30,7 @@ fn run(mesh: &Mesh, service: &str, arguments: &[&str], command: &[&str]) -> Runn
 
 /// Calls a service out of the sample's mesh until it answers.
 fn answers(mesh: &Mesh, url: &str, expected: &str) {
-    until(&format!("{url} with {expected:?}"), Duration::from_secs(30), || {
+    until(&format!("{url} with {expected:?}"), Duration::from_secs(60), || {
         let answer = mesh.call_from("productpage-v1", url, &[]);
         answer.status == 200 && answer.body.contains(expected)
     });

@@ -43,7 +43,10 @@ fn the_graph_shows_who_calls_whom_by_what_proxies_report() {
     until("all edges of the sample", Duration::from_secs(60), || {
         mesh.get("/productpage", &[]);
         graph = api(&mesh, "graph?window=60s");
-        calls.iter().all(|id| rate(edge(&graph, id)) > 0.0)
+        // The caller's name, and the gateway's calls, may be in later reports of other proxies.
+        let has_gateway = graph["nodes"].as_array().unwrap().iter().any(|node| node["kind"] == "gateway");
+        let is_named = edge(&graph, calls[0])["principals"]["source"].is_string();
+        has_gateway && is_named && calls.iter().all(|id| rate(edge(&graph, id)) > 0.0)
     });
     let reviews = edge(&graph, calls[0]);
     assert_eq!(reviews["mtls_ratio"], 1.0, "{reviews}");
@@ -58,7 +61,6 @@ fn the_graph_shows_who_calls_whom_by_what_proxies_report() {
     let node = |id: &str| nodes.iter().find(|node| node["id"] == id).unwrap_or_else(|| panic!("no {id} in {graph}"));
     assert_eq!(node("default/reviews")["endpoints"]["ready"], 3, "{graph}");
     assert_eq!(node("default/ratings")["health"], "healthy", "{graph}");
-    assert!(nodes.iter().any(|node| node["kind"] == "gateway"), "{graph}");
     assert_eq!(graph["reporting"]["stale"], serde_json::json!([]), "{graph}");
 }
 
@@ -73,11 +75,15 @@ fn the_command_line_shows_the_same_graph() {
     let dot = mesh.ok(&["graph", "-o", "dot"]);
     assert!(dot.contains("\"default/productpage\" -> \"default/reviews\""), "{dot}");
     assert!(mesh.ok(&["graph", "-o", "mermaid", "-n", "default"]).starts_with("flowchart LR\n"));
-    let top = mesh.ok(&["top", "--once"]);
-    let reviews = top.lines().find(|line| line.starts_with("default/reviews ")).unwrap_or_else(|| panic!("{top}"));
-    assert!(reviews.contains("healthy") && reviews.contains("3/3"), "{top}");
-    let edges = mesh.ok(&["top", "edges", "--once", "--sort", "latency"]);
-    assert!(edges.contains("100.0%"), "{edges}");
+    let soon = Duration::from_secs(60);
+    until("reviews among the services", soon, || {
+        let top = mesh.ok(&["top", "--once"]);
+        let reviews = top.lines().find(|line| line.starts_with("default/reviews "));
+        reviews.is_some_and(|line| line.contains("healthy") && line.contains("3/3"))
+    });
+    until("the share of mutual TLS", soon, || {
+        mesh.ok(&["top", "edges", "--once", "--sort", "latency"]).contains("100.0%")
+    });
 }
 
 #[test]
@@ -130,7 +136,9 @@ fn tap_shows_live_requests_without_what_is_secret() {
 fn a_proxy_is_asked_for_its_log_level_and_its_counters() {
     let mesh = Mesh::start(&[]);
     let (soon, id) = (Duration::from_secs(60), "reviews-v1.default");
-    until("it reports", soon, || mesh.weft(&["log-level", id]).status.success());
+    for id in [id, "details-v1.default"] {
+        until("it reports", soon, || mesh.weft(&["log-level", id]).status.success());
+    }
     let others = mesh.ok(&["log-level", "details-v1.default"]);
     assert!(!mesh.log_of("reviews-v1").contains("DEBUG"));
     assert_eq!(mesh.ok(&["log-level", id, "debug"]).trim(), "debug");
@@ -153,9 +161,13 @@ fn a_machine_and_its_endpoints_tell_when_they_were_heard_of() {
     let heard = |list: &Value| list["items"].as_array().unwrap().iter().all(|item| item["last_heartbeat"].is_u64());
     until("reports of all", Duration::from_secs(60), || heard(&reviews()));
     assert_eq!(reviews()["items"][0]["health_source"], "agent");
-    let members = api(&mesh, "members?filter=service_account%20==%20%22bookinfo-reviews%22");
+    let mut members = Value::Null;
+    until("reports of the members", Duration::from_secs(60), || {
+        members = api(&mesh, "members?filter=service_account%20==%20%22bookinfo-reviews%22");
+        members["items"][0]["last_seen"].is_u64() && members["items"][0]["os"].is_string()
+    });
     let member = &members["items"][0];
-    assert!(member["last_seen"].is_u64() && !member["os"].as_str().unwrap().is_empty(), "{members}");
+    assert!(!member["os"].as_str().unwrap().is_empty(), "{members}");
     assert!(member["version"].as_str().unwrap().starts_with("weft/"), "{members}");
     let proxies = api(&mesh, "proxies");
     let address = |proxy: &Value| proxy["address"].as_str().is_some_and(|at| at.parse::<SocketAddr>().is_ok());

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 
@@ -89,8 +90,11 @@ fn py_spiffe_gets_certificates_and_tokens_and_hears_of_the_next() {
     assert!(told["another's"].as_str().unwrap().contains("no identity issued"), "{told}");
 
     // openssl agrees, and the key is the certificate's.
-    let verify = "verify -x509_strict -purpose sslclient -CAfile roots.pem -untrusted intermediates.pem leaf.pem";
-    assert_eq!(openssl(folder.path(), verify).trim(), "leaf.pem: OK");
+    // At the time that it was handed out: by now it may have ended.
+    let written = fs::metadata(folder.path().join("leaf.pem")).unwrap().modified().unwrap();
+    let at = written.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let verify = "verify -x509_strict -purpose sslclient -CAfile roots.pem -untrusted intermediates.pem";
+    assert_eq!(openssl(folder.path(), &format!("{verify} -attime {at} leaf.pem")).trim(), "leaf.pem: OK");
     let public = openssl(folder.path(), "pkey -in key.pem -pubout");
     assert_eq!(public, openssl(folder.path(), "x509 -in leaf.pem -noout -pubkey"));
     let shown = openssl(folder.path(), "x509 -in leaf.pem -noout -text");
@@ -130,7 +134,8 @@ fn a_caller_gets_an_identity_only_if_it_is_the_workload() {
     refused(asks(&guest, 0));
     let written = log(&guest.control_plane);
     assert!(written.contains(&format!("SPIFFE_ENDPOINT_SOCKET=unix:{}", guest.socket())), "{written}");
-    assert!(written.contains(&format!("user {STRANGER}, process ")), "{written}");
+    let refusal = format!("user {STRANGER}, process ");
+    until("the refusal in the log", SOON, || log(&guest.control_plane).contains(&refusal));
     drop(guest);
 
     // Of the same user, only the program that is named.
@@ -232,8 +237,10 @@ fn envoy_takes_its_certificate_from_the_socket_and_speaks_mutual_tls_with_a_side
 fn others_read_the_bundle_over_https_and_verify_tokens_with_it() {
     let control_plane =
         ControlPlane::start(&["--listen-bundle", "127.0.0.1:0", "--jwt-issuer", "https://mesh.example"]);
-    let written = fs::read_to_string(control_plane.dir("log")).unwrap();
-    let line = written.lines().find(|line| line.contains("bundle is served")).unwrap_or_else(|| panic!("{written}"));
+    let served = |line: &&str| line.contains("bundle is served");
+    until("the bundle is served", SOON, || control_plane.log().lines().any(|line| served(&line)));
+    let written = control_plane.log();
+    let line = written.lines().find(served).unwrap();
     let from = line.find("127.0.0.1:").unwrap();
     let address: String = line[from..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
     let read = |path: &str| -> Value {
