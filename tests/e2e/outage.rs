@@ -38,7 +38,7 @@ fn a_sidecar_that_starts_without_a_control_plane_serves_from_its_copy() {
     let details = mesh.pid_of("details-v1");
     kill(details);
     until("the end of the sidecar", Duration::from_secs(60), || !is_alive(details));
-    until("details again", Duration::from_secs(60), || {
+    until("details again", Duration::from_secs(120), || {
         let proxy = address(mesh.workload("productpage-v1")["http_proxy"].as_str().unwrap());
         get(proxy, "details:9080", "http://details:9080/details/0", &[]).is_ok_and(|answer| answer.status == 200)
     });

@@ -43,10 +43,11 @@ fn the_graph_shows_who_calls_whom_by_what_proxies_report() {
     until("all edges of the sample", Duration::from_secs(60), || {
         mesh.get("/productpage", &[]);
         graph = api(&mesh, "graph?window=60s");
-        // The caller's name, and the gateway's calls, may be in later reports of other proxies.
+        // The caller's name, and the gateway's calls, may be in later reports of other proxies; one may be late.
         let has_gateway = graph["nodes"].as_array().unwrap().iter().any(|node| node["kind"] == "gateway");
         let is_named = edge(&graph, calls[0])["principals"]["source"].is_string();
-        has_gateway && is_named && calls.iter().all(|id| rate(edge(&graph, id)) > 0.0)
+        let all_report = graph["reporting"]["stale"] == serde_json::json!([]);
+        has_gateway && is_named && all_report && calls.iter().all(|id| rate(edge(&graph, id)) > 0.0)
     });
     let reviews = edge(&graph, calls[0]);
     assert_eq!(reviews["mtls_ratio"], 1.0, "{reviews}");
@@ -61,7 +62,6 @@ fn the_graph_shows_who_calls_whom_by_what_proxies_report() {
     let node = |id: &str| nodes.iter().find(|node| node["id"] == id).unwrap_or_else(|| panic!("no {id} in {graph}"));
     assert_eq!(node("default/reviews")["endpoints"]["ready"], 3, "{graph}");
     assert_eq!(node("default/ratings")["health"], "healthy", "{graph}");
-    assert_eq!(graph["reporting"]["stale"], serde_json::json!([]), "{graph}");
 }
 
 #[test]

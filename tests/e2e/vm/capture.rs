@@ -65,8 +65,10 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
     let watch = Watch::start(ssh);
     let before = [&client, &server].map(|machine| (machine.network(), tree(&machine.root.path().join("etc"))));
 
-    client.join(&url(networks[0]), &token(&control_plane, "caller"), capture);
-    let told = server.join(&url(networks[1]), &token(&control_plane, "web"), capture);
+    // Longer than it takes to look at what a killed agent left.
+    let options = [capture, &["--capture-grace", "5m"]].concat();
+    client.join(&url(networks[0]), &token(&control_plane, "caller"), &options);
+    let told = server.join(&url(networks[1]), &token(&control_plane, "web"), &options);
     assert!(told.contains("connections of this machine are captured"), "{told}");
     let unit = fs::read_to_string(server.root.path().join("etc/systemd/system/weft.service")).unwrap();
     assert!(unit.contains("CAP_NET_ADMIN") && unit.contains("--end-capture --unless-guarded"), "{unit}");
