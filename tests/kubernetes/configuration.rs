@@ -172,7 +172,7 @@ async fn objects_stay_in_force_while_the_server_is_away() {
     cluster.apply(&rule("host: reviews")).await;
     let mesh = Mesh::of(&cluster, "east").await;
     mesh.until("the rule", |mesh| mesh.host().as_deref() == Some("reviews")).await;
-    cluster.relay.sever();
+    cluster.relay.sever().await;
     cluster.apply(&rule("host: ratings")).await;
     assert_eq!(mesh.host().as_deref(), Some("reviews"));
     cluster.relay.mend();
@@ -216,7 +216,7 @@ async fn policy_stays_in_force_when_the_server_is_away_at_the_start() {
     mesh.until("the refusal", |mesh| !mesh.galley.problems().is_empty()).await;
     mesh.until_stored(|entries| entries.len() == 2).await;
 
-    cluster.relay.sever();
+    cluster.relay.sever().await;
     let mesh = mesh.restart(&cluster, "east").await;
     mesh.until("the start without the cluster", |mesh| mesh.galley.is_synced()).await;
     assert!(mesh.is_strict(), "the policy must not disappear");

@@ -42,9 +42,11 @@ impl Relay {
         self.wire.send_modify(|wire| wire.cuts += 1);
     }
 
-    /// Cuts every connection, and takes no new one until `mend`.
-    pub fn sever(&self) {
+    /// Cuts every connection, and takes no new one until `mend`; nothing comes through once this is done.
+    pub async fn sever(&self) {
         self.wire.send_modify(|wire| *wire = Wire { cuts: wire.cuts + 1, is_open: false });
+        // Each connection listens for as long as it is forwarded.
+        self.wire.closed().await;
     }
 
     pub fn mend(&self) {
@@ -55,7 +57,8 @@ impl Relay {
 async fn forward(mut client: TcpStream, server: SocketAddr, mut wire: watch::Receiver<Wire>, cuts: u64) {
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        biased;
         _ = wire.wait_for(|wire| wire.cuts != cuts) => {}
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
     }
 }

@@ -149,7 +149,7 @@ async fn a_wire_that_is_cut_sixty_times_loses_nothing_and_doubles_nothing() {
         let address = format!("10.1.0.{round}");
         match round % 2 {
             0 => cluster.relay.cut(),
-            _ => cluster.relay.sever(),
+            _ => cluster.relay.sever().await,
         }
         cluster.apply(&slice("reviews", &[&address]).to_string()).await;
         cluster.relay.mend();
@@ -177,7 +177,7 @@ async fn a_server_that_forgot_the_past_is_read_anew_without_flicker() {
     watcher.until_synced().await;
     let before = watcher.told.len();
     let Some(server) = cluster.own() else { return };
-    cluster.relay.sever();
+    cluster.relay.sever().await;
     watcher.until("the loss", |watcher| matches!(watcher.told.last(), Some(Event::Lost(_)))).await;
     cluster.delete("/api/v1/namespaces/default/services/goes").await;
     cluster.apply(&service("comes").to_string()).await;
@@ -222,7 +222,7 @@ async fn a_server_that_is_away_leaves_everything_as_it_was() {
     cluster.apply(&slice("reviews", &["10.1.0.1"]).to_string()).await;
     let mut watcher = Watcher::of(cluster.open("east").await);
     watcher.until_synced().await;
-    cluster.relay.sever();
+    cluster.relay.sever().await;
     watcher.until("the loss", |watcher| matches!(watcher.told.last(), Some(Event::Lost(_)))).await;
     assert_eq!(watcher.addresses("reviews"), ["10.1.0.1 healthy"]);
     cluster.relay.mend();
