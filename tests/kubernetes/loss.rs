@@ -9,10 +9,9 @@ use serde_json::json;
 use crate::bookinfo::{PATIENCE, RULES, put_into, put_into_consul};
 use crate::cluster::TestCluster;
 use crate::consul::Server as Consul;
-use crate::end_to_end::own_address;
 use crate::load::Load;
 use crate::mesh::{Mesh, get, until};
-use crate::platforms::{free_port, items, pod};
+use crate::platforms::{items, own_port, pod};
 use crate::server::ADMIN_TOKEN;
 use crate::workload::{Workload, machine};
 
@@ -27,7 +26,7 @@ async fn the_loss_of_any_platform_moves_its_traffic_to_the_others() {
     let productpage = Workload::start(&mesh, "productpage-v1", machine(0), false);
     let ratings = Workload::join(&mesh, "ratings-v1", machine(1));
     let v1 = Workload::start(&mesh, "reviews-v1", machine(2), true);
-    let in_cluster = free_port(SocketAddr::new(own_address(), 0));
+    let in_cluster = own_port();
     let v2 = Workload::start(&mesh, "reviews-v2", in_cluster, true);
     let v3 = Workload::join(&mesh, "reviews-v3", machine(3));
     let spare = Workload::start(&mesh, "reviews-v1-spare", machine(4), true);

@@ -14,6 +14,7 @@ use crate::end_to_end::{own_address, run};
 use crate::load::Load;
 use crate::mesh::{Mesh, get, until, weft};
 use crate::server::ADMIN_TOKEN;
+use crate::workload::machine;
 
 /// Consul's endpoints before all others, whoever fails is left out for a while, and the gateway has a way to reviews of its own.
 const RULES: &str = "
@@ -57,7 +58,7 @@ spec:
     - {destination: {host: reviews, subset: v2}, weight: 25}
 ";
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program of the sample without a sidecar; it ends with the test.
 struct Plain(Child);
@@ -96,8 +97,9 @@ impl Drop for Joined {
     }
 }
 
-pub fn free_port(on: SocketAddr) -> SocketAddr {
-    std::net::TcpListener::bind(on).unwrap().local_addr().unwrap()
+/// A port of this test's own outside of loopback. The system hands out those from 32768 on, to whoever comes first.
+pub fn own_port() -> SocketAddr {
+    SocketAddr::new(own_address(), 20_000 + (std::process::id() % 10_000) as u16)
 }
 
 /// Service, pod and slice of reviews v2.
@@ -149,7 +151,7 @@ async fn one_service_on_two_platforms_is_called_from_a_third() {
     consul.register("reviews", "reviews-v1", &consul.address.to_string(), settings);
 
     let cluster = TestCluster::start().await;
-    let in_cluster = free_port(SocketAddr::new(own_address(), 0));
+    let in_cluster = own_port();
     let _v2 = Plain::reviews("v2", in_cluster);
     put_into(&cluster, in_cluster).await;
 
@@ -157,7 +159,7 @@ async fn one_service_on_two_platforms_is_called_from_a_third() {
     let mesh = Mesh::start(&["--no-sample", "--consul", &consul.url(), "--registry", &kubeconfig]);
     mesh.apply(RULES);
     mesh.apply_example("bookinfo-gateway");
-    let application = free_port(SocketAddr::from(([127, 0, 0, 1], 0))).to_string();
+    let application = machine(7).to_string();
     let program = format!("echo $http_proxy; exec {} sample bookinfo productpage --listen {application} >&2", weft());
     let arguments = ["run", "--service", "productpage", "--port", "9080", "--forward-to", &application];
     let (proxy, productpage) = run(mesh.command(&[&arguments[..], &["--", "sh", "-c", &program]].concat()));
@@ -167,10 +169,11 @@ async fn one_service_on_two_platforms_is_called_from_a_third() {
     let by_platform = || items(&mesh, &["endpoints", "reviews", "--by-platform", "-o", "json"]);
     let healthy = |platform: &str| by_platform().iter().any(|c| c["platform"] == platform && c["healthy"] == 1);
     until("reviews on both platforms", PATIENCE, || healthy("consul") && healthy("kubernetes"));
-    let registries = items(&mesh, &["registry", "status", "-o", "json"]);
-    let synced: BTreeMap<&str, &str> =
-        registries.iter().filter_map(|item| Some((item["name"].as_str()?, item["state"].as_str()?))).collect();
-    assert_eq!((synced["consul"], synced["east"]), ("synced", "synced"));
+    let is_synced = |name: &str| {
+        let registries = items(&mesh, &["registry", "status", "-o", "json"]);
+        registries.iter().any(|registry| registry["name"] == name && registry["state"] == "synced")
+    };
+    until("both registries in step", PATIENCE, || is_synced("consul") && is_synced("east"));
 
     // Weights and headers choose between the platforms.
     mesh.apply(WEIGHTS);

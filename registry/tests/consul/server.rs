@@ -155,8 +155,9 @@ impl Drop for Server {
 /// A loopback address that no other test has: Consul cannot take a port that is free.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(0);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 64 + NEXT.fetch_add(1, Ordering::Relaxed), high, low.clamp(1, 254))
+    let process = std::process::id();
+    let [high, low] = [(process / 254 % 254) as u8, (process % 254) as u8 + 1];
+    Ipv4Addr::new(127, 64 + NEXT.fetch_add(1, Ordering::Relaxed), high, low)
 }
 
 pub fn merge(into: &mut Value, from: Value) {
