@@ -108,18 +108,21 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
 
     let Some(server) = cluster.own() else { return };
     let user = "system:serviceaccount:istio-system:weft";
-    let mut asked: BTreeSet<(String, String, String)> = BTreeSet::new();
-    for Asked { verb, group, resource, .. } in server.asked().into_iter().filter(|asked| asked.user == user) {
-        // The one status that was written stands for those of all kinds.
-        match resource.strip_suffix("/status") {
-            Some(_) => {
-                let every =
-                    Kind::ALL.map(|kind| (verb.clone(), kind.group().into(), format!("{}/status", kind.plural())));
-                asked.extend(every);
+    let asked = || {
+        let mut asked: BTreeSet<(String, String, String)> = BTreeSet::new();
+        for Asked { verb, group, resource, .. } in server.asked().into_iter().filter(|asked| asked.user == user) {
+            // The one status that was written stands for those of all kinds.
+            match resource.strip_suffix("/status") {
+                Some(_) => {
+                    let every =
+                        Kind::ALL.map(|kind| (verb.clone(), kind.group().into(), format!("{}/status", kind.plural())));
+                    asked.extend(every);
+                }
+                None => drop(asked.insert((verb, group, resource))),
             }
-            None => drop(asked.insert((verb, group, resource))),
         }
-    }
+        asked
+    };
     let roles = documents(CONTROL_PLANE);
     let roles = roles.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
     let texts = |value: &Value| -> Vec<String> {
@@ -136,5 +139,12 @@ async fn the_role_allows_what_is_asked_and_nothing_else() {
             }
         }
     }
-    assert_eq!(allowed, asked, "left: what the roles allow; right: what the control plane asks");
+    // What was listed is in force before it is watched.
+    let watched = async {
+        while !allowed.is_subset(&asked()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let _ = timeout(PATIENCE, watched).await;
+    assert_eq!(allowed, asked(), "left: what the roles allow; right: what the control plane asks");
 }

@@ -38,9 +38,13 @@ async fn a_workload_joins_by_its_service_account() {
     let _joined = sidecar(&mesh, "reviews", &for_us);
     let told = || mesh.weft(&["cert", "reviews.default", "-o", "json"]).stdout;
     let chain = || serde_json::from_slice::<Value>(&told()).ok().filter(|told| told["holds"] == true);
-    until("its certificate", SOON, || chain().is_some());
+    let mut held = None;
+    until("its certificate", SOON, || {
+        held = chain();
+        held.is_some()
+    });
     let id = "spiffe://cluster.local/ns/default/sa/reviews";
-    assert_eq!(chain().unwrap()["chain"][0]["names"], json!([id]));
+    assert_eq!(held.unwrap()["chain"][0]["names"], json!([id]));
     until("it is connected", SOON, || mesh.ok(&["proxy-status"]).contains("reviews.default"));
 
     for (name, token, why) in [("other", for_others.as_str(), "audience"), ("nobody", "no-token", "token")] {
