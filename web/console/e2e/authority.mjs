@@ -2,7 +2,7 @@
 // taken back.
 import assert from "node:assert/strict";
 import { serious } from "./axe.mjs";
-import { api, go, main, screenshot, signIn } from "./kit.mjs";
+import { api, go, main, screenshot, signIn, until } from "./kit.mjs";
 
 const phase = (page, name) => page.locator(`[data-phase="${name}"]`).waitFor();
 
@@ -24,7 +24,7 @@ await main("authority", async ({ page, errors }) => {
 
   await step(page, "Begin a rotation", "Begin");
   await phase(page, "staged");
-  assert.equal((await api("/ca")).body.roots.length, (await page.getByText("Fingerprint").count()), "every root is shown");
+  await until("every root is shown", async () => (await api("/ca")).body.roots.length === (await page.getByText("Fingerprint").count()));
   await step(page, "Tell everybody", "Tell everybody");
   await phase(page, "distributed");
   await page.getByText("100 % of").waitFor();

@@ -44,6 +44,7 @@ await main("keyboard", async ({ page, errors }) => {
   await page.keyboard.press("Control+k");
   await page.getByRole("option", { name: /^details default$/ }).waitFor();
   await page.keyboard.type("details");
+  await page.getByRole("option", { name: /^details default$/, selected: true }).waitFor();
   await page.keyboard.press("Enter");
   await until("the palette leads to the service", async () => (await at(page)) === "/services/default/details");
   await page.keyboard.press("g");
@@ -52,16 +53,16 @@ await main("keyboard", async ({ page, errors }) => {
   await page.locator('[data-node$="/gateway"]').waitFor();
   await tabTo(page, "a node", async () => (await page.evaluate(() => document.activeElement?.hasAttribute("data-node"))) === true);
   for (let press = 0; press < 4; press += 1) await page.keyboard.press("ArrowLeft");
-  assert.match(await focused(page), /gateway$/, "left leads to who calls");
+  await until("left leads to who calls", async () => /gateway$/.test(await focused(page)));
   await page.keyboard.press("ArrowRight");
-  assert.equal(await focused(page), "default/productpage");
+  await until("right leads to who is called", async () => (await focused(page)) === "default/productpage");
   await page.keyboard.press("ArrowRight");
-  assert.match(await focused(page), /default\/(reviews|details)/);
+  await until("right leads on", async () => /default\/(reviews|details)/.test(await focused(page)));
   await page.keyboard.press("Enter");
   await page.getByRole("complementary").waitFor();
   await page.keyboard.press("Escape");
   await until("Esc closes the panel", async () => (await page.getByRole("complementary").count()) === 0);
-  assert.match(await focused(page), /default\/(reviews|details)/, "the focus is back on the node");
+  await until("the focus is back on the node", async () => /default\/(reviews|details)/.test(await focused(page)));
 
   await page.keyboard.press("g");
   await page.keyboard.press("c");

@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 const { CONSOLE, TOKEN, SCREENSHOTS, WEFT } = process.env;
 export const base = CONSOLE.replace(/\/$/, "");
 /** Generous: a deadline for what must happen, not a measure of how long it takes. */
-export const DEADLINE = 30_000;
+export const DEADLINE = 60_000;
 
 /** Pages at a time: while one waits, another one works. */
 const AT_ONCE = 2 * availableParallelism();

@@ -47,10 +47,10 @@ const PAGES = [
   ["access", "/access"],
 ];
 
-/** How wide the page is as soon as it fits, or after ten seconds. The page's policy lets Playwright evaluate no text. */
+/** How wide the page is as soon as it fits, or after half a minute. The page's policy lets Playwright evaluate no text. */
 const narrowest = (width) =>
   new Promise((done) => {
-    const end = performance.now() + 10_000;
+    const end = performance.now() + 30_000;
     const look = () => {
       const wide = Math.max(document.documentElement.scrollWidth, document.querySelector("main").scrollWidth);
       if (wide <= width || performance.now() > end) done(wide);

@@ -15,11 +15,11 @@ await main("steering", async ({ page, errors }) => {
   await page.getByText(`weft registry pause ${name}`, { exact: true }).waitFor();
   const copied = page.getByText(`weft registry resync ${name}`, { exact: true });
   await copied.waitFor();
-  const lies = await copied.evaluate((element) => {
+  const lies = (element) => {
     const { left, top, width, height } = element.getBoundingClientRect();
     return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
-  });
-  assert.ok(lies, "nothing cuts off or covers what can be copied");
+  };
+  await until("nothing cuts off or covers what can be copied", () => copied.evaluate(lies));
   assert.deepEqual(await serious(page), []);
   await screenshot(page, "registry-copies");
   await page.keyboard.press("Escape");
