@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use crate::certificates::Certificates;
 use crate::table::Case;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// When tokens end: in the year 2096.
 const FAR: u64 = 4_000_000_000;
 const SECRET: &[u8] = b"what signs the tokens of the table";

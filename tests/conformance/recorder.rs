@@ -14,7 +14,7 @@ use crate::oracle;
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Far longer than anything here takes; whoever waits so long has found a hang.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer of which nothing is taken for so long is stuck.
 const STUCK: Duration = Duration::from_millis(500);

@@ -12,7 +12,9 @@ use crate::requests::read;
 use crate::weft::{Listener, Weft, bootstrap, own_address};
 
 const PORT: u16 = 8001;
-const ROUTES: &str = "{ match: { prefix: / }, route: { cluster: upstream, timeout: 1s } }";
+/// Only who waits in vain is in a hurry.
+const ROUTES: &str = "{ match: { prefix: /hasty }, route: { cluster: upstream, timeout: 1s } }, \
+     { match: { prefix: / }, route: { cluster: upstream, timeout: 30s } }";
 const CLUSTER: &str = "typed_extension_protocol_options: \
      { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { \"@type\": \
      type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, \
@@ -70,16 +72,16 @@ fn connection(mut stream: TcpStream, script: Option<Script>) {
     }
 }
 
-fn ask(address: IpAddr) -> Result<oracle::Told, String> {
+fn ask(address: IpAddr, path: &str) -> Result<oracle::Told, String> {
     let mut client = TcpStream::connect((address, PORT)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     read(&mut client, &mut Vec::new(), false, usize::MAX)
 }
 
 /// The status and body that the client got, if they came whole.
-fn got(address: IpAddr) -> Option<(u16, Vec<u8>)> {
-    let told = ask(address).unwrap();
+fn got(address: IpAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+    let told = ask(address, path).unwrap();
     assert!(told.whole.len() <= 1, "{told:?}");
     told.whole.first().map(|answer| (answer.status, answer.body.clone()))
 }
@@ -94,6 +96,7 @@ fn status(more: &[(&str, &str)]) -> Vec<u8> {
 
 const PLAIN: Option<u16> = Some(200);
 const UNAVAILABLE: Option<u16> = Some(503);
+const LATE: Option<u16> = Some(504);
 
 /// Each with the status that the client gets; `None`: a beginning that the client can tell from a whole answer.
 fn scripts() -> Vec<(&'static str, Script, &'static [Option<u16>])> {
@@ -116,7 +119,7 @@ fn scripts() -> Vec<(&'static str, Script, &'static [Option<u16>])> {
                 beginning: [frame(SETTINGS, 0, 0, &none), frame(SETTINGS, ACK, 0, &[])].concat(),
                 ..Script::default()
             },
-            &[Some(504)],
+            &[LATE],
         ),
         ("a reset after the head", answered([head.clone(), reset(2)].concat()), &[None]),
         ("a reset before the head", answered(reset(2)), &[UNAVAILABLE, Some(502)]),
@@ -205,7 +208,7 @@ fn scripts() -> Vec<(&'static str, Script, &'static [Option<u16>])> {
             ),
             &[UNAVAILABLE, Some(502)],
         ),
-        ("nothing", answered(Vec::new()), &[Some(504)]),
+        ("nothing", answered(Vec::new()), &[LATE]),
     ]
 }
 
@@ -220,11 +223,11 @@ fn a_misbehaving_server_harms_its_own_request_only() {
         // A proxy of its own, so that no connection is left over from another case.
         let _weft = Weft::start(&bootstrap(address, &[Listener { ..listener }], upstream, CLUSTER));
         *script.lock().unwrap() = Some(once);
-        let first = got(address);
+        let first = got(address, if wanted.contains(&LATE) { "/hasty" } else { "/" });
         if !wanted.contains(&first.as_ref().map(|(status, _)| *status)) {
             problems.push(format!("{name}: wanted {wanted:?}, got {first:?}"));
         }
-        let second = got(address);
+        let second = got(address, "/");
         if second != Some((200, b"ok".to_vec())) {
             problems.push(format!("{name}: the next request got {second:?}"));
         }

@@ -80,7 +80,7 @@ fn heads_that_come_byte_by_byte_are_let_go() {
 fn bodies_that_come_byte_by_byte_or_not_at_all_are_let_go() {
     const BEGIN: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
     Mesh::start("request_timeout: 1s").lets_go(BEGIN, b"x");
-    Mesh::start("stream_idle_timeout: 1s").lets_go(BEGIN, b"");
+    Mesh::start("stream_idle_timeout: 5s").lets_go(BEGIN, b"");
 }
 
 /// Longer than all buffers on the way hold.
@@ -101,7 +101,7 @@ fn narrow(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn clients_that_never_read_their_answer_are_let_go() {
-    let mesh = Mesh::start("stream_idle_timeout: 2s");
+    let mesh = Mesh::start("stream_idle_timeout: 5s");
     large(&mesh);
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| narrow(mesh.address)).collect();
     clients.iter_mut().for_each(|client| client.write_all(GET).unwrap());
@@ -122,7 +122,7 @@ fn clients_that_never_read_their_answer_are_let_go() {
 
 #[test]
 fn streams_whose_answer_is_never_read_are_let_go() {
-    let mesh = Mesh::start("codec_type: AUTO, stream_idle_timeout: 2s");
+    let mesh = Mesh::start("codec_type: AUTO, stream_idle_timeout: 5s");
     large(&mesh);
     let begin = |mut raw: Raw| {
         raw.send(&frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));

@@ -116,7 +116,9 @@ impl Side {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<_> = text.lines().skip(self.lines_logged).collect();
+            // A line may be seen before its end is there.
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            let lines: Vec<_> = text[..whole].lines().skip(self.lines_logged).collect();
             let asked = !open || lines.iter().any(|line| line.contains("/probe"));
             if (asked && lines.len() >= least) || tokio::time::Instant::now() > end {
                 self.lines_logged += lines.len();
