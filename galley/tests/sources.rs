@@ -45,7 +45,7 @@ impl Running {
             snapshot.destination_rules.iter().map(|config| config.spec.host.clone()).collect()
         };
         let waiting = self.snapshots.wait_for(|snapshot| of(snapshot) == hosts);
-        let found = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.map(|found| found.is_ok());
+        let found = tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.map(|found| found.is_ok());
         assert_eq!(found.ok(), Some(true), "{:?}, not {hosts:?}", of(&self.galley.snapshots().borrow()));
     }
 
@@ -54,7 +54,7 @@ impl Running {
             if self.galley.problems().iter().any(|problem| problem.to_string().contains(part)) {
                 return;
             }
-            let changed = tokio::time::timeout(std::time::Duration::from_secs(20), self.snapshots.changed()).await;
+            let changed = tokio::time::timeout(std::time::Duration::from_secs(60), self.snapshots.changed()).await;
             assert!(changed.is_ok(), "{:?}", self.galley.problems());
         }
     }

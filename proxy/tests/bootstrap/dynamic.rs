@@ -139,7 +139,10 @@ async fn files_that_change_are_taken_up_and_files_that_go_wrong_are_not() {
     files.replace("routes.yaml", &routes("first"));
     files.replace("lds.yaml", &listener(address, 10005, &files.path("routes.yaml"), ""));
     until_answered((address, 10005), "first saw /").await;
-    assert_eq!(answer_of(http).await, "");
+    // Each worker takes it up by itself.
+    while !answer_of(http).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
     proxy.stop().await;
 }
 

@@ -21,8 +21,9 @@ async fn a_token_that_consul_refuses_is_told_and_a_good_one_takes_its_place() {
     let reason = followed.lost().await;
     assert!(reason.contains("403 ACL not found; give a token"), "{reason}");
     assert!(!reason.contains(wrong), "{reason}");
-    // The file is read again for the next connection.
-    std::fs::write(&file, MASTER).unwrap();
+    // The file is read again for the next connection, which may be now.
+    std::fs::write(server.path("new"), MASTER).unwrap();
+    std::fs::rename(server.path("new"), &file).unwrap();
     followed.synced().await;
     assert_eq!(followed.endpoints("reviews"), ["10.0.0.1 healthy"]);
 }

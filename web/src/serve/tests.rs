@@ -21,7 +21,7 @@ const HELLO: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// A port that waits for heads a moment only, the end of it, and what lets a slow answer go on.
 async fn port(connections: usize) -> (std::net::SocketAddr, oneshot::Sender<()>, Arc<Notify>) {
-    let short = Duration::from_millis(50);
+    let short = Duration::from_millis(500);
     let go_on = Arc::new(Notify::new());
     let waits = Arc::clone(&go_on);
     let slow = async move || {

@@ -179,7 +179,7 @@ async fn a_browser_signs_in_and_its_changes_need_the_pages_word() {
 async fn rest(stream: Response<Body>) -> String {
     assert_eq!(stream.headers()[header::CONTENT_TYPE], "text/event-stream");
     let whole = axum::body::to_bytes(stream.into_body(), usize::MAX);
-    let whole = tokio::time::timeout(std::time::Duration::from_secs(10), whole).await.expect("the stream goes on");
+    let whole = tokio::time::timeout(std::time::Duration::from_secs(60), whole).await.expect("the stream goes on");
     String::from_utf8(whole.unwrap().to_vec()).unwrap()
 }
 

@@ -59,7 +59,7 @@ async fn read(mesh: &Mesh, bearer: &str, path: &str, until: &str) -> String {
     let mut body = response.into_body().into_data_stream();
     let mut told = String::new();
     while !told.contains(until) {
-        let frame = tokio::time::timeout(Duration::from_secs(30), body.next()).await;
+        let frame = tokio::time::timeout(Duration::from_secs(60), body.next()).await;
         let frame = frame.unwrap_or_else(|_| panic!("no {until:?} in {told}"));
         let Some(frame) = frame else { break };
         told += &String::from_utf8_lossy(&frame.unwrap());
