@@ -97,6 +97,14 @@ impl Mesh {
     }
 }
 
+/// An address where nobody listens, and nobody else can while the socket is there.
+fn vacant() -> (TcpSocket, String) {
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    (taken, address)
+}
+
 #[tokio::test]
 async fn a_workload_joins_once_and_renews_by_its_certificate() {
     let mesh = Mesh::new().await;
@@ -123,7 +131,7 @@ async fn a_stored_identity_starts_while_the_control_plane_is_away() {
     let mesh = Mesh::new().await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&mesh.serve().await) };
     let joined = Identity::load_or_join(joining).await.unwrap().current();
-    let vacant = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (_taken, vacant) = vacant();
     mesh.time.advance(Duration::from_secs(50 * 60));
     let restarted = Identity::load_or_join(mesh.workload(&vacant)).await.unwrap();
     assert_eq!(restarted.current().serial(), joined.serial());
@@ -354,7 +362,7 @@ async fn whoever_is_denied_gets_nothing_and_is_told_why_and_the_others_keep_the_
 
     other.watch().wait_for(|svid| svid.denied().len() == 1).await.unwrap();
     following.abort();
-    let vacant = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (_taken, vacant) = vacant();
     let dir = mesh.dir.path().join("workloads/2");
     let restarted = Identity::load_or_join(IdentityOptions { dir, ..mesh.workload(&vacant) }).await.unwrap();
     assert_eq!(restarted.current().denied().len(), 1, "the last list holds while the control plane is away");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::control_plane::ControlPlane;
@@ -90,8 +91,10 @@ fn what_was_looked_at_and_is_well_is_said() {
 fn a_control_plane_that_cannot_be_reached_has_an_exit_code_of_its_own() {
     let (data, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(data.path().join("token"), "weft_pat_x").unwrap();
-    // A port that was free a moment ago.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Its port is taken, and nobody listens.
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    taken.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed = taken.local_addr().unwrap().as_socket().unwrap();
     let output = doctor(data.path(), state.path(), &["--api", &format!("http://{closed}")]);
     assert!(text(&output).contains("WFT1001 error: control plane: "), "{}", text(&output));
     assert!(text(&output).contains("ok: DNS: "), "the machine is looked at all the same: {}", text(&output));

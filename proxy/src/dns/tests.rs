@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::packet::{A, AAAA};
 use super::*;
+use crate::listener::test_kit::free;
 
 const TXT: u16 = 16;
 
@@ -199,7 +200,7 @@ async fn edns_is_answered_in_kind() {
 
 #[tokio::test]
 async fn the_next_nameserver_is_asked_where_one_is_away_or_fails() {
-    let refused = kit::nobody().await;
+    let refused = free();
     let failing = Nameserver::start(Reply::Failure).await;
     let good = Nameserver::start(Reply::Echo).await;
     let asked = question(7, "www.example.com", A);

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::{Snapshot, WorkloadRef, convert};
 use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
+use crate::listener::test_kit::free;
 use crate::tls::TlsSettings;
 
 pub struct Proxy {
@@ -79,7 +80,7 @@ impl Proxy {
 
     pub async fn with_all(filters: Vec<Value>, clusters: &[(&str, SocketAddr, Value)]) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free();
         let plane = DataPlane::start(1, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
         let listener = json!({"name": "l", "address": socket(address), "filter_chains": [{"filters": filters}]});
         let mut snapshot = Snapshot::default();

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::{Snapshot, WorkloadRef, convert};
 use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
+use crate::listener::test_kit::free;
 use crate::tls::TlsSettings;
 
 fn message<M: api::prost::Message + api::prost::Name + Default>(value: &Value) -> M {
@@ -35,8 +36,8 @@ struct Proxy {
 
 impl Proxy {
     async fn start(route: Value, cluster: Value) -> Self {
-        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free_address();
+        let upstream = TcpListener::bind(free()).await.unwrap();
+        let address = free();
         let plane = DataPlane::start(1, own(), TlsSettings { identity: None }, ConnectionLimit::default()).unwrap();
         let mut snapshot = Snapshot::default();
         let mut action = json!({"cluster": "c"});
@@ -82,10 +83,6 @@ fn own() -> WorkloadRef {
         canonical_revision: text(),
         cluster: text(),
     }
-}
-
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn merge(into: &mut Value, more: Value) {
@@ -300,9 +297,9 @@ async fn a_client_without_a_cookie_is_given_one_that_leads_it_back() {
 async fn a_host_that_fails_its_checks_gets_no_requests() {
     let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = |address: SocketAddr| json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": address.port()}}}});
-    let hosts = [endpoint(free_address()), endpoint(well.local_addr().unwrap())];
+    let hosts = [endpoint(free()), endpoint(well.local_addr().unwrap())];
     let cluster = json!({
-        "health_checks": [{"timeout": "5s", "interval": "3600s", "no_traffic_interval": "3600s",
+        "health_checks": [{"timeout": "60s", "interval": "3600s", "no_traffic_interval": "3600s",
             "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}],
         "load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": hosts}]}});
     let proxy = Proxy::start(json!({}), cluster).await;

@@ -10,11 +10,12 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::convert;
 use crate::filter::test_kit::message;
+use crate::listener::test_kit::free;
 use crate::load_balancer::Health;
 
 /// A cluster with one host and one check.
 fn snapshot(host: SocketAddr, probe: Value) -> Arc<Snapshot> {
-    let mut check = json!({"timeout": "5s", "interval": "3600s", "no_traffic_interval": "3600s",
+    let mut check = json!({"timeout": "30s", "interval": "3600s", "no_traffic_interval": "3600s",
         "unhealthy_threshold": 1, "healthy_threshold": 1});
     check.as_object_mut().unwrap().extend(probe.as_object().unwrap().clone());
     let wire = json!({"name": "c", "type": "STATIC", "health_checks": [check],
@@ -66,9 +67,7 @@ async fn a_tcp_check_waits_for_the_bytes_that_it_was_told() {
 
 #[tokio::test]
 async fn a_host_that_nobody_listens_on_is_unhealthy() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let host = listener.local_addr().unwrap();
-    drop(listener);
+    let host = free();
     let checks = HealthChecks::new(Arc::new(TlsSettings { identity: None }), Arc::default());
     checks.follow(&snapshot(host, json!({"tcp_health_check": {}}))).await.unwrap();
     let board = checks.board.cluster("c");

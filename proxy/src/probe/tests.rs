@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use wire::probe::Method;
 
 use super::*;
+use crate::listener::test_kit::free;
 
 fn probe(method: Method) -> wire::Probe {
     wire::Probe { method: Some(method), success_threshold: 1, failure_threshold: 3, ..wire::Probe::default() }
@@ -47,7 +48,7 @@ async fn an_http_probe_takes_2xx_and_3xx_and_sends_its_headers() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_does_not_serve() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(free()).unwrap();
     let port = listener.local_addr().unwrap().port().into();
     let tcp = probe(Method::TcpSocket(wire::TcpSocket { host: "127.0.0.1".into(), port }));
     assert_eq!(methods::once(&tcp).await, Ok(()));

@@ -13,6 +13,7 @@ use crate::config::{Snapshot, WorkloadRef, convert};
 use crate::connection_limit::ConnectionLimit;
 use crate::data_plane::DataPlane;
 use crate::filter::test_kit::{filter, message};
+use crate::listener::test_kit::free;
 use crate::tls::TlsSettings;
 
 struct Traced {
@@ -46,7 +47,7 @@ impl Traced {
     async fn start(provider: Value, direction: &str, tracing: Value) -> Self {
         let (upstream_address, upstream) = remembering().await;
         let (collector_address, collector) = remembering().await;
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free();
         let mut all = json!({"provider": {"name": "p", "typed_config": provider}});
         tracing.as_object().unwrap().iter().for_each(|(key, value)| all[key] = value.clone());
         let route = |prefix: &str, more: Value| {

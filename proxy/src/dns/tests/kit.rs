@@ -101,7 +101,7 @@ impl Asker {
 
     /// One whose only nameserver is itself.
     pub async fn asking_itself() -> Self {
-        let free = nobody().await;
+        let free = free();
         Self::at(&DnsSettings { listen: free, ..settings(vec![free]) }, Some(table())).await
     }
 
@@ -173,11 +173,6 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut message = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut message).await?;
     Ok(message)
-}
-
-/// An address where nobody listens.
-pub async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,11 @@
 //! Requests that a service lets through, turns away, changes, or fails to judge.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::filter::test_kit::{Proxy, filter, one_route, refusal};
+use crate::listener::test_kit::free;
 
 mod grpc;
 mod http;
@@ -37,11 +37,6 @@ fn body(answer: &str) -> &str {
 fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: h\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
-}
-
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn own(config: Value) -> Value {

@@ -15,6 +15,7 @@ use crate::http::Response;
 use crate::http::body::Body;
 use crate::http::headers::Headers;
 use crate::http::message::{RequestHead, Version};
+use crate::listener::test_kit::free;
 
 /// A cluster with these fields and these options of its protocol.
 fn cluster(fields: Value, protocol: Value) -> Arc<Cluster> {
@@ -44,7 +45,7 @@ fn host(address: SocketAddr) -> Rc<Host> {
 }
 
 async fn listen() -> (TcpListener, Rc<Host>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(free()).await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, host(address))
 }

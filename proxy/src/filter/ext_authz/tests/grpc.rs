@@ -225,7 +225,7 @@ async fn a_failure_is_a_refusal_unless_it_may_pass() {
 async fn a_service_that_is_away_or_silent_lets_nothing_through() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = || json!({"grpc_service": {"envoy_grpc": {"cluster_name": "z"}, "timeout": "0.05s"}});
-    for address in [nobody(), silent.local_addr().unwrap()] {
+    for address in [free(), silent.local_addr().unwrap()] {
         let chain = vec![ext_authz(config(), json!({}))];
         let proxy = Proxy::with_clusters(chain, one_route(json!({})), &[("z", address, http2())]).await;
         assert_eq!(status(&proxy.get("/", "").await), 403);
