@@ -8,12 +8,19 @@ use serde_json::{Value, json};
 use crate::control_plane::{Answer, ControlPlane};
 use crate::process::Process;
 
+/// An address of this test's own, on which the ports of an agent are free.
+fn own_address() -> String {
+    let process = std::process::id();
+    format!("127.60.{}.{}", process / 254 % 254, process % 254 + 1)
+}
+
 /// A sidecar of a service that nobody asks anything.
 fn sidecar(mesh: &ControlPlane) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command.arg("--data-dir").arg(mesh.data.path());
-    command.args(["agent", "--service", "reviews", "--port", "9080", "--version", "v1", "--address", "127.0.93.1"]);
-    command.args(["--forward-to", "127.0.93.1:19080"]);
+    let address = own_address();
+    command.args(["agent", "--service", "reviews", "--port", "9080", "--version", "v1", "--address", &address]);
+    command.args(["--forward-to", &format!("{address}:19080")]);
     Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
@@ -98,8 +105,8 @@ fn a_connected_proxy_is_shown_from_the_inside_and_decides_what_it_is_asked() {
     until("the rule", || why(json!({}))["route"] == "route \"rest\"");
     let rest = why(json!({}));
     assert_eq!((&rest["decision"], &rest["policy"]["name"]), (&json!("forwarded"), &json!("reviews")), "{rest}");
-    let endpoint = &rest["targets"][0]["endpoints"][0];
-    assert_eq!((&endpoint["address"], &endpoint["health"]), (&json!("127.0.93.1:9080"), &json!("healthy")), "{rest}");
+    let (endpoint, at) = (&rest["targets"][0]["endpoints"][0], format!("{}:9080", own_address()));
+    assert_eq!((&endpoint["address"], &endpoint["health"]), (&json!(at), &json!("healthy")), "{rest}");
     let jason = why(json!({ "end-user": "jason" }));
     assert_eq!(jason["route"], "route \"jason\"", "{jason}");
     assert!(jason["warnings"][0].as_str().unwrap().contains("fault"), "{jason}");

@@ -41,7 +41,7 @@ def closing(ws):
     """The close as this side saw it."""
     try:
         while True:
-            ws.recv(timeout=20)
+            ws.recv(timeout=60)
     except ConnectionClosed as closed:
         return (closed.rcvd and (closed.rcvd.code, closed.rcvd.reason)), (closed.sent and closed.sent.code)
 
@@ -49,7 +49,7 @@ def closing(ws):
 def echo(ws):
     for message in ["", "text", "ünïcødé 😈", b"", bytes(range(256)), b"z" * 70000]:
         ws.send(message)
-        assert ws.recv(timeout=20) == message
+        assert ws.recv(timeout=60) == message
     ws.close()
     return closing(ws)
 
@@ -62,9 +62,9 @@ def large(ws):
 
 def fragments(ws):
     ws.send(iter(["frag", "men", "ted"]))
-    assert ws.recv(timeout=20) == "fragmented"
+    assert ws.recv(timeout=60) == "fragmented"
     ws.send(iter([b"a" * 1000] * 200))
-    assert ws.recv(timeout=20) == b"a" * 200_000
+    assert ws.recv(timeout=60) == b"a" * 200_000
     ws.send("do:fragments")
     return list(ws.recv_streaming())
 
@@ -74,7 +74,7 @@ def ping(ws):
     ws.ping().wait(20)
     ws.pong(b"unasked")
     ws.send("still here")
-    return ws.recv(timeout=20)
+    return ws.recv(timeout=60)
 
 
 def close_here(ws):
@@ -97,7 +97,7 @@ def burst_then_close(ws):
     got = 0
     try:
         while True:
-            assert ws.recv(timeout=20).startswith(f"{got}:")
+            assert ws.recv(timeout=60).startswith(f"{got}:")
             got += 1
     except ConnectionClosed as closed:
         return got, closed.rcvd and closed.rcvd.code
@@ -118,7 +118,7 @@ def aborted_here(ws):
 def raw(address, *frames):
     """Bytes that come back for frames that a well-behaved client would not send."""
     host, port = address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=20) as sock:
+    with socket.create_connection((host, int(port)), timeout=60) as sock:
         head = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         sock.sendall((head + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n").encode())
         answer = b""
@@ -161,7 +161,7 @@ CASES = [
 
 
 def outcome(case, address):
-    with connect(f"ws://{address}/", max_size=None, compression=None, open_timeout=20) as ws:
+    with connect(f"ws://{address}/", max_size=None, compression=None, open_timeout=60) as ws:
         return case(ws)
 
 
