@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::recorder::PATIENCE;
@@ -155,10 +156,13 @@ impl Raw {
         inbox.ended
     }
 
-    /// Whether the server still answers.
+    /// Whether the server still answers, and so has read all that was sent before.
     pub fn lives(&mut self) -> bool {
-        self.send(&frame(PING, 0, 0, b"are you?"));
-        self.find(|frame| frame.kind == PING && frame.flags & ACK != 0 && frame.payload == b"are you?").is_some()
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // The answer to an earlier question is none to this one.
+        let question = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        self.send(&frame(PING, 0, 0, &question));
+        self.find(|frame| frame.kind == PING && frame.flags & ACK != 0 && frame.payload == question).is_some()
     }
 }
 

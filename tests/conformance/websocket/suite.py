@@ -70,8 +70,8 @@ def fragments(ws):
 
 
 def ping(ws):
-    assert ws.ping(b"are you there").wait(20)
-    ws.ping().wait(20)
+    assert ws.ping(b"are you there").wait(60)
+    ws.ping().wait(60)
     ws.pong(b"unasked")
     ws.send("still here")
     return ws.recv(timeout=60)

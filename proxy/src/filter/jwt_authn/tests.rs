@@ -85,7 +85,7 @@ async fn each_fault_of_a_token_has_its_answer() {
         (of(json!({"aud": "c"})), (403, "Audiences in Jwt are not allowed".to_owned())),
         (of(json!({})), (403, "Audiences in Jwt are not allowed".to_owned())),
         (of(json!({"aud": "http://shop"})), (200, "ok".to_owned())),
-        (of(json!({"aud": ["c", "b/"], "exp": now() - 30})), (200, "ok".to_owned())),
+        (of(json!({"aud": ["c", "b/"], "exp": now() - 5})), (200, "ok".to_owned())),
         (format!("{}!", of(json!({"aud": "b"}))), refused("Jwt signature is an invalid Base64url encoded")),
         (
             "a".repeat(50_000),
