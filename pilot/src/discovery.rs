@@ -116,16 +116,19 @@ pub struct Discovery {
 struct Hub {
     options: Options,
     attachments: Arc<dyn Attachments>,
+    inputs: watch::Receiver<Inputs>,
     /// `None` until the inputs are ready.
     worlds: watch::Receiver<Option<World>>,
     proxies: proxies::Proxies,
     counters: Arc<counters::Counters>,
 }
 
-/// What is compiled, and when the change came that made it necessary.
+/// What is compiled from what, and when the change came that made it necessary.
 #[derive(Clone)]
 struct World {
     compiled: Arc<Compiled>,
+    /// What it was compiled from.
+    inputs: Inputs,
     changed: Instant,
 }
 
@@ -142,8 +145,8 @@ impl Discovery {
     pub fn new(inputs: watch::Receiver<Inputs>, options: Options, attachments: Arc<dyn Attachments>) -> Self {
         let (publish, worlds) = watch::channel(None);
         let counters = Arc::new(counters::Counters::default());
-        let task = tokio::spawn(debounce::run(inputs, publish, options.clone(), Arc::clone(&counters)));
-        let hub = Hub { options, attachments, worlds, proxies: proxies::Proxies::default(), counters };
+        let task = tokio::spawn(debounce::run(inputs.clone(), publish, options.clone(), Arc::clone(&counters)));
+        let hub = Hub { options, attachments, inputs, worlds, proxies: proxies::Proxies::default(), counters };
         Self { hub: Arc::new(hub), _task: Arc::new(AbortOnDrop(task.abort_handle())) }
     }
 
@@ -154,7 +157,7 @@ impl Discovery {
 
     /// Every connected proxy, by name.
     pub fn proxies(&self) -> Vec<ProxyStatus> {
-        self.hub.proxies.list()
+        self.hub.proxies.list(&self.hub.inputs.borrow())
     }
 
     /// What a connected proxy was last given, by its name or its node id.

@@ -39,6 +39,15 @@ impl Inputs {
         inputs
     }
 
+    /// Whether this is the very same reading.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.catalog, &other.catalog)
+            && Arc::ptr_eq(&self.config, &other.config)
+            && Arc::ptr_eq(&self.mesh, &other.mesh)
+            && Arc::ptr_eq(&self.credentials, &other.credentials)
+            && self.ready == other.ready
+    }
+
     /// Whether nothing but endpoints changed since `old`.
     pub fn only_endpoints_differ(&self, old: &Self) -> bool {
         let same_config = Arc::ptr_eq(&self.config, &old.config) || self.config.version == old.config.version;

@@ -41,11 +41,11 @@ fn state(item: &Value, name: &str) -> String {
     item["types"][name]["state"].as_str().unwrap_or("NOT SENT").to_owned()
 }
 
-/// Whether nothing is still on its way to a proxy, or was refused by it.
+/// Whether a proxy has all there is for it: nothing is still to be compiled, on its way, or refused by it.
 pub fn is_synced(proxy: &Value) -> bool {
     let types = proxy["types"].as_object();
     let settled = |of_type: &Value| matches!(of_type["state"].as_str(), Some("SYNCED" | "NOT SENT"));
-    types.is_some_and(|types| types.values().all(settled)) && state(proxy, "LDS") == "SYNCED"
+    types.is_some_and(|types| types.values().all(settled)) && state(proxy, "LDS") == "SYNCED" && proxy["behind"] == false
 }
 
 /// How many problems there are, and a line for each; nothing where there is none.

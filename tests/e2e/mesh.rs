@@ -188,8 +188,8 @@ impl Mesh {
         let Some(proxies) = status["items"].as_array() else { return false };
         let synced = |proxy: &Value| {
             let types = proxy["types"].as_object();
-            types
-                .is_some_and(|types| types.values().all(|t| matches!(t["state"].as_str(), Some("SYNCED" | "NOT SENT"))))
+            let settled = |of_type: &Value| matches!(of_type["state"].as_str(), Some("SYNCED" | "NOT SENT"));
+            proxy["behind"] == false && types.is_some_and(|types| types.values().all(settled))
         };
         proxies.len() >= 7 && proxies.iter().all(synced)
     }

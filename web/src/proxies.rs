@@ -49,6 +49,8 @@ pub struct Proxy {
     pub identity: Option<String>,
     /// `synced`, `stale` (something is on its way) or `nack` (it refused something)
     pub sync: &'static str,
+    /// Whether something changed in the mesh since its configuration was compiled, so that more may follow.
+    pub behind: bool,
     /// The latest certificate of its identity; none that another authority vouches for.
     pub certificate: Option<CertificateView>,
     /// The size of its configuration, encoded.
@@ -171,6 +173,7 @@ impl Proxy {
             connected_at: millis(status.connected_at) / 1000,
             identity,
             sync: sync(status),
+            behind: status.behind,
             certificate: certificate.map(|entry| CertificateView::of(entry, now_seconds())),
             config_bytes,
             types: types.collect(),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Caller;
 use super::events::{Events, Happened};
 use crate::diagnostic::Diagnostic;
+use crate::inputs::Inputs;
 use crate::node::{Node, NodeKind};
 use crate::resource::Snapshot;
 
@@ -35,6 +36,8 @@ pub struct ProxyStatus {
     pub types: BTreeMap<&'static str, TypeStatus>,
     /// What the compile had to say of its configuration.
     pub diagnostics: Arc<[Diagnostic]>,
+    /// Whether something changed since its configuration was compiled, so that more may follow.
+    pub behind: bool,
 }
 
 /// How far a proxy is with one type.
@@ -85,6 +88,8 @@ struct Entry {
     status: ProxyStatus,
     node: Arc<Node>,
     snapshot: Arc<Snapshot>,
+    /// What the snapshot was compiled from.
+    inputs: Option<Inputs>,
 }
 
 /// A proxy's place in the list, given up when dropped.
@@ -108,8 +113,9 @@ impl Proxies {
             identity: caller.identity.clone(),
             types,
             diagnostics: Arc::new([]),
+            behind: true,
         };
-        let entry = Entry { status, node: Arc::new(node.clone()), snapshot: Arc::default() };
+        let entry = Entry { status, node: Arc::new(node.clone()), snapshot: Arc::default(), inputs: None };
         self.lock().insert(key, entry);
         self.events.add(&node.name, Happened::Connected, None, None);
         self.changed();
@@ -137,8 +143,13 @@ impl Proxies {
         self.lock().len()
     }
 
-    pub fn list(&self) -> Vec<ProxyStatus> {
-        let mut all: Vec<_> = self.lock().values().map(|entry| entry.status.clone()).collect();
+    /// `latest` is what they will have sooner or later.
+    pub fn list(&self, latest: &Inputs) -> Vec<ProxyStatus> {
+        let status = |entry: &Entry| {
+            let behind = entry.inputs.as_ref().is_none_or(|inputs| !inputs.is(latest));
+            ProxyStatus { behind, ..entry.status.clone() }
+        };
+        let mut all: Vec<_> = self.lock().values().map(status).collect();
         all.sort_by(|a, b| (&a.id, a.connected_at).cmp(&(&b.id, b.connected_at)));
         all
     }
@@ -156,8 +167,9 @@ impl Proxies {
 }
 
 impl Place<'_> {
-    pub fn compiled(&self, snapshot: Arc<Snapshot>, diagnostics: Arc<[Diagnostic]>) {
+    pub fn compiled(&self, inputs: Inputs, snapshot: Arc<Snapshot>, diagnostics: Arc<[Diagnostic]>) {
         if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
+            entry.inputs = Some(inputs);
             entry.snapshot = snapshot;
             entry.status.diagnostics = diagnostics;
         }

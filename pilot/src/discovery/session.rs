@@ -166,7 +166,7 @@ impl<P: Protocol> Session<'_, P> {
         let (snapshot, diagnostics) = world.compiled.snapshot(&self.node);
         self.tell_withheld(&diagnostics);
         let snapshot = Arc::new(snapshot);
-        self.place.compiled(Arc::clone(&snapshot), diagnostics.into());
+        self.place.compiled(world.inputs, Arc::clone(&snapshot), diagnostics.into());
         snapshot
     }
 

@@ -33,6 +33,20 @@ async fn what_was_sent_and_not_answered_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proxy_is_behind_from_the_moment_of_a_change_until_it_is_compiled_for_it() {
+    let mut mesh = Mesh::new();
+    let mut proxy = Proxy::up_to_date(&mesh).await;
+    assert!(!mesh.status().behind);
+    mesh.route_reviews("/a");
+    // Nothing was sent yet, so that all that was sent is accepted.
+    let status = mesh.status();
+    assert_eq!((status.behind, status.types["RDS"].state), (true, SyncState::Synced));
+    proxy.response(Kind::Route).await;
+    let status = mesh.status();
+    assert_eq!((status.behind, status.types["RDS"].state), (false, SyncState::Stale));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_resource_keeps_its_status_and_is_not_sent_again_until_it_changes() {
     let mut mesh = Mesh::new();
     let mut proxy = Proxy::up_to_date(&mesh).await;

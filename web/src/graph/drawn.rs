@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use mixer::{Graph, GraphQuery};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::problem::Problem;
 
@@ -83,7 +84,7 @@ mod tests {
         Graph { at: 1, window_seconds: 60, nodes: Vec::new(), edges: Vec::new(), reporting: Default::default() }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_same_graph_is_made_once_for_all_who_ask_within_a_moment() {
         let (drawn, made) = (Drawn::default(), Arc::new(AtomicUsize::new(0)));
         let ask = |window_seconds| {
