@@ -3,12 +3,14 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail, ensure};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::settings::{Backend, Family, Mode, Settings};
 use super::{MARK, ROUTING_TABLE, iptables, nftables};
+use crate::command::child;
 
 /// What was there before, as far as rules of ours leave something behind that has to be told from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -236,6 +238,8 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> anyhow::Result<S
     }
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Rules that came after the agent was killed would come after they were taken back, too.
+    child::tie(&mut command, Signal::SIGKILL);
     let mut child = command.spawn().with_context(|| format!("{program} cannot be started"))?;
     let mut stdin = child.stdin.take().context("a pipe was asked for")?;
     // Whoever reads nothing ends early, and says why.

@@ -167,11 +167,13 @@ fn an_agent_that_starts_in_time_takes_over_what_a_killed_one_captured() {
 #[test]
 fn an_agent_that_is_killed_while_it_sets_its_rules_leaves_none() {
     let Some(scene) = Scene::set("k4", "10.214.14.") else { return };
-    // The rules still come, after the agent is gone, and before its guard gives up waiting for another.
-    let script = "[ -e DONE ] || { touch DONE; kill -KILL $PPID; }\nexec REAL \"$@\"";
-    let mut agent = scene.join_with(script, &["--capture-grace", "10s"]);
+    // What sets them would go on for longer than its guard waits for another agent.
+    let script = "[ -e DONE ] || { echo $$ > DONE; kill -KILL $PPID; sleep 3; }\nexec REAL \"$@\"";
+    let mut agent = scene.join_with(script, &["--capture-grace", "1s"]);
     until("its end", SOON, || agent.has_ended());
     scene.says(KILLED);
+    let tool = fs::read_to_string(scene.machine.root.path().join("done")).unwrap().trim().parse().unwrap();
+    until("the end of what sets rules", SOON, || !is_alive(tool));
     assert_eq!(scene.machine.network(), scene.before);
     scene.ends_undisturbed();
 }
