@@ -14,7 +14,7 @@ use api::weft::v1::trust_client::TrustClient;
 use api::{SpiffeId, TrustDomain};
 use citadel::{
     Attestor, Authority, Capacity, CurrentCertificate, Denials, DeniedKind, JoinToken, Members, NewDenial, NewToken,
-    Phase, Rotation, RotationError, SelfSigned, Signing, Tokens, Trust,
+    Phase, Rooms, Rotation, RotationError, SelfSigned, Signing, Tokens, Trust,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -73,7 +73,11 @@ impl Mesh {
         let signing = signing.refusing(self.denials.watch()).into_service();
         let trust = Trust::server(self.rotation.clone(), self.denials.watch());
         let server = citadel::server().add_service(signing).add_service(trust);
-        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls, Capacity::within(DESCRIPTORS))));
+        tokio::spawn(server.serve_with_incoming(citadel::incoming(
+            listener,
+            tls,
+            Rooms::new(Capacity::within(DESCRIPTORS)),
+        )));
         address
     }
 

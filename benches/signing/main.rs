@@ -104,7 +104,8 @@ impl Mesh {
             vec![Box::new(JoinToken::new(tokens.clone())), Box::new(CurrentCertificate::new(bundle, clock.clone()))];
         let signing = Signing::new(authority, attestors, Members::new(store, clock), own).into_service();
         let server = tonic::transport::Server::builder().add_service(signing);
-        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls, citadel::Capacity::within(1 << 16))));
+        let rooms = citadel::Rooms::new(citadel::Capacity::within(1 << 16));
+        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls, rooms)));
         Self { trust_domain, tokens, address }
     }
 

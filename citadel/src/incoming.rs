@@ -57,28 +57,34 @@ pub fn server() -> Server {
         .http2_max_header_list_size(HEADERS)
 }
 
-/// The connections of a listener, of which there are no more than it has capacity for. It stops accepting when the
-/// stream is dropped.
+/// The connections of a listener, of which there are no more than there is room for. It stops accepting when the stream
+/// is dropped.
 pub fn incoming(
     listener: TcpListener,
     tls: ServerTls,
-    capacity: Capacity,
+    rooms: Rooms,
 ) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(TO_TAKE);
-    tokio::spawn(accept(listener, tls, Rooms::new(capacity), sender));
+    tokio::spawn(accept(listener, tls, rooms, sender));
     ReceiverStream::new(receiver)
 }
 
-/// One for each state of a connection.
+/// What a port takes of connections in each of their states. Cloning shares.
 #[derive(Clone)]
-struct Rooms {
+pub struct Rooms {
     handshakes: Room,
     strangers: Room,
     known: Room,
 }
 
 impl Rooms {
-    fn new(capacity: Capacity) -> Self {
+    /// How many connections found no room, or gave theirs to another, in each state.
+    pub fn turned_away(&self) -> [(&'static str, u64); 3] {
+        [("handshake", &self.handshakes), ("stranger", &self.strangers), ("known", &self.known)]
+            .map(|(state, room)| (state, room.turned_away()))
+    }
+
+    pub fn new(capacity: Capacity) -> Self {
         Self {
             handshakes: Room::new("handshakes", capacity.handshakes),
             strangers: Room::new("connections without a certificate", capacity.strangers),

@@ -48,7 +48,7 @@ pub use decisions::{Decided, Decision, Decisions, Outcome, Sums, Told, Unseen, W
 pub use denials::{Denial, DenialError, Denials, DeniedKind, NewDenial};
 pub use describe::RootDescription;
 pub use fair::{Client, Queue, Rates, TooMuch, Turn};
-pub use incoming::{Connection, incoming, server};
+pub use incoming::{Connection, Rooms, incoming, server};
 pub use jwt::{JwtAuthority, JwtError, JwtKeys, JwtService, MintedJwt};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};

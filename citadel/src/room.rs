@@ -54,6 +54,8 @@ struct Taken {
     /// Of each client, the oldest first.
     of: HashMap<Client, VecDeque<Seat>>,
     told: Option<Instant>,
+    /// Those who were refused, and those who were cut for another.
+    turned_away: u64,
 }
 
 struct Seat {
@@ -75,7 +77,7 @@ impl Room {
     /// One client has a quarter of it.
     pub fn new(kind: &'static str, all: usize) -> Self {
         let (each, of) = ((all / 4).max(1), HashMap::new());
-        Self(Arc::new(Mutex::new(Taken { kind, all, each, count: 0, next: 0, of, told: None })))
+        Self(Arc::new(Mutex::new(Taken { kind, all, each, count: 0, next: 0, of, told: None, turned_away: 0 })))
     }
 
     /// A place, if need be another's: whoever has its share already gives its oldest that is idle; and when all is
@@ -93,6 +95,7 @@ impl Room {
             true
         };
         if !has_room || own >= taken.each || taken.count >= taken.all {
+            taken.turned_away += 1;
             taken.tell(&client, has_room);
         }
         if !has_room {
@@ -104,6 +107,10 @@ impl Room {
         taken.count += 1;
         taken.of.entry(client.clone()).or_default().push_back(Seat { number, idle: true, cut });
         Some(Place { room: self.clone(), client, number, cut: receiver })
+    }
+
+    pub fn turned_away(&self) -> u64 {
+        self.lock().turned_away
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -203,6 +210,7 @@ mod tests {
         assert!(room.enter(from(1)).is_none(), "all of its share is busy");
         flood[3].idle();
         assert!(room.enter(from(1)).is_some() && is_cut(&mut flood[3]) && !is_cut(&mut next));
+        assert_eq!(room.turned_away(), 3);
         drop(flood);
         assert!(room.enter(from(1)).is_some());
     }

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use citadel::{
-    ApiTokens, Authority as _, Capacity, CurrentCertificate, Decisions, Denials, Ledger, Members, Rotation, Sessions,
-    Signing, Tokens, server_tls,
+    ApiTokens, Authority as _, Capacity, CurrentCertificate, Decisions, Denials, Ledger, Members, Rooms, Rotation,
+    Sessions, Signing, Tokens, server_tls,
 };
 use clap::Args;
 use galley::{Galley, GalleyOptions};
@@ -72,7 +72,7 @@ pub struct Options {
     /// The trust domain of the mesh
     #[arg(long, default_value = "cluster.local")]
     trust_domain: String,
-    /// The lifetime of workload certificates: 5s to 24h
+    /// The lifetime of workload certificates: 5m to 24h; from 5s on for trials
     #[arg(long, default_value = "1h", value_parser = duration::certificate_lifetime)]
     cert_ttl: Duration,
     #[command(flatten)]
@@ -102,6 +102,8 @@ pub struct Options {
 
 /// How long requests in flight may take when the control plane stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Certificates that live for less leave no time to mend what holds a renewal up.
+const SHORT: Duration = Duration::from_secs(5 * 60);
 
 pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let trust_domain = TrustDomain::new(&options.trust_domain)?;
@@ -129,6 +131,10 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let own = trust_domain.workload("istio-system", "control-plane")?;
     let authority = options.authority.open(&data, &trust_domain, store.clone(), clock.clone()).await?;
     let (decisions, decided) = Decisions::channel();
+    if options.cert_ttl < SHORT {
+        let ttl = options.cert_ttl;
+        tracing::warn!(?ttl, "certificates of less than {SHORT:?} are for trials: who cannot renew in time is cut off");
+    }
     let authority = Arc::new(authority.with_ttl(options.cert_ttl).telling(decisions.clone()));
     let (rotation, ending) = (Rotation::new(authority.clone(), store.is_shared()), authority.clone());
     tokio::spawn(rotation.clone().follow());
@@ -199,6 +205,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
     let membership = MembershipServer::new(membership::Memberships(joined));
 
     let authenticate = join::Authenticate { denied: denials.watch(), rates: citadel::Rates::default(), trust_domains };
+    let rooms = Rooms::new(Capacity::within(descriptors::raise()));
     let xds = citadel::server()
         .add_service(InterceptedService::new(discovery.server(), authenticate.clone()))
         .add_service(InterceptedService::new(membership, authenticate.clone()))
@@ -206,7 +213,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         .add_service(InterceptedService::new(citadel::Trust::server(rotation.clone(), denials.watch()), authenticate))
         .add_service(signing)
         .add_service(tokens)
-        .serve_with_incoming(citadel::incoming(xds_listener, tls, Capacity::within(descriptors::raise())));
+        .serve_with_incoming(citadel::incoming(xds_listener, tls, rooms.clone()));
     let address = address(&api_listener, api_tls.as_ref(), xds_address, &metrics_listener)?;
     let sessions = Sessions::new(store.clone(), api_tokens.clone(), clock.clone());
     let door = options.api_access.door(&data, sessions.clone())?;
@@ -229,6 +236,7 @@ pub async fn run(options: Options, data: DataDir) -> anyhow::Result<()> {
         denials,
         ledger: Ledger::new(store.clone(), clock.clone()),
         issuances,
+        rooms,
         store: store.clone(),
         kept: web::Kept::new(web::Rate::of(options.api_rate)),
     };

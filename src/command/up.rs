@@ -39,7 +39,7 @@ pub struct Options {
     /// Only the control plane and the gateway, without the sample
     #[arg(long)]
     no_sample: bool,
-    /// The lifetime of workload certificates: 5s to 24h
+    /// The lifetime of workload certificates: 5m to 24h; from 5s on for trials
     #[arg(long, value_parser = duration::certificate_lifetime)]
     cert_ttl: Option<Duration>,
     #[command(flatten)]

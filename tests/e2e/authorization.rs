@@ -158,22 +158,32 @@ fn what_a_policy_would_decide_is_told_before_anybody_calls() {
     assert_eq!(row("plaintext")[column], "no", "{matrix}");
 }
 
+/// PeerAuthentications for the mesh, a namespace, a workload, and a port of it: namespace, name, and spec with a mode.
+const LEVELS: [(&str, &str, &str); 4] = [
+    ("istio-system", "default", "{mtls: {mode: MODE}}"),
+    ("default", "default", "{mtls: {mode: MODE}}"),
+    ("default", "details", "{selector: {matchLabels: {app: details}}, mtls: {mode: MODE}}"),
+    ("default", "details", "{selector: {matchLabels: {app: details}}, portLevelMtls: {9080: {mode: MODE}}}"),
+];
+
 #[test]
-fn changing_the_mode_of_peer_authentication_under_load_loses_no_request() {
+fn changing_the_mode_of_peer_authentication_at_any_level_under_load_loses_no_request() {
     let mesh = Mesh::start(&[]);
     let proxy = address(mesh.workload("productpage-v1")["http_proxy"].as_str().unwrap());
     let plain = || get(mesh.address_of("details-v1"), "details:9080", "/details/0", &[]);
     let load = Load::start_for(proxy, "details:9080", "/details/0", 200);
-    for _ in 0..3 {
+    for (namespace, name, spec) in LEVELS {
         for (mode, lets_plaintext_in) in
-            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("PERMISSIVE", true)]
+            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("STRICT", false), ("DISABLE", true)]
         {
             mesh.apply(&format!(
-                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {}\n",
+                spec.replace("MODE", mode)
             ));
             let served = || plain().is_ok_and(|answer| answer.status == 200);
             until(mode, PATIENCE, || served() == lets_plaintext_in && mesh.all_synced());
         }
+        mesh.ok(&["delete", "peerauthentication", name, "-n", namespace]);
     }
     let outcome = load.run_until(1000);
     assert_eq!(outcome.failed(), 0, "{outcome:?}\n{}", mesh.logs());

@@ -32,6 +32,11 @@ async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     write_configuration(&state, &mut text);
     write_events(&state, &mut text);
     write_authority(&state, &mut text);
+    let name = "weft_connections_turned_away_total";
+    let _ = writeln!(text, "# TYPE {name} counter");
+    for (of, count) in state.rooms.turned_away() {
+        let _ = writeln!(text, "{name}{{state=\"{of}\"}} {count}");
+    }
     write_exports(&state, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -36,6 +36,8 @@ pub struct State {
     pub ledger: citadel::Ledger,
     /// What became of requests for them.
     pub issuances: citadel::Issuances,
+    /// What the port of proxies takes of connections.
+    pub rooms: citadel::Rooms,
     /// Where what the API itself keeps outlives it.
     pub store: Arc<dyn store::Store>,
     pub kept: Kept,

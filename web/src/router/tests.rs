@@ -88,6 +88,7 @@ impl Mesh {
             denials,
             ledger,
             issuances: citadel::Issuances::default(),
+            rooms: citadel::Rooms::new(citadel::Capacity::within(64)),
             store,
             kept: crate::Kept::default(),
         };
