@@ -38,7 +38,7 @@ fn workload(by: &str, settings: &Value) -> Group {
         "name": "asked", "cases": [],
         "providers": [{"name": "judge", by: settings}],
         "policies": [{"name": "asked", "action": "CUSTOM", "provider": {"name": "judge"},
-                      "rules": [{"to": [{"operation": {"paths": ["/pay*"]}}]},
+                      "rules": [{"to": [{"operation": {"paths": ["/pay*"], "ports": [HTTP_PORT.to_string()]}}]},
                                 {"to": [{"operation": {"ports": [TCP_PORT.to_string()]}}],
                                  "from": [{"source": {"notIpBlocks": ["127.0.8.1"]}}]}]}],
     }))
