@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-use crate::room::{Place, Room};
+use crate::room::{Place, Room, TurnedAway};
 use crate::{Capacity, Client, PeerCertificates, ServerTls};
 
 /// For the whole handshake, and for the ClientHello alone, which a client sends as soon as it is connected.
@@ -78,8 +78,8 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// How many connections found no room, or gave theirs to another, in each state.
-    pub fn turned_away(&self) -> [(&'static str, u64); 3] {
+    /// Of the connections in each state.
+    pub fn turned_away(&self) -> [(&'static str, TurnedAway); 3] {
         [("handshake", &self.handshakes), ("stranger", &self.strangers), ("known", &self.known)]
             .map(|(state, room)| (state, room.turned_away()))
     }

@@ -53,7 +53,7 @@ pub use jwt::{JwtAuthority, JwtError, JwtKeys, JwtService, MintedJwt};
 pub use ledger::{Ledger, LedgerEntry};
 pub use members::{Ended, Grant, Member, MemberError, Members};
 pub use peer::{PeerCertificates, PeerError, peer_identity, verify_peer};
-pub use room::Capacity;
+pub use room::{Capacity, TurnedAway};
 pub use rotation::{Fault, Holder, Progress, Rotation, RotationError, Waiting};
 pub use secret::sha256;
 pub use self_signed::fuzz;

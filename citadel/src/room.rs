@@ -54,8 +54,16 @@ struct Taken {
     /// Of each client, the oldest first.
     of: HashMap<Client, VecDeque<Seat>>,
     told: Option<Instant>,
-    /// Those who were refused, and those who were cut for another.
-    turned_away: u64,
+    turned_away: TurnedAway,
+}
+
+/// Who found no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// There was none for them.
+    pub refused: u64,
+    /// They gave theirs to another.
+    pub replaced: u64,
 }
 
 struct Seat {
@@ -77,7 +85,16 @@ impl Room {
     /// One client has a quarter of it.
     pub fn new(kind: &'static str, all: usize) -> Self {
         let (each, of) = ((all / 4).max(1), HashMap::new());
-        Self(Arc::new(Mutex::new(Taken { kind, all, each, count: 0, next: 0, of, told: None, turned_away: 0 })))
+        Self(Arc::new(Mutex::new(Taken {
+            kind,
+            all,
+            each,
+            count: 0,
+            next: 0,
+            of,
+            told: None,
+            turned_away: TurnedAway::default(),
+        })))
     }
 
     /// A place, if need be another's: whoever has its share already gives its oldest that is idle; and when all is
@@ -95,7 +112,8 @@ impl Room {
             true
         };
         if !has_room || own >= taken.each || taken.count >= taken.all {
-            taken.turned_away += 1;
+            let counted = &mut taken.turned_away;
+            *(if has_room { &mut counted.replaced } else { &mut counted.refused }) += 1;
             taken.tell(&client, has_room);
         }
         if !has_room {
@@ -109,7 +127,7 @@ impl Room {
         Some(Place { room: self.clone(), client, number, cut: receiver })
     }
 
-    pub fn turned_away(&self) -> u64 {
+    pub fn turned_away(&self) -> TurnedAway {
         self.lock().turned_away
     }
 
@@ -210,7 +228,7 @@ mod tests {
         assert!(room.enter(from(1)).is_none(), "all of its share is busy");
         flood[3].idle();
         assert!(room.enter(from(1)).is_some() && is_cut(&mut flood[3]) && !is_cut(&mut next));
-        assert_eq!(room.turned_away(), 3);
+        assert_eq!(room.turned_away(), TurnedAway { refused: 1, replaced: 2 });
         drop(flood);
         assert!(room.enter(from(1)).is_some());
     }

@@ -32,7 +32,7 @@ pub use events::{Happened, ProxyEvent};
 pub use proxies::{ProxyStatus, SyncState, TypeStatus};
 
 use crate::compile::Compiled;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Mark};
 use crate::node::Node;
 use crate::resource::Snapshot;
 
@@ -127,8 +127,8 @@ struct Hub {
 #[derive(Clone)]
 struct World {
     compiled: Arc<Compiled>,
-    /// What it was compiled from.
-    inputs: Inputs,
+    /// Of what it was compiled from.
+    mark: Mark,
     changed: Instant,
 }
 

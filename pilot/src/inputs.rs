@@ -1,6 +1,6 @@
 //! What the compile works from.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use galley::kinds::Outbound;
 use registry::{Catalog, Credentials};
@@ -17,6 +17,25 @@ pub struct Inputs {
     pub credentials: Arc<Credentials>,
     /// Whether registries and configuration have told all they know once. Nothing is pushed before.
     pub ready: bool,
+}
+
+/// Tells one reading from another, and holds none of what was read.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    catalog: Weak<Catalog>,
+    config: Weak<galley::Snapshot>,
+    mesh: Weak<MeshConfig>,
+    credentials: Weak<Credentials>,
+}
+
+impl Mark {
+    pub fn is_of(&self, inputs: &Inputs) -> bool {
+        // The places in memory are nobody else's as long as there is a mark of them.
+        std::ptr::eq(self.catalog.as_ptr(), &*inputs.catalog)
+            && std::ptr::eq(self.config.as_ptr(), &*inputs.config)
+            && std::ptr::eq(self.mesh.as_ptr(), &*inputs.mesh)
+            && std::ptr::eq(self.credentials.as_ptr(), &*inputs.credentials)
+    }
 }
 
 impl Inputs {
@@ -39,13 +58,14 @@ impl Inputs {
         inputs
     }
 
-    /// Whether this is the very same reading.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.catalog, &other.catalog)
-            && Arc::ptr_eq(&self.config, &other.config)
-            && Arc::ptr_eq(&self.mesh, &other.mesh)
-            && Arc::ptr_eq(&self.credentials, &other.credentials)
-            && self.ready == other.ready
+    /// By which this very reading is known again.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            catalog: Arc::downgrade(&self.catalog),
+            config: Arc::downgrade(&self.config),
+            mesh: Arc::downgrade(&self.mesh),
+            credentials: Arc::downgrade(&self.credentials),
+        }
     }
 
     /// Whether nothing but endpoints changed since `old`.

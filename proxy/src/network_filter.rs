@@ -19,6 +19,8 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::access_log::RequestInfo;
 use crate::downstream::Downstream;
+use crate::drain::Drain;
+use crate::filter::DynamicMetadata;
 use crate::io::Io;
 
 /// The filters there are.
@@ -36,19 +38,20 @@ pub enum ConnectionFilter {
 
 /// What became of a connection.
 pub enum Verdict {
-    /// It goes on; its places are kept for as long as it lasts.
-    Goes(Vec<Held>),
+    /// It goes on, with what filters left for logs; its places are kept for as long as it lasts.
+    Goes(Vec<Held>, Option<Box<DynamicMetadata>>),
     /// It is closed, for the reason that stands there.
     Closed(Box<RequestInfo>),
 }
 
 /// Asks the filters of a chain, in Envoy's order: first those that judge a new connection, then those that judge what
-/// comes on it.
+/// comes on it. Nobody waits for an answer about a connection whose chain, or whose worker, is `leaving`.
 pub async fn admit(
     filters: &[ConnectionFilter],
     downstream: &Downstream,
     io: &mut Io,
     read: &mut BytesMut,
+    leaving: &Drain,
 ) -> io::Result<Verdict> {
     let mut held = Vec::new();
     let shard = &downstream.worker.shard;
@@ -82,14 +85,40 @@ pub async fn admit(
                 return Ok(Verdict::Closed(info));
             }
             ConnectionFilter::ExtAuthz(asks) => {
-                if !asks.admit(downstream, &mut info).await {
+                let answer = tokio::select! {
+                    answer = asks.ask(downstream, &info) => answer,
+                    // Who is gone needs no answer, however long it takes.
+                    () = gone(io, read) => return Ok(Verdict::Closed(info)),
+                    () = leaving.draining() => {
+                        info.connection_termination_details = Some("draining".into());
+                        return Ok(Verdict::Closed(info));
+                    }
+                };
+                if !asks.goes_on(answer, downstream, &mut info) {
                     return Ok(Verdict::Closed(info));
                 }
             }
             ConnectionFilter::ConnectionLimit(_) | ConnectionFilter::LocalRateLimit(_) => {}
         }
     }
-    Ok(Verdict::Goes(held))
+    Ok(Verdict::Goes(held, info.metadata))
+}
+
+/// What a client says while it waits is kept for whoever serves it, up to this.
+const KEPT: usize = 16 << 10;
+
+/// Returns once a client has gone: its connection is broken, or it ended it and never said anything. One that has said
+/// what it wants may end its side and wait for the answer.
+async fn gone(io: &mut Io, read: &mut BytesMut) {
+    while read.len() < KEPT {
+        match io.read_buf(read).await {
+            Ok(0) if read.is_empty() => return,
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+    std::future::pending().await
 }
 
 #[cfg(test)]

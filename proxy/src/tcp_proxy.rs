@@ -9,6 +9,7 @@ use crate::access_log::{LogContext, LogKind, RequestInfo, ResponseFlags};
 use crate::config::{Direction, TcpProxy};
 use crate::downstream::Downstream;
 use crate::drain::Drain;
+use crate::filter::DynamicMetadata;
 use crate::http::Via;
 use crate::http::headers::Headers;
 use crate::io::{Io, Prefixed};
@@ -23,8 +24,15 @@ use crate::worker::Worker;
 /// How long a connection may go on after its filter chain is gone (Istio `drainDuration`).
 const DRAIN: Duration = Duration::from_secs(45);
 
-pub async fn serve(downstream: Downstream, proxy: Arc<TcpProxy>, mut stream: Prefixed, drain: &Drain) {
-    let mut info = RequestInfo::new(Arc::clone(&downstream.info), 0);
+/// `metadata` is what filters before this one left for logs.
+pub async fn serve(
+    downstream: Downstream,
+    proxy: Arc<TcpProxy>,
+    metadata: Option<Box<DynamicMetadata>>,
+    mut stream: Prefixed,
+    drain: &Drain,
+) {
+    let mut info = RequestInfo { metadata, ..RequestInfo::new(Arc::clone(&downstream.info), 0) };
     let mut ends = ends(&downstream);
     count(&downstream.worker, &proxy, &[("downstream_cx_total", 1)]);
     let opened = open(&downstream, &proxy, &mut info, &mut ends).await;

@@ -45,9 +45,7 @@ fn state(item: &Value, name: &str) -> String {
 pub fn is_synced(proxy: &Value) -> bool {
     let types = proxy["types"].as_object();
     let settled = |of_type: &Value| matches!(of_type["state"].as_str(), Some("SYNCED" | "NOT SENT"));
-    types.is_some_and(|types| types.values().all(settled))
-        && state(proxy, "LDS") == "SYNCED"
-        && proxy["behind"] == false
+    types.is_some_and(|types| types.values().all(settled)) && state(proxy, "LDS") == "SYNCED" && proxy["behind"] != true
 }
 
 /// How many problems there are, and a line for each; nothing where there is none.

@@ -45,6 +45,21 @@ fn the_sample_runs_goes_down_without_a_trace_and_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_mesh_whose_page_is_kept_from_callers_by_a_rule_comes_up_and_says_so() {
+    let mesh = Mesh::start(&[]);
+    mesh.apply(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: closed}\nspec:\n  \
+         selector: {matchLabels: {app: productpage}}\n",
+    );
+    until("the rule", Duration::from_secs(60), || mesh.get("/productpage", &[]).status == 403);
+    mesh.take_down();
+    let up = mesh.weft(&["up", "--detach"]);
+    let told = crate::mesh::text(&up);
+    assert!(up.status.success() && told.contains("/productpage answers 403"), "{told}");
+    assert_eq!(mesh.get("/productpage", &[]).status, 403);
+}
+
+#[test]
 fn interrupting_it_stops_everything() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut up = std::process::Command::new(weft())

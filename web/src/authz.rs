@@ -44,7 +44,8 @@ pub struct Question {
     headers: BTreeMap<String, String>,
     /// Of its verified token; an empty object: it has none.
     claims: Option<Value>,
-    /// The caller's address.
+    /// The caller's address, for `ipBlocks` and `remoteIpBlocks` alike; leave it out where these differ, as at a gateway
+    /// behind proxies of one's own.
     #[schema(value_type = Option<String>)]
     ip: Option<IpAddr>,
     /// The name that it asks for by TLS.

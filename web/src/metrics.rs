@@ -34,8 +34,10 @@ async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     write_authority(&state, &mut text);
     let name = "weft_connections_turned_away_total";
     let _ = writeln!(text, "# TYPE {name} counter");
-    for (of, count) in state.rooms.turned_away() {
-        let _ = writeln!(text, "{name}{{state=\"{of}\"}} {count}");
+    for (of, away) in state.rooms.turned_away() {
+        for (outcome, count) in [("refused", away.refused), ("replaced", away.replaced)] {
+            let _ = writeln!(text, "{name}{{state=\"{of}\",outcome=\"{outcome}\"}} {count}");
+        }
     }
     write_exports(&state, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)

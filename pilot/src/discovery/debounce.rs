@@ -29,7 +29,7 @@ pub(super) async fn run(
             None => Compiled::new(&latest),
         };
         let next = Arc::new(next);
-        publish.send_replace(Some(World { compiled: Arc::clone(&next), inputs: latest.clone(), changed: since }));
+        publish.send_replace(Some(World { compiled: Arc::clone(&next), mark: latest.mark(), changed: since }));
         current = Some(next);
         since = match changed(&mut inputs, &latest, &options).await {
             Ok(first) => first,

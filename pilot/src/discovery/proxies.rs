@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Caller;
 use super::events::{Events, Happened};
 use crate::diagnostic::Diagnostic;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Mark};
 use crate::node::{Node, NodeKind};
 use crate::resource::Snapshot;
 
@@ -88,8 +88,8 @@ struct Entry {
     status: ProxyStatus,
     node: Arc<Node>,
     snapshot: Arc<Snapshot>,
-    /// What the snapshot was compiled from.
-    inputs: Option<Inputs>,
+    /// Of what the types were last compiled from.
+    mark: Option<Mark>,
 }
 
 /// A proxy's place in the list, given up when dropped.
@@ -115,7 +115,7 @@ impl Proxies {
             diagnostics: Arc::new([]),
             behind: true,
         };
-        let entry = Entry { status, node: Arc::new(node.clone()), snapshot: Arc::default(), inputs: None };
+        let entry = Entry { status, node: Arc::new(node.clone()), snapshot: Arc::default(), mark: None };
         self.lock().insert(key, entry);
         self.events.add(&node.name, Happened::Connected, None, None);
         self.changed();
@@ -146,7 +146,7 @@ impl Proxies {
     /// `latest` is what they will have sooner or later.
     pub fn list(&self, latest: &Inputs) -> Vec<ProxyStatus> {
         let status = |entry: &Entry| {
-            let behind = entry.inputs.as_ref().is_none_or(|inputs| !inputs.is(latest));
+            let behind = entry.mark.as_ref().is_none_or(|mark| !mark.is_of(latest));
             ProxyStatus { behind, ..entry.status.clone() }
         };
         let mut all: Vec<_> = self.lock().values().map(status).collect();
@@ -167,9 +167,8 @@ impl Proxies {
 }
 
 impl Place<'_> {
-    pub fn compiled(&self, inputs: Inputs, snapshot: Arc<Snapshot>, diagnostics: Arc<[Diagnostic]>) {
+    pub fn compiled(&self, snapshot: Arc<Snapshot>, diagnostics: Arc<[Diagnostic]>) {
         if let Some(entry) = self.proxies.lock().get_mut(&self.key) {
-            entry.inputs = Some(inputs);
             entry.snapshot = snapshot;
             entry.status.diagnostics = diagnostics;
         }
@@ -183,9 +182,12 @@ impl Place<'_> {
         }
     }
 
-    pub fn types(&self, types: BTreeMap<&'static str, TypeStatus>) {
+    /// `mark` is of what the types were last compiled from.
+    pub fn types(&self, types: BTreeMap<&'static str, TypeStatus>, mark: &Option<Mark>) {
         let mut connected = self.proxies.lock();
-        if let Some(entry) = connected.get_mut(&self.key).filter(|entry| entry.status.types != types) {
+        let Some(entry) = connected.get_mut(&self.key) else { return };
+        entry.mark.clone_from(mark);
+        if entry.status.types != types {
             entry.status.types = types;
             drop(connected);
             self.proxies.changed();

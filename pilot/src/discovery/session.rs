@@ -16,6 +16,7 @@ use super::ledger::Verdict;
 use super::proxies::{Place, TypeStatus};
 use super::{Attached, Caller, Hub, World, admission};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::inputs::Mark;
 use crate::node::Node;
 use crate::resource::{Kind, Snapshot};
 
@@ -82,6 +83,7 @@ pub(super) async fn run<P: Protocol>(
         protocol,
         answers,
         queue,
+        mark: None,
         pushing: None,
         changed: None,
     };
@@ -112,6 +114,8 @@ struct Session<'a, P: Protocol> {
     answers: mpsc::Sender<Result<P::Response, Status>>,
     /// Responses that wait for room in `answers`; nothing else happens until it is empty.
     queue: VecDeque<(Kind, P::Response)>,
+    /// Of what was last compiled for it.
+    mark: Option<Mark>,
     /// When the push whose responses are queued began.
     pushing: Option<Instant>,
     /// When the change came that it is for.
@@ -132,7 +136,7 @@ impl<P: Protocol> Session<'_, P> {
         self.receive(first, &snapshot);
         let mut keys = self.keys.take();
         loop {
-            self.place.types(self.protocol.status());
+            self.place.types(self.protocol.status(), &self.mark);
             if !self.flush().await {
                 return;
             }
@@ -166,7 +170,8 @@ impl<P: Protocol> Session<'_, P> {
         let (snapshot, diagnostics) = world.compiled.snapshot(&self.node);
         self.tell_withheld(&diagnostics);
         let snapshot = Arc::new(snapshot);
-        self.place.compiled(world.inputs, Arc::clone(&snapshot), diagnostics.into());
+        self.place.compiled(Arc::clone(&snapshot), diagnostics.into());
+        self.mark = Some(world.mark);
         snapshot
     }
 

@@ -18,6 +18,7 @@ use crate::access_log::ConnectionInfo;
 use crate::config::{Codec, Direction, HttpManager, Listener, NetworkFilter, TcpProxy};
 use crate::downstream::Downstream;
 use crate::drain::Drain;
+use crate::filter::DynamicMetadata;
 use crate::forward::Connection;
 use crate::http::h1::{self, Conn, ParseError};
 use crate::http::h2;
@@ -93,8 +94,11 @@ impl Settled {
     pub async fn hand_over(mut self) -> io::Result<Option<Served>> {
         let rules = Arc::clone(&self.chain.rules);
         let verdict = match rules.before.is_empty() {
-            true => Verdict::Goes(Vec::new()),
-            false => Box::pin(admit(&rules.before, &self.downstream, &mut self.io, &mut self.read)).await?,
+            true => Verdict::Goes(Vec::new(), None),
+            false => {
+                let leaving = self.chain.state.leaving().or(self.downstream.worker.drain());
+                Box::pin(admit(&rules.before, &self.downstream, &mut self.io, &mut self.read, &leaving)).await?
+            }
         };
         match (verdict, &rules.filter) {
             (Verdict::Closed(info), NetworkFilter::Tcp(proxy)) => {
@@ -103,24 +107,24 @@ impl Settled {
                 Ok(None)
             }
             (Verdict::Closed(_), NetworkFilter::Http(_)) => Ok(None),
-            (Verdict::Goes(held), NetworkFilter::Tcp(proxy)) => {
+            (Verdict::Goes(held, metadata), NetworkFilter::Tcp(proxy)) => {
                 // Of opaque connections the TCP proxy knows the most, and writes it.
                 self.open.log = ConnectionLog::default();
                 self.open.keep(held);
-                Ok(Some(self.opaque(Arc::clone(proxy))))
+                Ok(Some(self.opaque(Arc::clone(proxy), metadata)))
             }
-            (Verdict::Goes(held), NetworkFilter::Http(manager)) => {
+            (Verdict::Goes(held, _), NetworkFilter::Http(manager)) => {
                 self.open.keep(held);
                 self.http(Arc::clone(manager)).await
             }
         }
     }
 
-    fn opaque(self, proxy: Arc<TcpProxy>) -> Served {
+    fn opaque(self, proxy: Arc<TcpProxy>, metadata: Option<Box<DynamicMetadata>>) -> Served {
         let Self { open, downstream, chain, io, read } = self;
         let serving = async move {
             let stream = Prefixed { prefix: read.freeze(), io };
-            crate::tcp_proxy::serve(downstream, proxy, stream, &chain.state.leaving()).await;
+            crate::tcp_proxy::serve(downstream, proxy, metadata, stream, &chain.state.leaving()).await;
         };
         (open, Box::pin(serving))
     }

@@ -24,29 +24,47 @@ pub struct NetworkExtAuthz {
     pub enabled_where: Option<MetadataMatch>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The connection is none of those that are asked about.
+    NotAsked,
+    Allowed,
+    Denied,
+}
+
 impl NetworkExtAuthz {
+    /// `None` where there is no answer.
+    pub async fn ask(&self, downstream: &Downstream, info: &RequestInfo) -> Option<Answer> {
+        if self.enabled_where.as_ref().is_some_and(|rule| !rule.matches(info)) {
+            return Some(Answer::NotAsked);
+        }
+        let response = self.call(downstream, info).await?;
+        let allowed = response.status.as_ref().is_none_or(|status| status.code == 0);
+        Some(if allowed { Answer::Allowed } else { Answer::Denied })
+    }
+
     /// Whether the connection goes on; the reason stands in `info` if it does not.
-    pub async fn admit(&self, downstream: &Downstream, info: &mut RequestInfo) -> bool {
+    pub fn goes_on(&self, answer: Option<Answer>, downstream: &Downstream, info: &mut RequestInfo) -> bool {
         let count = |name: &str| {
             let mut labels = String::new();
             label(&mut labels, "envoy_ext_authz_prefix", &self.stat_prefix);
             downstream.worker.shard.counter(&format!("envoy_ext_authz_{name}"), &labels).add(1);
         };
-        if self.enabled_where.as_ref().is_some_and(|rule| !rule.matches(info)) {
+        if answer == Some(Answer::NotAsked) {
             count("disabled");
             return true;
         }
         count("total");
-        let (counted, details) = match self.ask(downstream, info).await {
-            Some(response) if response.status.as_ref().is_none_or(|status| status.code == 0) => {
+        let (counted, details) = match answer {
+            Some(Answer::Denied) => ("denied", "ext_authz_denied"),
+            Some(_) => {
                 count("ok");
                 return true;
             }
-            Some(_) => ("denied", "ext_authz_denied"),
             None => ("error", "ext_authz_error"),
         };
         count(counted);
-        if counted == "error" && self.failure_mode_allow {
+        if answer.is_none() && self.failure_mode_allow {
             count("failure_mode_allowed");
             return true;
         }
@@ -57,7 +75,7 @@ impl NetworkExtAuthz {
         false
     }
 
-    async fn ask(&self, downstream: &Downstream, info: &RequestInfo) -> Option<wire::CheckResponse> {
+    async fn call(&self, downstream: &Downstream, info: &RequestInfo) -> Option<wire::CheckResponse> {
         let (certificate, session) = (self.include_peer_certificate, self.include_tls_session);
         let attributes = connection_attributes(info, certificate, session, &self.metadata_namespaces);
         let request = wire::CheckRequest { attributes: Some(attributes) };

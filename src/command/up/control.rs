@@ -25,6 +25,9 @@ pub enum Phase {
     Stopping,
 }
 
+/// What is told of a mesh that is, with nothing odd about it.
+pub const READY: &str = "ready";
+
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Sends a word to the supervisor of a data directory; `None` if none runs there.

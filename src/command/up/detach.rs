@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::process::{Child, Command};
 
 use super::Options;
-use super::control::{Phase, ask};
+use super::control::{Phase, READY, ask};
 use super::plan::State;
 use super::progress::Progress;
 use super::supervisor::{log_file, log_tail};
@@ -57,7 +57,12 @@ pub async fn wait_until_ready(data: &DataDir, progress: &Progress, own: Option<C
             anyhow::bail!("the mesh did not start ({status}):\n{}", log_tail(data, "up"));
         }
         match ask(data, "status").await {
-            Some(answer) if answer.phase == Phase::Ready => return Ok(answer.state),
+            Some(answer) if answer.phase == Phase::Ready => {
+                if answer.message != READY {
+                    progress.note(&format!("weft: {}", answer.message));
+                }
+                return Ok(answer.state);
+            }
             Some(answer) => progress.say(&answer.message),
             None => missing += 1,
         }

@@ -1,9 +1,12 @@
 //! When a mesh is ready: the control plane answers, every proxy is ready and on the latest configuration, and the
 //! sample's page comes through the gateway.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::plan::{GATEWAY, State, Workload, readiness};
 use super::probe;
@@ -12,6 +15,8 @@ use crate::command::data_dir::DataDir;
 use crate::command::proxy_status::is_synced;
 
 const POLL: Duration = Duration::from_millis(100);
+/// How long the sample's page is waited for once nothing else is.
+const PAGE: Duration = Duration::from_secs(10);
 
 /// Resolves once the control plane, whose process `is_current` knows, has said where it is and answers there.
 pub async fn control_plane(state: &State, data: &DataDir, is_current: impl Fn(u32) -> bool) {
@@ -22,37 +27,62 @@ pub async fn control_plane(state: &State, data: &DataDir, is_current: impl Fn(u3
     }
 }
 
-/// Resolves once everything carries traffic; `say` hears what is waited for.
-pub async fn everything(state: &State, data: &DataDir, say: impl Fn(&str)) {
-    while let Some(waiting) = waiting(state, data).await {
-        say(&waiting);
+/// Resolves once everything carries traffic; `say` hears what is waited for. What the operator's own rules make of the
+/// sample's page is no reason to wait for ever: then it is told what became of it.
+pub async fn everything(state: &State, data: &DataDir, say: impl Fn(&str)) -> Option<String> {
+    let mut last = None;
+    loop {
+        match waiting(state, data).await? {
+            Waiting::For(what) => {
+                say(&what);
+                last = None;
+            }
+            Waiting::ForPage(url, status) => {
+                if last.get_or_insert_with(Instant::now).elapsed() >= PAGE {
+                    let told =
+                        status.map_or_else(|| "is not answered".to_owned(), |status| format!("answers {status}"));
+                    return Some(format!("{url} {told}, although every proxy has its configuration; see `weft check`"));
+                }
+                say(&format!("waiting for {url}"));
+            }
+        }
         tokio::time::sleep(POLL).await;
     }
 }
 
 /// What is not ready yet.
-async fn waiting(state: &State, data: &DataDir) -> Option<String> {
-    let proxies = [(GATEWAY, state.gateway)].into_iter();
-    for (name, address) in proxies.chain(state.workloads.iter().map(|w| (w.name.as_str(), w.address))) {
+enum Waiting {
+    For(String),
+    /// Nothing else is waited for; with what it answers.
+    ForPage(String, Option<StatusCode>),
+}
+
+async fn waiting(state: &State, data: &DataDir) -> Option<Waiting> {
+    let proxies = || [(GATEWAY, state.gateway)].into_iter().chain(state.workloads.iter().map(named));
+    for (name, address) in proxies() {
         if !probe::is_ok(&readiness(address)).await {
-            return Some(format!("waiting for {name} to be ready"));
+            return Some(Waiting::For(format!("waiting for {name} to be ready")));
         }
     }
-    let Some(endpoints) = listing(data, "endpoints").await else { return Some("waiting for the control plane".into()) };
+    let silent = || Some(Waiting::For("waiting for the control plane".into()));
+    let Some(endpoints) = listing(data, "endpoints").await else { return silent() };
     // Before all are known there are requests that no route leads on, which the graph would have to tell of.
     if let Some(missing) = state.workloads.iter().find(|workload| !is_served(&endpoints, workload)) {
-        return Some(format!("waiting for {} to be served", missing.name));
+        return Some(Waiting::For(format!("waiting for {} to be served", missing.name)));
     }
-    let Some(listing) = listing(data, "proxies").await else { return Some("waiting for the control plane".into()) };
+    let Some(listing) = listing(data, "proxies").await else { return silent() };
     let items = listing["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let synced = items.iter().filter(|proxy| is_synced(proxy)).count();
-    let expected = state.workloads.len() + 1;
-    if synced < expected {
-        return Some(format!("waiting for proxies to take their configuration: {synced} of {expected}"));
+    let has_all = |name: &str| items.iter().any(|proxy| proxy["workload"] == name && is_synced(proxy));
+    if let Some((name, _)) = proxies().find(|(name, _)| !has_all(name)) {
+        return Some(Waiting::For(format!("waiting for {name} to take its configuration")));
     }
     let page = format!("http://{}/productpage", state.gateway);
-    let shown = state.workloads.is_empty() || probe::is_ok(&page).await;
-    (!shown).then(|| format!("waiting for {page}"))
+    let status = if state.workloads.is_empty() { Some(StatusCode::OK) } else { probe::status(&page).await };
+    (status != Some(StatusCode::OK)).then_some(Waiting::ForPage(page, status))
+}
+
+fn named(workload: &Workload) -> (&str, SocketAddr) {
+    (&workload.name, workload.address)
 }
 
 async fn listing(data: &DataDir, what: &str) -> Option<Value> {

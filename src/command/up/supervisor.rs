@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::control::{self, Answer, Phase};
+use super::control::{self, Answer, Phase, READY};
 use super::network::Network;
 use super::plan::{CONTROL_PLANE, Process, State};
 use super::progress::Progress;
@@ -150,12 +150,12 @@ async fn start(
     for process in [state.gateway(data)].into_iter().chain(sidecars) {
         workloads.spawn_local(keep(shared.clone(), process, workloads_told.clone()));
     }
-    ready::everything(&state, data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
+    let odd = ready::everything(&state, data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
     if !options.no_sample {
         workloads.spawn_local(keep(shared.clone(), state.traffic(data), workloads_told.clone()));
     }
-    shared.set_phase(Phase::Ready, "ready");
     shared.progress.done();
+    shared.is_ready(odd);
     if !options.supervise {
         let now = shared.state.borrow().clone();
         report::print(&now, data, options.output.output).await?;
@@ -256,12 +256,20 @@ async fn become_ready_again(shared: &Shared) {
         shared.again.notified().await;
         let state = shared.state.borrow().clone();
         ready::control_plane(&state, &shared.data, |pid| shared.is_control_plane(pid)).await;
-        ready::everything(&state, &shared.data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
-        shared.set_phase(Phase::Ready, "ready");
+        let odd = ready::everything(&state, &shared.data, |waiting| shared.set_phase(Phase::Starting, waiting)).await;
+        shared.is_ready(odd);
     }
 }
 
 impl Shared {
+    /// `odd` is what is not as one would expect, although everything runs.
+    fn is_ready(&self, odd: Option<String>) {
+        if let Some(odd) = &odd {
+            self.progress.note(&format!("weft: {odd}"));
+        }
+        self.set_phase(Phase::Ready, odd.as_deref().unwrap_or(READY));
+    }
+
     fn set_phase(&self, phase: Phase, message: &str) {
         *self.phase.borrow_mut() = (phase, message.to_owned());
         if phase != Phase::Ready {

@@ -138,3 +138,38 @@ async fn it_is_asked_about_what_rules_before_it_have_marked() {
     assert_eq!(service.0.lock().unwrap().iter().map(source).collect::<Vec<_>>(), [UNWANTED]);
     assert_counted(&proxy, &[("disabled", 1), ("denied", 1)]);
 }
+
+/// A service that takes connections and says nothing.
+async fn silent() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Returns once the proxy holds so many connections.
+async fn holds(proxy: &Proxy, count: usize) {
+    let is_told =
+        |line: &str| line.starts_with("envoy_listener_downstream_cx_active{") && line.ends_with(&format!(" {count}"));
+    while !proxy.plane.stats.exposition().lines().any(is_told) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_client_that_goes_while_the_service_is_silent() {
+    let ((_service, at), (reached, server)) = (silent().await, first().await);
+    let hour =
+        json!({"grpc_service": {"envoy_grpc": {"cluster_name": "z"}, "timeout": "3600s"}, "failure_mode_allow": true});
+    let proxy = proxy(vec![asks(hour)], at, server).await;
+    let says_nothing = TcpStream::connect(proxy.address).await.unwrap();
+    let mut says_much = TcpStream::connect(proxy.address).await.unwrap();
+    says_much.write_all(b"hello").await.unwrap();
+    holds(&proxy, 2).await;
+    drop(says_nothing);
+    holds(&proxy, 1).await;
+    // Who goes without a word of it is noticed, too.
+    says_much.set_zero_linger().unwrap();
+    drop(says_much);
+    holds(&proxy, 0).await;
+    assert_eq!(reached.load(Ordering::SeqCst), 0);
+}
