@@ -174,7 +174,7 @@ fn changing_the_mode_of_peer_authentication_at_any_level_under_load_loses_no_req
     let load = Load::start_for(proxy, "details:9080", "/details/0", 200);
     for (namespace, name, spec) in LEVELS {
         for (mode, lets_plaintext_in) in
-            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("STRICT", false), ("DISABLE", true)]
+            [("STRICT", false), ("PERMISSIVE", true), ("DISABLE", true), ("PERMISSIVE", true), ("STRICT", false)]
         {
             mesh.apply(&format!(
                 "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {}\n",
@@ -184,6 +184,7 @@ fn changing_the_mode_of_peer_authentication_at_any_level_under_load_loses_no_req
             until(mode, PATIENCE, || served() == lets_plaintext_in && mesh.all_synced());
         }
         mesh.ok(&["delete", "peerauthentication", name, "-n", namespace]);
+        until("no policy", PATIENCE, || plain().is_ok_and(|answer| answer.status == 200) && mesh.all_synced());
     }
     let outcome = load.run_until(1000);
     assert_eq!(outcome.failed(), 0, "{outcome:?}\n{}", mesh.logs());
