@@ -17,6 +17,7 @@ use http::http_connection_manager::{
 use galley::kinds::{ClientCertificates, PathForm, Topology};
 
 use crate::http_proxy::elsewhere;
+use crate::listener::network_filter;
 use crate::policy::Guard;
 use crate::visibility::View;
 use crate::{telemetry, wire};
@@ -75,10 +76,7 @@ pub(crate) fn filter(
     if side == Side::Gateway {
         believe(&mut manager, &view.index.mesh().topology);
     }
-    listener::Filter {
-        name: FILTER.into(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&manager))),
-    }
+    network_filter(FILTER, &manager)
 }
 
 fn manager(side: Side, stat_prefix: &str, routes: Routes) -> http::HttpConnectionManager {

@@ -70,6 +70,13 @@ fn listener_filter<M: Name>(name: &str, config: &M) -> listener::ListenerFilter 
     }
 }
 
+pub(crate) fn network_filter<M: Name>(name: &str, config: &M) -> listener::Filter {
+    listener::Filter {
+        name: name.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(config))),
+    }
+}
+
 /// A chain for connections of one transport (`raw_buffer`, `tls`), and of these ALPN names if any.
 pub(crate) fn chain_for(
     name: String,
@@ -120,8 +127,5 @@ pub(crate) fn tcp_proxy(
         cluster_specifier: Some(specifier),
         ..Default::default()
     };
-    listener::Filter {
-        name: TCP_PROXY.into(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(&proxy))),
-    }
+    network_filter(TCP_PROXY, &proxy)
 }

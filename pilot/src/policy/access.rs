@@ -16,7 +16,6 @@ use api::envoy::config::rbac::v3 as rbac;
 use api::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
 use api::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use api::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
-use api::prost::Name;
 use galley::Config;
 use galley::kinds::{AccessAction, AccessCondition, AuthorizationPolicy, TextAttribute};
 
@@ -26,6 +25,7 @@ pub(super) use self::source::aliases;
 use crate::diagnostic::Findings;
 use crate::http_manager::http_filter;
 use crate::index::Index;
+use crate::listener::network_filter;
 use crate::mesh::MeshConfig;
 use crate::node::Node;
 use crate::visibility::View;
@@ -154,13 +154,6 @@ impl<'a> Access<'a> {
             AccessAction::Audit => rbac::rbac::Action::Log,
         };
         any.then(|| rbac::Rbac { action: action as i32, policies, ..Default::default() })
-    }
-}
-
-fn network_filter<M: Name>(name: &str, config: &M) -> listener::Filter {
-    listener::Filter {
-        name: name.to_owned(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(api::any(config))),
     }
 }
 

@@ -131,14 +131,9 @@ fn config(metric: IstioMetric, change: &Change<'_>) -> MetricConfig {
 }
 
 pub(super) fn http_filter(settings: &PluginConfig) -> http::HttpFilter {
-    http::HttpFilter {
-        name: FILTER.to_owned(),
-        config_type: Some(http::http_filter::ConfigType::TypedConfig(api::any(settings))),
-        ..Default::default()
-    }
+    crate::http_manager::http_filter(FILTER, settings)
 }
 
 pub(super) fn network_filter(settings: &PluginConfig) -> listener::Filter {
-    let config_type = Some(listener::filter::ConfigType::TypedConfig(api::any(settings)));
-    listener::Filter { name: FILTER.to_owned(), config_type }
+    crate::listener::network_filter(FILTER, settings)
 }

@@ -45,30 +45,19 @@ impl NetworkExtAuthz {
 
     /// Whether the connection goes on; the reason stands in `info` if it does not.
     pub fn goes_on(&self, answer: Option<Answer>, downstream: &Downstream, info: &mut RequestInfo) -> bool {
-        let count = |name: &str| {
-            let mut labels = String::new();
-            label(&mut labels, "envoy_ext_authz_prefix", &self.stat_prefix);
+        let (counted, details): (&[&str], _) = match answer {
+            Some(Answer::NotAsked) => (&["disabled"], None),
+            Some(Answer::Allowed) => (&["total", "ok"], None),
+            Some(Answer::Denied) => (&["total", "denied", "cx_closed"], Some("ext_authz_denied")),
+            None if self.failure_mode_allow => (&["total", "error", "failure_mode_allowed"], None),
+            None => (&["total", "error", "cx_closed"], Some("ext_authz_error")),
+        };
+        let mut labels = String::new();
+        label(&mut labels, "envoy_ext_authz_prefix", &self.stat_prefix);
+        for name in counted {
             downstream.worker.shard.counter(&format!("envoy_ext_authz_{name}"), &labels).add(1);
-        };
-        if answer == Some(Answer::NotAsked) {
-            count("disabled");
-            return true;
         }
-        count("total");
-        let (counted, details) = match answer {
-            Some(Answer::Denied) => ("denied", "ext_authz_denied"),
-            Some(_) => {
-                count("ok");
-                return true;
-            }
-            None => ("error", "ext_authz_error"),
-        };
-        count(counted);
-        if answer.is_none() && self.failure_mode_allow {
-            count("failure_mode_allowed");
-            return true;
-        }
-        count("cx_closed");
+        let Some(details) = details else { return true };
         info.flags |= ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE;
         info.response_code_details = Some(details.into());
         info.connection_termination_details = Some(details.into());

@@ -18,10 +18,11 @@ use core::http_uri::HttpUpstreamType;
 use ext_authz::ext_authz::Services;
 use galley::kinds::{AccessAction, AskedBy, Authorizer, ProviderKind};
 
-use super::{Access, Speech, TCP, matching, network_filter};
+use super::{Access, Speech, TCP, matching};
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::inputs::Inputs;
+use crate::listener::network_filter;
 use crate::telemetry::{Reached, reach};
 use crate::visibility::{View, is_genuine, named};
 use crate::{clusters, wire};
@@ -46,15 +47,12 @@ impl Access<'_> {
         if providers.is_empty() {
             return Asked::default();
         }
-        let mut denied = Asked {
-            http: self.http_filter(AccessAction::Custom).into_iter().collect(),
-            network: self.network_filter(AccessAction::Custom).into_iter().collect(),
-        };
+        let denied = || self.network_filter(AccessAction::Custom).into_iter().collect();
         let (asked, reached) = match who(&view.index.inputs, &view.audience.namespace, &providers) {
             Ok(found) => found,
             Err(why) => {
                 self.complain_of(Code::UnknownProvider, &format!("{why}; what the rules cover is denied"), findings);
-                return denied;
+                return Asked { http: self.http_filter(AccessAction::Custom).into_iter().collect(), network: denied() };
             }
         };
         if let Some(why) = speaks_no_grpc(asked, view) {
@@ -69,7 +67,7 @@ impl Access<'_> {
         let http =
             vec![http_filter("envoy.filters.http.rbac", &marks), http_filter("envoy.filters.http.ext_authz", &asks)];
         let network = match cannot_be_put(asked) {
-            Some(_) => std::mem::take(&mut denied.network),
+            Some(_) => denied(),
             None => self.asked_of_connections(asked, &reached),
         };
         Asked { http, network }
