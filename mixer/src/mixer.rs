@@ -158,19 +158,18 @@ impl Mixer {
         let catalog = self.0.catalog.borrow().clone();
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
+        state.learn(&catalog);
         let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
-        if !report.spans.is_empty() {
-            let node = state.names.workload(&reporter.workload);
-            for spans in std::mem::take(&mut report.spans) {
-                state.traces.take(&spans, &node, &reporter.node);
-            }
+        for spans in std::mem::take(&mut report.spans) {
+            let State { traces, names, .. } = &mut *state;
+            traces.take(&spans, &reporter.workload, &reporter.node, names);
         }
         for tapped in std::mem::take(&mut report.tapped) {
             self.0.taps.show(tapped, reporter, &state.names);
         }
         // What is shown of single requests comes at any time, and without counts.
         if !is_beside {
-            state.take(reporter, report, ids, (now, pause), &catalog);
+            state.take(reporter, report, ids, (now, pause));
         }
         state.bound(&self.0.options, now);
         drop(state);
@@ -317,17 +316,21 @@ fn milliseconds(clock: &Clock) -> u64 {
 }
 
 impl State {
+    /// Calls services and workloads as this catalog does.
+    fn learn(&mut self, catalog: &Catalog) {
+        if self.names.version != catalog.version {
+            self.names = Names::of(catalog);
+            self.traces.resolve(&self.names);
+        }
+    }
+
     fn take(
         &mut self,
         reporter: &Reporter,
         report: wire::ReportRequest,
         ids: &mut HashMap<u32, u64>,
         (now, pause): (u64, u64),
-        catalog: &Catalog,
     ) {
-        if self.names.version != catalog.version {
-            self.names = Names::of(catalog);
-        }
         let known = self.proxies.get(&reporter.node);
         if known.is_none_or(|known| known.reporter.started_at != reporter.started_at) {
             let mut proxy = Proxy::new(reporter.clone());

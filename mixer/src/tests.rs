@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use api::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use api::prost::Message as _;
 use api::weft::v1 as wire;
 use registry::{Catalog, Event, Location, Merger, Provenance, Resolution, Service, ServiceKey, Visibility};
 use runtime::ManualClock;
@@ -445,6 +448,37 @@ fn reports_that_waited_for_a_stalled_control_plane_are_of_the_time_that_they_wai
     let rates: Vec<f64> = series.series.requests.iter().flatten().copied().filter(|rate| *rate > 0.0).collect();
     assert!(rates.len() >= 9 && rates.iter().all(|rate| (4.9..10.1).contains(rate)), "{rates:?}");
     assert!(rates[1..rates.len() - 1].iter().all(|rate| (9.9..10.1).contains(rate)), "{rates:?}");
+}
+
+#[test]
+fn spans_are_of_the_service_of_their_workload_even_if_it_is_known_later() {
+    let kit = Kit::new(Options::default());
+    let spans = |trace: u128| {
+        let span = Span {
+            trace_id: trace.to_be_bytes().to_vec(),
+            span_id: trace.to_be_bytes()[8..].to_vec(),
+            ..Span::default()
+        };
+        let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
+        let of = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        ExportTraceServiceRequest { resource_spans: vec![of] }.encode_to_vec()
+    };
+    let tell = |workload: &str, trace: u128| {
+        let mut proxy = kit.proxy(workload);
+        let report = wire::ReportRequest { spans: vec![spans(trace)], ..Default::default() };
+        kit.mixer.take(&proxy.reporter, report, &mut proxy.ids);
+    };
+    let of = |trace: u128| kit.mixer.trace(trace, &[]).unwrap().spans[0].service.clone();
+    tell("details-v1", 1);
+    tell("curl", 2);
+    assert_eq!((&*of(1), &*of(2)), ("workload:default/details-v1", "workload:default/curl"));
+    kit.tell_of(&["details"]);
+    // Nobody has counted anything yet.
+    tell("details-v1", 3);
+    assert_eq!((&*of(1), &*of(3), &*of(2)), ("default/details", "default/details", "workload:default/curl"));
+    kit.tell_of(&["details", "curl"]);
+    tell("details-v1", 4);
+    assert_eq!(of(2), "default/curl");
 }
 
 #[test]
