@@ -31,7 +31,7 @@ pub enum Code {
     WithheldKey,
     /// Telemetry is to go to a provider that there is not, or that takes none of its kind.
     UnknownProvider,
-    /// A provider is asked over gRPC at a port that speaks no HTTP/2.
+    /// A provider is asked over gRPC at a port that speaks no HTTP/2, or a rule looks at HTTP on a port that speaks none.
     WrongProtocol,
     /// The field is understood but cannot be served here.
     Unsupported,

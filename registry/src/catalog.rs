@@ -24,6 +24,7 @@ use crate::model::{Endpoint, Service, ServiceKey};
 pub use automatic::Automatic;
 pub use follow::{Policy, run, run_steered};
 pub use merger::Merger;
+#[cfg(feature = "consul")]
 pub(crate) use ports::agree;
 pub use steering::{Orders, Steer, SteerError, Steering};
 

@@ -75,10 +75,22 @@ impl<T> Values<T> {
 
 impl AccessRule {
     /// Whether it names something that only HTTP has.
-    fn asks_for_http(&self) -> bool {
+    pub fn asks_for_http(&self) -> bool {
         self.from.iter().any(|source| !source.request_principals.is_empty())
             || self.to.iter().any(AccessOperation::asks_for_http)
             || self.when.iter().any(AccessCondition::asks_for_http)
+    }
+
+    /// Whether it can hold for what comes to this port.
+    pub fn is_about_port(&self, port: u16) -> bool {
+        let takes =
+            |ports: &Values<u16>| (ports.any.is_empty() || ports.any.contains(&port)) && !ports.none.contains(&port);
+        let asked = self.to.is_empty() || self.to.iter().any(|operation| takes(&operation.ports));
+        asked
+            && self.when.iter().all(|condition| match condition {
+                AccessCondition::Port(ports) => takes(ports),
+                AccessCondition::Address(..) | AccessCondition::Text(..) => true,
+            })
     }
 
     fn names_ports(&self) -> bool {

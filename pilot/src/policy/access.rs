@@ -4,6 +4,7 @@
 mod asked;
 mod matching;
 mod operation;
+mod plain;
 mod ports;
 mod rule;
 mod source;
@@ -93,6 +94,7 @@ impl<'a> Access<'a> {
     /// What of the policies does not say what it seems to.
     pub fn complain(&self, view: &View<'_>, node: &Node, findings: &mut Findings) {
         ports::complain(&self.policies, view, node, findings);
+        plain::complain(&self.policies, node, findings);
     }
 
     fn custom(&self) -> impl Iterator<Item = &&Config<AuthorizationPolicy>> {
@@ -155,6 +157,11 @@ impl<'a> Access<'a> {
         };
         any.then(|| rbac::Rbac { action: action as i32, policies, ..Default::default() })
     }
+}
+
+/// `AuthorizationPolicy shop/readers`, as findings call it.
+fn object(policy: &Config<AuthorizationPolicy>) -> String {
+    format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name)
 }
 
 /// `ns[shop]-policy[readers]-rule[0]`

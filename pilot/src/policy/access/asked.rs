@@ -18,7 +18,7 @@ use core::http_uri::HttpUpstreamType;
 use ext_authz::ext_authz::Services;
 use galley::kinds::{AccessAction, AskedBy, Authorizer, ProviderKind};
 
-use super::{Access, Speech, TCP, matching};
+use super::{Access, Speech, TCP, matching, object};
 use crate::diagnostic::{Code, Findings};
 use crate::http_manager::http_filter;
 use crate::inputs::Inputs;
@@ -96,7 +96,7 @@ impl Access<'_> {
 
     fn complain_of(&self, code: Code, message: &str, findings: &mut Findings) {
         for policy in self.custom() {
-            findings.add(code, format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name), message);
+            findings.add(code, object(policy), message);
         }
     }
 }

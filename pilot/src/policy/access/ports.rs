@@ -5,6 +5,7 @@ use galley::Config;
 use galley::kinds::{AccessCondition, AuthorizationPolicy};
 use registry::Service;
 
+use super::object;
 use crate::diagnostic::{Code, Findings};
 use crate::node::Node;
 use crate::visibility::View;
@@ -30,11 +31,7 @@ pub(super) fn complain(policies: &[&Config<AuthorizationPolicy>], view: &View<'_
                 of.key.host,
                 served.join(", ")
             );
-            found.add(
-                Code::UnknownPort,
-                format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name),
-                message,
-            );
+            found.add(Code::UnknownPort, object(policy), message);
         }
     }
 }
