@@ -1,5 +1,6 @@
 //! Joining and renewing: when, with which key, and what to do when the control plane does not answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -47,34 +48,38 @@ pub fn pause(failures: u32, life: Duration) -> Duration {
 /// A certificate below a root that signs no more is replaced within this time, each holder's at another moment.
 const SPREAD: Duration = Duration::from_secs(10);
 
-/// Renews until nobody holds a receiver any more, and takes up the trust bundles that are told.
+/// Renews until nobody holds a receiver any more, and takes up the trust bundles and deny lists that are told, also while
+/// a renewal is under way.
 pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>, mut told: watch::Receiver<Option<Told>>) {
     let mut from = svids.borrow().not_before();
-    loop {
+    'next: loop {
         let current = svids.borrow().clone();
         let at = match current.is_of_first_root() {
             true => due(from, current.not_after(), (agent.jitter)()),
             false => agent.clock.now() + soon(&current, (agent.jitter)()),
         };
-        tokio::select! {
-            () = svids.closed() => return,
-            Ok(()) = told.changed() => {
-                let Some(told) = told.borrow_and_update().clone() else { continue };
-                if let Some(svid) = agent.take_up(&current, told) {
-                    enforce(svids.send_replace(Arc::new(svid)), &svids);
-                }
-                continue;
-            }
-            () = sleep_until(&agent.clock, at) => {}
-        }
-        tokio::select! {
-            () = svids.closed() => return,
-            renewed = agent.renew_until_done(&current) => {
-                tracing::info!(identity = %renewed.id(), not_after = ?renewed.not_after(), "identity renewed");
-                from = agent.clock.now();
-                svids.send_replace(Arc::new(renewed));
+        let mut waiting = pin!(sleep_until(&agent.clock, at));
+        loop {
+            tokio::select! {
+                () = svids.closed() => return,
+                // Another root may be above the certificates that are issued now.
+                Ok(()) = told.changed() => if agent.hear(&svids, &mut told) { continue 'next },
+                () = &mut waiting => break,
             }
         }
+        let mut renewing = pin!(agent.renew_until_done(&current));
+        let renewed = loop {
+            tokio::select! {
+                () = svids.closed() => return,
+                Ok(()) = told.changed() => { agent.hear(&svids, &mut told); }
+                renewed = &mut renewing => break renewed,
+            }
+        };
+        let heard = svids.borrow().clone();
+        let renewed = agent.with_what_was_heard(renewed, &current, &heard);
+        tracing::info!(identity = %renewed.id(), not_after = ?renewed.not_after(), "identity renewed");
+        from = agent.clock.now();
+        svids.send_replace(Arc::new(renewed));
     }
 }
 
@@ -97,6 +102,30 @@ fn enforce(before: Arc<Svid>, svids: &watch::Sender<Arc<Svid>>) {
 }
 
 impl<S: Signer> Agent<S> {
+    /// Puts in force what the control plane told last; whether there was anything new in it.
+    fn hear(&self, svids: &watch::Sender<Arc<Svid>>, told: &mut watch::Receiver<Option<Told>>) -> bool {
+        let Some(told) = told.borrow_and_update().clone() else { return false };
+        let current = svids.borrow().clone();
+        let Some(svid) = self.take_up(&current, told) else { return false };
+        enforce(svids.send_replace(Arc::new(svid)), svids);
+        true
+    }
+
+    /// A renewed identity knows what its renewal began with; more may have been heard since.
+    fn with_what_was_heard(&self, renewed: Svid, before: &Svid, heard: &Svid) -> Svid {
+        let renewed = renewed.with_denied(heard.denied().clone());
+        if heard.roots() == before.roots() {
+            return renewed;
+        }
+        let newest = renewed.roots().first().cloned();
+        let known = heard.roots().iter().filter(|root| Some(*root) != newest.as_ref()).cloned();
+        let renewed = renewed.with_roots(newest.iter().cloned().chain(known).collect());
+        if let Err(error) = self.files.store_roots(renewed.roots()) {
+            tracing::error!(%error, "the trust bundle is in force and cannot be kept for the next start");
+        }
+        renewed
+    }
+
     /// The same identity with what the control plane tells; `None` where there is nothing new in it. A deny list holds
     /// from now on, even if it could not be kept for later.
     fn take_up(&self, current: &Svid, told: Told) -> Option<Svid> {

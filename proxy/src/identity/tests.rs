@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::control_plane::Credential;
 use super::renewal::{due, pause};
 use super::svid::fingerprint;
-use super::test_kit::{REVIEWS, ScriptedSigner, trust_domain};
+use super::test_kit::{Ca, RATINGS, REVIEWS, ScriptedSigner, trust_domain};
 use super::*;
 
 const LIFE: Duration = Duration::from_secs(3600);
@@ -175,6 +175,35 @@ async fn a_running_identity_outlives_a_control_plane_that_was_away_for_longer_th
     signer.set_away(false);
     svids.changed().await.unwrap();
     assert!(svids.borrow().not_after() > first.not_after() + Duration::from_secs(3500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_while_a_renewal_is_under_way_holds_at_once_and_after_it() {
+    let (dir, signer) = (TempDir::new().unwrap(), signer(LIFE));
+    let agent = agent(dir.path(), &signer);
+    let first = Arc::new(join(&agent).await.unwrap());
+    let (sender, mut svids) = watch::channel(first.clone());
+    let (tell, told) = watch::channel(None);
+    tokio::spawn(renewal::run(agent, sender, told));
+    signer.set_away(true);
+    tokio::time::sleep(LIFE * 3 / 4).await;
+    assert!(signer.asked().len() > 2, "a renewal is under way");
+    let staged = Ca::new("staged").root();
+    let roots = vec![signer.ca.root(), staged.clone()];
+    let mut denied = DenyList::default();
+    denied.add(api::weft::v1::denied::Who::Identity(RATINGS.to_owned()), "it leaked");
+    let denied = Arc::new(denied);
+    tell.send_replace(Some(Told { roots: roots.clone(), denied: denied.clone() }));
+    svids.changed().await.unwrap();
+    let now = svids.borrow_and_update().clone();
+    assert_eq!((now.serial(), now.roots(), now.denied()), (first.serial(), &roots[..], &denied));
+    signer.set_away(false);
+    svids.changed().await.unwrap();
+    let renewed = svids.borrow_and_update().clone();
+    assert_ne!(renewed.serial(), first.serial());
+    assert_eq!((renewed.roots(), renewed.denied()), (&roots[..], &denied));
+    let kept = self::agent(dir.path(), &signer).load(&trust_domain()).unwrap();
+    assert_eq!((kept.roots(), kept.denied()), (&roots[..], &denied));
 }
 
 #[tokio::test(start_paused = true)]
