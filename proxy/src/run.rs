@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -155,7 +156,9 @@ async fn serve(
     let limit = ConnectionLimit::default().for_users(settings.way_out.clone());
     let data_plane = DataPlane::start(settings.workers, settings.own(), tls, limit).map_err(ProxyError::Workers)?;
     let data_plane = Arc::new(data_plane);
-    let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), ready.clone()).await?;
+    let is_ending = Arc::new(AtomicBool::new(false));
+    let in_force = says_ready(ready.clone(), Arc::clone(&is_ending));
+    let (client, handle) = follow(&settings, &identity, Arc::clone(&data_plane), in_force).await?;
     let server = control_plane_id(&settings.trust_domain)?;
     let control_plane = channel(&settings.control_plane, &identity, server);
     let reports = Reporter::start(&settings, &data_plane, control_plane.clone());
@@ -185,6 +188,7 @@ async fn serve(
         () = shutdown.draining() => settings.drain,
         () = quit.notified() => Duration::ZERO,
     };
+    is_ending.store(true, Ordering::Release);
     ready.send_replace(false);
     tracing::info!("draining");
     if let Some(telling) = telling {
@@ -242,12 +246,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ProxyError> {
     admin::bind(address).await.map_err(|error| ProxyError::Bind { address, error })
 }
 
-/// Begins to follow the control plane.
+/// Says that the proxy is ready, unless it is ending: what others hear of that may change its own configuration.
+fn says_ready(ready: watch::Sender<bool>, is_ending: Arc<AtomicBool>) -> impl Fn() + Clone + Send + Sync + 'static {
+    move || {
+        ready.send_if_modified(|ready| !is_ending.load(Ordering::Acquire) && !std::mem::replace(ready, true));
+    }
+}
+
+/// Begins to follow the control plane; `in_force` hears of each configuration that is.
 async fn follow(
     settings: &Settings,
     identity: &Identity,
     data_plane: Arc<DataPlane>,
-    ready: watch::Sender<bool>,
+    in_force: impl Fn() + Clone + Send + Sync + 'static,
 ) -> Result<(xds::Client, xds::Handle), ProxyError> {
     let server = control_plane_id(&settings.trust_domain)?;
     let over_ads = ResourceSource { from: Source::Ads, fetch_timeout: Some(FETCH_TIMEOUT) };
@@ -269,13 +280,30 @@ async fn follow(
         counted_as: Some(CONTROL_PLANE_CLUSTER),
     };
     let apply: xds::Apply = Box::new(move |snapshot| {
-        let (data_plane, ready) = (Arc::clone(&data_plane), ready.clone());
+        let (data_plane, in_force) = (Arc::clone(&data_plane), in_force.clone());
         Box::pin(async move {
             let applied = data_plane.apply(snapshot).await;
-            ready.send_replace(true);
+            in_force();
             applied
         })
     });
     let (client, handle, _) = xds::Client::start(options, apply).await;
     Ok((client, handle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_ends_is_not_made_ready_by_what_it_hears_meanwhile() {
+        let (ready, is_ending) = (watch::Sender::new(false), Arc::new(AtomicBool::new(false)));
+        let in_force = says_ready(ready.clone(), Arc::clone(&is_ending));
+        in_force();
+        assert!(*ready.borrow());
+        is_ending.store(true, Ordering::Release);
+        ready.send_replace(false);
+        in_force();
+        assert!(!*ready.borrow());
+    }
 }

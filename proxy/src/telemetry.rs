@@ -139,18 +139,9 @@ impl Reporter {
                     Ok(None) => return Ended::Cut(Status::unavailable("the control plane ended the stream")),
                     Err(status) => return Ended::Cut(status),
                 },
-                Some(extra) = self.extras.recv() => {
-                    if let Ok(place) = reports.try_reserve() {
-                        place.send(alone(extra));
-                    }
-                }
-                _ = &mut self.last => {
-                    let _ = reports.send(collector.collect(&self.data_plane.stats)).await;
-                    drop(reports);
-                    // The end of the answers says that the report was taken.
-                    while let Ok(Some(_)) = answers.message().await {}
-                    return Ended::Told;
-                }
+                // They wait where they are until there is a place for them.
+                Some((place, extra)) = with_a_place(&reports, &mut self.extras) => place.send(alone(extra)),
+                _ = &mut self.last => break,
                 _ = ticks.tick() => {
                     // One that is late waits for its place, and the next says what changed meanwhile.
                     if let Ok(place) = reports.try_reserve() {
@@ -159,6 +150,14 @@ impl Reporter {
                 }
             }
         }
+        while let Ok(extra) = self.extras.try_recv() {
+            let _ = reports.send(alone(extra)).await;
+        }
+        let _ = reports.send(collector.collect(&self.data_plane.stats)).await;
+        drop(reports);
+        // The end of the answers says that the report was taken.
+        while let Ok(Some(_)) = answers.message().await {}
+        Ended::Told
     }
 }
 
@@ -196,6 +195,15 @@ impl LastReport {
         let _ = self.ask.send(());
         let _ = tokio::time::timeout(LAST_WORD, self.task).await;
     }
+}
+
+/// What leaves with the reports next, once it can leave. Nothing is lost if this is not waited for to the end.
+async fn with_a_place<'a>(
+    reports: &'a mpsc::Sender<wire::ReportRequest>,
+    extras: &mut mpsc::Receiver<Extra>,
+) -> Option<(mpsc::Permit<'a, wire::ReportRequest>, Extra)> {
+    let place = reports.reserve().await.ok()?;
+    Some((place, extras.recv().await?))
 }
 
 fn alone(extra: Extra) -> wire::ReportRequest {

@@ -77,8 +77,8 @@ pub struct Client {
     unanswered: Vec<Unanswered>,
     /// Something came that is not in force yet.
     dirty: bool,
-    /// A part of what was put in force could not be (an address in use): it is tried again.
-    incomplete: bool,
+    /// When a part of what was put in force that could not be (an address in use) is tried again.
+    retry_due: Option<Instant>,
     started: bool,
     /// When what changed is written to disk.
     copy_due: Option<Instant>,
@@ -161,7 +161,7 @@ impl Client {
             heard: BTreeSet::new(),
             unanswered: Vec::new(),
             dirty: true,
-            incomplete: false,
+            retry_due: None,
             started: false,
             copy_due: None,
             copy_written: None,
@@ -189,7 +189,7 @@ impl Client {
                     self.tidy();
                     continue;
                 }
-                () = tokio::time::sleep(TRY_AGAIN), if self.incomplete => self.try_again().await,
+                () = until(self.retry_due) => self.try_again().await,
                 Some(query) = self.queries.recv() => match query {
                     Query::Resources(answer) => drop(answer.send(self.resources.clone())),
                     Query::Flush(answer) => {
@@ -320,7 +320,7 @@ impl Client {
         let applied = (self.apply)(Arc::new(self.resources.snapshot())).await;
         self.dirty = false;
         self.started = true;
-        self.incomplete = applied.is_err();
+        self.retry_due = applied.is_err().then(|| Instant::now() + TRY_AGAIN);
         if let Err(error) = &applied {
             tracing::warn!(error, "a part of the configuration is not in force yet");
         }
@@ -329,8 +329,9 @@ impl Client {
     }
 
     async fn try_again(&mut self) {
-        self.incomplete = (self.apply)(Arc::new(self.resources.snapshot())).await.is_err();
-        if !self.incomplete {
+        let applied = (self.apply)(Arc::new(self.resources.snapshot())).await;
+        self.retry_due = applied.is_err().then(|| Instant::now() + TRY_AGAIN);
+        if applied.is_ok() {
             // What was refused is in force now: a new stream tells so.
             self.session = None;
         }
