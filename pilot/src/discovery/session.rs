@@ -1,4 +1,4 @@
-//! The life of one stream: admit, wait until there is something to say, then answer requests and push changes.
+//! The life of one stream: wait until there is something to say, admit, then answer requests and push changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::SpiffeId;
 use api::envoy::config::core::v3 as core;
 use api::prost::Message as _;
+use futures_util::FutureExt as _;
 use registry::KeyAccess;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -59,6 +60,12 @@ pub(super) async fn run<P: Protocol>(
             return refuse(status, &caller, answers).await;
         }
     };
+    // What a workload may claim is judged by what all registries tell.
+    let mut worlds = hub.worlds.clone();
+    tokio::select! {
+        ready = worlds.wait_for(Option::is_some) => if ready.is_err() { return },
+        () = answers.closed() => return,
+    }
     let attached = match hub.attachments.connected(&node, caller.peer.as_ref()).await {
         Ok(attached) => attached,
         Err(status) => return refuse(status, &caller, answers).await,
@@ -124,14 +131,17 @@ struct Session<'a, P: Protocol> {
 
 impl<P: Protocol> Session<'_, P> {
     async fn serve(mut self, first: P::Request, mut requests: Streaming<P::Request>) {
-        let mut worlds = self.hub.worlds.clone();
-        let ready = tokio::select! {
-            ready = worlds.wait_for(Option::is_some) => ready.is_ok(),
-            () = self.answers.closed() => false,
-        };
-        if !ready {
-            return;
+        self.follow(first, &mut requests).await;
+        // Who leaves may have said why, and be gone before it was heard.
+        while let Some(Ok(Some(request))) = requests.message().now_or_never() {
+            if let Some(unhealthy) = P::health(&request) {
+                self.attached.told_health(unhealthy);
+            }
         }
+    }
+
+    async fn follow(&mut self, first: P::Request, requests: &mut Streaming<P::Request>) {
+        let mut worlds = self.hub.worlds.clone();
         let mut snapshot = self.compile(worlds.borrow_and_update().clone());
         self.receive(first, &snapshot);
         let mut keys = self.keys.take();
