@@ -94,10 +94,14 @@ impl SinkKind {
 impl Mixer {
     /// Sends metrics to these sinks from now on, and to no others. One that is there already goes on.
     pub fn export(&self, sinks: Vec<Sink>) {
-        self.change(|state| match (sinks.is_empty(), &state.ledger) {
-            (true, _) => state.ledger = None,
-            (false, None) => state.ledger = Some(Ledger::new(self.now())),
-            (false, Some(_)) => {}
+        // What was counted before a sink is there is not news to it.
+        let before: Told = self.change(|state| {
+            if sinks.is_empty() {
+                state.ledger = None;
+                return Told::new();
+            }
+            let ledger = state.ledger.get_or_insert_with(|| Ledger::new(self.now()));
+            ledger.batch(self.now()).series.into_iter().collect()
         });
         let mut running = self.exports().0.lock();
         running.retain(|known| {
@@ -110,7 +114,7 @@ impl Mixer {
         for sink in sinks {
             if running.iter().all(|known| known.sink != sink) {
                 let fared = Arc::new(Fared::default());
-                let task = tokio::spawn(run(self.clone(), sink.clone(), Arc::clone(&fared)));
+                let task = tokio::spawn(run(self.clone(), sink.clone(), before.clone(), Arc::clone(&fared)));
                 running.push(Running { sink, fared, task });
             }
         }
@@ -140,9 +144,8 @@ impl Running {
 }
 
 /// Until the sink is taken away. The first time is after an interval: before, there is little to tell.
-async fn run(mixer: Mixer, sink: Sink, fared: Arc<Fared>) {
+async fn run(mixer: Mixer, sink: Sink, mut told: Told, fared: Arc<Fared>) {
     let mut backoff = Backoff::new(sink.interval, LONGEST_DELAY.max(sink.interval));
-    let mut told = Told::new();
     let mut pause = sink.interval;
     loop {
         tokio::time::sleep(pause).await;

@@ -155,10 +155,9 @@ impl Mixer {
     /// Takes a report of a stream, which knows its series by ids.
     pub fn take(&self, reporter: &Reporter, mut report: wire::ReportRequest, ids: &mut HashMap<u32, u64>) {
         let now = self.now();
-        let catalog = self.0.catalog.borrow().clone();
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
-        state.learn(&catalog);
+        state.learn(&self.0.catalog.borrow());
         let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         for spans in std::mem::take(&mut report.spans) {
             let State { traces, names, .. } = &mut *state;
@@ -277,7 +276,11 @@ impl Mixer {
         if self.0.taps.is_empty() {
             return Vec::new();
         }
-        let node = self.0.state.lock().names.workload(&reporter.workload);
+        let mut state = self.0.state.lock();
+        // The workload may be of a service that is known since its last report.
+        state.learn(&self.0.catalog.borrow());
+        let node = state.names.workload(&reporter.workload);
+        drop(state);
         self.0.taps.wished(reporter, &node)
     }
 

@@ -65,8 +65,9 @@ async fn follow(
     let _counted = mixer.reports();
     let mut ids = HashMap::new();
     let mut taps = mixer.taps().changes();
-    mixer.take(&reporter, first, &mut ids);
+    // Who is shown as reporting can be asked.
     let mut asked = mixer.asks().open(&reporter.node);
+    mixer.take(&reporter, first, &mut ids);
     let mut questions = Vec::new();
     let mut told = None;
     loop {

@@ -13,7 +13,7 @@ use runtime::ManualClock;
 use tokio::sync::watch;
 
 use crate::graph::EdgeView;
-use crate::{FailingEdge, Graph, GraphQuery, Keeper, Mixer, Options, Reporter, SeriesQuery};
+use crate::{FailingEdge, Graph, GraphQuery, Keeper, Mixer, Options, Reporter, SeriesQuery, TapQuery};
 use store::{Memory, Store};
 
 /// The beginning of a slot.
@@ -479,6 +479,18 @@ fn spans_are_of_the_service_of_their_workload_even_if_it_is_known_later() {
     kit.tell_of(&["details", "curl"]);
     tell("details-v1", 4);
     assert_eq!(of(2), "default/curl");
+}
+
+#[test]
+fn a_tap_reaches_the_proxy_of_a_service_that_is_known_since_a_moment() {
+    let kit = Kit::new(Options::default());
+    let mut proxy = kit.proxy("details-v1");
+    kit.tell(&mut proxy, Vec::new(), Vec::new());
+    let query = TapQuery { destination: Some("default/details".into()), ..TapQuery::default() };
+    let _tap = kit.mixer.tap(query).unwrap();
+    assert_eq!(kit.mixer.wished(&proxy.reporter), []);
+    kit.tell_of(&["details"]);
+    assert_eq!(kit.mixer.wished(&proxy.reporter).len(), 1);
 }
 
 #[test]

@@ -152,7 +152,7 @@ async fn statsd_is_told_what_is_new_in_either_style() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let statsd = StatsD { address: "127.0.0.1".into(), port, prefix: "mesh".into(), tags };
-        kit.mixer.export(vec![sink(SinkKind::StatsD(statsd))]);
+        kit.mixer.export(vec![sink(SinkKind::StatsD(statsd.clone()))]);
         tell(&kit, &mut proxy, 2);
         let mut packet = vec![0; 65_536];
         // What came until it holds this.
@@ -173,5 +173,10 @@ async fn statsd_is_told_what_is_new_in_either_style() {
         tell(&kit, &mut proxy, 5);
         let second = heard("|ms|@0.333").await;
         assert!(second.contains(&expected.replace(":2|c", ":3|c")), "{second}");
+        // With other settings it is told no more than what is new.
+        kit.mixer.export(vec![Sink { interval: OFTEN / 2, ..sink(SinkKind::StatsD(statsd)) }]);
+        tell(&kit, &mut proxy, 6);
+        let third = heard("|ms").await;
+        assert!(third.contains(&expected.replace(":2|c", ":1|c")), "{third}");
     }
 }
