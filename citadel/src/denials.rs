@@ -110,6 +110,8 @@ pub struct Denials {
     /// For how long after its end a certificate still gets its holder the next one.
     grace: Duration,
     list: watch::Sender<Arc<DenyList>>,
+    /// Held from reading the store to publishing what it has: nobody publishes what is older than what is in force.
+    publishing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Denials {
@@ -122,7 +124,8 @@ impl Denials {
         aliases: &[TrustDomain],
         grace: Duration,
     ) -> Result<Self, StoreError> {
-        let denials = Self { store, clock, own, aliases: aliases.into(), grace, list: watch::Sender::default() };
+        let (list, publishing) = (watch::Sender::default(), Arc::default());
+        let denials = Self { store, clock, own, aliases: aliases.into(), grace, list, publishing };
         denials.refresh().await?;
         Ok(denials)
     }
@@ -224,6 +227,7 @@ impl Denials {
 
     /// Publishes what the store has, and deletes what has ended; returns in how many seconds the next one ends.
     async fn refresh(&self) -> Result<Option<u64>, StoreError> {
+        let _alone = self.publishing.lock().await;
         let now = self.clock.unix_seconds();
         let (over, current): (Vec<_>, Vec<_>) =
             self.entries().await?.into_iter().partition(|denial| denial.is_over(now));

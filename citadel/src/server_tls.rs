@@ -116,8 +116,10 @@ impl Renewal {
             renews: None,
             from: None,
         };
+        // Roots that change while this is signed may be no longer those above it: it is replaced again.
+        self.bundle.mark_unchanged();
         let issued = self.authority.issue(request).await?;
-        let bundle = self.bundle.borrow_and_update().clone();
+        let bundle = self.bundle.borrow().clone();
         let half_life = issued.not_after.duration_since(self.clock.now()).unwrap_or_default() / 2;
         Ok((Arc::new(config(issued, &key, &bundle, &self.clock)?), half_life))
     }
