@@ -132,7 +132,7 @@ impl State {
 
     /// A sample service, wrapped into `weft run` like any program.
     pub fn workload(&self, workload: &Workload, program: &OsString, data: &DataDir) -> Process {
-        let application = SocketAddr::new(workload.address.ip(), workload.address.port() + 10_000);
+        let application = workload.program();
         let mut words = Words::verb(data, &["run"]);
         words.flag("--service", &workload.service).flag("--port", workload.address.port());
         words.flag("--name", &workload.name).flag("--version", &workload.version);
@@ -159,6 +159,11 @@ pub fn readiness(address: SocketAddr) -> String {
 }
 
 impl Workload {
+    /// Where its program listens, behind its sidecar.
+    pub fn program(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 10_000)
+    }
+
     pub fn url(&self, port: Port) -> String {
         let (port, path) = match port {
             Port::HttpProxy => (HTTP_PROXY, ""),

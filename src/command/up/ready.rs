@@ -1,5 +1,5 @@
-//! When a mesh is ready: the control plane answers, every proxy is ready and on the latest configuration, and the
-//! sample's page comes through the gateway.
+//! When a mesh is ready: the control plane answers, every proxy is ready and on the latest configuration, the programs
+//! behind them listen, and the sample's page comes through the gateway.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -62,6 +62,12 @@ async fn waiting(state: &State, data: &DataDir) -> Option<Waiting> {
     for (name, address) in proxies() {
         if !probe::is_ok(&readiness(address)).await {
             return Some(Waiting::For(format!("waiting for {name} to be ready")));
+        }
+    }
+    // A sidecar is ready before its program, and the page comes even where parts of it are missing.
+    for workload in &state.workloads {
+        if !probe::is_taken(workload.program()).await {
+            return Some(Waiting::For(format!("waiting for the program of {} to listen", workload.name)));
         }
     }
     let silent = || Some(Waiting::For("waiting for the control plane".into()));
