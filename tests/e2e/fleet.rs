@@ -22,6 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use wire::telemetry_client::TelemetryClient;
 
+/// Before it is tried again to report.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a proxy reports when nobody wishes otherwise.
 pub const PAUSE: Duration = Duration::from_secs(5);
 /// Requests of an edge and a copy of its service between two reports.
@@ -173,17 +175,33 @@ async fn report(size: Size, proxy: u32, channel: Channel) {
         workload: Some(workload),
         ..wire::Reporter::default()
     };
-    let first = wire::ReportRequest { reporter: Some(who), opened: size.series(proxy), ..Default::default() };
+    let mut pauses = 0;
+    loop {
+        let first =
+            wire::ReportRequest { reporter: Some(who.clone()), opened: size.series(proxy), ..Default::default() };
+        // A control plane that so many come to at once may turn some away: they come again, as real ones do.
+        let _ = stream(size, first, channel.clone(), &mut pauses).await;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// One stream, to its end.
+async fn stream(
+    size: Size,
+    first: wire::ReportRequest,
+    channel: Channel,
+    pauses: &mut u64,
+) -> Result<(), tonic::Status> {
     let (sender, stream) = mpsc::channel(4);
-    sender.send(first).await.unwrap();
-    let mut answers = TelemetryClient::new(channel).report(ReceiverStream::new(stream)).await.unwrap().into_inner();
+    // The channel has room.
+    let _ = sender.try_send(first);
+    let mut answers = TelemetryClient::new(channel).report(ReceiverStream::new(stream)).await?.into_inner();
     let mut wished = PAUSE;
     let mut ticks = tokio::time::interval(wished);
-    let mut pauses = 0;
     loop {
         tokio::select! {
             answer = answers.message() => {
-                let Ok(Some(answer)) = answer else { return };
+                let Some(answer) = answer? else { return Ok(()) };
                 let interval = Duration::from_millis(answer.interval_ms.into());
                 if wished != interval {
                     wished = interval;
@@ -191,11 +209,11 @@ async fn report(size: Size, proxy: u32, channel: Channel) {
                 }
             }
             _ = ticks.tick() => {
-                let counts = size.counts(pauses);
+                let counts = size.counts(*pauses);
                 // As much traffic, whatever the pause is.
-                pauses += wished.as_secs() / PAUSE.as_secs();
+                *pauses += wished.as_secs() / PAUSE.as_secs();
                 if sender.send(wire::ReportRequest { counts, ..Default::default() }).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
         }

@@ -73,7 +73,7 @@ fn a_machine_that_slept_longer_than_its_certificate_comes_back_by_its_key() {
 
 #[test]
 fn an_expired_certificate_is_of_no_use_after_the_grace() {
-    let control_plane = ControlPlane::start(&["--cert-ttl", "5s", "--rejoin-grace", "0s"]);
+    let control_plane = ControlPlane::start(&["--cert-ttl", "20s", "--rejoin-grace", "0s"]);
     let app = App::start();
     let mut vm = running(&control_plane, "127.7.5.7", &app);
     vm.stop();

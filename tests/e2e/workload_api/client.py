@@ -85,7 +85,7 @@ def hold(uid, socket):
     stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(grpc.insecure_channel(f"unix:{socket}"))
     meant = [("workload.spiffe.io", "true")]
     try:
-        for told in stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), timeout=PATIENCE, metadata=meant):
+        for told in stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), timeout=5 * PATIENCE, metadata=meant):
             print(told.svids[0].spiffe_id, flush=True)
         return {"code": "OK"}
     except grpc.RpcError as error:

@@ -4,6 +4,14 @@ import { serious } from "./axe.mjs";
 import { api, go, main, screenshot, signIn, until, weft } from "./kit.mjs";
 
 const state = async (name) => (await api("/registries")).body.items.find((each) => each.name === name)?.state;
+// A proxy that is busy may give no answer in time, and is asked again.
+const told = (...words) => {
+  try {
+    return weft(...words).trim();
+  } catch {
+    return "";
+  }
+};
 const shown = (page, name, word) => page.getByRole("row", { name: new RegExp(name) }).getByText(word, { exact: true }).waitFor();
 
 await main("steering", async ({ page, errors }) => {
@@ -34,9 +42,9 @@ await main("steering", async ({ page, errors }) => {
   await go(page, "/proxies/reviews-v1.default");
   const level = page.getByLabel("Log level");
   await level.selectOption("debug");
-  await until("the proxy logs more", async () => /^debug(,|$)/.test(weft("log-level", "reviews-v1.default").trim()));
+  await until("the proxy logs more", async () => /^debug(,|$)/.test(told("log-level", "reviews-v1.default")));
   await level.selectOption("info");
-  await until("the proxy logs as before", async () => /^info(,|$)/.test(weft("log-level", "reviews-v1.default").trim()));
+  await until("the proxy logs as before", async () => /^info(,|$)/.test(told("log-level", "reviews-v1.default")));
 
   await go(page, "/proxies/reviews-v1.default?tab=stats");
   await page.getByLabel("Names begin with").fill("server.");

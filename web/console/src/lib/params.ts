@@ -49,5 +49,5 @@ export function useKept(): (path: string) => string {
     if (value) kept.set(name, value);
   }
   const text = kept.toString();
-  return (path) => (text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path);
+  return useCallback((path) => (text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path), [text]);
 }

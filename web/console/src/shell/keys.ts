@@ -1,4 +1,4 @@
-import { useEffect } from "react";
+import { useLayoutEffect, useRef } from "react";
 import { useLocation } from "wouter";
 import { useKept } from "../lib/params";
 import { PLACES } from "./nav";
@@ -25,9 +25,10 @@ const origin = (event: KeyboardEvent) => event.composedPath()[0] ?? event.target
 export function useKeys(open: (what: "palette" | "help") => void) {
   const [, go] = useLocation();
   const kept = useKept();
-  useEffect(() => {
-    let pending = false;
-    let timer = 0;
+  /** Until when a letter is waited for that says where to go. */
+  const until = useRef(0);
+  // Before anything is on the screen: who sees the page may press keys.
+  useLayoutEffect(() => {
     const press = (event: KeyboardEvent) => {
       if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
         event.preventDefault();
@@ -35,8 +36,8 @@ export function useKeys(open: (what: "palette" | "help") => void) {
         return;
       }
       if (event.metaKey || event.ctrlKey || event.altKey || typing(origin(event)) || document.querySelector("dialog[open]")) return;
-      if (pending) {
-        pending = false;
+      if (event.timeStamp < until.current) {
+        until.current = 0;
         const place = PLACES.find((place) => place.key === event.key);
         if (place) {
           event.preventDefault();
@@ -46,11 +47,7 @@ export function useKeys(open: (what: "palette" | "help") => void) {
       }
       switch (event.key) {
         case "g":
-          pending = true;
-          clearTimeout(timer);
-          timer = window.setTimeout(() => {
-            pending = false;
-          }, 1_500);
+          until.current = event.timeStamp + 1_500;
           break;
         case "/": {
           const filter = document.querySelector<HTMLElement>("[data-filter]");
@@ -79,9 +76,6 @@ export function useKeys(open: (what: "palette" | "help") => void) {
       }
     };
     document.addEventListener("keydown", press);
-    return () => {
-      document.removeEventListener("keydown", press);
-      clearTimeout(timer);
-    };
+    return () => document.removeEventListener("keydown", press);
   }, [go, kept, open]);
 }
