@@ -21,10 +21,20 @@ pub fn header_map(headers: &Headers) -> HeaderMap {
 
 /// Our own list of what came over the wire.
 pub fn headers(map: &HeaderMap) -> Headers {
+    list(map, |value| value)
+}
+
+/// The same of a request. Blanks around a value have no place in HTTP/2 (RFC 9113 section 8.2.1), and whoever gets the
+/// request over HTTP/1.1 takes them away: what judges it must not see another value.
+pub fn request_headers(map: &HeaderMap) -> Headers {
+    list(map, <[u8]>::trim_ascii)
+}
+
+fn list(map: &HeaderMap, value_of: impl Fn(&[u8]) -> &[u8]) -> Headers {
     let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
     let mut headers = Headers::with_capacity(bytes + 256);
     for (name, value) in map {
-        let _ = headers.try_append(name.as_str().as_bytes(), value.as_bytes());
+        let _ = headers.try_append(name.as_str().as_bytes(), value_of(value.as_bytes()));
     }
     headers
 }

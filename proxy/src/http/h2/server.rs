@@ -254,7 +254,7 @@ fn refuse(respond: &mut SendResponse<Bytes>, status: http::StatusCode) {
 /// a way that the framing layer does not see.
 fn convert_request(request: http::Request<RecvStream>, scheme: &'static str) -> Option<(Request, Option<RecvStream>)> {
     let (parts, stream) = request.into_parts();
-    let mut headers = convert::headers(&parts.headers);
+    let mut headers = convert::request_headers(&parts.headers);
     let length = content_length(&parts.headers)?;
     let host = headers.get_str("host").map(str::to_owned);
     if headers.get_all("host").count() > 1 {

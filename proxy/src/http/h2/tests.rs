@@ -294,6 +294,27 @@ async fn more_headers_than_are_allowed_are_refused() {
         .await;
 }
 
+#[tokio::test]
+async fn a_value_is_judged_without_the_blanks_around_it_as_on_http1() {
+    LocalSet::new()
+        .run_until(async {
+            let handler = async |request: Request| {
+                let mut head = ResponseHead::new(200);
+                head.headers = request.head.headers;
+                Response::new(head, Body::Empty)
+            };
+            let mut client = raw(handler, options()).await;
+            let mut request = post();
+            for value in ["guest ", "\tguest", " ", " two words\t "] {
+                request.headers_mut().append("x-role", value.parse().unwrap());
+            }
+            let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+            let seen: Vec<_> = answer.headers().get_all("x-role").iter().collect();
+            assert_eq!(seen, ["guest", "guest", "", "two words"]);
+        })
+        .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_never_read_is_given_up() {
     LocalSet::new()
