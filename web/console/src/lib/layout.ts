@@ -6,6 +6,8 @@ export const HEIGHT = 76;
 
 /** So many edges for each node are no order any more. */
 const DENSE = 5;
+/** Nodes times the edges beyond those of a tree: with more, an order takes the browser many seconds to find. */
+const TANGLED = 100_000;
 
 export interface Place {
   x: number;
@@ -17,7 +19,7 @@ interface Ends {
   destination: string;
 }
 
-/** Where everybody calls everybody there is no left and right: then they stand in rows, by name. */
+/** Where everybody calls everybody there is no left and right, or none that is found in time: then they stand in rows, by name. */
 function rows(nodes: string[]): Map<string, Place> {
   const columns = Math.max(1, Math.ceil(Math.sqrt(nodes.length * 0.75)));
   const at = (index: number): Place => ({ x: (index % columns) * (WIDTH + 72), y: Math.floor(index / columns) * (HEIGHT + 56) });
@@ -73,7 +75,7 @@ function spread(nodes: string[], edges: Ends[], parts: Map<string, string[]>, do
     .filter((edge) => edge.source !== edge.destination && known.has(edge.source) && known.has(edge.destination))
     .map((edge) => [edge.source, edge.destination] as const)
     .sort((a, b) => a.join().localeCompare(b.join()));
-  if (ends.length > nodes.length * DENSE) return rows(nodes);
+  if (ends.length > nodes.length * DENSE || nodes.length * (ends.length - nodes.length) > TANGLED) return rows(nodes);
   for (const [source, destination] of ends) graph.setEdge(source, destination);
   layout(graph);
   const places = new Map<string, Place>();
