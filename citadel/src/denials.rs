@@ -230,7 +230,8 @@ impl Denials {
         let _alone = self.publishing.lock().await;
         let now = self.clock.unix_seconds();
         let (over, current): (Vec<_>, Vec<_>) =
-            self.entries().await?.into_iter().partition(|denial| denial.is_over(now));
+            self.revisions().await?.into_iter().partition(|(denial, _)| denial.is_over(now));
+        let current: Vec<Denial> = current.into_iter().map(|(denial, _)| denial).collect();
         let mut list = DenyList::default();
         for (serial, reason) in self.renewed(&current).await? {
             list.add(Who::Serial(serial), reason);
@@ -245,9 +246,13 @@ impl Denials {
             }
             differs
         });
-        if !over.is_empty() {
-            let delete = over.iter().map(|denial| key(&denial.id)).collect();
-            self.store.commit(Transaction { delete, ..Transaction::default() }).await?;
+        for (denial, revision) in over {
+            let key = key(&denial.id);
+            // Whoever was denied anew meanwhile stays so.
+            match self.store.commit(Transaction::delete(key.clone()).expecting(key, revision)).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(current.iter().filter_map(|denial| denial.until).min().map(|end| end.saturating_sub(now)))
     }
@@ -269,8 +274,13 @@ impl Denials {
     }
 
     async fn entries(&self) -> Result<Vec<Denial>, StoreError> {
+        Ok(self.revisions().await?.into_iter().map(|(denial, _)| denial).collect())
+    }
+
+    /// The entries, each with the revision at which it was written.
+    async fn revisions(&self) -> Result<Vec<(Denial, u64)>, StoreError> {
         let listing = self.store.list(PREFIX).await?;
-        listing.entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
+        listing.entries.iter().map(|entry| Ok((parse(&entry.key, &entry.value)?, entry.revision))).collect()
     }
 
     /// The serial number as certificates have it, its lineage, and when nothing can come of the certificate any more. The

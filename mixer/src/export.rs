@@ -57,6 +57,7 @@ pub(crate) struct Exports(Mutex<Vec<Running>>);
 
 struct Running {
     sink: Sink,
+    told: Arc<tokio::sync::Mutex<Told>>,
     fared: Arc<Fared>,
     task: JoinHandle<()>,
 }
@@ -92,32 +93,41 @@ impl SinkKind {
 }
 
 impl Mixer {
-    /// Sends metrics to these sinks from now on, and to no others. One that is there already goes on.
+    /// Sends metrics to these sinks from now on, and to no others. One that is there already goes on, with other settings
+    /// too: what it was not sent yet it is sent then.
     pub fn export(&self, sinks: Vec<Sink>) {
-        // What was counted before a sink is there is not news to it.
-        let before: Told = self.change(|state| {
+        let had_any = self.change(|state| {
             if sinks.is_empty() {
-                state.ledger = None;
-                return Told::new();
+                return state.ledger.take().is_some();
             }
-            let ledger = state.ledger.get_or_insert_with(|| Ledger::new(self.now()));
-            ledger.batch(self.now()).series.into_iter().collect()
+            let had_any = state.ledger.is_some();
+            state.ledger.get_or_insert_with(|| Ledger::new(self.now()));
+            had_any
         });
         let mut running = self.exports().0.lock();
-        running.retain(|known| {
-            let stays = sinks.contains(&known.sink);
-            if !stays {
-                known.task.abort();
-            }
-            stays
-        });
+        let (stay, gone): (Vec<_>, Vec<_>) = running.drain(..).partition(|known| sinks.contains(&known.sink));
+        gone.iter().for_each(|known| known.task.abort());
+        *running = stay;
         for sink in sinks {
-            if running.iter().all(|known| known.sink != sink) {
-                let fared = Arc::new(Fared::default());
-                let task = tokio::spawn(run(self.clone(), sink.clone(), before.clone(), Arc::clone(&fared)));
-                running.push(Running { sink, fared, task });
+            if running.iter().any(|known| known.sink == sink) {
+                continue;
             }
+            let is_heir = |known: &&Running| known.sink.name == sink.name && known.sink.to.as_str() == sink.to.as_str();
+            let told = match gone.iter().find(is_heir) {
+                Some(known) => Arc::clone(&known.told),
+                // What was counted before there was such a sink is not news to it.
+                None if had_any => Arc::new(tokio::sync::Mutex::new(self.counted())),
+                None => Arc::default(),
+            };
+            let fared = Arc::new(Fared::default());
+            let task = tokio::spawn(run(self.clone(), sink.clone(), Arc::clone(&told), Arc::clone(&fared)));
+            running.push(Running { sink, told, fared, task });
         }
+    }
+
+    fn counted(&self) -> Told {
+        let batch = self.change(|state| state.ledger.as_ref().map(|ledger| ledger.batch(self.now())));
+        batch.map(|batch| batch.series.into_iter().collect()).unwrap_or_default()
     }
 
     pub fn sinks(&self) -> Vec<SinkStatus> {
@@ -144,14 +154,14 @@ impl Running {
 }
 
 /// Until the sink is taken away. The first time is after an interval: before, there is little to tell.
-async fn run(mixer: Mixer, sink: Sink, mut told: Told, fared: Arc<Fared>) {
+async fn run(mixer: Mixer, sink: Sink, told: Arc<tokio::sync::Mutex<Told>>, fared: Arc<Fared>) {
     let mut backoff = Backoff::new(sink.interval, LONGEST_DELAY.max(sink.interval));
     let mut pause = sink.interval;
     loop {
         tokio::time::sleep(pause).await;
         let now = mixer.now();
         let Some(batch) = mixer.change(|state| state.ledger.as_ref().map(|ledger| ledger.batch(now))) else { return };
-        match sink.to.send(&batch, &mut told).await {
+        match sink.to.send(&batch, &mut *told.lock().await).await {
             Ok(()) => {
                 fared.sent.fetch_add(1, Ordering::Relaxed);
                 *fared.trouble.lock() = None;

@@ -155,9 +155,10 @@ impl Mixer {
     /// Takes a report of a stream, which knows its series by ids.
     pub fn take(&self, reporter: &Reporter, mut report: wire::ReportRequest, ids: &mut HashMap<u32, u64>) {
         let now = self.now();
+        let catalog = self.0.catalog.borrow().clone();
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
-        state.learn(&self.0.catalog.borrow());
+        state.learn(&catalog);
         let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         for spans in std::mem::take(&mut report.spans) {
             let State { traces, names, .. } = &mut *state;
@@ -202,12 +203,12 @@ impl Mixer {
 
     /// The traces that are asked for, the newest first.
     pub fn traces(&self, query: &TraceQuery) -> Vec<TraceSummary> {
-        self.0.state.lock().traces.list(query)
+        self.informed(|state| state.traces.list(query))
     }
 
     /// A trace, with the spans of these namespaces; all without any.
     pub fn trace(&self, id: u128, namespaces: &[String]) -> Option<TraceView> {
-        self.0.state.lock().traces.get(id, namespaces)
+        self.informed(|state| state.traces.get(id, namespaces))
     }
 
     /// Whether there is a node of this id: a service, or whoever had to do with the traffic that is still known.
@@ -276,11 +277,7 @@ impl Mixer {
         if self.0.taps.is_empty() {
             return Vec::new();
         }
-        let mut state = self.0.state.lock();
-        // The workload may be of a service that is known since its last report.
-        state.learn(&self.0.catalog.borrow());
-        let node = state.names.workload(&reporter.workload);
-        drop(state);
+        let node = self.informed(|state| state.names.workload(&reporter.workload));
         self.0.taps.wished(reporter, &node)
     }
 
@@ -296,6 +293,14 @@ impl Mixer {
 
     fn stale_ms(&self) -> u64 {
         u64::try_from((self.interval() * STALE_AFTER).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Of what is known, with the names of now: services may have come since anybody reported.
+    fn informed<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        let catalog = self.0.catalog.borrow().clone();
+        let mut state = self.0.state.lock();
+        state.learn(&catalog);
+        read(&state)
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -319,9 +324,9 @@ fn milliseconds(clock: &Clock) -> u64 {
 }
 
 impl State {
-    /// Calls services and workloads as this catalog does.
+    /// Calls services and workloads as this catalog does, unless a newer one was learnt meanwhile.
     fn learn(&mut self, catalog: &Catalog) {
-        if self.names.version != catalog.version {
+        if self.names.version < catalog.version {
             self.names = Names::of(catalog);
             self.traces.resolve(&self.names);
         }

@@ -78,7 +78,8 @@ pub struct Peer {
 /// What else is tied to a proxy's connection.
 #[tonic::async_trait]
 pub trait Attachments: Send + Sync + 'static {
-    /// Called once a proxy was let in by its identity; the value is dropped when it disconnects. An error refuses it.
+    /// Called once a proxy was let in by its identity and the inputs are ready; the value is dropped when it disconnects.
+    /// An error refuses it.
     async fn connected(&self, node: &Node, peer: Option<&Peer>) -> Result<Box<dyn Attached>, Status>;
 }
 
@@ -87,6 +88,11 @@ pub trait Attached: Send {
     /// The proxy tells whether its workload serves; the reason if it does not.
     fn told_health(&self, unhealthy: Option<String>) {
         let _ = unhealthy;
+    }
+
+    /// The same, heard only when the connection had ended: the proxy may have said otherwise on another since.
+    fn last_words(&self, unhealthy: Option<String>) {
+        self.told_health(unhealthy);
     }
 
     /// Whether the proxy may have private keys, as long as it is connected; `None` is no.

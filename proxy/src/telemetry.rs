@@ -150,10 +150,11 @@ impl Reporter {
                 }
             }
         }
+        // What nobody can count anew comes first.
+        let _ = reports.send(collector.collect(&self.data_plane.stats)).await;
         while let Ok(extra) = self.extras.try_recv() {
             let _ = reports.send(alone(extra)).await;
         }
-        let _ = reports.send(collector.collect(&self.data_plane.stats)).await;
         drop(reports);
         // The end of the answers says that the report was taken.
         while let Ok(Some(_)) = answers.message().await {}

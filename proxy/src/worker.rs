@@ -167,7 +167,7 @@ impl Worker {
                 }
             };
             match command {
-                None | Some(Command::Stop) => return,
+                None | Some(Command::Stop) => return self.exporters.end(&self),
                 Some(Command::Release { addresses, done }) => {
                     self.release(addresses).await;
                     let _ = done.send(());

@@ -191,6 +191,11 @@ impl Attachment {
     pub fn report(&self, health: Health) {
         let _ = self.keeper.send(keeper::Message::Reported(self.key.clone(), health));
     }
+
+    /// The same of a connection that has ended: the word on another one counts for more.
+    pub fn report_last(&self, health: Health) {
+        let _ = self.keeper.send(keeper::Message::ReportedLast(self.key.clone(), health));
+    }
 }
 
 impl Drop for Attachment {

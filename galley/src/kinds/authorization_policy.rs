@@ -75,22 +75,26 @@ impl<T> Values<T> {
 
 impl AccessRule {
     /// Whether it names something that only HTTP has.
-    pub fn asks_for_http(&self) -> bool {
+    fn asks_for_http(&self) -> bool {
         self.from.iter().any(|source| !source.request_principals.is_empty())
             || self.to.iter().any(AccessOperation::asks_for_http)
             || self.when.iter().any(AccessCondition::asks_for_http)
     }
 
-    /// Whether it can hold for what comes to this port.
-    pub fn is_about_port(&self, port: u16) -> bool {
+    /// Whether a part of it that can hold for what comes to this port names something that only HTTP has.
+    pub fn asks_for_http_on(&self, port: u16) -> bool {
         let takes =
             |ports: &Values<u16>| (ports.any.is_empty() || ports.any.contains(&port)) && !ports.none.contains(&port);
-        let asked = self.to.is_empty() || self.to.iter().any(|operation| takes(&operation.ports));
-        asked
+        let of_port = || self.to.iter().filter(|operation| takes(&operation.ports));
+        let is_about_it = (self.to.is_empty() || of_port().next().is_some())
             && self.when.iter().all(|condition| match condition {
                 AccessCondition::Port(ports) => takes(ports),
                 AccessCondition::Address(..) | AccessCondition::Text(..) => true,
-            })
+            });
+        let asks = self.from.iter().any(|source| !source.request_principals.is_empty())
+            || of_port().any(AccessOperation::asks_for_http)
+            || self.when.iter().any(AccessCondition::asks_for_http);
+        is_about_it && asks
     }
 
     fn names_ports(&self) -> bool {

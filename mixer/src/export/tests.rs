@@ -173,10 +173,13 @@ async fn statsd_is_told_what_is_new_in_either_style() {
         tell(&kit, &mut proxy, 5);
         let second = heard("|ms|@0.333").await;
         assert!(second.contains(&expected.replace(":2|c", ":3|c")), "{second}");
-        // With other settings it is told no more than what is new.
-        kit.mixer.export(vec![Sink { interval: OFTEN / 2, ..sink(SinkKind::StatsD(statsd)) }]);
+        // With other settings it is told what it was not told yet, and no more.
         tell(&kit, &mut proxy, 6);
+        kit.mixer.export(vec![Sink { interval: OFTEN / 2, ..sink(SinkKind::StatsD(statsd)) }]);
         let third = heard("|ms").await;
         assert!(third.contains(&expected.replace(":2|c", ":1|c")), "{third}");
+        tell(&kit, &mut proxy, 10);
+        let fourth = heard("|ms").await;
+        assert!(fourth.contains(&expected.replace(":2|c", ":4|c")), "{fourth}");
     }
 }

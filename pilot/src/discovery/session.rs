@@ -1,4 +1,4 @@
-//! The life of one stream: wait until there is something to say, admit, then answer requests and push changes.
+//! The life of one stream: admit, wait until there is something to say, attach, then answer requests and push changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -135,7 +135,7 @@ impl<P: Protocol> Session<'_, P> {
         // Who leaves may have said why, and be gone before it was heard.
         while let Some(Ok(Some(request))) = requests.message().now_or_never() {
             if let Some(unhealthy) = P::health(&request) {
-                self.attached.told_health(unhealthy);
+                self.attached.last_words(unhealthy);
             }
         }
     }

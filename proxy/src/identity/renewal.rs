@@ -67,8 +67,8 @@ pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>, mu
                 () = &mut waiting => break,
             }
         }
-        let mut renewing = pin!(agent.renew_until_done(&current));
-        let renewed = loop {
+        let mut renewing = pin!(agent.renew_until_done(&svids));
+        let (renewed, with) = loop {
             tokio::select! {
                 () = svids.closed() => return,
                 Ok(()) = told.changed() => { agent.hear(&svids, &mut told); }
@@ -76,7 +76,7 @@ pub async fn run<S: Signer>(agent: Agent<S>, svids: watch::Sender<Arc<Svid>>, mu
             }
         };
         let heard = svids.borrow().clone();
-        let renewed = agent.with_what_was_heard(renewed, &current, &heard);
+        let renewed = agent.with_what_was_heard(renewed, &with, &heard);
         tracing::info!(identity = %renewed.id(), not_after = ?renewed.not_after(), "identity renewed");
         from = agent.clock.now();
         svids.send_replace(Arc::new(renewed));
@@ -111,15 +111,15 @@ impl<S: Signer> Agent<S> {
         true
     }
 
-    /// A renewed identity knows what its renewal began with; more may have been heard since.
-    fn with_what_was_heard(&self, renewed: Svid, before: &Svid, heard: &Svid) -> Svid {
+    /// A renewed identity knows what was known when it was asked for; more may have been heard since.
+    fn with_what_was_heard(&self, renewed: Svid, with: &Svid, heard: &Svid) -> Svid {
         let renewed = renewed.with_denied(heard.denied().clone());
-        if heard.roots() == before.roots() {
+        if heard.roots() == with.roots() {
             return renewed;
         }
-        let newest = renewed.roots().first().cloned();
-        let known = heard.roots().iter().filter(|root| Some(*root) != newest.as_ref()).cloned();
-        let renewed = renewed.with_roots(newest.iter().cloned().chain(known).collect());
+        // Which root comes first was heard as well, unless this one is newer than all that was heard.
+        let newest = renewed.roots().first().filter(|root| !heard.roots().contains(root)).cloned();
+        let renewed = renewed.with_roots(newest.into_iter().chain(heard.roots().iter().cloned()).collect());
         if let Err(error) = self.files.store_roots(renewed.roots()) {
             tracing::error!(%error, "the trust bundle is in force and cannot be kept for the next start");
         }
@@ -225,15 +225,18 @@ impl<S: Signer> Agent<S> {
         }
     }
 
-    async fn renew_until_done(&self, current: &Arc<Svid>) -> Svid {
-        let life = current.not_after().duration_since(current.not_before()).unwrap_or_default();
+    /// The next identity, and the one that it was asked for with: that of the moment, whose roots the control plane may
+    /// have to be known by since the first attempt.
+    async fn renew_until_done(&self, svids: &watch::Sender<Arc<Svid>>) -> (Svid, Arc<Svid>) {
         let mut alarmed = false;
         let mut failures = 0;
         loop {
-            match self.renew(current).await {
-                Ok(svid) => return svid,
+            let current = svids.borrow().clone();
+            let life = current.not_after().duration_since(current.not_before()).unwrap_or_default();
+            match self.renew(&current).await {
+                Ok(svid) => return (svid, current),
                 Err(error) => {
-                    self.complain(&error, current, life, &mut alarmed);
+                    self.complain(&error, &current, life, &mut alarmed);
                     sleep(self.pause(failures, life, &error)).await;
                 }
             }
@@ -292,8 +295,8 @@ fn csr(key: &KeyPair) -> Result<String, IdentityError> {
     Ok(params.serialize_request(key)?.pem()?)
 }
 
-/// The trust bundle after an answer: at a join the pinned root alone; at a renewal the known roots and the new one,
-/// so that peers which have not renewed yet stay trusted.
+/// The trust bundle after an answer: at a join the pinned root alone; at a renewal the known roots, in the order in which
+/// they were told, behind a new one, so that peers which have not renewed yet stay trusted.
 fn roots(
     chain: &[CertificateDer<'static>],
     credential: &Credential,
@@ -305,8 +308,8 @@ fn roots(
             Err(IdentityError::BadAnswer("its root certificate is not the one that the join token names".to_owned()))
         }
         Credential::Svid(current) | Credential::Expired(current) => {
-            let known = current.roots().iter().filter(|root| *root != newest);
-            Ok(std::iter::once(newest).chain(known).cloned().collect())
+            let unknown = Some(newest).filter(|root| !current.roots().contains(root));
+            Ok(unknown.into_iter().chain(current.roots()).cloned().collect())
         }
     }
 }

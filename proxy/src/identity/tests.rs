@@ -189,7 +189,8 @@ async fn what_is_told_while_a_renewal_is_under_way_holds_at_once_and_after_it() 
     tokio::time::sleep(LIFE * 3 / 4).await;
     assert!(signer.asked().len() > 2, "a renewal is under way");
     let staged = Ca::new("staged").root();
-    let roots = vec![signer.ca.root(), staged.clone()];
+    // The next root is above all that is issued from now on.
+    let roots = vec![staged, signer.ca.root()];
     let mut denied = DenyList::default();
     denied.add(api::weft::v1::denied::Who::Identity(RATINGS.to_owned()), "it leaked");
     let denied = Arc::new(denied);
@@ -201,7 +202,15 @@ async fn what_is_told_while_a_renewal_is_under_way_holds_at_once_and_after_it() 
     svids.changed().await.unwrap();
     let renewed = svids.borrow_and_update().clone();
     assert_ne!(renewed.serial(), first.serial());
-    assert_eq!((renewed.roots(), renewed.denied()), (&roots[..], &denied));
+    assert_eq!((renewed.roots(), renewed.denied()), (&roots[..], &denied), "in the order that was told");
+    {
+        let script = signer.script.lock().unwrap();
+        let asked_with = script.credentials.last().unwrap();
+        assert!(
+            matches!(asked_with, Credential::Svid(svid) if svid.roots() == roots),
+            "it knows the control plane by them"
+        );
+    }
     let kept = self::agent(dir.path(), &signer).load(&trust_domain()).unwrap();
     assert_eq!((kept.roots(), kept.denied()), (&roots[..], &denied));
 }

@@ -67,6 +67,16 @@ impl Exporters {
         queue
     }
 
+    /// Lets go of what waits at the end of a worker, where somebody takes it without being waited for.
+    pub fn end(&self, worker: &Worker) {
+        for queue in self.queues.borrow().iter() {
+            let spans = queue.spans.take();
+            if !spans.is_empty() {
+                hand_over(worker, queue, spans);
+            }
+        }
+    }
+
     /// What this proxy is called in Zipkin's spans.
     pub fn service(&self, own: &WorkloadRef) -> Rc<str> {
         Rc::clone(self.service.get_or_init(|| own.canonical_service.as_str().into()))
@@ -134,6 +144,15 @@ fn to_control_plane<'a>(worker: &'a Worker, provider: &Provider) -> Option<&'a m
     worker.reports.as_ref().filter(|_| provider.destination().cluster == CONTROL_PLANE_CLUSTER)
 }
 
+/// Lets spans leave with the reports to the control plane; returns them where they are for somebody else.
+fn hand_over(worker: &Worker, queue: &Queue, spans: Vec<Finished>) -> Option<Vec<Finished>> {
+    let Some(reports) = to_control_plane(worker, &queue.provider) else { return Some(spans) };
+    let (count, service) = (spans.len(), worker.exporters.service(&worker.own));
+    let taken = reports.try_send(Extra::Spans(otlp::encode(&service, spans))).is_ok();
+    queue.handed_over(count, taken);
+    None
+}
+
 /// Sends what is in a queue, for as long as anything comes.
 async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
     loop {
@@ -146,12 +165,7 @@ async fn empty(worker: Weak<Worker>, queue: Rc<Queue>) {
         }
         if !spans.is_empty() {
             let count = spans.len();
-            if let Some(reports) = to_control_plane(&worker, &queue.provider) {
-                let service = worker.exporters.service(&worker.own);
-                let taken = reports.try_send(Extra::Spans(otlp::encode(&service, spans))).is_ok();
-                queue.handed_over(count, taken);
-                continue;
-            }
+            let Some(spans) = hand_over(&worker, &queue, spans) else { continue };
             let (head, body) = report(&queue.provider, &worker.exporters.service(&worker.own), spans);
             let to = queue.provider.destination();
             let answer = call(&worker, &to.cluster, &head, body, to.timeout).await;

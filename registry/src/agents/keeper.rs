@@ -23,6 +23,8 @@ pub(super) enum Message {
     /// Would be answered as `Connected`, and changes nothing.
     Check(Registration, oneshot::Sender<Result<(), Taken>>),
     Reported(Key, Health),
+    /// On a connection that has ended.
+    ReportedLast(Key, Health),
     /// What `Connected` answered comes back.
     Disconnected(Key, u64),
     /// All of a member's.
@@ -158,6 +160,11 @@ impl Keeper {
             }
             Message::Check(registration, reply) => drop(reply.send(self.free(&registration))),
             Message::Reported(key, health) => self.report(&key, health),
+            Message::ReportedLast(key, health) => {
+                if self.kept.get(&key).is_some_and(|kept| kept.connections < 2) {
+                    self.report(&key, health);
+                }
+            }
             Message::Forget(member) => self.remove_all(|kept| kept.registration.member.as_ref() == Some(&member)),
             Message::Disconnected(key, life) => self.disconnect(&key, life),
             Message::Watch(watcher) => self.told.introduce(watcher),

@@ -100,11 +100,18 @@ struct Kept(Attachment);
 
 impl Attached for Kept {
     fn told_health(&self, unhealthy: Option<String>) {
-        if let Some(reason) = &unhealthy {
-            tracing::info!(reason, "a workload says that it is not healthy");
-        }
-        self.0.report(if unhealthy.is_some() { Health::Unhealthy } else { Health::Healthy });
+        self.0.report(health(unhealthy));
     }
+
+    fn last_words(&self, unhealthy: Option<String>) {
+        self.0.report_last(health(unhealthy));
+    }
+}
+
+fn health(unhealthy: Option<String>) -> Health {
+    let Some(reason) = unhealthy else { return Health::Healthy };
+    tracing::info!(reason, "a workload says that it is not healthy");
+    Health::Unhealthy
 }
 
 impl Joined {

@@ -20,7 +20,7 @@ pub async fn status(url: &str) -> Option<StatusCode> {
 }
 
 /// Whether somebody listens there.
-pub async fn is_taken(address: SocketAddr) -> bool {
+pub async fn listens(address: SocketAddr) -> bool {
     matches!(tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 

@@ -66,7 +66,7 @@ async fn waiting(state: &State, data: &DataDir) -> Option<Waiting> {
     }
     // A sidecar is ready before its program, and the page comes even where parts of it are missing.
     for workload in &state.workloads {
-        if !probe::is_taken(workload.program()).await {
+        if !probe::listens(workload.program()).await {
             return Some(Waiting::For(format!("waiting for the program of {} to listen", workload.name)));
         }
     }

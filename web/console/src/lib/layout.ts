@@ -4,7 +4,7 @@ import { Graph as Dagre, layout } from "@dagrejs/dagre";
 export const WIDTH = 196;
 export const HEIGHT = 76;
 
-/** So many edges for each node are no order any more. */
+/** So many edges for each node that has one are no order any more. */
 const DENSE = 5;
 /** Nodes times the edges beyond those of a tree: with more, an order takes the browser many seconds to find. */
 const TANGLED = 100_000;
@@ -75,7 +75,8 @@ function spread(nodes: string[], edges: Ends[], parts: Map<string, string[]>, do
     .filter((edge) => edge.source !== edge.destination && known.has(edge.source) && known.has(edge.destination))
     .map((edge) => [edge.source, edge.destination] as const)
     .sort((a, b) => a.join().localeCompare(b.join()));
-  if (ends.length > nodes.length * DENSE || nodes.length * (ends.length - nodes.length) > TANGLED) return rows(nodes);
+  const tied = new Set(ends.flat()).size;
+  if (ends.length > tied * DENSE || tied * (ends.length - tied) > TANGLED) return rows(nodes);
   for (const [source, destination] of ends) graph.setEdge(source, destination);
   layout(graph);
   const places = new Map<string, Place>();
