@@ -209,8 +209,10 @@ async fn nothing_is_answered_before_the_world_is_known() {
     let mut proxy = Proxy::connect(&mesh).await;
     proxy.ask(Kind::Cluster, &[]).await;
     proxy.silence().await;
+    assert_eq!(mesh.attached.now(), 0, "what it claims cannot be judged yet");
     mesh.publish();
     assert_eq!(proxy.take(Kind::Cluster).await.0.len(), 2);
+    assert_eq!(mesh.attached.now(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@ pub enum Event {
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How long a server may take to end a stream that nobody asks anything on any more.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// More than the largest configuration in use.
 const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
 
@@ -79,7 +81,11 @@ async fn once(server: &Server, events: &mpsc::Sender<Event>, answered: &mut bool
             loop {
                 let next = tokio::select! {
                     next = responses.next() => next,
-                    _ = &mut closed => return Ok(()),
+                    _ = &mut closed => {
+                        // What was asked last is on its way; the server ends the stream once it has it.
+                        let _ = tokio::time::timeout(LAST_WORD, async { while responses.next().await.is_some() {} }).await;
+                        return Ok(());
+                    }
                 };
                 let Some(response) = next else { return Ok(()) };
                 let response = response?;
