@@ -114,11 +114,12 @@ impl Traces {
 
     /// Has the spans of workloads whose services were not known before be of these, now that they may be.
     pub fn resolve(&mut self, names: &Names) {
-        if self.unplaced.is_empty() {
-            return;
-        }
         let nodes: HashMap<&str, Arc<str>> =
             self.unplaced.iter().map(|(id, workload)| (id.as_str(), names.workload(workload))).collect();
+        // A gateway is of no service, ever: all spans are looked through only where somebody found a place, or for room.
+        if self.unplaced.len() < MAX_UNPLACED && nodes.iter().all(|(id, node)| **node == **id) {
+            return;
+        }
         let mut waiting = HashSet::new();
         for span in self.traces.values_mut().flat_map(|trace| &mut trace.spans) {
             match nodes.get(span.service.as_str()) {
