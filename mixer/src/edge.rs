@@ -121,6 +121,35 @@ impl History {
         self.gathering.get_or_insert_with(fresh)
     }
 
+    /// Takes in what was told of the same calls under another name.
+    pub fn absorb(&mut self, mut other: Self, now: u32) {
+        self.retire(now);
+        other.retire(now);
+        for slot in &other.live {
+            let latency = slot.counts.durations().map(|(bucket, count)| (bucket, count.into())).collect();
+            let denied = u64::from(slot.denied);
+            let mut rest = Delta { requests: 0, denied, received: slot.received, sent: slot.sent, latency };
+            for (manner, requests) in slot.manners(&other.manners) {
+                let manner = self.manners.key(manner, self.live.iter_mut());
+                let delta = Delta { requests: requests as u64, ..std::mem::take(&mut rest) };
+                self.add_to(slot.at, now, manner, &delta);
+            }
+            // Where nothing but bytes was told, or denials, there is no manner to it.
+            self.add_to(slot.at, now, 0, &rest);
+        }
+        other.fine.iter().for_each(|point| self.fine.add(&point));
+        other.coarse.iter().for_each(|point| self.coarse.add(&point));
+        self.kept_coarse = self.kept_coarse.max(other.kept_coarse);
+        if let Some(theirs) = other.gathering {
+            if self.gathering.as_ref().is_some_and(|own| own.at > theirs.at) {
+                return self.coarse.add(&theirs.point());
+            }
+            let own = self.gathering(theirs.at);
+            own.total.add(&theirs.total);
+            theirs.durations.durations().for_each(|(bucket, count)| own.durations.add(bucket, count.into()));
+        }
+    }
+
     /// Takes a point of an hour that was kept; a later one of the same slot counts in place of the earlier.
     pub fn restore_fine(&mut self, point: &Point) {
         self.fine.put(point);
@@ -198,6 +227,41 @@ mod tests {
         assert!(history.fresh_coarse().is_empty());
         history.retire(20_000);
         assert!(history.live.is_empty() && history.fine.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_lost_of_two_histories_that_become_one() {
+        let failed = Manner { code: 503, error: true, ..manner() };
+        let told = |manner: &Manner, slots: std::ops::Range<u64>, denied: u64| {
+            let mut history = History::default();
+            for slot in slots {
+                let delta = Delta { requests: 20, denied, sent: 100, latency: vec![(40, 20)], ..Delta::default() };
+                history.add(manner, &delta, slot * SLOT_MS, slot * SLOT_MS + 5000);
+            }
+            history
+        };
+        for other in [told(&failed, 3300..3690, 1), told(&failed, 3000..3010, 1), told(&failed, 3680..3690, 1)] {
+            let mut history = told(&manner(), 3000..3700, 0);
+            let sums = |all: [&History; 2]| {
+                let points = |of: fn(&History) -> Vec<Point>| all.iter().flat_map(|history| of(history)).collect();
+                let fine: Vec<Point> = points(|of| of.fine.iter().chain(of.live_points()).collect());
+                let coarse: Vec<Point> = points(|of| of.coarse.iter().chain(of.newest_coarse()).collect());
+                let sum = |points: &[Point], of: fn(&Point) -> f32| points.iter().map(of).sum::<f32>();
+                [&fine, &coarse].map(|points| {
+                    let of_all: [fn(&Point) -> f32; 4] =
+                        [|point| point.requests, |point| point.errors, |point| point.denied, |point| point.sent];
+                    of_all.map(|of| sum(points, of))
+                })
+            };
+            let mut late = other.clone();
+            late.retire(3699);
+            let before = sums([&history, &late]);
+            history.absorb(other, 3699);
+            let after = sums([&history, &History::default()]);
+            let is_same = |(one, other): (&f32, &f32)| (one - other).abs() <= one / 1000.0;
+            assert!(before.iter().flatten().zip(after.iter().flatten()).all(is_same), "{before:?} {after:?}");
+            assert_eq!(history.live.len(), 31);
+        }
     }
 
     #[test]

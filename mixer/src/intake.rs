@@ -13,6 +13,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::edge::{Delta, Manner};
 use crate::names::{Names, UNKNOWN};
 use crate::pool::Pool;
+use crate::unplaced::Unplaced;
 
 /// Names that are longer are cut: nobody has such.
 const LONGEST_NAME: usize = 253;
@@ -103,6 +104,7 @@ pub struct Pools {
     services: Pool<wire::Service>,
     pub texts: Pool<str>,
     pub edges: Pool<EdgeKey>,
+    pub unplaced: Unplaced,
 }
 
 impl Pools {
@@ -263,11 +265,12 @@ fn edge(told: &Told, reporter: &Reporter, names: &Names, pools: &mut Pools) -> A
         wire::Protocol::Grpc => Protocol::Grpc,
     };
     let (service, peer) = (told.service.as_deref(), told.peer.as_deref());
+    let mut of = |workload: &wire::Workload| pools.unplaced.node(workload, names);
     let (source, destination) = match told.side {
-        wire::Side::Source => (names.workload(&reporter.workload), names.called(service, peer)),
+        wire::Side::Source => (of(&reporter.workload), names.called(service, peer, of)),
         wire::Side::Destination => {
-            let source = peer.map_or_else(|| UNKNOWN.into(), |peer| names.workload(peer));
-            (source, names.called(service, Some(&reporter.workload)))
+            let source = peer.map_or_else(|| UNKNOWN.into(), &mut of);
+            (source, names.called(service, Some(&reporter.workload), of))
         }
     };
     let [source, destination] = [source, destination].map(|id| pools.texts.one(id));

@@ -14,6 +14,7 @@ mod service;
 mod snapshot;
 mod tap;
 mod traces;
+mod unplaced;
 
 pub use ask::AskError;
 pub use export::{InfluxAuth, InfluxDb, Otlp, Sink, SinkKind, SinkStatus, StatsD, TagStyle};

@@ -158,11 +158,12 @@ impl Mixer {
         let catalog = self.0.catalog.borrow().clone();
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock();
-        state.learn(&catalog);
+        state.learn(&catalog, now);
         let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         for spans in std::mem::take(&mut report.spans) {
-            let State { traces, names, .. } = &mut *state;
-            traces.take(&spans, &reporter.workload, &reporter.node, names);
+            let State { traces, names, pools, .. } = &mut *state;
+            let node = pools.unplaced.node(&reporter.workload, names);
+            traces.take(&spans, &node, &reporter.node);
         }
         for tapped in std::mem::take(&mut report.tapped) {
             self.0.taps.show(tapped, reporter, &state.names);
@@ -181,24 +182,24 @@ impl Mixer {
         let now = self.now();
         let catalog = self.0.catalog.borrow().clone();
         // The lock is held for the sums, and not for what is made of them.
-        let reading = graph::read(&self.0.state.lock(), query, now, self.stale_ms());
+        let reading = self.informed(|state| graph::read(state, query, now, self.stale_ms()));
         reading.build(&catalog)
     }
 
     /// Which services are `failing` or `degraded` by the requests of the last seconds, by the id of their node.
     pub fn ailing(&self, seconds: u64) -> BTreeMap<String, &'static str> {
-        graph::ailing(&self.0.state.lock(), seconds, self.now(), self.stale_ms())
+        self.informed(|state| graph::ailing(state, seconds, self.now(), self.stale_ms()))
     }
 
     /// The edges with requests that failed or were denied in the last seconds.
     pub fn failing(&self, seconds: u64) -> Vec<FailingEdge> {
-        graph::failing(&self.0.state.lock(), seconds, self.now(), self.stale_ms())
+        self.informed(|state| graph::failing(state, seconds, self.now(), self.stale_ms()))
     }
 
     /// The time series of edges.
     pub fn series(&self, query: &SeriesQuery) -> SeriesView {
         let pause = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-        series::build(&self.0.state.lock(), query, self.now(), pause)
+        self.informed(|state| series::build(state, query, self.now(), pause))
     }
 
     /// The traces that are asked for, the newest first.
@@ -299,7 +300,7 @@ impl Mixer {
     fn informed<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         let catalog = self.0.catalog.borrow().clone();
         let mut state = self.0.state.lock();
-        state.learn(&catalog);
+        state.learn(&catalog, self.now());
         read(&state)
     }
 
@@ -325,10 +326,28 @@ fn milliseconds(clock: &Clock) -> u64 {
 
 impl State {
     /// Calls services and workloads as this catalog does, unless a newer one was learnt meanwhile.
-    fn learn(&mut self, catalog: &Catalog) {
-        if self.names.version < catalog.version {
-            self.names = Names::of(catalog);
-            self.traces.resolve(&self.names);
+    fn learn(&mut self, catalog: &Catalog, now: u64) {
+        if self.names.version >= catalog.version {
+            return;
+        }
+        self.names = Names::of(catalog);
+        let placed = self.pools.unplaced.take_placed(&self.names);
+        // A gateway is of no service, ever: all that is kept is looked through only where somebody found a place.
+        if !placed.is_empty() {
+            self.traces.rename(&placed);
+            self.rename(&placed, now);
+        }
+    }
+
+    /// Has the edges of nodes be of others.
+    fn rename(&mut self, nodes: &HashMap<Arc<str>, Arc<str>>, now: u64) {
+        let is_renamed = |key: &EdgeKey| [&key.source, &key.destination].into_iter().any(|id| nodes.contains_key(id));
+        let renamed: Vec<_> = self.edges.extract_if(|key, _| is_renamed(key)).collect();
+        for (key, edge) in renamed {
+            let [source, destination] =
+                [&key.source, &key.destination].map(|id| Arc::clone(nodes.get(id).unwrap_or(id)));
+            let key = self.pools.edges.one(EdgeKey { source, destination, protocol: key.protocol });
+            self.edges.entry(key).or_default().absorb(edge, slot_of(now));
         }
     }
 
@@ -411,6 +430,10 @@ impl State {
             !(edge.by_source.is_empty() && edge.by_destination.is_empty())
         });
         self.pools.tidy();
+        if self.pools.unplaced.is_crowded() {
+            let ends = self.edges.keys().flat_map(|key| [&*key.source, &*key.destination]);
+            self.pools.unplaced.retain(&ends.chain(self.traces.nodes()).collect());
+        }
     }
 }
 
@@ -443,6 +466,14 @@ impl Edge {
                 *kept = Some(pools.texts.one(seen));
             }
         }
+    }
+
+    /// Takes in what was told of the same calls under another name.
+    fn absorb(&mut self, other: Self, now: u32) {
+        self.by_source.absorb(other.by_source, now);
+        self.by_destination.absorb(other.by_destination, now);
+        self.source_principal = self.source_principal.take().or(other.source_principal);
+        self.destination_principal = self.destination_principal.take().or(other.destination_principal);
     }
 
     pub fn retire(&mut self, now: u32) {

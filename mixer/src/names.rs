@@ -76,17 +76,22 @@ impl Names {
         found.map_or_else(|| workload_id(&workload.namespace, &workload.name).into(), Arc::clone)
     }
 
-    /// The node that was called: a service, else the workload that took the call.
-    pub fn called(&self, service: Option<&wire::Service>, workload: Option<&wire::Workload>) -> Arc<str> {
+    /// The node that was called: a service, else that of the workload which took the call.
+    pub fn called(
+        &self,
+        service: Option<&wire::Service>,
+        workload: Option<&wire::Workload>,
+        of: impl FnOnce(&wire::Workload) -> Arc<str>,
+    ) -> Arc<str> {
         match (service, workload) {
             (Some(service), _) => match self.hosts.get(&service.host) {
                 Some(id) => Arc::clone(id),
                 None if service.host == OUTSIDE => format!("external:{OUTSIDE}").into(),
                 // A host that a gateway answers for, and no service: whom it was for is not known.
-                None if service.namespace.is_empty() => workload.map_or_else(|| UNKNOWN.into(), |of| self.workload(of)),
+                None if service.namespace.is_empty() => workload.map_or_else(|| UNKNOWN.into(), of),
                 None => format!("{}/{}", service.namespace, short(&service.host, &service.namespace)).into(),
             },
-            (None, Some(workload)) => self.workload(workload),
+            (None, Some(workload)) => of(workload),
             (None, None) => UNKNOWN.into(),
         }
     }
@@ -100,7 +105,8 @@ mod tests {
     fn whatever_is_outside_is_one_node() {
         let names = Names::default();
         let service = |host: &str| wire::Service { host: host.into(), name: host.into(), namespace: String::new() };
-        assert_eq!(&*names.called(Some(&service("PassthroughCluster")), None), "external:PassthroughCluster");
-        assert_eq!(&*names.called(Some(&service("example.com")), None), UNKNOWN);
+        let called = |host: &str| names.called(Some(&service(host)), None, |of| names.workload(of));
+        assert_eq!(&*called("PassthroughCluster"), "external:PassthroughCluster");
+        assert_eq!(&*called("example.com"), UNKNOWN);
     }
 }

@@ -168,14 +168,15 @@ impl TapQuery {
 }
 
 fn view(tapped: wire::Tapped, reporter: &Reporter, names: &Names) -> TappedView {
-    let own = names.workload(&reporter.workload);
+    let of = |workload: &wire::Workload| names.workload(workload);
+    let own = of(&reporter.workload);
     let peer = tapped.peer.as_ref();
     let by_source = tapped.side() == wire::Side::Source;
     let (source, destination) = match by_source {
-        true => (own, names.called(tapped.service.as_ref(), peer)),
+        true => (own, names.called(tapped.service.as_ref(), peer, of)),
         false => {
-            let source = peer.map_or_else(|| UNKNOWN.into(), |peer| names.workload(peer));
-            (source, names.called(tapped.service.as_ref(), Some(&reporter.workload)))
+            let source = peer.map_or_else(|| UNKNOWN.into(), of);
+            (source, names.called(tapped.service.as_ref(), Some(&reporter.workload), of))
         }
     };
     TappedView {

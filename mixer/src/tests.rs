@@ -482,6 +482,38 @@ fn spans_are_of_the_service_of_their_workload_even_if_it_is_known_later() {
 }
 
 #[test]
+fn traffic_is_of_the_service_of_a_workload_even_if_it_is_known_later() {
+    let kit = Kit::new(Options::default());
+    kit.tell_of(&["reviews"]);
+    let [mut one, mut other] = ["productpage-v1", "productpage-v2"].map(|name| kit.proxy(name));
+    for proxy in [&mut one, &mut other] {
+        let opened = vec![series(0, wire::Side::Source, Some("reviews-v1"), "reviews", 200)];
+        kit.tell(proxy, opened, vec![counts(0, 0)]);
+    }
+    let mut reviews = kit.proxy("reviews-v1");
+    let opened = vec![series(0, wire::Side::Destination, Some("productpage-v1"), "reviews", 200)];
+    kit.tell(&mut reviews, opened, vec![counts(0, 0)]);
+    kit.pass(10);
+    kit.tell(&mut reviews, Vec::new(), vec![counts(0, 30)]);
+    kit.tell(&mut one, Vec::new(), vec![counts(0, 30)]);
+    kit.tell(&mut other, Vec::new(), vec![counts(0, 10)]);
+    let before = edge(&kit.graph(60), REVIEWS).clone();
+    assert_eq!(before.requests_per_second, 3.0);
+    // One of them has not told of anything since.
+    kit.tell_of(&["productpage", "reviews"]);
+    kit.tell(&mut one, Vec::new(), vec![counts(0, 30)]);
+    let graph = kit.graph(60);
+    let [all] = &graph.edges[..] else { panic!("{graph:?}") };
+    assert_eq!((&*all.id, all.requests_per_second), ("default/productpage>default/reviews>http", 4.0));
+    assert_eq!(all.latency_ms, before.latency_ms);
+    assert!(all.principals.source.as_ref().is_some_and(|of| of.contains("/sa/productpage-v")), "{all:?}");
+    assert!(kit.mixer.knows_node("default/productpage") && !kit.mixer.knows_node("workload:default/productpage-v1"));
+    kit.pass(10);
+    kit.tell(&mut other, Vec::new(), vec![counts(0, 20)]);
+    assert_eq!(kit.graph(60).edges.len(), 1);
+}
+
+#[test]
 fn a_tap_reaches_the_proxy_of_a_service_that_is_known_since_a_moment() {
     let kit = Kit::new(Options::default());
     let mut proxy = kit.proxy("details-v1");

@@ -3,15 +3,13 @@
 
 mod otlp;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use api::weft::v1 as wire;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::graph::namespace;
-use crate::names::{Names, workload_id};
 
 /// So many traces are kept, and so many of those that failed or were slow.
 const MAX_TRACES: usize = 2000;
@@ -19,7 +17,6 @@ const MAX_NOTABLE: usize = 1000;
 const MAX_SPANS: usize = 200;
 const MAX_ATTRIBUTES: usize = 40;
 const LONGEST_TEXT: usize = 1024;
-const MAX_UNPLACED: usize = 2000;
 /// From this duration on a trace is slow.
 const SLOW_US: u64 = 1_000_000;
 
@@ -30,8 +27,6 @@ pub struct Traces {
     /// Oldest first; a trace that became notable is in both, and counts in the second.
     plain: VecDeque<u128>,
     notable: VecDeque<u128>,
-    /// Workloads that told of spans before a service of theirs was known, by the nodes that stand for them until then.
-    unplaced: HashMap<String, wire::Workload>,
     /// Traces that went, and spans that a trace had no room for.
     pub dropped: u64,
 }
@@ -100,35 +95,25 @@ pub struct TraceQuery {
 }
 
 impl Traces {
-    /// Takes a report of spans (OTLP, `ExportTraceServiceRequest`) of a workload's proxy.
-    pub fn take(&mut self, report: &[u8], workload: &wire::Workload, proxy: &str, names: &Names) {
-        let node = names.workload(workload);
-        let is_placed = *node != *workload_id(&workload.namespace, &workload.name);
-        if !is_placed && self.unplaced.len() < MAX_UNPLACED {
-            self.unplaced.entry(node.to_string()).or_insert_with(|| workload.clone());
-        }
-        for (trace_id, span) in otlp::decode(report, &node, proxy) {
+    /// Takes a report of spans (OTLP, `ExportTraceServiceRequest`) of the proxy of a node.
+    pub fn take(&mut self, report: &[u8], node: &str, proxy: &str) {
+        for (trace_id, span) in otlp::decode(report, node, proxy) {
             self.add(trace_id, span);
         }
     }
 
-    /// Has the spans of workloads whose services were not known before be of these, now that they may be.
-    pub fn resolve(&mut self, names: &Names) {
-        let nodes: HashMap<&str, Arc<str>> =
-            self.unplaced.iter().map(|(id, workload)| (id.as_str(), names.workload(workload))).collect();
-        // A gateway is of no service, ever: all spans are looked through only where somebody found a place, or for room.
-        if self.unplaced.len() < MAX_UNPLACED && nodes.iter().all(|(id, node)| **node == **id) {
-            return;
-        }
-        let mut waiting = HashSet::new();
+    /// Has the spans of nodes be of others.
+    pub fn rename(&mut self, nodes: &HashMap<Arc<str>, Arc<str>>) {
         for span in self.traces.values_mut().flat_map(|trace| &mut trace.spans) {
-            match nodes.get(span.service.as_str()) {
-                Some(node) if **node == *span.service => _ = waiting.insert(Arc::clone(node)),
-                Some(node) => span.service = node.to_string(),
-                None => {}
+            if let Some(node) = nodes.get(span.service.as_str()) {
+                span.service = node.to_string();
             }
         }
-        self.unplaced.retain(|id, _| waiting.contains(id.as_str()));
+    }
+
+    /// The node of each span.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.traces.values().flat_map(|trace| &trace.spans).map(|span| span.service.as_str())
     }
 
     fn add(&mut self, trace_id: u128, span: SpanView) {
