@@ -12,13 +12,13 @@ const HEADER: usize = 16;
 const REQUEST: usize = 56;
 /// `inet_diag_sockid`, of which the first four bytes are the two ports.
 const ID: usize = 48;
-/// `inet_diag_msg` has the user's number here, counted from its beginning.
+/// `inet_diag_msg` has the user's number here, counted from its beginning, and behind it the file's.
 const UID: usize = 4 + ID + 12;
+const INODE: usize = UID + 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 const TCP: u8 = 6;
-const ESTABLISHED: u8 = 1;
 
 /// The user that opened the connection from `peer` to our socket at `own`, also if that is a socket for both families,
 /// which shows IPv4 as IPv6. An error of kind `NotFound` if there is no such connection any more.
@@ -79,13 +79,13 @@ fn read(answer: &[u8]) -> io::Result<u32> {
     let kind = answer.get(4..6).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok()).map(u16::from_ne_bytes);
     match kind.ok_or_else(short)? {
         SOCK_DIAG_BY_FAMILY => {
-            let state = *answer.get(HEADER + 1).ok_or_else(short)?;
             let uid = number(HEADER + UID)?;
-            // A socket that nobody has open any more is shown as root's.
-            if uid == 0 && state != ESTABLISHED {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "its program closed it"));
+            // A socket that nobody has open is no file. Whose it is shown to be depends on the kernel: the last owner's,
+            // or root's.
+            match number(HEADER + INODE)? {
+                0 => Err(io::Error::new(io::ErrorKind::NotFound, "its program closed it")),
+                _ => Ok(uid),
             }
-            Ok(uid)
         }
         NLMSG_ERROR => Err(io::Error::from_raw_os_error(number(HEADER)?.cast_signed().wrapping_neg())),
         other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("the kernel answered with message {other}"))),

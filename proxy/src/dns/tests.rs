@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::packet::{A, AAAA};
 use super::*;
-use crate::listener::test_kit::free;
+use crate::listener::test_kit::{free, free_at};
 
 const TXT: u16 = 16;
 
@@ -277,10 +277,10 @@ async fn one_connection_asks_many_questions() {
 
 #[tokio::test]
 async fn questions_over_ipv6_are_answered_beside_the_others() {
-    let taken = match std::net::TcpListener::bind("[::1]:0") {
-        Ok(taken) => taken.local_addr().unwrap(),
-        Err(_) => return eprintln!("skipped: there is no IPv6 here"),
-    };
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return eprintln!("skipped: there is no IPv6 here");
+    }
+    let taken = kit::free_for_both(std::net::Ipv6Addr::LOCALHOST.into());
     let given = DnsOptions { listen: Listen::At(taken), captured_ipv6: true, upstreams: vec![] };
     let captured = given.settings(taken.ip()).unwrap().also;
     assert_eq!(captured, Some("[::1]:15053".parse().unwrap()));

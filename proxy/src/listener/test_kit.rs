@@ -1,6 +1,6 @@
 //! Listeners made in tests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,9 +77,15 @@ pub fn listener(address: SocketAddr, filter_chains: Vec<Arc<FilterChain>>) -> Li
 /// An address that nobody else is given for as long as this process runs: it is held by a socket that does not listen,
 /// beside which another may.
 pub fn free() -> SocketAddr {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    free_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same, on another address of this machine.
+pub fn free_at(address: IpAddr) -> SocketAddr {
+    let wanted = SocketAddr::new(address, 0);
+    let socket = socket2::Socket::new(socket2::Domain::for_address(wanted), socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&wanted.into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     std::mem::forget(socket);
     address

@@ -1,6 +1,7 @@
 //! An asker with a server of its own, and nameservers.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
@@ -101,7 +102,7 @@ impl Asker {
 
     /// One whose only nameserver is itself.
     pub async fn asking_itself() -> Self {
-        let free = free();
+        let free = free_for_both(Ipv4Addr::LOCALHOST.into());
         Self::at(&DnsSettings { listen: free, ..settings(vec![free]) }, Some(table())).await
     }
 
@@ -230,6 +231,11 @@ impl Reply {
     }
 }
 
+/// An address that is free for TCP, and that nobody has for UDP at this moment.
+pub fn free_for_both(address: IpAddr) -> SocketAddr {
+    iter::repeat_with(|| free_at(address)).find(|free| std::net::UdpSocket::bind(free).is_ok()).unwrap()
+}
+
 /// Answers everything in one way.
 pub struct Nameserver {
     pub address: SocketAddr,
@@ -238,9 +244,8 @@ pub struct Nameserver {
 
 impl Nameserver {
     pub async fn start(reply: Reply) -> Self {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let udp = UdpSocket::bind(address).await.unwrap();
+        let address = free_for_both(Ipv4Addr::LOCALHOST.into());
+        let (tcp, udp) = (TcpListener::bind(address).await.unwrap(), UdpSocket::bind(address).await.unwrap());
         let ids = Arc::new(Mutex::new(Vec::new()));
         let (seen, seen_too) = (Arc::clone(&ids), Arc::clone(&ids));
         tokio::spawn(async move {

@@ -72,8 +72,8 @@ fn redirected_connections_find_their_listener_by_ipv4_and_ipv6() {
         "ip link set lo up",
         "ip route add local 10.77.0.0/16 dev lo",
         "ip -6 addr add fd77::1/128 dev lo nodad",
-        "iptables -t nat -A OUTPUT -p tcp --dport 9080:9082 -j REDIRECT --to-ports 15001",
-        "ip6tables -t nat -A OUTPUT -p tcp --dport 9080:9082 -j REDIRECT --to-ports 15001",
+        "iptables -w -t nat -A OUTPUT -p tcp --dport 9080:9082 -j REDIRECT --to-ports 15001",
+        "ip6tables -w -t nat -A OUTPUT -p tcp --dport 9080:9082 -j REDIRECT --to-ports 15001",
     ];
     let ran = in_own_network(&commands, async || {
         let catches = format!("use_original_dst: true, {ORIGINAL_DST}");

@@ -14,6 +14,7 @@ use wire::authorization_server::{Authorization, AuthorizationServer};
 use wire::{CheckRequest, CheckResponse};
 
 use super::*;
+use crate::listener::test_kit::free;
 
 /// Lets everybody in but those of one address; what it was asked is kept.
 #[derive(Clone, Default)]
@@ -108,9 +109,8 @@ async fn it_is_asked_before_a_server_that_speaks_first_is_reached() {
 
 #[tokio::test]
 async fn without_an_answer_a_connection_goes_on_only_if_it_may() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (at, (_, server)) = (nobody.local_addr().unwrap(), first().await);
-    drop(nobody);
+    // Nobody listens there.
+    let (at, (_, server)) = (free(), first().await);
     for (open, expected) in [(false, ""), (true, "hello")] {
         let proxy = proxy(vec![asks(json!({"failure_mode_allow": open}))], at, server).await;
         assert_eq!(greeting(&proxy, "127.0.0.1").await, expected);
