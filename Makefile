@@ -7,9 +7,9 @@ up:
 
 test:
 	@scripts/test-setup
-	@scripts/build-console
+	@scripts/build-console --required
 	@cd web/console && npm run --silent test
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace -- --test-threads=1; fi
 
 check:
 	cargo fmt --all --check

@@ -60,7 +60,7 @@ impl Mesh {
     }
 
     /// Serves the signing service as `id`; returns the address.
-    async fn serve_as(&self, id: SpiffeId) -> String {
+    async fn serve_as(&self, id: SpiffeId, capacity: Capacity) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let tls = citadel::server_tls(self.authority.clone(), id, self.time.clock()).await.unwrap();
@@ -73,16 +73,12 @@ impl Mesh {
         let signing = signing.refusing(self.denials.watch()).into_service();
         let trust = Trust::server(self.rotation.clone(), self.denials.watch());
         let server = citadel::server().add_service(signing).add_service(trust);
-        tokio::spawn(server.serve_with_incoming(citadel::incoming(
-            listener,
-            tls,
-            Rooms::new(Capacity::within(DESCRIPTORS)),
-        )));
+        tokio::spawn(server.serve_with_incoming(citadel::incoming(listener, tls, Rooms::new(capacity))));
         address
     }
 
     async fn serve(&self) -> String {
-        self.serve_as(self.control_plane()).await
+        self.serve_as(self.control_plane(), Capacity::within(DESCRIPTORS)).await
     }
 
     fn control_plane(&self) -> SpiffeId {
@@ -156,7 +152,8 @@ async fn a_control_plane_under_another_root_than_the_token_names_is_not_believed
 #[tokio::test]
 async fn a_workload_cannot_pose_as_the_control_plane() {
     let mesh = Mesh::new().await;
-    let address = mesh.serve_as(mesh.trust_domain.workload("default", "ratings").unwrap()).await;
+    let address =
+        mesh.serve_as(mesh.trust_domain.workload("default", "ratings").unwrap(), Capacity::within(DESCRIPTORS)).await;
     let joining = IdentityOptions { token: mesh.token().await, ..mesh.workload(&address) };
     let refused = Identity::load_or_join(joining).await.err().unwrap();
     assert!(matches!(&refused, IdentityError::Untrusted { cause, .. } if cause.kind() == "not_allowed"), "{refused}");
@@ -304,7 +301,8 @@ async fn step(mesh: &Mesh) -> Phase {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_follow_a_change_of_roots_which_waits_for_the_one_that_is_cut_off() {
     let mesh = Mesh::new().await;
-    let address = mesh.serve().await;
+    // All of them are at one address, and come at once.
+    let address = mesh.serve_as(mesh.control_plane(), Capacity::within(100 * DESCRIPTORS)).await;
     let mut followers = Vec::new();
     for number in 0..200 {
         followers.push(follower(&mesh, &address, number).await);

@@ -18,7 +18,7 @@ use crate::proxies::{Program, Proxy};
 use crate::upstream::Upstreams;
 
 /// What is waited for comes at once or not at all; a busy machine may hold either side up for seconds.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Side {
     pub listen: SocketAddr,

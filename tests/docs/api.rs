@@ -60,6 +60,9 @@ impl Shell {
             self.mesh.get("/productpage", &[("x-request-id", "1"), ("traceparent", TRACED)]);
             self.get("/traces")["items"][0].is_object()
         });
+        until("an answer of the proxy that is asked for figures", Duration::from_secs(60), || {
+            self.get("/proxies/reviews-v1.default/_log-level")["filter"].is_string()
+        });
         let trace = self.get("/traces")["items"][0]["trace_id"].as_str().unwrap().to_owned();
         let member = self.get("/members")["items"][0]["id"].as_str().unwrap_or("none").to_owned();
         let revision = self.get("/history")["items"][0]["revision"].to_string();

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::mesh::{Mesh, repository, until};
+use crate::ports;
 
 /// A `weft run` that ends with the test.
 struct Running(Child);
@@ -41,12 +42,14 @@ fn python_nginx_and_flask_join_unchanged() {
     let mesh = Mesh::start(&[]);
     let files = tempfile::TempDir::new().unwrap();
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let [files_at, web_at, author_at] = [(); 3].map(|()| ports::free([127, 0, 0, 1]));
 
     // Python's own server of files.
     std::fs::write(path("hello.txt"), "hello from python").unwrap();
     let directory = files.path().to_str().unwrap();
-    let server = ["python3", "-m", "http.server", "18081", "--bind", "127.0.0.1", "--directory", directory];
-    let _python = run(&mesh, "files", &["--port", "8000", "--forward-to", "127.0.0.1:18081"], &server);
+    let port = files_at.port().to_string();
+    let server = ["python3", "-m", "http.server", &port, "--bind", "127.0.0.1", "--directory", directory];
+    let _python = run(&mesh, "files", &["--port", "8000", "--forward-to", &files_at.to_string()], &server);
     answers(&mesh, "http://files:8000/hello.txt", "hello from python");
 
     // nginx, in the foreground, without root.
@@ -56,13 +59,13 @@ fn python_nginx_and_flask_join_unchanged() {
         "daemon off; pid {0}/nginx.pid; error_log stderr; events {{}}\n\
          http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
          uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-         server {{ listen 127.0.0.1:18082; location / {{ return 200 \"hello from nginx\"; }} }} }}\n",
-        directory
+         server {{ listen {1}; location / {{ return 200 \"hello from nginx\"; }} }} }}\n",
+        directory, web_at
     )
     .unwrap();
     let nginx = if std::path::Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
     let command = [nginx, "-p", directory, "-c", &path("nginx.conf")];
-    let _nginx = run(&mesh, "web", &["--port", "8080", "--forward-to", "127.0.0.1:18082"], &command);
+    let _nginx = run(&mesh, "web", &["--port", "8080", "--forward-to", &web_at.to_string()], &command);
     answers(&mesh, "http://web:8080/", "hello from nginx");
 
     // Flask, which calls details with its ordinary client.
@@ -75,7 +78,8 @@ fn python_nginx_and_flask_join_unchanged() {
     let python = repository("target/test-venv/bin/python");
     let python = if python.exists() { python.to_str().unwrap().to_owned() } else { "python3".to_owned() };
     let app = path("app.py");
-    let command = [&python, "-m", "flask", "--app", &app, "run", "--host", "127.0.0.1", "--port", "18083"];
-    let _flask = run(&mesh, "author", &["--port", "5000", "--forward-to", "127.0.0.1:18083"], &command);
+    let port = author_at.port().to_string();
+    let command = [&python, "-m", "flask", "--app", &app, "run", "--host", "127.0.0.1", "--port", &port];
+    let _flask = run(&mesh, "author", &["--port", "5000", "--forward-to", &author_at.to_string()], &command);
     answers(&mesh, "http://author:5000/author", "William Shakespeare");
 }

@@ -168,7 +168,7 @@ impl Envoy {
         let path = folder.join("envoy.log");
         let log = fs::File::create(&path).unwrap();
         let child = Command::new("timeout")
-            .args(["-k", "5", "120"])
+            .args(["-k", "5", "900"])
             .arg(program)
             .args(["--disable-hot-restart", "--concurrency", "1", "-l", "warn", "-c"])
             .arg(file)

@@ -41,7 +41,7 @@ impl Process {
     /// `before` stands before the command: `ip netns exec …`.
     pub fn start(before: &[&str], arguments: &[&str], data: &Path, log: &Path) -> Self {
         let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let words = [before, &["timeout", "-k", "5", "300", weft()], arguments].concat();
+        let words = [before, &["timeout", "-k", "5", "900", weft()], arguments].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
             .env("WEFT_DATA_DIR", data)

@@ -40,13 +40,13 @@ fn the_address_of_another_workload_is_refused_while_that_is_there() {
     let control_plane = ControlPlane::start(&["--registration-grace", "1s"]);
     control_plane.mesh(&["apply", "-f", "-"], GROUP);
     let app = App::start();
-    let mut first = Vm::new(&control_plane, control_plane.dir("first"), "127.7.9.7");
+    let mut first = Vm::new(&control_plane, control_plane.dir("first"), "127.7.10.7");
     first.join_and_start(&control_plane.token(&[]), &["--forward-to", &app.forward()]);
     until("its registration", SOON, || control_plane.endpoint().is_some());
-    let second = Vm::new(&control_plane, control_plane.dir("second"), "127.7.9.7");
+    let second = Vm::new(&control_plane, control_plane.dir("second"), "127.7.10.7");
     let token = control_plane.token(&[]);
     let (joined, told) = second.try_join(&token, &[]);
-    assert!(!joined && told.contains("127.7.9.7:9080 is registered by the workload reviews-127-7-9-7"), "{told}");
+    assert!(!joined && told.contains("127.7.10.7:9080 is registered by the workload reviews-127-7-10-7"), "{told}");
     first.leave();
     let root = control_plane.dir("root");
     second.join("", &["--root", root.to_str().unwrap()]);

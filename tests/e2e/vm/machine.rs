@@ -99,7 +99,7 @@ impl Machine {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Program {
-        let words = self.within(&[&["timeout", "300"], arguments].concat());
+        let words = self.within(&[&["timeout", "900"], arguments].concat());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Program(command.spawn().unwrap())

@@ -1,6 +1,6 @@
 // The keyboard alone: through the pages, along the graph, into the editor and out of it.
 import assert from "node:assert/strict";
-import { api, main, signIn, until } from "./kit.mjs";
+import { api, main, settled, signIn, until } from "./kit.mjs";
 
 const at = (page) => page.evaluate(() => location.pathname);
 const focused = (page) => page.evaluate(() => document.activeElement?.getAttribute("data-node") ?? document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent?.trim() ?? "");
@@ -17,6 +17,8 @@ await main("keyboard", async ({ page, errors }) => {
   await until("the graph has figures", async () => ((await api("/graph?window=60s")).body?.nodes?.length ?? 0) >= 5);
   await signIn(page);
 
+  // The second key of a pair comes in time only where the page is not busy with itself.
+  await settled(page);
   await page.keyboard.press("g");
   await page.keyboard.press("s");
   await until("g s leads to the services", async () => (await at(page)) === "/services");

@@ -11,8 +11,8 @@ export const base = CONSOLE.replace(/\/$/, "");
 /** Generous: a deadline for what must happen, not a measure of how long it takes. */
 export const DEADLINE = 60_000;
 
-/** Pages at a time: while one waits, another one works. */
-const AT_ONCE = 2 * availableParallelism();
+/** Pages at a time: while one waits, another one works. More of them would be one client that asks too much. */
+const AT_ONCE = Math.min(2 * availableParallelism(), 8);
 
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -45,7 +45,9 @@ export async function until(what, condition, deadline = DEADLINE) {
 function listen(page, errors) {
   page.on("pageerror", (error) => errors.push(`uncaught: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" || message.type() === "warning") errors.push(`${message.type()}: ${message.text()}`);
+    // What the browser will do some day is its own matter.
+    const isOfBrowser = /^\[(Deprecation|Intervention)\]/.test(message.text());
+    if (["error", "warning"].includes(message.type()) && !isOfBrowser) errors.push(`${message.type()}: ${message.text()}`);
   });
   page.on("response", (response) => {
     if (response.status() >= 500) errors.push(`${response.status()} for ${response.url()}`);
