@@ -2,13 +2,14 @@
 //! when the machine leaves, or when the control plane is lost by it.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::SOON;
 use super::kit::{Process, tree};
-use super::machine::{Machine, Watch, control_plane, link, token};
+use super::machine::{Machine, Program, Watch, control_plane, link, token};
 use crate::mesh::{is_alive, kill, until, weft};
 
 #[test]
@@ -42,6 +43,44 @@ fn unmodified_programs_talk_mutual_tls_by_nftables_and_tproxy() {
     );
 }
 
+/// Connections of a machine that are open before its capture begins, one each way, over which nothing was said yet.
+struct Open {
+    inward: TcpStream,
+    outward: TcpStream,
+    /// The program of the machine speaks once this file is there.
+    speak: PathBuf,
+    _program: Program,
+}
+
+impl Open {
+    fn make(machine: &Machine, server: SocketAddr, network: &str) -> Self {
+        const PROGRAM: &str = "import os, socket, sys, time\n\
+            connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+            while not os.path.exists(sys.argv[3]): time.sleep(0.01)\n\
+            connection.sendall(b'a word')";
+        let listener = TcpListener::bind((format!("{network}1"), 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let speak = machine.root.path().join("speak");
+        let (ip, port) = (at.ip().to_string(), at.port().to_string());
+        let program = machine.start(&["python3", "-c", PROGRAM, &ip, &port, speak.to_str().unwrap()]);
+        let (outward, _) = listener.accept().unwrap();
+        Self { inward: TcpStream::connect(server).unwrap(), outward, speak, _program: program }
+    }
+
+    fn stays(mut self) {
+        let read = |connection: &mut TcpStream| {
+            connection.set_read_timeout(Some(SOON)).unwrap();
+            let mut told = String::new();
+            connection.read_to_string(&mut told).map(|_| told)
+        };
+        self.inward.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let told = read(&mut self.inward);
+        assert!(told.as_ref().is_ok_and(|told| told.ends_with("an unmodified server\n")), "to the machine: {told:?}");
+        fs::write(&self.speak, "").unwrap();
+        assert_eq!(read(&mut self.outward).ok().as_deref(), Some("a word"), "from the machine");
+    }
+}
+
 /// Two machines that join with capture, a link between them, and one to the control plane each.
 fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
     let ipv6 = networks[0].contains(':');
@@ -61,8 +100,9 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
     let _ssh = server.echo_server();
     let ssh = SocketAddr::new(server.address.parse().unwrap(), 22);
     let other = SocketAddr::new(ssh.ip(), 9999);
-    until("the servers", SOON, || [ssh, other].iter().all(|at| std::net::TcpStream::connect(at).is_ok()));
+    until("the servers", SOON, || [ssh, other].iter().all(|at| TcpStream::connect(at).is_ok()));
     let watch = Watch::start(ssh);
+    let open = Open::make(&server, other, networks[1]);
     let before = [&client, &server].map(|machine| (machine.network(), tree(&machine.root.path().join("etc"))));
 
     // Longer than it takes to look at what a killed agent left.
@@ -76,6 +116,7 @@ fn captured(tag: &str, networks: [&str; 2], capture: &[&str], mark: &str) {
     let mut agents = [client.agent(&logs[0]), server.agent(&logs[1])];
     until("capture", SOON, || logs.iter().all(|log| fs::read_to_string(log).unwrap().contains("which stays")));
     assert!(server.network().contains(mark), "{}", server.network());
+    open.stays();
 
     let address = if ipv6 { format!("[{}]", server.address) } else { server.address.clone() };
     let resolve = format!("web.default:8000:{address}");
