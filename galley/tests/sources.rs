@@ -142,6 +142,8 @@ async fn what_was_applied_is_there_after_reopening() {
     assert!(changed[0].revision > applied[0].revision);
     let created = galley.get(Kind::DestinationRule, "default", "a").unwrap().created;
     drop(galley);
+    // Threads of the store's database let go of the file in their own time.
+    std::fs::File::open(root.path().join("store/db")).unwrap().lock().unwrap();
 
     let galley = open(root.path()).await;
     let object = galley.get(Kind::DestinationRule, "default", "a").unwrap();

@@ -278,7 +278,7 @@ mod tests {
         for algorithm in [&ECDSA[..], &RSA[..]] {
             let mesh = Mesh::new();
             cacerts(&mesh.ca(), algorithm);
-            mesh.time.advance(Duration::from_secs(60));
+            mesh.time.advance(Duration::from_secs(3600));
             let authority = open(&mesh).unwrap();
             let issued = issue(&authority, &mesh.id("reviews"), None).await;
             assert_eq!(issued.chain.len(), 3);
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn each_thing_that_is_wrong_is_told_with_its_file() {
         let mesh = Mesh::new();
-        mesh.time.advance(Duration::from_secs(60));
+        mesh.time.advance(Duration::from_secs(3600));
         let other = mesh.dir.path().join("other");
         cacerts(&other, &ECDSA);
         let refused = |change: &dyn Fn(&Path)| {
@@ -357,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn constraints_on_names_of_servers_are_fine_and_on_uris_they_are_refused_at_once() {
         let mesh = Mesh::new();
-        mesh.time.advance(Duration::from_secs(60));
+        mesh.time.advance(Duration::from_secs(3600));
         let constrained = |constraints: &str| {
             let _ = fs::remove_dir_all(mesh.ca());
             cacerts(&mesh.ca(), &ECDSA);
@@ -406,7 +406,7 @@ mod tests {
     #[tokio::test]
     async fn keys_are_taken_as_all_versions_of_openssl_write_them() {
         let mesh = Mesh::new();
-        mesh.time.advance(Duration::from_secs(60));
+        mesh.time.advance(Duration::from_secs(3600));
         for (algorithm, kind) in [(&ECDSA[..], "ec"), (&RSA[..], "rsa")] {
             let _ = fs::remove_dir_all(mesh.ca());
             cacerts(&mesh.ca(), algorithm);

@@ -138,7 +138,7 @@ fn no_server_names() -> NameConstraints {
 
 /// Sets the validity in whole seconds, rounded outwards, and returns it.
 fn date(params: &mut CertificateParams, from: SystemTime, to: SystemTime) -> (SystemTime, SystemTime) {
-    let (from, to) = (super::unix(from), super::unix(to + Duration::from_millis(999)));
+    let (from, to) = (super::unix(from), super::unix(to + Duration::from_nanos(999_999_999)));
     let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     params.not_before = OffsetDateTime::from(at(from));
     params.not_after = OffsetDateTime::from(at(to));

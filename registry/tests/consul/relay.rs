@@ -27,6 +27,8 @@ pub struct Relay {
 #[derive(Default)]
 struct Counts {
     connections: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
     /// Questions for the names of all services.
     names: AtomicUsize,
     /// Questions for the instances of one.
@@ -54,8 +56,14 @@ impl Relay {
         self.line.send_replace(line);
     }
 
+    /// How many were made in all.
     pub fn connections(&self) -> usize {
         self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// The greatest number that were open at one time.
+    pub fn most_open(&self) -> usize {
+        self.counts.most_open.load(Ordering::Relaxed)
     }
 
     /// How many questions there were.
@@ -77,16 +85,20 @@ async fn accept(listener: TcpListener, server: SocketAddr, line: watch::Receiver
         }
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let Ok(upstream) = TcpStream::connect(server).await else { continue };
+        let open = counts.open.fetch_add(1, Ordering::Relaxed) + 1;
+        counts.most_open.fetch_max(open, Ordering::Relaxed);
         let _ = (client.set_nodelay(true), upstream.set_nodelay(true));
         let ((from, to), (back, out)) = (client.into_split(), upstream.into_split());
         let mut cut = line.clone();
         let (there, here) = (copy(from, out, line.clone(), Some(counts.clone())), copy(back, to, line.clone(), None));
+        let counts = Arc::clone(&counts);
         tokio::spawn(async move {
             tokio::select! {
                 () = there => {}
                 () = here => {}
                 _ = cut.wait_for(|line| *line == Line::Cut) => {}
             }
+            counts.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }

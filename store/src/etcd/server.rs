@@ -92,9 +92,15 @@ impl Server {
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         self.process = Some(command.spawn().expect("etcd is installed: scripts/test-setup does it"));
         let begun = Instant::now();
-        while TcpStream::connect((self.address, self.port)).is_err() {
-            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(60), "etcd did not start: {log}");
+        loop {
+            let answers = TcpStream::connect((self.address, self.port)).is_ok();
+            // Whoever has the port on all addresses answers here as well.
+            let ended = self.process.as_mut().is_none_or(|process| !matches!(process.try_wait(), Ok(None)));
+            let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            assert!(!ended && begun.elapsed() < Duration::from_secs(60), "etcd did not start: {}", log());
+            if answers {
+                return;
+            }
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }

@@ -21,7 +21,7 @@ impl Files {
         let [old, new] = ["old", "new"].map(|name| mesh.dir.path().join(name));
         cacerts(&old, &ECDSA);
         cacerts(&new, &ECDSA);
-        mesh.time.advance(Duration::from_secs(60));
+        mesh.time.advance(Duration::from_secs(3600));
         let files = Self { mesh, old, new };
         files.put(&files.old, &[&files.old]);
         files
@@ -175,7 +175,7 @@ async fn new_dates_make_no_other_root_and_bad_files_leave_the_last_in_force() {
         .map(String::from);
     crate::test_kit::openssl(&files.old, &again.each_ref().map(String::as_str));
     fs::rename(files.old.join("again.pem"), files.old.join("root-cert.pem")).unwrap();
-    files.mesh.time.advance(Duration::from_secs(60));
+    files.mesh.time.advance(Duration::from_secs(3600));
     files.put(&files.old, &[&files.old]);
     assert!(rotation.take_up(false).await.unwrap() && bundles.has_changed().unwrap());
     assert_ne!(bundles.borrow_and_update().pin(), first);

@@ -55,9 +55,15 @@ impl Cluster {
         let Some(context) = kubeconfig.current_context.clone().filter(|context| !context.is_empty()) else {
             return Err(refused("it has no current-context, which says which cluster is meant".into()));
         };
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        let clusters = || kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+        let names_proxy = clusters().any(|cluster| cluster.proxy_url.is_some());
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|error| refused(error.to_string()))?;
+        // A proxy that the environment names is for programs that call out of the network, as with Consul and etcd.
+        if !names_proxy {
+            config.proxy_url = None;
+        }
         Self::new(&context, config).map_err(|error| refused(error.to_string()))
     }
 
