@@ -265,12 +265,13 @@ fn edge(told: &Told, reporter: &Reporter, names: &Names, pools: &mut Pools) -> A
         wire::Protocol::Grpc => Protocol::Grpc,
     };
     let (service, peer) = (told.service.as_deref(), told.peer.as_deref());
-    let mut of = |workload: &wire::Workload| pools.unplaced.node(workload, names);
+    let own = pools.unplaced.own(&reporter.workload, names);
+    let mut of = |workload: &wire::Workload| pools.unplaced.peer(workload, names);
     let (source, destination) = match told.side {
-        wire::Side::Source => (of(&reporter.workload), names.called(service, peer, of)),
+        wire::Side::Source => (own, names.called(service, peer, of)),
         wire::Side::Destination => {
             let source = peer.map_or_else(|| UNKNOWN.into(), &mut of);
-            (source, names.called(service, Some(&reporter.workload), of))
+            (source, names.called(service, Some(&reporter.workload), |_| own))
         }
     };
     let [source, destination] = [source, destination].map(|id| pools.texts.one(id));

@@ -1,5 +1,6 @@
 //! All that proxies reported, behind one lock: reports are few a second, and views are built from it in one go.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -162,7 +163,7 @@ impl Mixer {
         let is_beside = report.counts.is_empty() && !(report.spans.is_empty() && report.tapped.is_empty());
         for spans in std::mem::take(&mut report.spans) {
             let State { traces, names, pools, .. } = &mut *state;
-            let node = pools.unplaced.node(&reporter.workload, names);
+            let node = pools.unplaced.own(&reporter.workload, names);
             traces.take(&spans, &node, &reporter.node);
         }
         for tapped in std::mem::take(&mut report.tapped) {
@@ -332,7 +333,7 @@ impl State {
         }
         self.names = Names::of(catalog);
         let placed = self.pools.unplaced.take_placed(&self.names);
-        // A gateway is of no service, ever: all that is kept is looked through only where somebody found a place.
+        // A gateway is mostly of no service: all that is kept is looked through only where somebody found a place.
         if !placed.is_empty() {
             self.traces.rename(&placed);
             self.rename(&placed, now);
@@ -347,7 +348,10 @@ impl State {
             let [source, destination] =
                 [&key.source, &key.destination].map(|id| Arc::clone(nodes.get(id).unwrap_or(id)));
             let key = self.pools.edges.one(EdgeKey { source, destination, protocol: key.protocol });
-            self.edges.entry(key).or_default().absorb(edge, slot_of(now));
+            match self.edges.entry(key) {
+                Entry::Occupied(mut known) => known.get_mut().absorb(edge, slot_of(now)),
+                Entry::Vacant(place) => drop(place.insert(edge)),
+            }
         }
     }
 
@@ -431,7 +435,8 @@ impl State {
         });
         self.pools.tidy();
         if self.pools.unplaced.is_crowded() {
-            let ends = self.edges.keys().flat_map(|key| [&*key.source, &*key.destination]);
+            let series = self.proxies.values().flat_map(|proxy| proxy.series.values()).map(|series| &series.edge);
+            let ends = self.edges.keys().chain(series).flat_map(|key| [&*key.source, &*key.destination]);
             self.pools.unplaced.retain(&ends.chain(self.traces.nodes()).collect());
         }
     }

@@ -32,9 +32,12 @@ pub fn id(service: &Service) -> String {
     }
 }
 
+/// Of the ids of workloads that are part of no service.
+pub const PREFIX: &str = "workload:";
+
 /// The id of the node of a workload that is part of no service.
 pub fn workload_id(namespace: &str, name: &str) -> String {
-    format!("workload:{namespace}/{name}")
+    format!("{PREFIX}{namespace}/{name}")
 }
 
 /// What people call a service: its first label below the mesh's domain, else its whole host.

@@ -251,6 +251,8 @@ fn restore(state: &mut State, kept: Points, coarse: bool, now: u64) {
             _ => Protocol::Tcp,
         };
         let [source, destination] = [told.source, told.destination].map(|id| state.pools.texts.one(id));
+        // Its service may have become known since.
+        [&source, &destination].into_iter().for_each(|node| state.pools.unplaced.named(node));
         let key = state.pools.edges.one(EdgeKey { source, destination, protocol });
         let edge = state.edges.entry(key).or_default();
         let principals = [told.source_principal, told.destination_principal];

@@ -5,6 +5,7 @@ mod guard;
 mod iptables;
 mod keep;
 mod nftables;
+mod open;
 pub mod options;
 mod ports;
 mod record;

@@ -34,7 +34,7 @@ struct Found<'a> {
 
 /// The namespace in a node's id.
 pub fn namespace(id: &str) -> &str {
-    let id = id.strip_prefix("workload:").unwrap_or(id);
+    let id = id.strip_prefix(names::PREFIX).unwrap_or(id);
     id.split_once('/').map_or("", |(namespace, _)| namespace)
 }
 
@@ -94,7 +94,7 @@ fn view(
         id if gateways.contains(id) => "gateway",
         id if id == names::UNKNOWN => "unknown",
         id if id.starts_with("external:") => "external",
-        id if id.starts_with("workload:") => "workload",
+        id if id.starts_with(names::PREFIX) => "workload",
         _ => "service",
     };
     let is_asked = found.asked.requests > 0.0;

@@ -55,7 +55,7 @@ async fn a_change_among_a_thousand_services_costs_a_query_for_one() {
     let others = relay.questions() - then;
     let most = 5 * (1 + CHANGES) + INSTANCES * (1 + CHANGES.div_ceil(PER_TRANSACTION));
     assert!(others <= most, "{others} queries beside those for instances");
-    assert!(relay.most_open() <= 60, "{} connections", relay.most_open());
+    assert!(relay.most_open() <= 60, "{} connections at once", relay.most_open());
     assert_eq!(endpoints(followed.catalog(), "s5").len(), INSTANCES);
 }
 
@@ -113,7 +113,7 @@ async fn changes_are_seen(nodes: usize) {
         .await;
     server.put("/v1/catalog/deregister", json!({ "Node": "new-node" }));
     followed.until("the end of the node", |catalog| crate::followed::entry(catalog, "s60").is_none()).await;
-    assert!(relay.most_open() <= 30, "{} connections", relay.most_open());
+    assert!(relay.most_open() <= 30, "{} connections at once", relay.most_open());
     assert!(followed.catalog().registries[0].findings.is_empty());
 }
 

@@ -71,7 +71,8 @@ async fn mutual_tls_to_consul_shares_connections() {
     followed.synced().await;
     server.register("s7", "s7-2", "10.0.0.2", json!({}));
     followed.until("a change", |catalog| endpoints(catalog, "s7").len() == 2).await;
-    assert!(relay.most_open() < 40, "{} connections for 100 services", relay.most_open());
+    assert!(relay.most_open() < 40, "{} connections at once for 100 services", relay.most_open());
+    assert!(relay.connections() < 100, "{} connections for 100 services", relay.connections());
     assert!(followed.catalog().registries[0].findings.is_empty());
 
     let mut refused = Followed::new(&format!("{url}?ca-file={ca}"));

@@ -1,7 +1,6 @@
 //! Rules for iptables-restore(8) and its twin of IPv6, in chains of our own. What sets them apart from Istio's: only what
-//! is addressed to the machine itself is taken in, as a machine may forward for its containers; and connections that are
-//! open when the rules come stay. The system may not have tracked these, and then takes their next packet for the first
-//! one, from whichever side it is: so only packets that open a connection are looked at.
+//! is addressed to the machine itself is taken in, as a machine may forward for its containers; and with TPROXY only new
+//! connections are, so that those that are open when the rules come stay.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -118,8 +117,8 @@ impl Making<'_> {
             self.nat("-N WEFT_OUTPUT_DNS");
         }
         self.nat(format!("-A WEFT_INBOUND -p tcp --dport {TUNNEL_PORT} -j RETURN"));
-        self.nat(format!("-A WEFT_REDIRECT -p tcp --syn -j REDIRECT --to-ports {OUTBOUND_PORT}"));
-        self.nat(format!("-A WEFT_IN_REDIRECT -p tcp --syn -j REDIRECT --to-ports {INBOUND_PORT}"));
+        self.nat(format!("-A WEFT_REDIRECT -p tcp -j REDIRECT --to-ports {OUTBOUND_PORT}"));
+        self.nat(format!("-A WEFT_IN_REDIRECT -p tcp -j REDIRECT --to-ports {INBOUND_PORT}"));
     }
 
     /// The ports that stay as they are.
@@ -147,7 +146,7 @@ impl Making<'_> {
         add(format!("-A WEFT_DIVERT -j MARK --set-mark {MARK}"));
         add("-A WEFT_DIVERT -j ACCEPT".to_owned());
         add(format!(
-            "-A WEFT_TPROXY ! -d {loopback} -p tcp --syn -m conntrack --ctstate NEW -j TPROXY --tproxy-mark {MARK}/0xffffffff --on-port {INBOUND_PORT}"
+            "-A WEFT_TPROXY ! -d {loopback} -p tcp -m conntrack --ctstate NEW -j TPROXY --tproxy-mark {MARK}/0xffffffff --on-port {INBOUND_PORT}"
         ));
         add("-A PREROUTING -p tcp -m addrtype --dst-type LOCAL -j WEFT_INBOUND".to_owned());
         add("-A WEFT_INBOUND -p tcp -m socket --transparent -j WEFT_DIVERT".to_owned());
@@ -208,7 +207,7 @@ impl Making<'_> {
         self.nat("-A WEFT_OUTPUT -j WEFT_OUTPUT_DNS");
         self.nat(format!("-A WEFT_OUTPUT_DNS -m owner --gid-owner {} -j RETURN", self.settings.group));
         for server in self.name_servers().collect::<Vec<_>>() {
-            for protocol in ["tcp --syn", "udp"] {
+            for protocol in ["tcp", "udp"] {
                 self.nat(format!(
                     "-A WEFT_OUTPUT_DNS -p {protocol} --dport 53 -d {server} -j REDIRECT --to-ports {DNS_PORT}"
                 ));

@@ -15,8 +15,8 @@ use tokio::sync::{Mutex, watch};
 use super::guard::{Guard, HUNG};
 use super::record::{self, Outcome, Record, lock};
 use super::settings::Settings;
-use super::system;
 use super::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT};
+use super::{open, system};
 use crate::command::output::tell;
 
 /// Between two looks at something that comes soon.
@@ -192,7 +192,13 @@ async fn apply(state_dir: &Path, settings: &Settings, guard: Option<u32>) -> any
     let before = match record.before.take() {
         // They are still in force, or were when the machine went down.
         Some(before) => before,
-        None => system::read(settings).await?,
+        None => {
+            // Those that were captured are known.
+            if let Err(error) = tokio::task::spawn_blocking(open::tell).await? {
+                tracing::warn!(%error, "connections of this machine that are open may break: the system cannot be told of them");
+            }
+            system::read(settings).await?
+        }
     };
     record.before = Some(before.clone());
     record.guard = guard;

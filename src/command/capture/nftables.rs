@@ -8,9 +8,6 @@ use super::{AGENT_PORTS, DNS_PORT, INBOUND_PORT, MARK, OUTBOUND_PORT, OWN_MARK, 
 /// As nft(8) names it.
 pub const TABLE: &str = "inet weft";
 
-/// Only a packet that opens a connection: those that are open already stay.
-const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
-
 /// One transaction that puts the table in the place of what it was.
 pub fn rules(settings: &Settings) -> String {
     let mut text = format!("table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n");
@@ -21,8 +18,8 @@ pub fn rules(settings: &Settings) -> String {
         }
         text.push_str("\t}\n");
     };
-    chain("redirect_out", "", vec![format!("{OPENS} redirect to :{OUTBOUND_PORT}")]);
-    chain("redirect_in", "", vec![format!("{OPENS} redirect to :{INBOUND_PORT}")]);
+    chain("redirect_out", "", vec![format!("meta l4proto tcp redirect to :{OUTBOUND_PORT}")]);
+    chain("redirect_in", "", vec![format!("meta l4proto tcp redirect to :{INBOUND_PORT}")]);
     match settings.mode {
         Mode::Redirect => {
             let rules =
@@ -65,7 +62,7 @@ fn tproxy_inbound(settings: &Settings) -> Vec<String> {
     rules.extend(families(settings).map(|f| {
         let (family, loopback) = (f.0.nft(), f.0.loopback());
         let new = format!("ct state new {family} daddr != {loopback}");
-        format!("{OPENS} {new} tproxy {family} to :{INBOUND_PORT} meta mark set {MARK} accept")
+        format!("meta l4proto tcp {new} tproxy {family} to :{INBOUND_PORT} meta mark set {MARK} accept")
     }));
     rules
 }
@@ -106,8 +103,7 @@ fn outbound(settings: &Settings) -> Vec<String> {
     rules.push(format!("meta skgid {group} return"));
     for server in &settings.name_servers {
         let to = format!("{} daddr {server}", Of::address(*server).nft());
-        rules.push(format!("{to} tcp dport 53 {OPENS} redirect to :{DNS_PORT}"));
-        rules.push(format!("{to} udp dport 53 redirect to :{DNS_PORT}"));
+        rules.extend(["tcp", "udp"].map(|of| format!("{to} {of} dport 53 redirect to :{DNS_PORT}")));
     }
     rules.extend(families(settings).map(|f| format!("{} daddr {} return", f.0.nft(), f.0.loopback())));
     for range in &exclude.outbound_ranges {

@@ -48,7 +48,8 @@ impl Machine {
         assert!(self.namespace.ip(&[&["addr", "add", &address, "dev", "eth0"], nodad].concat()));
         assert!(self.namespace.ip(&["route", "add", "default", "via", &format!("{network}1")]));
         // What else is there, and has to stay.
-        self.run(&["iptables", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "REDIRECT"]);
+        // It is nothing for which connections are tracked.
+        self.run(&["iptables", "-t", "mangle", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "DROP"]);
         self.run(&[
             "nft",
             "add table inet other { chain input { type filter hook input priority 0; tcp dport 7 drop; }; }",

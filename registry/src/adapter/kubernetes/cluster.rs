@@ -55,8 +55,11 @@ impl Cluster {
         let Some(context) = kubeconfig.current_context.clone().filter(|context| !context.is_empty()) else {
             return Err(refused("it has no current-context, which says which cluster is meant".into()));
         };
-        let clusters = || kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
-        let names_proxy = clusters().any(|cluster| cluster.proxy_url.is_some());
+        let meant = kubeconfig.contexts.iter().find(|named| named.name == context);
+        let meant = meant.and_then(|named| Some(&named.context.as_ref()?.cluster));
+        let cluster = kubeconfig.clusters.iter().find(|named| Some(&named.name) == meant);
+        let proxy = cluster.and_then(|named| named.cluster.as_ref()?.proxy_url.as_deref());
+        let names_proxy = proxy.is_some_and(|url| !url.is_empty());
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|error| refused(error.to_string()))?;

@@ -22,8 +22,7 @@ fn settings(mode: Mode) -> Settings {
     }
 }
 
-/// Istio's golden file `inbound-ports-wildcard` for a group, with our chains, and what is left alone, as are connections
-/// that are open already.
+/// Istio's golden file `inbound-ports-wildcard` for a group, with our chains, and what is left alone.
 const REDIRECT: &str = "\
 *nat
 -N WEFT_INBOUND
@@ -31,8 +30,8 @@ const REDIRECT: &str = "\
 -N WEFT_IN_REDIRECT
 -N WEFT_OUTPUT
 -A WEFT_INBOUND -p tcp --dport 15008 -j RETURN
--A WEFT_REDIRECT -p tcp --syn -j REDIRECT --to-ports 15001
--A WEFT_IN_REDIRECT -p tcp --syn -j REDIRECT --to-ports 15006
+-A WEFT_REDIRECT -p tcp -j REDIRECT --to-ports 15001
+-A WEFT_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
 -A PREROUTING -p tcp -m addrtype --dst-type LOCAL -j WEFT_INBOUND
 -A WEFT_INBOUND -p tcp --dport 15090 -j RETURN
 -A WEFT_INBOUND -p tcp --dport 15021 -j RETURN
@@ -81,7 +80,7 @@ fn with_tproxy_only_connections_that_come_in_are_brought_otherwise() {
 -N WEFT_MARK
 -A WEFT_DIVERT -j MARK --set-mark 1337
 -A WEFT_DIVERT -j ACCEPT
--A WEFT_TPROXY ! -d 127.0.0.1/32 -p tcp --syn -m conntrack --ctstate NEW -j TPROXY --tproxy-mark 1337/0xffffffff --on-port 15006
+-A WEFT_TPROXY ! -d 127.0.0.1/32 -p tcp -m conntrack --ctstate NEW -j TPROXY --tproxy-mark 1337/0xffffffff --on-port 15006
 -A PREROUTING -p tcp -m addrtype --dst-type LOCAL -j WEFT_INBOUND
 -A WEFT_INBOUND -p tcp -m socket --transparent -j WEFT_DIVERT
 -A WEFT_INBOUND -p tcp -s 127.0.0.6/32 -i lo -j RETURN
@@ -110,7 +109,7 @@ fn questions_to_dns_are_told_from_the_agents_own() {
         "-A WEFT_OUTPUT -o lo ! -d 127.0.0.1/32 -p tcp -m multiport ! --dports 53,15008 -m owner --gid-owner 1337 -j WEFT_IN_REDIRECT",
         "-A WEFT_OUTPUT -o lo -p tcp ! --dport 53 -m owner ! --gid-owner 1337 -j RETURN",
         "-A WEFT_OUTPUT_DNS -m owner --gid-owner 1337 -j RETURN",
-        "-A WEFT_OUTPUT_DNS -p tcp --syn --dport 53 -d 127.0.0.53/32 -j REDIRECT --to-ports 15053",
+        "-A WEFT_OUTPUT_DNS -p tcp --dport 53 -d 127.0.0.53/32 -j REDIRECT --to-ports 15053",
         "-A WEFT_OUTPUT_DNS -p udp --dport 53 -d 127.0.0.53/32 -j REDIRECT --to-ports 15053",
         "-A WEFT_OUTPUT_DNS -p udp --dport 53 -m owner --gid-owner 1337 -j CT --zone 1",
         "-A WEFT_OUTPUT_DNS -p udp --sport 15053 -m owner --gid-owner 1337 -j CT --zone 2",

@@ -31,10 +31,10 @@ table inet weft
 delete table inet weft
 table inet weft {
     chain redirect_out {
-        tcp flags & (fin | syn | rst | ack) == syn redirect to :15001
+        meta l4proto tcp redirect to :15001
     }
     chain redirect_in {
-        tcp flags & (fin | syn | rst | ack) == syn redirect to :15006
+        meta l4proto tcp redirect to :15006
     }
     chain prerouting {
         type nat hook prerouting priority -100; policy accept;
@@ -86,8 +86,8 @@ fn with_tproxy_new_connections_are_brought_with_their_addresses() {
     for line in [
         "type filter hook prerouting priority -150; policy accept;",
         "socket transparent 1 meta mark set 1337 accept",
-        "tcp flags & (fin | syn | rst | ack) == syn ct state new ip daddr != 127.0.0.1/32 tproxy ip to :15006 meta mark set 1337 accept",
-        "tcp flags & (fin | syn | rst | ack) == syn ct state new ip6 daddr != ::1/128 tproxy ip6 to :15006 meta mark set 1337 accept",
+        "meta l4proto tcp ct state new ip daddr != 127.0.0.1/32 tproxy ip to :15006 meta mark set 1337 accept",
+        "meta l4proto tcp ct state new ip6 daddr != ::1/128 tproxy ip6 to :15006 meta mark set 1337 accept",
         "ip daddr != 127.0.0.1/32 meta skgid 1337 meta mark set 1338",
     ] {
         assert!(made.lines().any(|made| made.trim() == line), "{line}\n{made}");
@@ -100,7 +100,7 @@ fn questions_to_dns_are_told_from_the_agents_own() {
     let made = rules(&Settings { name_servers: vec!["127.0.0.53".parse().unwrap()], ..settings(Mode::Redirect) });
     for line in [
         "ip daddr 127.0.0.53 udp dport 53 redirect to :15053",
-        "ip daddr 127.0.0.53 tcp dport 53 tcp flags & (fin | syn | rst | ack) == syn redirect to :15053",
+        "ip daddr 127.0.0.53 tcp dport 53 redirect to :15053",
         "udp dport 53 meta skgid 1337 ct zone set 1 return",
         "ip saddr 127.0.0.53 udp sport 53 ct zone set 1",
     ] {
