@@ -9,6 +9,7 @@ pub mod kit;
 mod limits;
 mod machine;
 mod namespace;
+mod past;
 mod reboot;
 mod system;
 mod users;
