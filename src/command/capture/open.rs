@@ -16,23 +16,25 @@ const LISTS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 /// `TCP_ESTABLISHED` there, in hexadecimal.
 const ESTABLISHED: &str = "01";
 
-/// Has the system know all connections that are open, as such; how many it did not.
-pub fn tell() -> io::Result<usize> {
+/// Has the system know all connections that are open, as such; the error is that of the last one of which it cannot.
+pub fn tell() -> io::Result<()> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         SockProtocol::NetlinkNetFilter,
     )?;
-    let mut told = 0;
+    let mut outcome = Ok(());
     for list in LISTS {
         // Without IPv6 there is none of it.
         let text = std::fs::read_to_string(list).unwrap_or_default();
         for ends in open(&text) {
-            told += usize::from(track(&socket, ends)?);
+            if let Err(error) = track(&socket, ends) {
+                outcome = Err(error);
+            }
         }
     }
-    Ok(told)
+    outcome
 }
 
 /// The connections of a list that leave the machine, or may.
@@ -58,8 +60,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Whether the system did not know of it.
-fn track(socket: &OwnedFd, ends: Ends) -> io::Result<bool> {
+/// The system may know of it already.
+fn track(socket: &OwnedFd, ends: Ends) -> io::Result<()> {
     // The kernel's own address. It answers before the call returns.
     sendto(socket.as_raw_fd(), &question(ends), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     let mut answer = [0; 1024];
@@ -67,9 +69,8 @@ fn track(socket: &OwnedFd, ends: Ends) -> io::Result<bool> {
     let number = answer[..length].get(16..20).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     let number = number.map(i32::from_ne_bytes).ok_or(io::ErrorKind::InvalidData)?;
     match io::Error::from_raw_os_error(number.wrapping_neg()) {
-        _ if number == 0 => Ok(true),
-        error if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        error => Err(error),
+        error if number != 0 && error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
