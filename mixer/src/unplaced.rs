@@ -25,7 +25,11 @@ impl Unplaced {
 
     /// The same, of a workload of which another one tells.
     pub fn peer(&mut self, workload: &wire::Workload, names: &Names) -> Arc<str> {
-        self.node(workload, names, |_, _| {})
+        self.node(workload, names, |known, workload| {
+            if known.canonical_service.is_empty() {
+                *known = workload.clone();
+            }
+        })
     }
 
     /// Of a workload of which no more is known than the node that stands for it, if that is one.

@@ -189,20 +189,19 @@ impl Keep {
 async fn apply(state_dir: &Path, settings: &Settings, guard: Option<u32>) -> anyhow::Result<Outcome> {
     let _lock = lock(state_dir).await?;
     let mut record = Record::read(state_dir)?;
+    let are_new = record.before.is_none();
     let before = match record.before.take() {
         // They are still in force, or were when the machine went down.
         Some(before) => before,
-        None => {
-            // Those that were captured are known.
-            if let Err(error) = tokio::task::spawn_blocking(open::tell).await? {
-                tracing::warn!(%error, "connections of this machine that are open may break: the system cannot be told of them");
-            }
-            system::read(settings).await?
-        }
+        None => system::read(settings).await?,
     };
     record.before = Some(before.clone());
     record.guard = guard;
     record.write(state_dir)?;
+    // What was captured before is known.
+    if are_new && let Err(error) = tokio::task::spawn_blocking(open::tell).await? {
+        tracing::warn!(%error, "not all open connections can be told to the system (nf_conntrack_netlink); they may break");
+    }
     system::apply(settings, &before).await?;
     if Record::read(state_dir)?.guard != guard {
         system::release(&before).await?;

@@ -2,19 +2,25 @@
 //! the next packet of one that it does not know for the first, from whichever side it is: the rules would reset that
 //! connection, or drop what comes over it. So it is told of them before the rules come (ctnetlink, nfnetlink_conntrack.h).
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket};
 
-/// An own socket's address and that of its other end.
+/// Of who opened it and of who took it: what else comes from the first is then a connection that begins anew.
 type Ends = (SocketAddr, SocketAddr);
 
 /// The kernel's lists, one for each family.
-const LISTS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-/// `TCP_ESTABLISHED` there, in hexadecimal.
-const ESTABLISHED: &str = "01";
+const LISTS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+/// `TCP_LISTEN` there, in hexadecimal.
+const LISTENS: &str = "0A";
+/// `TCP_ESTABLISHED`, and with our end closed `TCP_FIN_WAIT1` and `TCP_FIN_WAIT2`.
+const OPEN: [&str; 3] = ["01", "04", "05"];
+/// `TCP_CLOSE_WAIT`: whoever asked has closed its end, and waits for the answer. Of a connection that goes out it may be
+/// the proxy that closed it, and nothing more is to go the straight way.
+const HALF_CLOSED: &str = "08";
 
 /// Has the system know all connections that are open, as such; the error is that of the last one of which it cannot.
 pub fn tell() -> io::Result<()> {
@@ -24,26 +30,34 @@ pub fn tell() -> io::Result<()> {
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         SockProtocol::NetlinkNetFilter,
     )?;
+    let mut text = std::fs::read_to_string(LISTS[0])?;
+    match std::fs::read_to_string(LISTS[1]) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        ipv6 => text += &ipv6?,
+    }
     let mut outcome = Ok(());
-    for list in LISTS {
-        // Without IPv6 there is none of it.
-        let text = std::fs::read_to_string(list).unwrap_or_default();
-        for ends in open(&text) {
-            if let Err(error) = track(&socket, ends) {
-                outcome = Err(error);
-            }
+    for ends in open(&text) {
+        if let Err(error) = track(&socket, ends) {
+            outcome = Err(error);
         }
     }
     outcome
 }
 
-/// The connections of a list that leave the machine, or may.
-fn open(list: &str) -> impl Iterator<Item = Ends> {
-    list.lines().filter_map(|line| {
+/// The connections of the lists that leave the machine, or may.
+fn open(lists: &str) -> Vec<Ends> {
+    let sockets = lists.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace().skip(1);
-        let (own, other, state) = (address(words.next()?)?, address(words.next()?)?, words.next()?);
-        (state == ESTABLISHED && !(own.ip().is_loopback() && other.ip().is_loopback())).then_some((own, other))
-    })
+        Some((address(words.next()?)?, address(words.next()?)?, words.next()?))
+    });
+    let listeners = sockets.clone().filter(|(_, _, state)| *state == LISTENS);
+    let ports: HashSet<u16> = listeners.map(|(own, ..)| own.port()).collect();
+    let ends = sockets.filter(|(own, other, _)| !(own.ip().is_loopback() && other.ip().is_loopback()));
+    let ends = ends.filter_map(|(own, other, state)| match (ports.contains(&own.port()), OPEN.contains(&state)) {
+        (true, is_open) => (is_open || state == HALF_CLOSED).then_some((other, own)),
+        (false, is_open) => is_open.then_some((own, other)),
+    });
+    ends.collect()
 }
 
 /// `0100007F:1F90`: words of the address as the machine's numbers, and the port.
@@ -90,12 +104,12 @@ const TRACKED_AS_ESTABLISHED: u8 = 3;
 /// the system picks one up by itself.
 const UNKNOWN_HISTORY: [u8; 2] = [0x0a, 0x0a];
 
-fn question((own, other): Ends) -> Vec<u8> {
-    let family = if own.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+fn question((opener, taker): Ends) -> Vec<u8> {
+    let family = if opener.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let mut body = vec![u8::try_from(family as i32).unwrap_or_default(), 0, 0, 0];
     // CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_TIMEOUT.
-    body.extend(attribute(1 | NESTED, &tuple(own, other)));
-    body.extend(attribute(2 | NESTED, &tuple(other, own)));
+    body.extend(attribute(1 | NESTED, &tuple(opener, taker)));
+    body.extend(attribute(2 | NESTED, &tuple(taker, opener)));
     body.extend(attribute(3, &STATUS.to_be_bytes()));
     // CTA_PROTOINFO_TCP_STATE, and the flags of both directions.
     let flags = [4, 5].map(|direction| attribute(direction, &UNKNOWN_HISTORY)).concat();
@@ -141,17 +155,22 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn open_connections_are_read_from_the_kernels_lists() {
+        // A listener, one that it took, one within the machine, one that is half closed, and one that is over.
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-             0: 0100000A:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n   \
+             0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n   \
              1: 0100000A:1F90 0200000A:C350 01 00000000:00000000 00:00000000 00000000     0        0 2 1 0 20 4 30 10 -1\n   \
              2: 0100007F:1F90 0100007F:C351 01 00000000:00000000 00:00000000 00000000     0        0 3 1 0 20 4 30 10 -1\n   \
-             3: 0100000A:1F90 0200000A:C352 08 00000000:00000000 00:00000000 00000000     0        0 4 1 0 20 4 30 10 -1\n";
-        let ends = |own: &str, other: &str| (own.parse().unwrap(), other.parse().unwrap());
-        assert_eq!(open(text).collect::<Vec<Ends>>(), [ends("10.0.0.1:8080", "10.0.0.2:50000")]);
-        let text = "   0: 000000FD000000000000000001000000:0016 000000FD000000000000000002000000:C350 01\n   \
-             1: 0000000000000000FFFF00000100000A:0016 0000000000000000FFFF00000200000A:C350 01\n   2: 00:00 junk";
-        let wanted = [ends("[fd00::1]:22", "[fd00::2]:50000"), ends("10.0.0.1:22", "10.0.0.2:50000")];
-        assert_eq!(open(text).collect::<Vec<Ends>>(), wanted);
+             3: 0100000A:1F90 0200000A:C352 08 00000000:00000000 00:00000000 00000000     0        0 4 1 0 20 4 30 10 -1\n   \
+             4: 0100000A:1F90 0200000A:C353 06 00000000:00000000 00:00000000 00000000     0        0 0 3 0 20 4 30 10 -1\n";
+        let ends = |opener: &str, taker: &str| (opener.parse().unwrap(), taker.parse().unwrap());
+        let taken = [50000, 50002].map(|port| ends(&format!("10.0.0.2:{port}"), "10.0.0.1:8080"));
+        assert_eq!(open(text), taken);
+        // Two that go out, and one of which the other end is closed.
+        let text = "   0: 000000FD000000000000000001000000:C350 000000FD000000000000000002000000:0016 01\n   \
+             1: 0000000000000000FFFF00000100000A:C350 0000000000000000FFFF00000200000A:0016 05\n   \
+             2: 0000000000000000FFFF00000100000A:C351 0000000000000000FFFF00000200000A:0016 08\n   3: 00:00 junk";
+        let wanted = [ends("[fd00::1]:50000", "[fd00::2]:22"), ends("10.0.0.1:50000", "10.0.0.2:22")];
+        assert_eq!(open(text), wanted);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Who may send any packet to a machine gets past its capture with none.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::SOON;
 use super::machine::{Machine, control_plane, token};
@@ -35,6 +40,24 @@ try:
 except ConnectionError as error: print(error)
 ";
 
+/// A connection from a port of this address, or any.
+fn connect(own: &str, port: u16, to: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::new(own.parse().unwrap(), port).into()).unwrap();
+    socket.connect(&SocketAddr::new(to.parse().unwrap(), 8000).into()).unwrap();
+    socket.into()
+}
+
+/// Whatever is answered to a request until the connection ends.
+fn answer(mut connection: TcpStream) -> String {
+    connection.set_read_timeout(Some(SOON)).unwrap();
+    let mut told = Vec::new();
+    let _ = connection.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
+    let _ = connection.read_to_end(&mut told);
+    String::from_utf8_lossy(&told).into_owned()
+}
+
 fn past(tag: &str, network: &str, capture: &[&str]) {
     let Some(machine) = Machine::make(tag, network, 24) else {
         eprintln!("skipped: network namespaces and packet filters need root");
@@ -42,6 +65,9 @@ fn past(tag: &str, network: &str, capture: &[&str]) {
     };
     let (control_plane, port) = control_plane(&["web"], "0.0.0.0");
     let _web = machine.web_server("8000");
+    let (own, other) = (format!("{network}1"), machine.address.as_str());
+    until("the server", SOON, || TcpStream::connect((other, 8000)).is_ok());
+    let open = [connect(&own, 0, other), connect(&own, 0, other)];
     let url = format!("https://{network}1:{port}");
     machine.join(&url, &token(&control_plane, "web"), capture);
     let log = control_plane.dir("agent.log");
@@ -49,8 +75,7 @@ fn past(tag: &str, network: &str, capture: &[&str]) {
     until("capture", SOON, || std::fs::read_to_string(&log).unwrap().contains("which stays"));
     let calls = |kind: &str| {
         let mut python = Command::new("python3");
-        let output =
-            python.args(["-c", FORGER, kind, &format!("{network}1"), &machine.address, "8000"]).output().unwrap();
+        let output = python.args(["-c", FORGER, kind, &own, other, "8000"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -60,6 +85,18 @@ fn past(tag: &str, network: &str, capture: &[&str]) {
     until("only mutual TLS", SOON, || !is_served("none"));
     for kind in ["plain", "signed"] {
         assert!(!is_served(kind), "a {kind} packet opened a way past the proxy");
+    }
+    // What was open before goes on; its port is no way past once it ended.
+    let [kept, broken] = open;
+    assert!(answer(kept).contains("an unmodified server"));
+    let port = broken.local_addr().unwrap().port();
+    SockRef::from(&broken).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(broken);
+    for _ in 0..2 {
+        let again = connect(&own, port, other);
+        SockRef::from(&again).set_linger(Some(Duration::ZERO)).unwrap();
+        let told = answer(again);
+        assert!(!told.contains("an unmodified server"), "the port of a connection from before is a way past: {told}");
     }
 }
 
