@@ -3,7 +3,6 @@
 use api::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use api::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use api::prost::Message as _;
-
 use registry::{Address, Endpoint, Health, Platform, TlsMode, Workload};
 
 use super::*;

@@ -47,8 +47,7 @@ impl Machine {
         assert!(ip(&[&["addr", "add", &host, "dev", &self.namespace.link], nodad].concat()));
         assert!(self.namespace.ip(&[&["addr", "add", &address, "dev", "eth0"], nodad].concat()));
         assert!(self.namespace.ip(&["route", "add", "default", "via", &format!("{network}1")]));
-        // What else is there, and has to stay.
-        // It is nothing for which connections are tracked.
+        // What else is there, and has to stay; it is nothing for which the system tracks connections.
         self.run(&["iptables", "-t", "mangle", "-A", "PREROUTING", "-p", "udp", "--dport", "7", "-j", "DROP"]);
         self.run(&[
             "nft",
